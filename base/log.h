@@ -1,0 +1,21 @@
+/* base/log.h - one line per event on stderr: time, level, event word, key=value.
+ *
+ * Only agent/, worker/, coordinator/ and tools/ log; everything below returns errors. Never log prompts,
+ * tokens, activations or passwords: lengths and ids only. Any thread; a line is written whole. */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include "base/err.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG, LOG_LEVEL_COUNT };
+
+/* Lines above this level are dropped. Default: LOG_LEVEL_INFO. Set once, in main. */
+void log_set_level(enum log_level level);
+
+/* "error", "warn", "info", "debug" -> *level; ERR_CONFIG for anything else. */
+MUST_CHECK int log_level_parse(enum log_level *level, const char *word);
+
+/* log_event(LOG_LEVEL_WARN, "session.failed", "session=%u reason=\"%s\"", id, text); */
+void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#endif

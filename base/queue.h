@@ -1,0 +1,37 @@
+/* base/queue.h - a bounded queue of pointers between threads.
+ *
+ * Any number of producers and consumers; the only mutex between the threads of a daemon lives
+ * here. Items are owned by the queue from a successful push to the pop that returns them. */
+#ifndef BASE_QUEUE_H
+#define BASE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct queue;
+
+/* capacity >= 1 items, allocated here. Returns 0 or ERR_NOMEM. */
+MUST_CHECK int queue_create(struct queue **out, size_t capacity);
+
+/* NULL is fine. Items still inside are passed to drop (may be NULL). No thread may be waiting. */
+void queue_destroy(struct queue *q, void (*drop)(void *item));
+
+/* Never blocks. False when full or closed: the caller keeps the item, the queue counts it. */
+MUST_CHECK bool queue_push(struct queue *q, void *item);
+
+/* Oldest item; waits up to timeout_ms (-1: for ever). NULL on timeout, or when closed and empty. */
+void *queue_pop(struct queue *q, long timeout_ms);
+
+/* Refuse further pushes and wake all waiters; items inside can still be popped. Idempotent. */
+void queue_close(struct queue *q);
+
+/* Closed and empty: nothing will ever come. */
+bool queue_done(struct queue *q);
+
+/* Items inside now; items refused since creation. */
+size_t queue_length(struct queue *q);
+size_t queue_refused(struct queue *q);
+
+#endif

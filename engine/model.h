@@ -1,0 +1,100 @@
+/* engine/model.h - layers of a Llama-family transformer over GGUF weights.
+ *
+ *   d hidden size, L layers, V vocabulary, H heads, H_kv key/value heads, D head size
+ *
+ * A model is opened for a segment of layers [first, last): only the weights of that segment, and of
+ * embedding and head when asked for, are ever touched, so that a process' RSS is its share. Weights
+ * are read-only and shared; a kv belongs to one session. Forward functions: compute thread only (one
+ * at a time per model, they use its scratch and its thread pool). */
+#ifndef ENGINE_MODEL_H
+#define ENGINE_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "engine/gguf.h"
+
+enum model_arch { MODEL_LLAMA, MODEL_QWEN2, MODEL_QWEN3, MODEL_ARCH_COUNT };
+
+struct model_hparams {
+	enum model_arch arch;
+	uint32_t n_layers;	 /* L */
+	uint32_t dim;		 /* d */
+	uint32_t n_vocab;	 /* V */
+	uint32_t n_heads;	 /* H */
+	uint32_t n_kv_heads;	 /* H_kv, divides H */
+	uint32_t head_dim;	 /* D of keys (and queries) */
+	uint32_t head_dim_v;	 /* D of values */
+	uint32_t ff_dim;
+	uint32_t n_ctx_train;	 /* context length of the metadata, tokens */
+	uint32_t rope_dim;	 /* rotated elements of a head, even, <= head_dim */
+	bool rope_neox;		 /* halves instead of adjacent pairs */
+	float rope_base;	 /* freq base */
+	float rope_scale;	 /* linear scaling: angles are divided by it; 1 = none */
+	float norm_eps;
+};
+
+struct model_conf {
+	uint32_t first, last;	/* layers [first, last) of this process; last <= L; first <= last */
+	bool embed;		/* will call model_embed */
+	bool head;		/* will call model_logits */
+	unsigned threads;	/* >= 1 */
+	uint32_t max_rows;	/* most rows of one model_forward call; 0 = 256 */
+};
+
+struct model;
+struct kv;
+
+enum kv_type { KV_F16, KV_F32, KV_TYPE_COUNT };
+
+/* "f16", "f32" -> *type; ERR_CONFIG otherwise. */
+MUST_CHECK int kv_type_parse(enum kv_type *type, const char *word);
+const char *kv_type_name(enum kv_type type);
+
+/* Read and check the hyper-parameters of g and the shapes of all its tensors (not their bytes).
+ * ERR_UNSUPPORTED for another architecture or RoPE scaling, ERR_FORMAT for shapes that disagree. */
+MUST_CHECK int model_read_hparams(struct model_hparams *hp, const struct gguf *g, struct err *e);
+
+/* Borrow g, which must outlive the model. Allocates scratch for max_rows rows and the threads. */
+MUST_CHECK int model_open(struct model **out, const struct gguf *g, const struct model_conf *conf,
+			  struct err *e);
+void model_close(struct model *m);
+
+const struct model_hparams *model_hparams(const struct model *m);
+
+/* Bytes of weights that this configuration touches, before opening anything: "does it fit?". */
+size_t model_weight_bytes(const struct gguf *g, const struct model_hparams *hp,
+			  const struct model_conf *conf);
+/* Bytes of weights of one layer (by the file's types). */
+size_t model_layer_bytes(const struct gguf *g, const struct model_hparams *hp, uint32_t layer);
+/* Bytes of scratch that model_open will allocate. */
+size_t model_scratch_bytes(const struct model_hparams *hp, const struct model_conf *conf);
+
+/* KV cache of layers [first, last) for up to capacity tokens; all memory allocated here. */
+MUST_CHECK int kv_create(struct kv **out, const struct model_hparams *hp, uint32_t first,
+			 uint32_t last, uint32_t capacity, enum kv_type type);
+void kv_destroy(struct kv *kv);
+size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capacity, enum kv_type type);
+uint32_t kv_length(const struct kv *kv);   /* positions [0, length) are filled, in every layer */
+uint32_t kv_capacity(const struct kv *kv); /* tokens */
+/* Forget positions >= length; no-op when there are fewer. */
+void kv_truncate(struct kv *kv, uint32_t length);
+
+/* ids [n] -> x [n][d] f32. ERR_LIMIT when an id >= V (x undefined). */
+MUST_CHECK int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x);
+
+/* Run layers [first, last) of kv's range, clipped to the model's, over `rows` tokens at positions
+ * kv_length(kv) .. + rows.
+ *   x   [rows][d] f32, row-major; overwritten in place
+ *   kv  grows by rows
+ * rows may exceed max_rows: it is cut into several passes. Returns 0, or ERR_CONTEXT when the
+ * cache would overflow (nothing touched).
+ * Source: arXiv 2302.13971 (block), 1910.07467 (RMSNorm), 2104.09864 (RoPE), 2305.13245 (GQA). */
+MUST_CHECK int model_forward(struct model *m, struct kv *kv, float *x, uint32_t rows);
+
+/* Final norm and head: x [rows][d] (not modified) -> logits [rows][V]. */
+void model_logits(struct model *m, const float *x, uint32_t rows, float *logits);
+
+#endif

@@ -1,0 +1,56 @@
+/* schema/json.h - JSON values, read and written; the only file that knows cJSON.
+ *
+ * One owner per tree; any thread, one at a time. Readers check type and range and name the key. */
+#ifndef SCHEMA_JSON_H
+#define SCHEMA_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct json; /* a value; children are owned by their root */
+
+/* Exactly one value in src[0..len), nothing but white space after it, nesting <= 32, no duplicate
+ * keys in an object. ERR_FORMAT with the offset, ERR_NOMEM. */
+MUST_CHECK int json_parse(struct json **out, const char *src, size_t len, struct err *e);
+void json_free(struct json *root);
+
+/* Readers. `need` false: a missing (or null) key leaves *v as it is and returns 0. ERR_FORMAT
+ * otherwise: `key "split" must be an integer in 0..32, not ...`. Strings live as long as the root. */
+bool json_is_object(const struct json *v);
+const struct json *json_get(const struct json *obj, const char *key); /* NULL: no such key */
+MUST_CHECK int json_get_u64(const struct json *obj, const char *key, bool need, uint64_t min,
+			    uint64_t max, uint64_t *v, struct err *e); /* numbers are exact to 2^53 */
+MUST_CHECK int json_get_u32(const struct json *obj, const char *key, bool need, uint32_t min,
+			    uint32_t max, uint32_t *v, struct err *e);
+MUST_CHECK int json_get_f64(const struct json *obj, const char *key, bool need, double min,
+			    double max, double *v, struct err *e);
+MUST_CHECK int json_get_bool(const struct json *obj, const char *key, bool need, bool *v, struct err *e);
+MUST_CHECK int json_get_str(const struct json *obj, const char *key, bool need, size_t max_len,
+			    const char **v, struct err *e);
+size_t json_array_len(const struct json *arr);
+const struct json *json_array_at(const struct json *arr, size_t i);
+const char *json_str(const struct json *v); /* NULL when it is no string */
+MUST_CHECK int json_u64(const struct json *v, uint64_t max, uint64_t *out); /* ERR_FORMAT */
+
+/* Walk an object's members in order: *key and the value; NULL at the end. */
+const struct json *json_member_at(const struct json *obj, size_t i, const char **key);
+
+/* Writers. A failed allocation is remembered in the root and reported by json_print alone. */
+struct json *json_object(void);
+struct json *json_add_object(struct json *obj, const char *key);
+struct json *json_add_array(struct json *obj, const char *key);
+void json_add_str(struct json *obj, const char *key, const char *v); /* v is UTF-8; invalid bytes become U+FFFD */
+void json_add_u64(struct json *obj, const char *key, uint64_t v);    /* above 2^53: exact digits all the same */
+void json_add_f64(struct json *obj, const char *key, double v);
+void json_add_bool(struct json *obj, const char *key, bool v);
+void json_push_u64(struct json *arr, uint64_t v);
+void json_push_str(struct json *arr, const char *v);
+struct json *json_push_object(struct json *arr);
+
+/* One line, no trailing newline, malloc'ed (the caller frees). root stays the caller's. ERR_NOMEM. */
+MUST_CHECK int json_print(const struct json *root, char **out, size_t *len);
+
+#endif

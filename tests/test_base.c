@@ -1,0 +1,170 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "base/err.h"
+#include "base/queue.h"
+#include "base/rng.h"
+
+static void an_error_reads_from_the_outside_in(void **state)
+{
+	struct err e;
+
+	(void)state;
+	assert_int_equal(err_set(&e, ERR_LIMIT, "%d bytes short", 12), ERR_LIMIT);
+	assert_int_equal(err_wrap(&e, "tensor %s", "x"), ERR_LIMIT);
+	assert_string_equal(e.text, "tensor x: 12 bytes short");
+	assert_int_equal(err_set(NULL, ERR_IO, "nobody reads this"), ERR_IO);
+}
+
+static void text_that_was_cut_says_so(void **state)
+{
+	char longer[600];
+	struct err e;
+
+	(void)state;
+	memset(longer, 'a', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	err_set(&e, ERR_IO, "%s", longer);
+	assert_int_equal(strlen(e.text), sizeof(e.text) - 1);
+	assert_string_equal(e.text + strlen(e.text) - 3, "...");
+	err_wrap(&e, "%s", longer);
+	assert_int_equal(strlen(e.text), sizeof(e.text) - 1);
+	assert_string_equal(e.text + strlen(e.text) - 3, "...");
+}
+
+static void every_code_has_a_word_and_the_word_leads_back(void **state)
+{
+	(void)state;
+#define CHECK(name, number, phrase)                                                                \
+	assert_int_equal(err_code_of(err_name(ERR_##name)), ERR_##name);                           \
+	assert_string_equal(err_phrase(-(number)), phrase);
+	ERR_LIST(CHECK)
+#undef CHECK
+	assert_string_equal(err_name(ERR_NOT_FINITE), "not_finite");
+	assert_string_equal(err_name(-9999), "unknown");
+	assert_int_equal(err_code_of("no such word"), ERR_INTERNAL);
+}
+
+static void crc32c_equals_the_vectors_of_rfc_3720(void **state)
+{
+	uint8_t buf[32];
+
+	(void)state;
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(crc32c(0, buf, 32), 0x8a9136aau);
+	memset(buf, 0xff, sizeof(buf));
+	assert_int_equal(crc32c(0, buf, 32), 0x62a8ab43u);
+	for (unsigned i = 0; i < 32; i++)
+		buf[i] = (uint8_t)i;
+	assert_int_equal(crc32c(0, buf, 32), 0x46dd794eu);
+	assert_int_equal(crc32c(crc32c(0, buf, 13), buf + 13, 19), 0x46dd794eu);
+}
+
+static void a_full_or_closed_queue_refuses_and_counts(void **state)
+{
+	struct queue *q;
+	int a, b, c;
+
+	(void)state;
+	assert_int_equal(queue_create(&q, 2), 0);
+	assert_null(queue_pop(q, 0));
+	assert_true(queue_push(q, &a));
+	assert_true(queue_push(q, &b));
+	assert_false(queue_push(q, &c));
+	assert_ptr_equal(queue_pop(q, -1), &a);
+	assert_true(queue_push(q, &c));
+	queue_close(q);
+	assert_false(queue_push(q, &a));
+	assert_false(queue_done(q));
+	assert_ptr_equal(queue_pop(q, -1), &b);
+	assert_ptr_equal(queue_pop(q, -1), &c);
+	assert_null(queue_pop(q, -1));
+	assert_true(queue_done(q));
+	assert_int_equal(queue_refused(q), 2);
+	queue_destroy(q, NULL);
+}
+
+#define MANY 20000
+
+static void *push_many(void *arg)
+{
+	for (uintptr_t i = 1; i <= MANY; i++) {
+		while (!queue_push(arg, (void *)i))
+			;
+	}
+	return NULL;
+}
+
+static void items_of_two_producers_all_arrive_in_their_order(void **state)
+{
+	struct queue *q;
+	pthread_t a, b;
+	uintptr_t sum = 0;
+
+	(void)state;
+	assert_int_equal(queue_create(&q, 64), 0);
+	pthread_create(&a, NULL, push_many, q);
+	pthread_create(&b, NULL, push_many, q);
+	for (int i = 0; i < 2 * MANY; i++)
+		sum += (uintptr_t)queue_pop(q, -1);
+	pthread_join(a, NULL);
+	pthread_join(b, NULL);
+	assert_int_equal(sum, (uintptr_t)MANY * (MANY + 1));
+	assert_int_equal(queue_length(q), 0);
+	queue_destroy(q, NULL);
+}
+
+static void a_pop_waits_no_longer_than_told(void **state)
+{
+	struct queue *q;
+	uint64_t t0;
+
+	(void)state;
+	assert_int_equal(queue_create(&q, 1), 0);
+	t0 = clock_now_ms();
+	assert_null(queue_pop(q, 30));
+	assert_in_range(clock_now_ms() - t0, 29, 5000);
+	queue_destroy(q, NULL);
+}
+
+static void random_numbers_depend_on_seed_and_position_alone(void **state)
+{
+	double mean = 0;
+
+	(void)state;
+	assert_true(rng_u64(1, 2) == rng_u64(1, 2));
+	assert_true(rng_u64(1, 2) != rng_u64(2, 1));
+	assert_true(rng_u64(1, 2) != rng_u64(1, 3));
+	for (unsigned i = 0; i < 10000; i++) {
+		double u = rng_unit(7, i);
+
+		assert_true(u >= 0 && u < 1);
+		mean += u / 10000;
+	}
+	assert_true(mean > 0.49 && mean < 0.51); /* 3.5 sigma of a uniform mean is 0.0101 */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_error_reads_from_the_outside_in),
+		cmocka_unit_test(text_that_was_cut_says_so),
+		cmocka_unit_test(every_code_has_a_word_and_the_word_leads_back),
+		cmocka_unit_test(crc32c_equals_the_vectors_of_rfc_3720),
+		cmocka_unit_test(a_full_or_closed_queue_refuses_and_counts),
+		cmocka_unit_test(items_of_two_producers_all_arrive_in_their_order),
+		cmocka_unit_test(a_pop_waits_no_longer_than_told),
+		cmocka_unit_test(random_numbers_depend_on_seed_and_position_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
