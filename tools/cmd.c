@@ -1,0 +1,161 @@
+#include "tools/cmd.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cmd_fail(const char *name, const struct err *e)
+{
+	fprintf(stderr, "splitmq %s: %s\n", name, e->text);
+	return CMD_FAILED;
+}
+
+int cmd_usage(const char *name, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "splitmq %s: ", name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, " (see: splitmq %s --help)\n", name);
+	return CMD_USAGE;
+}
+
+int cmd_help(const char *name)
+{
+	for (const struct cmd *c = cmd_table; c->name; c++) {
+		if (!strcmp(c->name, name))
+			printf("splitmq %s - %s\n\n%s", c->name, c->summary, c->usage);
+	}
+	return CMD_OK;
+}
+
+int cmd_u64(const char *name, const char *option, const char *text, unsigned long long min,
+	    unsigned long long max, unsigned long long *v)
+{
+	unsigned long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)text[0]) || *end || errno || n < min || n > max)
+		return cmd_usage(name, "%s must be an integer in %llu..%llu, not \"%s\"", option,
+				 min, max, text);
+	*v = n;
+	return 0;
+}
+
+int cmd_f64(const char *name, const char *option, const char *text, double min, double max,
+	    double *v)
+{
+	double n;
+	char *end;
+
+	n = strtod(text, &end);
+	if (end == text || *end || !(n >= min && n <= max))
+		return cmd_usage(name, "%s must be a number in %g..%g, not \"%s\"", option, min,
+				 max, text);
+	*v = n;
+	return 0;
+}
+
+/* Grow *text by reading f to its end; the byte after the last is NUL. */
+static int slurp(FILE *f, size_t max_bytes, char **text, size_t *len, struct err *e)
+{
+	size_t cap = 65536, n = 0, got;
+	char *buf = malloc(cap);
+
+	while (buf && (got = fread(buf + n, 1, cap - n - 1, f)) > 0) {
+		n += got;
+		if (n > max_bytes) {
+			free(buf);
+			return err_set(e, ERR_LIMIT, "longer than %zu bytes", max_bytes);
+		}
+		if (n == cap - 1) {
+			char *bigger = realloc(buf, cap *= 2);
+
+			if (!bigger)
+				free(buf);
+			buf = bigger;
+		}
+	}
+	if (!buf)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	if (ferror(f)) {
+		free(buf);
+		return err_set(e, ERR_IO, "%s", strerror(errno));
+	}
+	buf[n] = '\0';
+	*text = buf;
+	*len = n;
+	return 0;
+}
+
+int cmd_read_file(const char *path, size_t max_bytes, char **text, size_t *len, struct err *e)
+{
+	FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+	int rc;
+
+	if (!f)
+		return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+	rc = slurp(f, max_bytes, text, len, e);
+	if (rc)
+		err_wrap(e, "%s", path);
+	if (f != stdin)
+		fclose(f);
+	return rc;
+}
+
+static bool is_separator(char c)
+{
+	return c == ',' || isspace((unsigned char)c);
+}
+
+/* Ids of a list of len bytes; ids has room for len / 2 + 1 of them. */
+static int parse_ids(const char *list, uint32_t *ids, size_t *n, struct err *e)
+{
+	*n = 0;
+	while (*list) {
+		unsigned long long id;
+		char *end;
+
+		if (is_separator(*list)) {
+			list++;
+			continue;
+		}
+		errno = 0;
+		id = strtoull(list, &end, 10);
+		if (!isdigit((unsigned char)*list) || errno || id >= UINT32_MAX ||
+		    (*end && !is_separator(*end)))
+			return err_set(e, ERR_USAGE, "token %zu is not a token id: \"%.16s\"", *n, list);
+		ids[(*n)++] = (uint32_t)id;
+		list = end;
+	}
+	return *n ? 0 : err_set(e, ERR_USAGE, "no token ids");
+}
+
+int cmd_read_ids(const char *text, uint32_t **ids, size_t *n, struct err *e)
+{
+	char *file = NULL;
+	size_t len = strlen(text);
+	int rc;
+
+	if (text[0] == '@') {
+		rc = cmd_read_file(text + 1, 1 << 26, &file, &len, e);
+		if (rc)
+			return rc;
+	}
+	*ids = malloc((len / 2 + 1) * sizeof(**ids));
+	rc = *ids ? parse_ids(file ? file : text, *ids, n, e) : err_set(e, ERR_NOMEM, "out of memory");
+	if (rc) {
+		free(*ids);
+		*ids = NULL;
+	}
+	free(file);
+	return rc;
+}

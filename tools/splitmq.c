@@ -1,0 +1,36 @@
+/* tools/splitmq.c - the one tool: `splitmq COMMAND ...`. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/cmd.h"
+
+const struct cmd cmd_table[] = {
+	{ 0 },
+};
+
+static int list(FILE *out)
+{
+	fprintf(out, "usage: splitmq COMMAND [OPTIONS]\n\n");
+	for (const struct cmd *c = cmd_table; c->name; c++)
+		fprintf(out, "  %-12s %s\n", c->name, c->summary);
+	fprintf(out, "\nsplitmq COMMAND --help tells more. splitmq --version prints the version.\n");
+	return out == stdout ? CMD_OK : CMD_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return list(stderr);
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+		return list(stdout);
+	if (!strcmp(argv[1], "--version")) {
+		printf("splitmq %s\n", SPLITMQ_VERSION);
+		return CMD_OK;
+	}
+	for (const struct cmd *c = cmd_table; c->name; c++) {
+		if (!strcmp(c->name, argv[1]))
+			return c->run(argc - 1, argv + 1);
+	}
+	fprintf(stderr, "splitmq: no command \"%s\" (see: splitmq --help)\n", argv[1]);
+	return CMD_USAGE;
+}
