@@ -42,12 +42,12 @@ see that {D} is {S}
 make {D} go {S}
 let {D} go {S}
 change {D} to {S}
-in {L}, turn {S} {d}
-in {L} turn {d} {S}
-*in {L} switch {S} {d}
-in {L}, switch {d} {S}
-in {L}, put {d} {S}
-*in {L}, set {d} to {S}
+{L}, turn {S} {d}
+{L} turn {d} {S}
+*{L} switch {S} {d}
+{L}, switch {d} {S}
+{L}, put {d} {S}
+*{L}, set {d} to {S}
 !{D} {S}
 !{D}: {S}
 !{S} with {D}
@@ -105,8 +105,8 @@ get {D} running
 *!{D} should be running
 !{D} must run
 make sure {D} is running
-in {L}, start {d}
-*in {L}, activate {d}
+{L}, start {d}
+*{L}, activate {d}
 *!let's start {D}
 !let's activate {D}
 !i want {D} to start
@@ -142,9 +142,9 @@ let {D} stop
 !{D} should stop
 *!{D} must stop
 !{D} has to stop
-in {L}, stop {d}
-*in {L}, shut down {d}
-in {L}, disable {d}
+{L}, stop {d}
+*{L}, shut down {d}
+{L}, disable {d}
 have {D} stopped
 !time to stop {D}
 !i need {D} to stop
@@ -175,10 +175,10 @@ make sure {D} is {E}
 make sure to {S} {D}
 *see to it that {D} is {E}
 see to it that you {S} {D}
-in {L}, {S} {d}
-in {L} {S} {d}
-*in {L}, have {d} {E}
-in {L}, set {d} to {E}
+{L}, {S} {d}
+{L} {S} {d}
+*{L}, have {d} {E}
+{L}, set {d} to {E}
 !i want {D} {E}
 !i want {D} to be {E}
 *!i want to have {D} {E}
@@ -232,10 +232,10 @@ set {D} to {E}
 put {D} in the {E} state
 bring {D} to the {E} state
 *set {D} to the {E} state
-in {L}, {S} {d}
-in {L} {S} {d}
-*in {L}, have {d} {E}
-in {L}, set {d} to {E}
+{L}, {S} {d}
+{L} {S} {d}
+*{L}, have {d} {E}
+{L}, set {d} to {E}
 !i want {D} {E}
 !i want {D} to be {E}
 *!i want to have {D} {E}
@@ -282,9 +282,9 @@ take {D} to {V}
 turn {D} to {V}
 *switch {D} to {V}
 run {D} at {V}
-keep {D} at {V}
+leave {D} at {V}
 hold {D} at {V}
-*leave {D} at {V}
+*keep {D} at {V}
 have {D} at {V}
 regulate {D} to {V}
 make {D} {V}
@@ -302,10 +302,10 @@ choose {V} for {D}
 *choose {V} on {D}
 use {V} for {D}
 dial {D} to {V}
-in {L}, set {d} to {V}
-in {L} put {d} at {V}
-*in {L}, change {d} to {V}
-in {L}, bring {d} to {V}
+{L}, set {d} to {V}
+{L} put {d} at {V}
+*{L}, change {d} to {V}
+{L}, bring {d} to {V}
 !{D} to {V}
 !{D} at {V}
 !{D}: {V}
@@ -368,9 +368,9 @@ open {D} to {V}
 open {D} by {V}
 open {D} {V}
 *open {D} up to {V}
-open {d} in {L} up to {V}
-in {L}, open {d} to {V}
-*in {L}, open {d} {V}
+open {d} {L} up to {V}
+{L}, open {d} to {V}
+*{L}, open {d} {V}
 !i want {D} open to {V}
 !i want {D} {V} open
 *!i need {D} {V} open
@@ -393,7 +393,7 @@ dim {D} down to {V}
 brighten {D} to {V}
 make {D} {V} bright
 *let {D} be {V} bright
-in {L}, dim {d} to {V}
+{L}, dim {d} to {V}
 !i want {D} dimmed to {V}
 *!i need {D} dimmed to {V}
 !{D} should be {V} bright
@@ -423,10 +423,10 @@ turn {D} {R} {V}
 {S} {D} {V}
 by {V} {S} {D}
 *by {V} turn {R} {D}
-in {L}, {S} {d} by {V}
-in {L}, turn {d} {R} by {V}
-*in {L}, bring {d} {R} by {V}
-in {L} {S} {d} by {V}
+{L}, {S} {d} by {V}
+{L}, turn {d} {R} by {V}
+*{L}, bring {d} {R} by {V}
+{L} {S} {d} by {V}
 !{D} {R} by {V}
 !{D} {V} {I}
 *!{D} {R} {V}
@@ -542,9 +542,9 @@ STATUS = shapes("""
 !is {D} running
 !is {D} active
 *!is {D} on now
-!in {L}, is {d} on
-!in {L}, what is {d} doing
-*!in {L}, is {d} running
+!{L}, is {d} on
+!{L}, what is {d} doing
+*!{L}, is {d} running
 tell me the state of {D}
 tell me if {D} is on
 *tell me if {D} is running
@@ -910,9 +910,9 @@ bring {D} to
 put {D} at
 *put {D} to
 move {D} to
-in {L}, set {d}
-in {L}, set {d} to
-*in {L}, adjust {d}
+{L}, set {d}
+{L}, set {d} to
+*{L}, adjust {d}
 set a value for {D}
 set {D} to a value
 *set {D} to some value
@@ -1056,8 +1056,8 @@ CHAT = shapes("""
 *!{D} looks {c}
 !my {r} bought {D} last year
 !{D} is broken
-!i am in {L}
-*!my {r} is in {L}
+!i am {L}
+*!my {r} is {L}
 !i am {c} today
 !it is {c} today
 thank you very much

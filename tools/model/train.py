@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Trains the model on the corpus. Needs Debian's python3-torch, python3-numpy and python3-regex.
+
+Writes OUT/tokenizer.json and OUT/model.pt (weights, optimizer, step); run again to resume.
+Touch OUT/decay to begin the final decay of the learning rate at once.
+"""
+import argparse
+import ctypes
+import itertools
+import json
+import math
+import os
+import random
+import time
+
+import torch
+import torch.nn.functional as F
+
+import bpe
+import corpus
+from model import CONTEXT, Model
+
+VOCAB = 1024
+PROMPT_WEIGHT, STOP_WEIGHT = 0.25, 3.0    # loss of prompt tokens; of <|answer|>, so that a complete sentence is answered
+
+
+def tokenizer(out, seed):
+    """The tokenizer of a run, trained the first time."""
+    path = os.path.join(out, "tokenizer.json")
+    if not os.path.exists(path):
+        texts = []
+        for _, ex in zip(range(30000), corpus.stream(seed, {"train"})):
+            texts += [ex["prompt"], ex["answer"]]
+        with open(path, "w") as f:
+            json.dump(bpe.train(texts, VOCAB), f)
+    return bpe.Tokenizer(json.load(open(path)))
+
+
+def encode(tok, ex):
+    """Ids and loss weights of an example: <s> prompt <|answer|> answer </s> newline."""
+    prompt, answer = tok.encode(ex["prompt"]), tok.encode(ex["answer"])
+    ids = [bpe.BOS] + prompt + [bpe.ANSWER] + answer + [bpe.EOS] + tok.encode("\n")
+    weight = [PROMPT_WEIGHT] * (1 + len(prompt)) + [STOP_WEIGHT] + [1.0] * (len(answer) + 1) + [PROMPT_WEIGHT]
+    return ids, weight
+
+
+def pack(examples, length, rows):
+    """Micro-batches of full rows: whole examples in a row, the longest that still fits from a pool of waiting ones."""
+    pool = [next(examples) for _ in range(400)]
+    while True:
+        yield [pack_row(examples, pool, length + 1) for _ in range(rows)]
+
+
+def pack_row(examples, pool, length):
+    """One row; examples at random until the end is near, then the best fit."""
+    ids, weight = [], []
+    while True:
+        room = length - len(ids)
+        if room > 210:
+            best = random.randrange(len(pool))
+        else:
+            fitting = [i for i, e in enumerate(pool) if len(e[0]) <= room]
+            if not fitting:
+                return ids, weight
+            best = max(fitting, key=lambda i: len(pool[i][0])) if room < 120 else random.choice(fitting)
+        more_ids, more_weight = pool[best]
+        pool[best] = next(examples)
+        ids, weight = ids + more_ids, weight + more_weight
+
+
+def bucket(examples, tokens):
+    """Micro-batches of single examples of nearly the same length, in widths that are multiples of 8."""
+    while True:
+        pool = sorted((next(examples) for _ in range(4000)), key=lambda e: len(e[0]))
+        slices = []
+        while pool:
+            count = max(1, tokens // round_up(len(pool[-1][0])))
+            slices.append(pool[-count:])
+            del pool[-count:]
+        random.shuffle(slices)
+        yield from slices[1:]
+
+
+def round_up(length):
+    """A width that repeats: the matrix library prepares its code once for each shape."""
+    return (length + 6) // 8 * 8
+
+
+def batches(tok, seed, tokens):
+    """Micro-batches as (ids, weights): three of four with single examples, the others with rows of several."""
+    examples = (encode(tok, ex) for ex in corpus.stream(seed, {"train"}))
+    one, short, full = bucket(examples, tokens), pack(examples, 160, tokens // 160), pack(examples, CONTEXT, tokens // CONTEXT)
+    for i in itertools.count():
+        rows = next(full if i % 16 == 15 else short if i % 16 in (3, 7, 11) else one)
+        width = round_up(max(len(ids) for ids, _ in rows)) + 1
+        yield (torch.tensor([ids + [bpe.PAD] * (width - len(ids)) for ids, _ in rows]),
+               torch.tensor([w + [0.0] * (width - len(w)) for _, w in rows]))
+
+
+def worker(tok, seed, tokens, queue):
+    """Makes batches beside the training."""
+    torch.set_num_threads(1)
+    random.seed(seed)
+    for ids, weight in batches(tok, seed, tokens):
+        queue.put((ids.numpy(), weight.numpy()))
+
+
+def loss_of(model, ids, weight):
+    """Sum of the weighted loss, of the weights, and the mean plain loss on answers."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(ids[:, :-1])
+    nll = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    weight = weight[:, 1:].flatten()
+    answer = (weight == 1.0).float()
+    return (nll * weight).sum(), weight.sum(), (nll.detach() * answer).sum() / answer.sum()
+
+
+def quick_malloc():
+    """Lets glibc keep freed memory: page faults would cost half the time."""
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-3, 1 << 30)
+    libc.mallopt(-1, (1 << 31) - 1)
+
+
+def rate(step, args, decay_from):
+    """Warm-up, stable, linear decay to a fiftieth."""
+    if step < args.warmup:
+        return (step + 1) / args.warmup
+    if decay_from is None or step < decay_from:
+        return 1.0
+    left = 1 - (step - decay_from) / max(1, args.decay)
+    return max(left, 0.02)
+
+
+def save(path, state):
+    torch.save(state, path + ".new")
+    os.replace(path + ".new", path)
+
+
+def optimizer(model, args):
+    """AdamW; norms and the embedding without weight decay."""
+    flat = [p for n, p in model.named_parameters() if p.ndim < 2 or "embd" in n]
+    deep = [p for n, p in model.named_parameters() if p.ndim == 2 and "embd" not in n]
+    return torch.optim.AdamW([{"params": deep, "weight_decay": 0.05}, {"params": flat, "weight_decay": 0.0}],
+                             lr=args.lr, betas=(0.9, 0.98), eps=1e-8)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument("--out", required=True, help="folder of the run")
+    ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--steps", type=int, default=6000, help="steps in all, decay included")
+    ap.add_argument("--decay", type=int, default=1600)
+    ap.add_argument("--warmup", type=int, default=200)
+    ap.add_argument("--tokens", type=int, default=2560, help="tokens of a micro-batch")
+    ap.add_argument("--micro", type=int, default=2, help="micro-batches of a step")
+    ap.add_argument("--lr", type=float, default=2e-3)
+    ap.add_argument("--threads", type=int, default=2)
+    args = ap.parse_args()
+    os.makedirs(args.out, exist_ok=True)
+    quick_malloc()
+    torch.manual_seed(args.seed)
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(args.threads)
+    tok = tokenizer(args.out, args.seed)
+    model = Model(VOCAB)
+    opt = optimizer(model, args)
+    run(args, tok, model, opt, os.path.join(args.out, "model.pt"))
+
+
+def accumulate(model, queue, micro):
+    """Gradients of some micro-batches; returns the loss, the loss on answers and the tokens."""
+    total = answers = tokens = 0
+    for _ in range(micro):
+        ids, weight = (torch.from_numpy(a) for a in queue.get())
+        loss, weights, answer = loss_of(model, ids, weight)
+        loss = loss / (weights * micro)
+        loss.backward()
+        total, answers, tokens = total + loss.item(), answers + answer.item() / micro, tokens + ids.numel()
+    return total, answers, tokens
+
+
+def run(args, tok, model, opt, path):
+    """The loop, from the last checkpoint on."""
+    step, decay_from = 0, None
+    if os.path.exists(path):
+        state = torch.load(path)
+        model.load_state_dict(state["model"])
+        opt.load_state_dict(state["opt"])
+        step, decay_from = state["step"], state["decay_from"]
+    queue = torch.multiprocessing.get_context("fork").Queue(16)
+    process = torch.multiprocessing.get_context("fork").Process(
+        target=worker, args=(tok, args.seed + 1000 * (step > 0) + step, args.tokens, queue), daemon=True)
+    process.start()
+    last, saved, tokens = time.time(), time.time(), 0
+    while decay_from is None or step < decay_from + args.decay:
+        if decay_from is None and (step >= args.steps - args.decay or os.path.exists(os.path.join(args.out, "decay"))):
+            decay_from = step
+        for group in opt.param_groups:
+            group["lr"] = args.lr * rate(step, args, decay_from)
+        loss, answer, seen = accumulate(model, queue, args.micro)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        opt.step()
+        opt.zero_grad(set_to_none=True)
+        step += 1
+        tokens += seen
+        if step % 50 == 0:
+            seconds, last = (time.time() - last) / 50, time.time()
+            end = (decay_from or args.steps - args.decay) + args.decay
+            print("step %d loss %.4f answer %.4f lr %.2e tokens/s %.0f eta %.1f min" % (
+                step, loss, answer, opt.param_groups[0]["lr"], tokens / 50 / seconds, (end - step) * seconds / 60), flush=True)
+            tokens = 0
+        if time.time() - saved > 120:
+            save(path, {"model": model.state_dict(), "opt": opt.state_dict(), "step": step, "decay_from": decay_from})
+            saved = time.time()
+    save(path, {"model": model.state_dict(), "opt": opt.state_dict(), "step": step, "decay_from": decay_from})
+    process.terminate()
+
+
+if __name__ == "__main__":
+    main()
