@@ -1,11 +1,12 @@
 /* config/config.h - what an operator writes in YAML, checked.
  *
  * One table of keys per program: type, limits, default, in config/<program>_conf.c. Unknown keys,
- * duplicate keys, wrong types and values outside their limits are errors naming file, line and key. Sections are
- * flattened: `broker:` / `  host: x` is the key broker.host. Every key can be overridden by an
- * environment variable: SPLITMQ_BROKER_HOST for broker.host; an unknown SPLITMQ_* variable that looks
- * like a misspelt key is a warning of --check. Relative paths in the file
- * are relative to the file's directory. Const after loading; any thread. */
+ * duplicate keys, wrong types and values outside their limits are errors naming file, line and
+ * key. Sections are flattened: `broker:` / `  host: x` is the key broker.host. Every key except
+ * agents.* can be overridden by an environment variable: SPLITMQ_BROKER_HOST for broker.host.
+ * Relative paths in the file are relative to the file's directory, those of the environment to the
+ * working directory. Where a number may be left to the program, the word is "auto". Const after
+ * loading; any thread. */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
 
@@ -23,10 +24,11 @@
 
 struct config_broker {
 	char host[CONFIG_TEXT_MAX];	/* broker.host, default 127.0.0.1 */
-	uint32_t port;			/* broker.port, 1..65535, default 1883; 8883 when broker.ca_file is set */
+	uint32_t port;			/* broker.port, 1..65535, default 1883; 8883 with ca_file */
 	char username[CONFIG_TEXT_MAX]; /* broker.username, default none */
 	char password[CONFIG_TEXT_MAX]; /* broker.password, default none; masked when printed */
-	char password_file[CONFIG_PATH_MAX]; /* broker.password_file: first line; instead of password */
+	/* broker.password_file: its first line is put into password by config_load_*() */
+	char password_file[CONFIG_PATH_MAX];
 	char ca_file[CONFIG_PATH_MAX];	/* broker.ca_file: switches TLS on */
 	char cert_file[CONFIG_PATH_MAX]; /* broker.cert_file, with key_file */
 	char key_file[CONFIG_PATH_MAX];
@@ -72,7 +74,7 @@ struct config_worker {
 	char kv[8];
 	uint32_t max_sessions;	      /* default 16 */
 	uint64_t memory_budget_bytes;
-	uint32_t session_idle_ms;     /* timeouts.idle_ms, 1000..86400000, default 60000: a silent session is dropped */
+	uint32_t session_idle_ms;     /* timeouts.idle_ms, 1000..86400000, default 60000 */
 	uint32_t telemetry_s;
 	char log[8];
 };
@@ -101,10 +103,18 @@ MUST_CHECK int config_load_agent(struct config_agent *c, const char *path, struc
 MUST_CHECK int config_load_worker(struct config_worker *c, const char *path, struct err *e);
 MUST_CHECK int config_load_coordinator(struct config_coordinator *c, const char *path, struct err *e);
 
-/* The same from memory, without environment (tests, fuzzing); `name` stands in messages. */
-MUST_CHECK int config_parse_agent(struct config_agent *c, const char *name, const char *text, size_t len, struct err *e);
-MUST_CHECK int config_parse_worker(struct config_worker *c, const char *name, const char *text, size_t len, struct err *e);
-MUST_CHECK int config_parse_coordinator(struct config_coordinator *c, const char *name, const char *text, size_t len, struct err *e);
+/* The same from memory, without environment and without reading password_file (tests, fuzzing);
+ * `name` stands in messages and gives the directory of relative paths. *c is written only on 0. */
+MUST_CHECK int config_parse_agent(struct config_agent *c, const char *name, const char *text,
+			size_t len, struct err *e);
+MUST_CHECK int config_parse_worker(struct config_worker *c, const char *name, const char *text,
+			size_t len, struct err *e);
+MUST_CHECK int config_parse_coordinator(struct config_coordinator *c, const char *name, const char *text,
+			size_t len, struct err *e);
+
+/* One line on out for each SPLITMQ_* variable that is no key of any program but looks like one.
+ * Returns how many; for --check. */
+unsigned config_warn_environment(FILE *out);
 
 /* The effective configuration as YAML, secrets masked. */
 void config_print_agent(const struct config_agent *c, FILE *out);
