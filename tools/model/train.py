@@ -107,8 +107,7 @@ def worker(tok, seed, tokens, queue):
 
 def loss_of(model, ids, weight):
     """Sum of the weighted loss, of the weights, and the mean plain loss on answers."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(ids[:, :-1])
+    logits = model(ids[:, :-1])
     nll = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     weight = weight[:, 1:].flatten()
     answer = (weight == 1.0).float()
@@ -149,8 +148,8 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--out", required=True, help="folder of the run")
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--steps", type=int, default=6000, help="steps in all, decay included")
-    ap.add_argument("--decay", type=int, default=1600)
+    ap.add_argument("--steps", type=int, default=7000, help="steps in all, decay included")
+    ap.add_argument("--decay", type=int, default=2000)
     ap.add_argument("--warmup", type=int, default=200)
     ap.add_argument("--tokens", type=int, default=2560, help="tokens of a micro-batch")
     ap.add_argument("--micro", type=int, default=2, help="micro-batches of a step")
@@ -163,7 +162,7 @@ def main():
     torch.set_flush_denormal(True)
     torch.set_num_threads(args.threads)
     tok = tokenizer(args.out, args.seed)
-    model = Model(VOCAB)
+    model = Model(VOCAB, torch.bfloat16)
     opt = optimizer(model, args)
     run(args, tok, model, opt, os.path.join(args.out, "model.pt"))
 
