@@ -1,1 +1,465 @@
 #include "schema/json.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "schema/scan.h"
+#include "schema/utf8.h"
+
+/* A struct json is a cJSON, never looked into by anybody else. cJSON keeps one global (the place
+ * of the last syntax error) that its parser writes; we never read it. */
+
+#define MEMBERS_MAX 256                /* of one object: bounds the search for duplicate keys */
+#define EXACT_MAX   9007199254740992.0 /* 2^53: integers above are not exact in a double */
+#define NUMBER_CAP  32
+#define SHOWN_CAP   40 /* bytes of a bad value that an error quotes */
+
+/* A bit of cJSON's `type` that cJSON does not use: something could not be added here. */
+#define LOST_CHILD (1 << 20)
+
+static const cJSON *in(const struct json *v)
+{
+	return (const cJSON *)v;
+}
+
+static cJSON *out(struct json *v)
+{
+	return (cJSON *)v;
+}
+
+static struct json *wrap(cJSON *v)
+{
+	return (struct json *)v;
+}
+
+void json_set_alloc(void *(*alloc)(size_t), void (*release)(void *))
+{
+	cJSON_Hooks hooks = { .malloc_fn = alloc, .free_fn = release };
+
+	cJSON_InitHooks(alloc ? &hooks : NULL);
+}
+
+/* ---- parsing ---- */
+
+static int check_members(const cJSON *object, struct err *e)
+{
+	size_t n = 0;
+
+	for (const cJSON *m = object->child; m; m = m->next) {
+		if (++n > MEMBERS_MAX)
+			return err_set(e, ERR_FORMAT, "an object with more than %d keys",
+				       MEMBERS_MAX);
+		for (const cJSON *earlier = object->child; earlier != m; earlier = earlier->next) {
+			if (!strcmp(earlier->string, m->string))
+				return err_set(e, ERR_FORMAT, "key \"%.40s\" appears twice",
+					       m->string);
+		}
+	}
+	return 0;
+}
+
+/* What the text alone cannot show: duplicate keys, numbers beyond a double. Recurses at most
+ * SCAN_DEPTH_MAX deep. */
+static int check_tree(const cJSON *v, struct err *e)
+{
+	int rc = 0;
+
+	if (cJSON_IsNumber(v) && !isfinite(v->valuedouble))
+		return err_set(e, ERR_FORMAT, "a number that is too large");
+	if (cJSON_IsObject(v))
+		rc = check_members(v, e);
+	for (const cJSON *child = v->child; child && !rc; child = child->next)
+		rc = check_tree(child, e);
+	return rc;
+}
+
+static bool only_space(const char *src, const char *end)
+{
+	while (src < end && (*src == ' ' || *src == '\t' || *src == '\r' || *src == '\n'))
+		src++;
+	return src >= end;
+}
+
+int json_parse(struct json **root, const char *src, size_t len, struct err *e)
+{
+	const char *end = src;
+	cJSON *v;
+	int rc;
+
+	if (!len)
+		return err_set(e, ERR_FORMAT, "empty text is not JSON");
+	rc = scan_json(src, len, e);
+	if (rc)
+		return rc;
+	v = cJSON_ParseWithLengthOpts(src, len, &end, false);
+	if (!v) /* cJSON does not tell; running out of memory is the rarer of the two */
+		return err_set(e, ERR_FORMAT, "not JSON at offset %zu", (size_t)(end - src));
+	if (!only_space(end, src + len))
+		rc = err_set(e, ERR_FORMAT, "more text after the JSON value, at offset %zu",
+			     (size_t)(end - src));
+	if (!rc)
+		rc = check_tree(v, e);
+	if (rc) {
+		cJSON_Delete(v);
+		return rc;
+	}
+	*root = wrap(v);
+	return 0;
+}
+
+void json_free(struct json *root)
+{
+	cJSON_Delete(out(root));
+}
+
+/* ---- reading ---- */
+
+bool json_is_object(const struct json *v)
+{
+	return cJSON_IsObject(in(v));
+}
+
+const struct json *json_get(const struct json *obj, const char *key)
+{
+	return (const struct json *)cJSON_GetObjectItemCaseSensitive(in(obj), key);
+}
+
+/* The value as an error may quote it. */
+static const char *shown(char dst[static SHOWN_CAP], const cJSON *v)
+{
+	if (cJSON_IsNumber(v))
+		snprintf(dst, SHOWN_CAP, "%.17g", v->valuedouble);
+	else if (cJSON_IsString(v))
+		snprintf(dst, SHOWN_CAP, "a string");
+	else if (cJSON_IsBool(v))
+		snprintf(dst, SHOWN_CAP, "%s", cJSON_IsTrue(v) ? "true" : "false");
+	else
+		snprintf(dst, SHOWN_CAP, "%s", cJSON_IsArray(v) ? "an array" : "an object");
+	return dst;
+}
+
+/* The member of that key; NULL with *rc 0 when it may be missing, else with ERR_FORMAT. */
+static const cJSON *find(const struct json *obj, const char *key, bool need, int *rc, struct err *e)
+{
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(in(obj), key);
+
+	*rc = 0;
+	if (v && !cJSON_IsNull(v))
+		return v;
+	if (need)
+		*rc = err_set(e, ERR_FORMAT, "key \"%s\" is missing", key);
+	return NULL;
+}
+
+static bool is_integer(const cJSON *v, uint64_t min, uint64_t max)
+{
+	double d = v->valuedouble;
+
+	if (!cJSON_IsNumber(v) || d != floor(d) || d < 0 || d > EXACT_MAX)
+		return false;
+	return (uint64_t)d >= min && (uint64_t)d <= max;
+}
+
+int json_get_u64(const struct json *obj, const char *key, bool need, uint64_t min, uint64_t max,
+		 uint64_t *v, struct err *e)
+{
+	char bad[SHOWN_CAP];
+	int rc;
+	const cJSON *found = find(obj, key, need, &rc, e);
+
+	if (!found)
+		return rc;
+	if (!is_integer(found, min, max))
+		return err_set(e, ERR_FORMAT,
+			       "key \"%s\" must be an integer in %" PRIu64 "..%" PRIu64 ", not %s",
+			       key, min, max, shown(bad, found));
+	*v = (uint64_t)found->valuedouble;
+	return 0;
+}
+
+int json_get_u32(const struct json *obj, const char *key, bool need, uint32_t min, uint32_t max,
+		 uint32_t *v, struct err *e)
+{
+	uint64_t wide = *v;
+	int rc = json_get_u64(obj, key, need, min, max, &wide, e);
+
+	if (!rc)
+		*v = (uint32_t)wide;
+	return rc;
+}
+
+int json_get_f64(const struct json *obj, const char *key, bool need, double min, double max,
+		 double *v, struct err *e)
+{
+	char bad[SHOWN_CAP];
+	int rc;
+	const cJSON *found = find(obj, key, need, &rc, e);
+
+	if (!found)
+		return rc;
+	if (!cJSON_IsNumber(found) || !(found->valuedouble >= min && found->valuedouble <= max))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be a number in %g..%g, not %s", key,
+			       min, max, shown(bad, found));
+	*v = found->valuedouble;
+	return 0;
+}
+
+int json_get_bool(const struct json *obj, const char *key, bool need, bool *v, struct err *e)
+{
+	char bad[SHOWN_CAP];
+	int rc;
+	const cJSON *found = find(obj, key, need, &rc, e);
+
+	if (!found)
+		return rc;
+	if (!cJSON_IsBool(found))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be true or false, not %s", key,
+			       shown(bad, found));
+	*v = cJSON_IsTrue(found);
+	return 0;
+}
+
+int json_get_str(const struct json *obj, const char *key, bool need, size_t max_len, const char **v,
+		 struct err *e)
+{
+	char bad[SHOWN_CAP];
+	int rc;
+	const cJSON *found = find(obj, key, need, &rc, e);
+
+	if (!found)
+		return rc;
+	if (!cJSON_IsString(found))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be a string, not %s", key,
+			       shown(bad, found));
+	if (strlen(found->valuestring) > max_len)
+		return err_set(e, ERR_FORMAT, "key \"%s\" is longer than %zu bytes", key, max_len);
+	*v = found->valuestring;
+	return 0;
+}
+
+size_t json_array_len(const struct json *arr)
+{
+	size_t n = 0;
+
+	for (const struct json *v = json_array_at(arr, 0); v; v = json_next(v))
+		n++;
+	return n;
+}
+
+const struct json *json_array_at(const struct json *arr, size_t i)
+{
+	const cJSON *v = cJSON_IsArray(in(arr)) ? in(arr)->child : NULL;
+
+	while (v && i--)
+		v = v->next;
+	return (const struct json *)v;
+}
+
+const struct json *json_next(const struct json *element)
+{
+	return (const struct json *)in(element)->next;
+}
+
+bool json_is_array(const struct json *v)
+{
+	return cJSON_IsArray(in(v));
+}
+
+const char *json_str(const struct json *v)
+{
+	return cJSON_GetStringValue(in(v));
+}
+
+int json_u64(const struct json *v, uint64_t max, uint64_t *value)
+{
+	if (!v || !is_integer(in(v), 0, max))
+		return ERR_FORMAT;
+	*value = (uint64_t)in(v)->valuedouble;
+	return 0;
+}
+
+const struct json *json_member_at(const struct json *obj, size_t i, const char **key)
+{
+	const cJSON *v = cJSON_IsObject(in(obj)) ? in(obj)->child : NULL;
+
+	while (v && i--)
+		v = v->next;
+	if (v)
+		*key = v->string;
+	return (const struct json *)v;
+}
+
+/* ---- writing ---- */
+
+struct json *json_object(void)
+{
+	return wrap(cJSON_CreateObject());
+}
+
+/* Hand item (NULL: out of memory) over to parent, which may be NULL for the same reason. Returns the
+ * item as it now stands there, or NULL. */
+static struct json *add(struct json *parent, const char *key, cJSON *item)
+{
+	bool added = false;
+
+	if (parent && item)
+		added = key ? cJSON_AddItemToObject(out(parent), key, item)
+			    : cJSON_AddItemToArray(out(parent), item);
+	if (added)
+		return wrap(item);
+	if (parent)
+		out(parent)->type |= LOST_CHILD;
+	cJSON_Delete(item);
+	return NULL;
+}
+
+struct json *json_add_object(struct json *obj, const char *key)
+{
+	return add(obj, key, cJSON_CreateObject());
+}
+
+struct json *json_add_array(struct json *obj, const char *key)
+{
+	return add(obj, key, cJSON_CreateArray());
+}
+
+struct json *json_push_object(struct json *arr)
+{
+	return add(arr, NULL, cJSON_CreateObject());
+}
+
+/* A copy of v in which every malformed byte is U+FFFD; NULL when there is no memory. */
+static char *repaired(const char *v)
+{
+	size_t len = strlen(v), n = 0;
+	char *copy = malloc(3 * len + 1);
+
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < len;) {
+		size_t c = utf8_char_len(v + i, len - i);
+
+		memcpy(copy + n, c ? v + i : "\xef\xbf\xbd", c ? c : 3);
+		n += c ? c : 3;
+		i += c ? c : 1;
+	}
+	copy[n] = '\0';
+	return copy;
+}
+
+static bool is_utf8(const char *v)
+{
+	size_t len = strlen(v);
+
+	for (size_t i = 0; i < len;) {
+		size_t c = utf8_char_len(v + i, len - i);
+
+		if (!c)
+			return false;
+		i += c;
+	}
+	return true;
+}
+
+static cJSON *make_string(const char *v)
+{
+	cJSON *item;
+	char *copy;
+
+	if (is_utf8(v))
+		return cJSON_CreateString(v);
+	copy = repaired(v);
+	item = copy ? cJSON_CreateString(copy) : NULL;
+	free(copy);
+	return item;
+}
+
+/* Digits as they stand: cJSON would print by way of a double. */
+static cJSON *make_u64(uint64_t v)
+{
+	char digits[NUMBER_CAP];
+
+	snprintf(digits, sizeof(digits), "%" PRIu64, v);
+	return cJSON_CreateRaw(digits);
+}
+
+void json_add_str(struct json *obj, const char *key, const char *v)
+{
+	add(obj, key, make_string(v));
+}
+
+void json_push_str(struct json *arr, const char *v)
+{
+	add(arr, NULL, make_string(v));
+}
+
+void json_add_u64(struct json *obj, const char *key, uint64_t v)
+{
+	add(obj, key, make_u64(v));
+}
+
+void json_push_u64(struct json *arr, uint64_t v)
+{
+	add(arr, NULL, make_u64(v));
+}
+
+/* The shortest digits that read back as v: cJSON's own printing may lose the last bit. */
+void json_add_f64(struct json *obj, const char *key, double v)
+{
+	char digits[NUMBER_CAP];
+
+	if (!isfinite(v))
+		return;
+	for (int precision = 6; precision <= DBL_DECIMAL_DIG; precision++) {
+		snprintf(digits, sizeof(digits), "%.*g", precision, v);
+		if (strtod(digits, NULL) == v)
+			break;
+	}
+	add(obj, key, cJSON_CreateRaw(digits));
+}
+
+void json_add_bool(struct json *obj, const char *key, bool v)
+{
+	add(obj, key, cJSON_CreateBool(v));
+}
+
+static bool is_whole(const cJSON *v)
+{
+	if (v->type & LOST_CHILD)
+		return false;
+	for (const cJSON *child = v->child; child; child = child->next) {
+		if (!is_whole(child))
+			return false;
+	}
+	return true;
+}
+
+static int print(const struct json *root, bool indented, char **text, size_t *len)
+{
+	char *printed;
+
+	if (!root || !is_whole(in(root)))
+		return ERR_NOMEM;
+	printed = indented ? cJSON_Print(in(root)) : cJSON_PrintUnformatted(in(root));
+	if (!printed)
+		return ERR_NOMEM;
+	*text = printed;
+	*len = strlen(printed);
+	return 0;
+}
+
+int json_print(const struct json *root, char **text, size_t *len)
+{
+	return print(root, false, text, len);
+}
+
+int json_print_indented(const struct json *root, char **text, size_t *len)
+{
+	return print(root, true, text, len);
+}

@@ -12,8 +12,9 @@
 
 struct json; /* a value; children are owned by their root */
 
-/* Exactly one value in src[0..len), nothing but white space after it, nesting <= 32, no duplicate
- * keys in an object. ERR_FORMAT with the offset, ERR_NOMEM. */
+/* Exactly one value in src[0..len), nothing but white space after it, nesting <= 32, at most 256 keys
+ * in an object and none of them twice, strings in UTF-8 without NUL, numbers that fit a double.
+ * ERR_FORMAT with the offset or the key (also where memory runs out: the parser does not tell). */
 MUST_CHECK int json_parse(struct json **out, const char *src, size_t len, struct err *e);
 void json_free(struct json *root);
 
@@ -32,6 +33,8 @@ MUST_CHECK int json_get_str(const struct json *obj, const char *key, bool need, 
 			    const char **v, struct err *e);
 size_t json_array_len(const struct json *arr);
 const struct json *json_array_at(const struct json *arr, size_t i);
+const struct json *json_next(const struct json *element); /* the one after it; NULL at the end */
+bool json_is_array(const struct json *v);
 const char *json_str(const struct json *v); /* NULL when it is no string */
 MUST_CHECK int json_u64(const struct json *v, uint64_t max, uint64_t *out); /* ERR_FORMAT */
 
@@ -44,7 +47,7 @@ struct json *json_add_object(struct json *obj, const char *key);
 struct json *json_add_array(struct json *obj, const char *key);
 void json_add_str(struct json *obj, const char *key, const char *v); /* v is UTF-8; invalid bytes become U+FFFD */
 void json_add_u64(struct json *obj, const char *key, uint64_t v);    /* above 2^53: exact digits all the same */
-void json_add_f64(struct json *obj, const char *key, double v);
+void json_add_f64(struct json *obj, const char *key, double v); /* reads back the same; NaN and infinity are left out */
 void json_add_bool(struct json *obj, const char *key, bool v);
 void json_push_u64(struct json *arr, uint64_t v);
 void json_push_str(struct json *arr, const char *v);
@@ -52,5 +55,11 @@ struct json *json_push_object(struct json *arr);
 
 /* One line, no trailing newline, malloc'ed (the caller frees). root stays the caller's. ERR_NOMEM. */
 MUST_CHECK int json_print(const struct json *root, char **out, size_t *len);
+
+/* The same over several lines, for people. */
+MUST_CHECK int json_print_indented(const struct json *root, char **out, size_t *len);
+
+/* For tests of memory exhaustion, before anything else runs: what trees are made of. NULL, NULL: malloc and free. */
+void json_set_alloc(void *(*alloc)(size_t), void (*release)(void *));
 
 #endif

@@ -14,7 +14,7 @@
 #define WIRE_HDR_LEN 48
 #define WIRE_VERSION 1
 
-/* Numbers travel: append only. */
+/* Numbers travel: append only. KV is reserved: a frame of that kind is refused for now. */
 enum wire_kind { WIRE_ROWS = 1, WIRE_LOGITS = 2, WIRE_KV = 3, WIRE_KIND_END };
 
 enum {
@@ -32,7 +32,7 @@ struct wire_hdr {
 	uint32_t pos;	  /* position of the first row */
 	uint32_t rows;	  /* >= 1 */
 	uint32_t dim;	  /* elements of a row; of LOGITS: vocabulary */
-	uint32_t split;	  /* layers that have been run on the rows */
+	uint32_t split;	  /* layers that have been run on the rows; 16 bits on the wire */
 	uint32_t body_len;
 };
 
@@ -43,11 +43,14 @@ bool wire_is_frame(const uint8_t *src, size_t len);
 void wire_put_hdr(uint8_t dst[static WIRE_HDR_LEN], const struct wire_hdr *h, const uint8_t *body);
 
 /* Read a header from src[0..len) and check it against what really arrived: magic, version, kind,
- * rows and dim not zero and within WIRE_MAX_*, body_len == len - WIRE_HDR_LEN, CRC-32C of everything but the CRC.
+ * flags, reserved bytes 0, session not 0, rows, dim, pos + rows and split within WIRE_MAX_*, body_len == len -
+ * WIRE_HDR_LEN, CRC-32C of everything but the CRC. The codec id is the codec's to judge.
  * Returns 0, ERR_FORMAT or ERR_VERSION; *h is written only on 0. The body is src + WIRE_HDR_LEN. */
 MUST_CHECK int wire_get_hdr(struct wire_hdr *h, const uint8_t *src, size_t len, struct err *e);
 
 #define WIRE_MAX_ROWS 65536u
 #define WIRE_MAX_DIM (1u << 20)
+#define WIRE_MAX_POS (1u << 20) /* pos + rows */
+#define WIRE_MAX_SPLIT 4096u
 
 #endif
