@@ -127,7 +127,9 @@ bool json_is_object(const struct json *v)
 
 const struct json *json_get(const struct json *obj, const char *key)
 {
-	return (const struct json *)cJSON_GetObjectItemCaseSensitive(in(obj), key);
+	const cJSON *v = cJSON_GetObjectItemCaseSensitive(in(obj), key);
+
+	return cJSON_IsNull(v) ? NULL : (const struct json *)v;
 }
 
 /* The value as an error may quote it. */

@@ -21,7 +21,7 @@ void json_free(struct json *root);
 /* Readers. `need` false: a missing (or null) key leaves *v as it is and returns 0. ERR_FORMAT
  * otherwise: `key "split" must be an integer in 0..32, not ...`. Strings live as long as the root. */
 bool json_is_object(const struct json *v);
-const struct json *json_get(const struct json *obj, const char *key); /* NULL: no such key */
+const struct json *json_get(const struct json *obj, const char *key); /* NULL: no such key, or null */
 MUST_CHECK int json_get_u64(const struct json *obj, const char *key, bool need, uint64_t min,
 			    uint64_t max, uint64_t *v, struct err *e); /* numbers are exact to 2^53 */
 MUST_CHECK int json_get_u32(const struct json *obj, const char *key, bool need, uint32_t min,

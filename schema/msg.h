@@ -35,7 +35,7 @@ struct msg_agent_status {
 	char agent[TOPIC_NAME_MAX + 1];
 	enum msg_state state;
 	uint64_t boot; /* unique per start: a late Last Will of an earlier life is recognized by it */
-	char model[MSG_HASH_LEN + 1]; /* the rest may be empty/0 when state is OFFLINE or LOST */
+	char model[MSG_HASH_LEN + 1]; /* the rest may be empty/0 unless state is READY or DRAINING */
 	char model_name[TOPIC_NAME_MAX + 1];
 	uint32_t n_layers, dim, context_tokens, max_sessions;
 	char version[32];
@@ -122,7 +122,7 @@ struct msg_tokens {
 	uint64_t session;
 	uint32_t epoch, seq, pos;
 	uint32_t ids[MSG_IDS_MAX];
-	uint32_t n_ids;
+	uint32_t n_ids; /* >= 1 */
 	bool end; /* the last id ends the answer (EOS), as the worker's vocabulary says */
 	uint32_t queue_us, compute_us; /* the worker's share of the round trip */
 };
@@ -144,7 +144,7 @@ struct msg_close {
  * {"prompt":"turn on the pump","id":"1","max_tokens":64,"temperature":0,"seed":1,"stream":true} */
 struct msg_prompt {
 	char id[TOPIC_NAME_MAX + 1];
-	char *prompt; /* owned by the message */
+	char *prompt; /* owned by the message; not empty, UTF-8 without NUL */
 	size_t prompt_len;
 	bool raw;		/* do not apply the model's chat template */
 	bool stream;		/* a reply per piece of text, then the final one; default false */
@@ -218,6 +218,16 @@ struct msg_sampling msg_sampling_defaults(void);
  * (so that a person may publish {"prompt":"..."}), or MSG_TYPE_COUNT for none.
  * ERR_FORMAT, ERR_VERSION ("v" present and not 1), ERR_NOMEM; *m needs msg_finish only on 0. */
 MUST_CHECK int msg_parse(struct msg *m, const char *src, size_t len, enum msg_type want, struct err *e);
+
+/* Whom to tell that msg_parse refused a message: what can be read of it all the same. */
+struct msg_peek {
+	char id[TOPIC_NAME_MAX + 1]; /* of a prompt; empty: none */
+	uint64_t session;	     /* 0: none */
+	uint32_t epoch, seq;
+};
+
+/* False when there is neither an id nor a session (then nobody can be told). */
+bool msg_peek(struct msg_peek *p, const char *src, size_t len);
 
 /* One line of JSON, malloc'ed, NUL-terminated; the caller frees. ERR_NOMEM. */
 MUST_CHECK int msg_print(const struct msg *m, char **out, size_t *len);
