@@ -1,0 +1,85 @@
+#include "engine/kern.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/kern_def.h"
+
+#ifdef KERN_X86
+#include <cpuid.h>
+
+static bool has_avx2(void)
+{
+	unsigned a, b, c = 0, d;
+
+	/* F16C has no name in older compilers' list; a virtual machine may hide it alone. */
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) && __builtin_cpu_supports("avx2") &&
+	       __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+	return has_avx2() && __builtin_cpu_supports("avx512f") &&
+	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+static bool always(void)
+{
+	return true;
+}
+
+/* Ascending: the last one that the machine has is the best. */
+static const struct {
+	const char *name;
+	const struct kern *table; /* NULL: not in this build */
+	bool (*usable)(void);
+} tables[] = {
+	{ "ref", &kern_ref, always },
+#ifdef KERN_X86
+	{ "avx2", &kern_avx2, has_avx2 },
+	{ "avx512", &kern_avx512, has_avx512 },
+#else
+	{ "avx2", NULL, always },
+	{ "avx512", NULL, always },
+#endif
+};
+
+#define N_TABLES (sizeof(tables) / sizeof(tables[0]))
+
+const struct kern *kern_at(unsigned i)
+{
+	for (size_t t = 0; t < N_TABLES; t++) {
+		if (tables[t].table && tables[t].usable() && i-- == 0)
+			return tables[t].table;
+	}
+	return NULL;
+}
+
+static int pick_named(const struct kern **out, const char *word, struct err *e)
+{
+	for (size_t t = 0; t < N_TABLES; t++) {
+		if (strcmp(tables[t].name, word))
+			continue;
+		if (!tables[t].table || !tables[t].usable())
+			return err_set(e, ERR_UNSUPPORTED, "SPLITMQ_ISA=%s: this machine lacks it",
+				       word);
+		*out = tables[t].table;
+		return 0;
+	}
+	return err_set(e, ERR_CONFIG, "SPLITMQ_ISA must be ref, avx2 or avx512, not \"%s\"", word);
+}
+
+int kern_pick(const struct kern **out, struct err *e)
+{
+	const char *word = getenv("SPLITMQ_ISA");
+	const struct kern *k;
+
+	if (word && *word)
+		return pick_named(out, word, e);
+	for (unsigned i = 0; (k = kern_at(i)) != NULL; i++)
+		*out = k;
+	return 0;
+}

@@ -1,0 +1,80 @@
+/* engine/kern.h - the arithmetic of the engine: one definition, a table per instruction set.
+ *
+ * kern_ref.c is the definition. Every other table gives the same bits for all finite inputs, on
+ * every length and alignment, because the order of each sum is part of the contract:
+ *
+ *   dot   16 lanes; lane j takes elements j, j + 16, ... by fused multiply-add in that order, n being
+ *         padded with zeros to a multiple of 16; then lane j += lane j + 8, j + 4, j + 2, j + 1.
+ *
+ * So one row alone (decode), many rows (prefill), any number of threads and any machine agree, and
+ * a replay of the same rows in other chunks changes nothing. Infinities and NaN propagate to NaN or
+ * infinity, not to defined bits. All functions are pure, any thread, and allocate nothing. */
+#ifndef ENGINE_KERN_H
+#define ENGINE_KERN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "engine/quant.h"
+
+#define KERN_LANES 16
+
+/* out[j * ldo + i] = dot(w + i * ldw, x + j * ldx, n) for i < nw, j < nx; ld* in floats. */
+struct kern_tile {
+	const float *w, *x;
+	float *out;
+	size_t ldw, ldx, ldo;
+	size_t nw, nx, n;
+};
+
+/* n_rows rows of a weight tensor, row_bytes apart. */
+struct kern_rows {
+	enum quant_type type;
+	const uint8_t *data;
+	size_t row_bytes;
+	size_t n_rows;
+};
+
+struct kern {
+	const char *name; /* "ref", "avx2", "avx512" */
+
+	/* Continue the 16 lane sums of a dot; only the last call of a sum may have n % 16 != 0. */
+	void (*accumulate)(float lanes[KERN_LANES], const float *a, const float *b, size_t n);
+	float (*dot)(const float *a, const float *b, size_t n);
+	void (*tile)(const struct kern_tile *t);
+
+	/* quant_dequant_row, bit for bit (F16 NaN: some NaN). */
+	void (*dequant)(enum quant_type type, const void *src, float *dst, size_t n);
+	/* out[i] = dot(dequant(row i), x, n), without the row ever being in memory. */
+	void (*rows)(const struct kern_rows *w, const float *x, size_t n, float *out);
+	/* dst[i] = quant_f32_to_f16(src[i]) (NaN: some NaN). */
+	void (*to_f16)(const float *src, uint16_t *dst, size_t n);
+
+	/* y[i] += sum over p of w[p] * v[p * ldv + i], fused, in ascending p. */
+	void (*mix)(float *y, const float *w, const float *v, size_t ldv, size_t n_v, size_t n);
+	/* Largest of x (NaN is passed over); -inf when n is 0. */
+	float (*max)(const float *x, size_t n);
+	/* x[i] = kern_exp(x[i] - max); returns their sum, lanes as in dot. */
+	float (*exp_sum)(float *x, size_t n, float max);
+	/* y[i] *= a; y[i] += x[i]. */
+	void (*scale)(float *y, float a, size_t n);
+	void (*add)(float *y, const float *x, size_t n);
+	/* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i] */
+	void (*silu_mul)(float *gate, const float *up, size_t n);
+	/* dst[i] = x[i] * s * w[i], s = 1 / sqrt(dot(x, x) / n + eps); dst may be x. */
+	void (*rms_norm)(float *dst, const float *x, const float *w, size_t n, float eps);
+};
+
+/* e^x from additions and multiplications alone, so that no libm version matters. Relative error
+ * below 2.5e-7 for x in -87..88; smaller x gives e^-87, larger e^88; NaN stays NaN. */
+float kern_exp(float x);
+
+/* The best table of this machine, or the one that SPLITMQ_ISA (ref, avx2, avx512) asks for.
+ * ERR_CONFIG for a word that is none of these, ERR_UNSUPPORTED when this machine lacks it. */
+MUST_CHECK int kern_pick(const struct kern **out, struct err *e);
+
+/* Table i of those that this machine can run, ascending, "ref" first; NULL at the end. */
+const struct kern *kern_at(unsigned i);
+
+#endif

@@ -1,0 +1,6 @@
+/* Compiled for AVX-512 F, BW, DQ and VL; kern.c looks before it calls. */
+#include "engine/vec_avx512.h"
+
+#define KERN_TABLE kern_avx512
+#define KERN_NAME  "avx512"
+#include "engine/kern_vec.h"

@@ -1,0 +1,120 @@
+#include "engine/kern_def.h"
+
+static void accumulate(float lanes[KERN_LANES], const float *a, const float *b, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + KERN_LANES <= n; i += KERN_LANES) {
+		for (unsigned j = 0; j < KERN_LANES; j++)
+			lanes[j] = fmaf(a[i + j], b[i + j], lanes[j]);
+	}
+	for (unsigned j = 0; i < n && j < KERN_LANES; j++) {
+		float p = i + j < n ? a[i + j] : 0;
+		float q = i + j < n ? b[i + j] : 0;
+
+		lanes[j] = fmaf(p, q, lanes[j]);
+	}
+}
+
+static float dot(const float *a, const float *b, size_t n)
+{
+	float lanes[KERN_LANES] = { 0 };
+
+	accumulate(lanes, a, b, n);
+	return def_reduce(lanes);
+}
+
+static void tile(const struct kern_tile *t)
+{
+	for (size_t j = 0; j < t->nx; j++) {
+		for (size_t i = 0; i < t->nw; i++)
+			t->out[j * t->ldo + i] = dot(t->w + i * t->ldw, t->x + j * t->ldx, t->n);
+	}
+}
+
+static void rows(const struct kern_rows *w, const float *x, size_t n, float *out)
+{
+	def_rows(&kern_ref, w, x, n, out);
+}
+
+static void to_f16(const float *src, uint16_t *dst, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		dst[i] = quant_f32_to_f16(src[i]);
+}
+
+static void mix(float *y, const float *w, const float *v, size_t ldv, size_t n_v, size_t n)
+{
+	for (size_t p = 0; p < n_v; p++) {
+		for (size_t i = 0; i < n; i++)
+			y[i] = fmaf(w[p], v[p * ldv + i], y[i]);
+	}
+}
+
+static float max(const float *x, size_t n)
+{
+	float m = -INFINITY;
+
+	for (size_t i = 0; i < n; i++)
+		m = x[i] > m ? x[i] : m;
+	return m;
+}
+
+static float exp_sum(float *x, size_t n, float top)
+{
+	float lanes[KERN_LANES] = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		x[i] = def_exp(x[i] - top);
+		lanes[i % KERN_LANES] += x[i];
+	}
+	return def_reduce(lanes);
+}
+
+static void scale(float *y, float a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] *= a;
+}
+
+static void add(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] += x[i];
+}
+
+static void silu_mul(float *gate, const float *up, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		gate[i] = def_silu(gate[i]) * up[i];
+}
+
+static void rms_norm(float *dst, const float *x, const float *w, size_t n, float eps)
+{
+	float s = def_rms_factor(dot(x, x, n), n, eps);
+
+	for (size_t i = 0; i < n; i++)
+		dst[i] = x[i] * s * w[i];
+}
+
+float kern_exp(float x)
+{
+	return def_exp(x);
+}
+
+const struct kern kern_ref = {
+	.name = "ref",
+	.accumulate = accumulate,
+	.dot = dot,
+	.tile = tile,
+	.dequant = quant_dequant_row,
+	.rows = rows,
+	.to_f16 = to_f16,
+	.mix = mix,
+	.max = max,
+	.exp_sum = exp_sum,
+	.scale = scale,
+	.add = add,
+	.silu_mul = silu_mul,
+	.rms_norm = rms_norm,
+};

@@ -1,0 +1,406 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "engine/kern.h"
+
+/* Room for the longest row, a few rows of it, and a misalignment of up to 15 floats. */
+#define MAX_N 1100
+#define ROWS  13
+
+static uint64_t counter;
+
+static float uniform(float lo, float hi)
+{
+	return lo + (hi - lo) * (float)rng_unit(2, counter++);
+}
+
+/* Mostly ordinary numbers, and extremes far more often than life has them. */
+static float number(void)
+{
+	static const float extremes[] = { 0,      -0.0f, 1e-42f,  -1e-42f, 1e-30f,
+					  -1e30f, 3e37f, 65504.f, -127.f,  1.0f };
+
+	if (rng_u64(1, counter++) % 8 == 0)
+		return extremes[rng_u64(1, counter++) % 10];
+	return uniform(-4, 4);
+}
+
+static void fill(float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		x[i] = number();
+}
+
+/* Bit equality, but any NaN equals any NaN: sums of extremes may overflow to inf - inf. */
+static void assert_same(const char *isa, const float *got, const float *want, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (isnan(got[i]) && isnan(want[i]))
+			continue;
+		if (memcmp(&got[i], &want[i], sizeof(float)))
+			fail_msg("%s: element %zu of %zu is %a, not %a", isa, i, n, (double)got[i],
+				 (double)want[i]);
+	}
+}
+
+static const struct kern *ref(void)
+{
+	return kern_at(0);
+}
+
+/* Every other table of this machine in turn. */
+#define FOR_EACH_KERN(k) for (unsigned at = 1; ((k) = kern_at(at)) != NULL; at++)
+
+static void dots_of_every_length_and_alignment_are_those_of_the_definition(void **state)
+{
+	static float a[MAX_N + 16], b[MAX_N + 16];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (size_t n = 0; n <= 200; n++) {
+			size_t shift = n % 16, other = n * 7 % 16;
+			float got, want;
+
+			fill(a, n + 16);
+			fill(b, n + 16);
+			got = k->dot(a + shift, b + other, n);
+			want = ref()->dot(a + shift, b + other, n);
+			assert_same(k->name, &got, &want, 1);
+		}
+	}
+}
+
+static void a_dot_is_right_to_rounding(void **state)
+{
+	static float a[MAX_N], b[MAX_N];
+
+	(void)state;
+	for (size_t n = 1; n <= MAX_N; n = n * 3 + 1) {
+		double exact = 0, size = 0;
+
+		for (size_t i = 0; i < n; i++) {
+			a[i] = uniform(-1, 1);
+			b[i] = uniform(-1, 1);
+			exact += (double)a[i] * b[i];
+			size += fabs((double)a[i] * b[i]);
+		}
+		/* each of the n / 16 + 4 roundings on a path is at most 2^-24 of what is summed */
+		assert_true(fabs(ref()->dot(a, b, n) - exact) <=
+			    ((double)n / 16 + 5) * 0x1p-24 * size);
+	}
+}
+
+static void a_dot_may_be_cut_into_pieces(void **state)
+{
+	static float a[MAX_N], b[MAX_N];
+	const struct kern *k;
+
+	(void)state;
+	fill(a, MAX_N);
+	fill(b, MAX_N);
+	for (unsigned i = 0; (k = kern_at(i)) != NULL; i++) {
+		float lanes[KERN_LANES] = { 0 }, whole[KERN_LANES] = { 0 };
+
+		k->accumulate(lanes, a, b, 64);
+		k->accumulate(lanes, a + 64, b + 64, 16);
+		k->accumulate(lanes, a + 80, b + 80, 77);
+		k->accumulate(whole, a, b, 157);
+		assert_same(k->name, lanes, whole, KERN_LANES);
+	}
+}
+
+static void a_tile_gives_the_bits_of_single_dots(void **state)
+{
+	static float w[ROWS * MAX_N], x[ROWS * MAX_N], got[ROWS * ROWS], want[ROWS * ROWS];
+	const struct kern *k;
+
+	(void)state;
+	fill(w, ROWS * MAX_N);
+	fill(x, ROWS * MAX_N);
+	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
+		for (size_t nw = 1; nw <= ROWS; nw++) {
+			for (size_t nx = 1; nx <= ROWS; nx++) {
+				size_t n = (nw * 37 + nx * 11) % 100;
+				struct kern_tile t = { .w = w + nx,
+						       .x = x + nw,
+						       .out = got,
+						       .ldw = n + 3,
+						       .ldx = n + 5,
+						       .ldo = nw,
+						       .nw = nw,
+						       .nx = nx,
+						       .n = n };
+
+				k->tile(&t);
+				for (size_t j = 0; j < nx; j++) {
+					for (size_t i = 0; i < nw; i++)
+						want[j * nw + i] = ref()->dot(t.w + i * t.ldw,
+									      t.x + j * t.ldx, n);
+				}
+				assert_same(k->name, got, want, nw * nx);
+			}
+		}
+	}
+}
+
+/* Blocks of random bytes whose f16 scales are finite. */
+static void fill_blocks(enum quant_type type, uint8_t *data, size_t bytes)
+{
+	static const struct {
+		enum quant_type type;
+		unsigned first, second; /* offsets of the block's f16 numbers */
+	} scales[] = {
+		{ QUANT_Q4_0, 0, 0 },     { QUANT_Q4_1, 0, 2 },   { QUANT_Q5_0, 0, 0 },
+		{ QUANT_Q5_1, 0, 2 },     { QUANT_Q8_0, 0, 0 },   { QUANT_Q2_K, 80, 82 },
+		{ QUANT_Q3_K, 108, 108 }, { QUANT_Q4_K, 0, 2 },   { QUANT_Q5_K, 0, 2 },
+		{ QUANT_Q6_K, 208, 208 }, { QUANT_IQ4_NL, 0, 0 }, { QUANT_IQ4_XS, 0, 0 },
+		{ QUANT_F16, 0, 0 },
+	};
+	unsigned step = quant_block_bytes(type);
+
+	if (type == QUANT_F32 || type == QUANT_BF16) {
+		for (size_t i = 0; i < bytes / step; i++) {
+			float f = number();
+
+			memcpy(data + i * step, (uint8_t *)&f + sizeof(f) - step, step);
+		}
+		return;
+	}
+	for (size_t i = 0; i < bytes; i++)
+		data[i] = (uint8_t)rng_u64(3, counter++);
+	for (size_t s = 0; s < sizeof(scales) / sizeof(scales[0]); s++) {
+		for (size_t at = 0; scales[s].type == type && at < bytes; at += step) {
+			uint16_t a = quant_f32_to_f16(uniform(-2, 2));
+			uint16_t b = quant_f32_to_f16(uniform(-1e-6f, 1e-6f)); /* subnormal */
+
+			memcpy(data + at + scales[s].second, &b, sizeof(b));
+			memcpy(data + at + scales[s].first, &a, sizeof(a));
+		}
+	}
+}
+
+static void every_type_is_dequantized_to_the_bits_of_quant(void **state)
+{
+	static uint8_t data[4 * MAX_N + 16];
+	static float got[MAX_N], want[MAX_N];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (unsigned type = 0; type < QUANT_TYPE_END; type++) {
+			unsigned block = quant_block_elements(type);
+
+			for (size_t n = block; block && n <= 1024; n += block == 1 ? 7 : block) {
+				size_t bytes = quant_row_bytes(type, n);
+				uint8_t *src = data + (type == QUANT_F32 ? 0 : n / block % 16);
+
+				fill_blocks(type, src, bytes);
+				k->dequant(type, src, got, n);
+				quant_dequant_row(type, src, want, n);
+				assert_same(k->name, got, want, n);
+			}
+		}
+	}
+}
+
+static void rows_of_every_type_give_the_dots_of_their_values(void **state)
+{
+	static uint8_t data[ROWS * 4 * MAX_N];
+	static float x[MAX_N], row[MAX_N], got[ROWS], want[ROWS];
+	const struct kern *k;
+
+	(void)state;
+	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
+		for (unsigned type = 0; type < QUANT_TYPE_END; type++) {
+			unsigned block = quant_block_elements(type);
+
+			for (size_t n = block; block && n <= 1024; n += block == 1 ? 19 : block) {
+				struct kern_rows w = { .type = type,
+						       .data = data,
+						       .row_bytes = quant_row_bytes(type, n),
+						       .n_rows = 1 + n / block % ROWS };
+
+				fill_blocks(type, data, w.n_rows * w.row_bytes);
+				fill(x, n);
+				k->rows(&w, x, n, got);
+				for (size_t i = 0; i < w.n_rows; i++) {
+					quant_dequant_row(type, data + i * w.row_bytes, row, n);
+					want[i] = ref()->dot(row, x, n);
+				}
+				assert_same(k->name, got, want, w.n_rows);
+			}
+		}
+	}
+}
+
+static void halves_are_rounded_alike(void **state)
+{
+	static float x[MAX_N];
+	uint16_t got[MAX_N];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (size_t n = 0; n <= 1000; n += 9) {
+			fill(x, n);
+			for (size_t i = 0; i < n; i += 3)
+				x[i] = ldexpf(uniform(1, 2),
+					      (int)(rng_u64(5, counter++) % 50) - 30);
+			got[n] = 0x1234;
+			k->to_f16(x, got, n);
+			for (size_t i = 0; i < n; i++)
+				assert_int_equal(got[i], quant_f32_to_f16(x[i]));
+			assert_int_equal(got[n], 0x1234);
+		}
+	}
+}
+
+static void weighted_sums_run_in_the_order_of_positions(void **state)
+{
+	static float v[40 * 300], w[40], got[300], want[300];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (size_t n = 0; n <= 280; n++) {
+			size_t n_v = n % 40;
+
+			fill(v, 40 * 300);
+			fill(w, 40);
+			fill(got, 300);
+			memcpy(want, got, sizeof(got));
+			k->mix(got + 1, w, v + n % 5, n + 2, n_v, n);
+			ref()->mix(want + 1, w, v + n % 5, n + 2, n_v, n);
+			assert_same(k->name, got, want, 300);
+		}
+	}
+}
+
+static void elementwise_kernels_agree_on_every_length(void **state)
+{
+	static float a[300], b[300], x[300], y[300];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (size_t n = 1; n <= 200; n++) {
+			float top, want;
+
+			fill(a, 300);
+			fill(b, 300);
+			for (unsigned op = 0; op < 5; op++) {
+				memcpy(x, a, sizeof(a));
+				memcpy(y, a, sizeof(a));
+				for (unsigned t = 0; t < 2; t++) {
+					const struct kern *one = t ? ref() : k;
+					float *z = (t ? y : x) + n % 16;
+
+					if (op == 0)
+						one->scale(z, 0.37f, n);
+					else if (op == 1)
+						one->add(z, b, n);
+					else if (op == 2)
+						one->silu_mul(z, b, n);
+					else if (op == 3)
+						one->rms_norm(z, z, b, n, 1e-5f);
+					else
+						(void)one->exp_sum(z, n, 2.5f);
+				}
+				assert_same(k->name, x, y, 300);
+			}
+			top = k->max(a, n);
+			want = ref()->max(a, n);
+			assert_true(top == want);
+			memcpy(x, a, sizeof(a));
+			top = k->exp_sum(x, n, want);
+			want = ref()->exp_sum(a, n, want);
+			assert_same(k->name, &top, &want, 1);
+		}
+	}
+}
+
+static void the_exponential_is_right_to_three_units_in_the_last_place(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 200000; i++) {
+		float x = uniform(-87, 88);
+		double want = exp((double)x);
+
+		assert_true(fabs((double)kern_exp(x) - want) <= 2.5e-7 * want);
+	}
+	assert_true(kern_exp(0) == 1.0f);
+	assert_true(kern_exp(-INFINITY) < 2e-38f && kern_exp(-INFINITY) > 0);
+	assert_true(isnan(kern_exp(NAN)));
+}
+
+static void a_nan_is_never_lost(void **state)
+{
+	const struct kern *k;
+
+	(void)state;
+	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
+		for (size_t bad = 0; bad < 40; bad++) {
+			float x[40], one[40], y[40] = { 0 };
+
+			for (unsigned i = 0; i < 40; i++)
+				x[i] = one[i] = 1;
+			x[bad] = NAN;
+			assert_true(isnan(k->dot(x, one, 40)));
+			k->silu_mul(x, one, 40);
+			assert_true(isnan(x[bad]));
+			assert_true(isnan(k->exp_sum(x, 40, 1)));
+			k->rms_norm(y, x, one, 40, 1e-5f);
+			assert_true(isnan(y[0]));
+		}
+	}
+}
+
+static void a_table_can_be_forced_and_a_wrong_word_is_refused(void **state)
+{
+	const struct kern *k = NULL;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(setenv("SPLITMQ_ISA", "ref", 1), 0);
+	assert_int_equal(kern_pick(&k, &e), 0);
+	assert_string_equal(k->name, "ref");
+	assert_int_equal(setenv("SPLITMQ_ISA", "mmx", 1), 0);
+	assert_int_equal(kern_pick(&k, &e), ERR_CONFIG);
+	assert_non_null(strstr(e.text, "mmx"));
+	assert_int_equal(unsetenv("SPLITMQ_ISA"), 0);
+	assert_int_equal(kern_pick(&k, &e), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dots_of_every_length_and_alignment_are_those_of_the_definition),
+		cmocka_unit_test(a_dot_is_right_to_rounding),
+		cmocka_unit_test(a_dot_may_be_cut_into_pieces),
+		cmocka_unit_test(a_tile_gives_the_bits_of_single_dots),
+		cmocka_unit_test(every_type_is_dequantized_to_the_bits_of_quant),
+		cmocka_unit_test(rows_of_every_type_give_the_dots_of_their_values),
+		cmocka_unit_test(halves_are_rounded_alike),
+		cmocka_unit_test(weighted_sums_run_in_the_order_of_positions),
+		cmocka_unit_test(elementwise_kernels_agree_on_every_length),
+		cmocka_unit_test(the_exponential_is_right_to_three_units_in_the_last_place),
+		cmocka_unit_test(a_nan_is_never_lost),
+		cmocka_unit_test(a_table_can_be_forced_and_a_wrong_word_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
