@@ -148,35 +148,78 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--out", required=True, help="folder of the run")
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--steps", type=int, default=7000, help="steps in all, decay included")
+    ap.add_argument("--steps", type=int, default=8000, help="steps in all, decay included")
     ap.add_argument("--decay", type=int, default=2000)
     ap.add_argument("--warmup", type=int, default=200)
-    ap.add_argument("--tokens", type=int, default=2560, help="tokens of a micro-batch")
-    ap.add_argument("--micro", type=int, default=2, help="micro-batches of a step")
+    ap.add_argument("--tokens", type=int, default=1040, help="tokens of a micro-batch")
+    ap.add_argument("--micro", type=int, default=4, help="micro-batches of a step")
     ap.add_argument("--lr", type=float, default=2e-3)
-    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--processes", type=int, default=2)
     args = ap.parse_args()
     os.makedirs(args.out, exist_ok=True)
     quick_malloc()
     torch.manual_seed(args.seed)
     torch.set_flush_denormal(True)
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     tok = tokenizer(args.out, args.seed)
     model = Model(VOCAB, torch.bfloat16)
     opt = optimizer(model, args)
     run(args, tok, model, opt, os.path.join(args.out, "model.pt"))
 
 
-def accumulate(model, queue, micro):
-    """Gradients of some micro-batches; returns the loss, the loss on answers and the tokens."""
-    total = answers = tokens = 0
-    for _ in range(micro):
-        ids, weight = (torch.from_numpy(a) for a in queue.get())
-        loss, weights, answer = loss_of(model, ids, weight)
-        loss = loss / (weights * micro)
-        loss.backward()
-        total, answers, tokens = total + loss.item(), answers + answer.item() / micro, tokens + ids.numel()
-    return total, answers, tokens
+class Crew:
+    """Processes that share the weights and take micro-batches of a step as they are free, one thread each."""
+
+    def __init__(self, model, queue, args):
+        fork = torch.multiprocessing.get_context("fork")
+        self.model, self.queue, self.micro = model.share_memory(), queue, args.micro
+        self.parameters = list(model.parameters())
+        size = sum(p.numel() for p in self.parameters)
+        self.gradients = torch.zeros(args.processes - 1, size).share_memory_()
+        self.sums = torch.zeros(args.processes, 3).share_memory_()    # loss, loss on answers, tokens
+        self.taken, self.gate = fork.Value("i", 0), fork.Barrier(args.processes)
+        for rank in range(1, args.processes):
+            fork.Process(target=self.help, args=(rank,), daemon=True).start()
+
+    def take(self):
+        with self.taken.get_lock():
+            self.taken.value += 1
+            return self.taken.value <= self.micro
+
+    def work(self, rank):
+        """Adds up the gradients of the micro-batches that this process gets."""
+        self.sums[rank] = 0
+        while self.take():
+            ids, weight = (torch.from_numpy(a) for a in self.queue.get())
+            loss, weights, answer = loss_of(self.model, ids, weight)
+            loss = loss / (weights * self.micro)
+            loss.backward()
+            self.sums[rank] += torch.tensor([loss.item(), answer.item() / self.micro, ids.numel()])
+
+    def help(self, rank):
+        while True:
+            self.gate.wait()
+            self.work(rank)
+            at = 0
+            for p in self.parameters:
+                part = self.gradients[rank - 1, at:at + p.numel()]
+                part.zero_() if p.grad is None else part.copy_(p.grad.flatten())
+                p.grad, at = None, at + p.numel()
+            self.gate.wait()
+
+    def step(self):
+        """The gradients of one step, in the parameters; returns loss, loss on answers, tokens."""
+        for p in self.parameters:
+            p.grad = torch.zeros_like(p)
+        self.taken.value = 0
+        self.gate.wait()
+        self.work(0)
+        self.gate.wait()
+        at = 0
+        for p in self.parameters:
+            p.grad += self.gradients[:, at:at + p.numel()].sum(0).view_as(p)
+            at += p.numel()
+        return self.sums.sum(0).tolist()
 
 
 def run(args, tok, model, opt, path):
@@ -191,16 +234,16 @@ def run(args, tok, model, opt, path):
     process = torch.multiprocessing.get_context("fork").Process(
         target=worker, args=(tok, args.seed + 1000 * (step > 0) + step, args.tokens, queue), daemon=True)
     process.start()
+    crew = Crew(model, queue, args)
     last, saved, tokens = time.time(), time.time(), 0
     while decay_from is None or step < decay_from + args.decay:
         if decay_from is None and (step >= args.steps - args.decay or os.path.exists(os.path.join(args.out, "decay"))):
             decay_from = step
         for group in opt.param_groups:
             group["lr"] = args.lr * rate(step, args, decay_from)
-        loss, answer, seen = accumulate(model, queue, args.micro)
+        loss, answer, seen = crew.step()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
-        opt.zero_grad(set_to_none=True)
         step += 1
         tokens += seen
         if step % 50 == 0:
