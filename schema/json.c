@@ -286,6 +286,14 @@ int json_u64(const struct json *v, uint64_t max, uint64_t *value)
 	return 0;
 }
 
+int json_f64(const struct json *v, double *value)
+{
+	if (!cJSON_IsNumber(in(v)))
+		return ERR_FORMAT;
+	*value = in(v)->valuedouble;
+	return 0;
+}
+
 const struct json *json_member_at(const struct json *obj, size_t i, const char **key)
 {
 	const cJSON *v = cJSON_IsObject(in(obj)) ? in(obj)->child : NULL;

@@ -37,6 +37,7 @@ const struct json *json_next(const struct json *element); /* the one after it; N
 bool json_is_array(const struct json *v);
 const char *json_str(const struct json *v); /* NULL when it is no string */
 MUST_CHECK int json_u64(const struct json *v, uint64_t max, uint64_t *out); /* ERR_FORMAT */
+MUST_CHECK int json_f64(const struct json *v, double *out);		    /* ERR_FORMAT */
 
 /* Walk an object's members in order: *key and the value; NULL at the end. */
 const struct json *json_member_at(const struct json *obj, size_t i, const char **key);

@@ -181,9 +181,9 @@ static void add_telemetry(const struct msg_telemetry *t, struct json *o, const c
 	json_add_u64(o, "bytes_up", t->bytes_up);
 	json_add_u64(o, "bytes_down", t->bytes_down);
 	json_add_u64(o, "retries", t->retries);
-	if (t->token_ms > 0)
+	if (t->token_ms >= 0.0005) /* less would print as 0, which means none yet */
 		field_add_ms(o, "token_ms", t->token_ms);
-	if (t->rtt_ms > 0)
+	if (t->rtt_ms >= 0.0005)
 		field_add_ms(o, "rtt_ms", t->rtt_ms);
 }
 

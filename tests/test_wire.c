@@ -1,0 +1,335 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+#include "base/le.h"
+#include "codec/codec.h"
+#include "schema/json.h"
+#include "schema/wire.h"
+
+#define VALUES_MAX 64
+#define FRAME_MAX  1024
+
+/* A file of schema/vectors/: X.bin and what X.json says of it. */
+struct vector {
+	uint8_t frame[FRAME_MAX];
+	size_t frame_len;
+	struct wire_hdr hdr;
+	uint32_t crc;
+	float input[VALUES_MAX], decoded[VALUES_MAX]; /* [rows][dim] */
+};
+
+static const char *const vectors[] = { "rows_f32", "rows_f16", "rows_q8", "logits" };
+#define N_VECTORS (sizeof(vectors) / sizeof(vectors[0]))
+
+static size_t read_vector_file(const char *name, const char *suffix, void *dst, size_t cap)
+{
+	const char *root = getenv("SPLITMQ_ROOT");
+	char path[4096];
+	size_t len;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/schema/vectors/%s%s", root ? root : ".", name, suffix);
+	f = fopen(path, "rb");
+	if (!f)
+		fail_msg("cannot read %s", path);
+	len = fread(dst, 1, cap, f);
+	assert_true(len < cap);
+	fclose(f);
+	return len;
+}
+
+static uint32_t number(const struct json *o, const char *key)
+{
+	struct err e;
+	uint32_t v = 0;
+
+	if (json_get_u32(o, key, true, 0, UINT32_MAX, &v, &e))
+		fail_msg("%s", e.text);
+	return v;
+}
+
+static const char *word(const struct json *o, const char *key)
+{
+	struct err e;
+	const char *v = NULL;
+
+	if (json_get_str(o, key, true, 64, &v, &e))
+		fail_msg("%s", e.text);
+	return v;
+}
+
+static void read_values(const struct json *rows, float *dst, uint32_t n)
+{
+	uint32_t count = 0;
+
+	for (const struct json *r = json_array_at(rows, 0); r; r = json_next(r)) {
+		for (const struct json *v = json_array_at(r, 0); v; v = json_next(v)) {
+			double value;
+
+			assert_int_equal(json_f64(v, &value), 0);
+			assert_true(count < n && n <= VALUES_MAX);
+			dst[count++] = (float)value;
+		}
+	}
+	assert_int_equal(count, n);
+}
+
+static uint8_t read_flags(const struct json *flags)
+{
+	uint8_t bits = 0;
+
+	for (const struct json *v = json_array_at(flags, 0); v; v = json_next(v))
+		bits |= strcmp(json_str(v), "sample") ? WIRE_WANT_LOGITS : WIRE_SAMPLE;
+	return bits;
+}
+
+static void load(struct vector *v, const char *name)
+{
+	char text[8192];
+	struct codec_spec spec;
+	struct json *o;
+	struct err e;
+
+	v->frame_len = read_vector_file(name, ".bin", v->frame, sizeof(v->frame));
+	if (json_parse(&o, text, read_vector_file(name, ".json", text, sizeof(text)), &e))
+		fail_msg("%s", e.text);
+	assert_int_equal(codec_parse(&spec, word(o, "codec"), NULL), 0);
+	v->hdr = (struct wire_hdr){
+		.kind = strcmp(word(o, "kind"), "rows") ? WIRE_LOGITS : WIRE_ROWS,
+		.flags = read_flags(json_get(o, "flags")),
+		.codec = (uint8_t)spec.id,
+		.session = strtoull(word(o, "session"), NULL, 16),
+		.epoch = number(o, "epoch"),
+		.seq = number(o, "seq"),
+		.pos = number(o, "pos"),
+		.rows = number(o, "rows"),
+		.dim = number(o, "dim"),
+		.split = number(o, "split"),
+		.body_len = number(o, "body_len"),
+	};
+	v->crc = (uint32_t)strtoul(word(o, "crc"), NULL, 16);
+	read_values(json_get(o, "input"), v->input, v->hdr.rows * v->hdr.dim);
+	read_values(json_get(o, "decoded"), v->decoded, v->hdr.rows * v->hdr.dim);
+	json_free(o);
+}
+
+static void a_described_frame_is_written_byte_for_byte(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_VECTORS; i++) {
+		uint8_t made[FRAME_MAX];
+		struct vector v;
+		size_t len;
+
+		load(&v, vectors[i]);
+		assert_int_equal(codec_encode(&(struct codec_spec){ v.hdr.codec }, v.input,
+					      v.hdr.dim, v.hdr.rows, made + WIRE_HDR_LEN,
+					      sizeof(made) - WIRE_HDR_LEN, &len, NULL),
+				 0);
+		assert_int_equal(len, v.hdr.body_len);
+		wire_put_hdr(made, &v.hdr, made + WIRE_HDR_LEN);
+		assert_int_equal(v.frame_len, WIRE_HDR_LEN + len);
+		assert_memory_equal(made, v.frame, v.frame_len);
+		assert_int_equal(le_get32(made + 44), v.crc);
+	}
+}
+
+static void a_described_frame_is_read_value_for_value(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_VECTORS; i++) {
+		struct wire_hdr h = { 0 };
+		float x[VALUES_MAX];
+		struct vector v;
+		struct err e;
+
+		load(&v, vectors[i]);
+		assert_true(wire_is_frame(v.frame, v.frame_len));
+		assert_int_equal(wire_get_hdr(&h, v.frame, v.frame_len, &e), 0);
+		assert_int_equal(h.kind, v.hdr.kind);
+		assert_int_equal(h.flags, v.hdr.flags);
+		assert_int_equal(h.codec, v.hdr.codec);
+		assert_true(h.session == v.hdr.session);
+		assert_int_equal(h.epoch, v.hdr.epoch);
+		assert_int_equal(h.seq, v.hdr.seq);
+		assert_int_equal(h.pos, v.hdr.pos);
+		assert_int_equal(h.rows, v.hdr.rows);
+		assert_int_equal(h.dim, v.hdr.dim);
+		assert_int_equal(h.split, v.hdr.split);
+		assert_int_equal(h.body_len, v.hdr.body_len);
+		assert_int_equal(codec_decode(h.codec, v.frame + WIRE_HDR_LEN, h.body_len, h.dim,
+					      h.rows, x, NULL),
+				 0);
+		assert_memory_equal(x, v.decoded, h.rows * h.dim * sizeof(x[0]));
+	}
+}
+
+/* Where the sanitizer sees a byte read too many; true when the copy is a good frame. */
+static bool reads(const uint8_t *frame, size_t len)
+{
+	uint8_t *copy = malloc(len ? len : 1);
+	struct wire_hdr h;
+	struct err e;
+	int rc;
+
+	assert_non_null(copy);
+	memcpy(copy, frame, len);
+	rc = wire_get_hdr(&h, copy, len, &e);
+	free(copy);
+	return rc == 0;
+}
+
+static void every_prefix_of_a_frame_is_refused(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_VECTORS; i++) {
+		struct vector v;
+
+		load(&v, vectors[i]);
+		for (size_t len = 0; len < v.frame_len; len++)
+			assert_false(reads(v.frame, len));
+		v.frame[v.frame_len] = 0;
+		assert_false(reads(v.frame, v.frame_len + 1));
+		assert_true(reads(v.frame, v.frame_len));
+	}
+}
+
+static void every_flip_of_one_bit_is_refused(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < N_VECTORS; i++) {
+		struct vector v;
+
+		load(&v, vectors[i]);
+		for (size_t bit = 0; bit < 8 * v.frame_len; bit++) {
+			v.frame[bit / 8] ^= (uint8_t)(1u << bit % 8);
+			assert_false(reads(v.frame, v.frame_len));
+			v.frame[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		}
+	}
+}
+
+/* A good frame, one field of which a test then spoils. */
+static const struct wire_hdr good = {
+	.kind = WIRE_ROWS,
+	.session = 1,
+	.rows = 1,
+	.dim = 1,
+	.codec = CODEC_F32,
+	.body_len = 4,
+};
+static const uint8_t body[4] = { 1, 2, 3, 4 };
+
+static int get(const uint8_t *hdr, struct err *e)
+{
+	uint8_t frame[WIRE_HDR_LEN + sizeof(body)];
+	struct wire_hdr h;
+
+	memcpy(frame, hdr, WIRE_HDR_LEN);
+	memcpy(frame + WIRE_HDR_LEN, body, sizeof(body));
+	return wire_get_hdr(&h, frame, sizeof(frame), e);
+}
+
+static void refused(struct wire_hdr h, int code, const char *why)
+{
+	uint8_t hdr[WIRE_HDR_LEN];
+	struct err e = { 0 };
+
+	wire_put_hdr(hdr, &h, body);
+	assert_int_equal(get(hdr, &e), code);
+	if (!strstr(e.text, why))
+		fail_msg("\"%s\" does not say \"%s\"", e.text, why);
+}
+
+/* good with one byte changed and the CRC made to fit again. */
+static void byte_refused(size_t at, uint8_t value, int code, const char *why)
+{
+	uint8_t hdr[WIRE_HDR_LEN];
+	struct err e = { 0 };
+
+	wire_put_hdr(hdr, &good, body);
+	assert_int_equal(get(hdr, &e), 0);
+	hdr[at] = value;
+	le_put32(hdr + 44, crc32c(crc32c(0, hdr, 44), body, sizeof(body)));
+	assert_int_equal(get(hdr, &e), code);
+	if (!strstr(e.text, why))
+		fail_msg("\"%s\" does not say \"%s\"", e.text, why);
+}
+
+static void what_a_header_may_not_say_is_refused_by_name(void **state)
+{
+	struct wire_hdr h;
+
+	(void)state;
+	byte_refused(0, '{', ERR_FORMAT, "magic");
+	byte_refused(1, 'q', ERR_FORMAT, "magic");
+	byte_refused(2, 2, ERR_VERSION, "version 2");
+	byte_refused(2, 0, ERR_VERSION, "version 0");
+	byte_refused(6, 1, ERR_FORMAT, "reserved");
+	byte_refused(7, 1, ERR_FORMAT, "reserved");
+	byte_refused(38, 1, ERR_FORMAT, "reserved");
+	byte_refused(39, 128, ERR_FORMAT, "reserved");
+	byte_refused(4, 4, ERR_FORMAT, "flags 0x04");
+	byte_refused(43, 1, ERR_FORMAT, "4 arrived");
+#define REFUSED(field, value, code, why) (h = good, h.field = (value), refused(h, code, why))
+	REFUSED(kind, 0, ERR_FORMAT, "kind 0");
+	REFUSED(kind, WIRE_KV, ERR_VERSION, "KV");
+	REFUSED(kind, WIRE_KIND_END, ERR_FORMAT, "kind 4");
+	REFUSED(session, 0, ERR_FORMAT, "session 0");
+	REFUSED(rows, 0, ERR_FORMAT, "0 rows");
+	REFUSED(rows, WIRE_MAX_ROWS + 1, ERR_FORMAT, "65537 rows");
+	REFUSED(dim, 0, ERR_FORMAT, "0 elements");
+	REFUSED(dim, WIRE_MAX_DIM + 1, ERR_FORMAT, "1048577 elements");
+	REFUSED(pos, WIRE_MAX_POS, ERR_FORMAT, "at position 1048576");
+	REFUSED(pos, UINT32_MAX, ERR_FORMAT, "at position 4294967295");
+	REFUSED(split, WIRE_MAX_SPLIT + 1, ERR_FORMAT, "split 4097");
+#undef REFUSED
+	h = good;
+	h.kind = WIRE_LOGITS;
+	h.flags = WIRE_SAMPLE;
+	refused(h, ERR_FORMAT, "flags 0x01");
+}
+
+static void a_refused_frame_leaves_the_header_alone(void **state)
+{
+	uint8_t frame[WIRE_HDR_LEN] = "SQ";
+	struct wire_hdr h, before;
+
+	(void)state;
+	memset(&h, 0x5a, sizeof(h));
+	memcpy(&before, &h, sizeof(h));
+	assert_int_equal(wire_get_hdr(&h, frame, sizeof(frame), NULL), ERR_VERSION);
+	assert_memory_equal(&h, &before, sizeof(h));
+}
+
+static void the_first_byte_tells_frames_from_messages(void **state)
+{
+	(void)state;
+	assert_false(wire_is_frame((const uint8_t *)"{}", 2));
+	assert_false(wire_is_frame((const uint8_t *)"S", 0));
+	assert_false(wire_is_frame((const uint8_t *)" {", 2));
+	assert_true(wire_is_frame((const uint8_t *)"S", 1));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_described_frame_is_written_byte_for_byte),
+		cmocka_unit_test(a_described_frame_is_read_value_for_value),
+		cmocka_unit_test(every_prefix_of_a_frame_is_refused),
+		cmocka_unit_test(every_flip_of_one_bit_is_refused),
+		cmocka_unit_test(what_a_header_may_not_say_is_refused_by_name),
+		cmocka_unit_test(a_refused_frame_leaves_the_header_alone),
+		cmocka_unit_test(the_first_byte_tells_frames_from_messages),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
