@@ -19,7 +19,7 @@
 #include "tests/gguf_build.h"
 #include "tests/gguf_walk.h"
 
-static unsigned sink; /* what walk_gguf read */
+static unsigned sink; /* what is read only to be read */
 
 /* Every value type, arrays of numbers and strings, three tensors of different types; the last byte
  * of the file is the last byte of a tensor. */
@@ -79,7 +79,7 @@ static int try_bytes(const uint8_t *data, size_t len, struct err *e)
 		assert_int_equal(rc, e->code);
 		assert_true(rc < 0 && e->text[0]);
 	} else {
-		sink += walk_gguf(g);
+		walk_gguf(g);
 		gguf_close(g);
 	}
 	free(copy);
@@ -135,7 +135,7 @@ static void keys_and_tensors_of_both_versions_are_found(void **state)
 		assert_ptr_equal(t->data, b.data + t->offset);
 		assert_int_equal(gguf_find_tensor(g, "blk.0.w")->data[2], 1);
 		assert_int_equal(gguf_find_tensor(g, "token_embd.weight")->dims[3], 1);
-		sink += walk_gguf(g);
+		walk_gguf(g);
 		gguf_close(g);
 		free(b.data);
 	}
@@ -681,12 +681,12 @@ static void a_file_equals_the_same_bytes_in_memory(void **state)
 	assert_string_equal(gguf_path(g), path);
 	assert_int_equal(gguf_hash(g, in_file, &e), 0);
 	assert_string_equal(in_file, in_memory);
-	sink += walk_gguf(g);
+	walk_gguf(g);
 	for (size_t i = 0; i < gguf_n_tensors(g); i++) {
 		gguf_will_need(g, gguf_tensor_at(g, i));
 		gguf_dont_need(g, gguf_tensor_at(g, i));
 	}
-	sink += walk_gguf(g);
+	walk_gguf(g);
 	gguf_close(g);
 	unlink(path);
 	free(b.data);
@@ -941,7 +941,7 @@ static void the_models_of_the_conformance_pack_open(void **state)
 			fail_msg("%s", e.text);
 		assert_int_equal(gguf_n_kv(g), files[i].kv);
 		assert_int_equal(gguf_n_tensors(g), files[i].tensors);
-		sink += walk_gguf(g);
+		walk_gguf(g);
 		gguf_close(g);
 	}
 }
