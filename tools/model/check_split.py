@@ -21,7 +21,7 @@ def main():
         shapes.update(t[:2] for t in ex["templates"])
         combinations.update(ex["combinations"])
         words.update(letters(ex["prompt"]))
-    bad, new_words = collections.Counter(), collections.Counter()
+    bad, new_words, tested = collections.Counter(), collections.Counter(), {}
     for ex in corpus.test_set(args.test_seed, args.test):
         new_shape = any(t[:2] not in shapes for t in ex["templates"] if t[2])
         new_combination = any(c not in combinations for c in ex["combinations"] if corpus.combination_held_out(c))
@@ -31,7 +31,7 @@ def main():
         bad["held-out combination in training"] += any(c in combinations for c in ex["combinations"]
                                                         if corpus.combination_held_out(c))
         bad["prompt in training"] += ex["prompt"].lower() in answers
-        clashes += answers.setdefault(ex["prompt"].lower(), ex["answer"]) != ex["answer"]
+        clashes += tested.setdefault(ex["prompt"].lower(), ex["answer"]) != ex["answer"]
         new_words.update(w for w in letters(ex["prompt"]) if w not in words)
     print(json.dumps({"train": args.train, "test": 3 * args.test, "violations": dict(bad), "two_answers": clashes,
                       "training_shapes": len(shapes), "training_combinations": len(combinations),

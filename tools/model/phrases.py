@@ -915,7 +915,7 @@ move {D} to
 *{L}, adjust {d}
 set a value for {D}
 set {D} to a value
-*set {D} to some value
+*set {D} to your value
 set {D} to the right value
 set {D} to something
 *change {D} to something
