@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "tools/cmd.h"
+#include "tools/commands.h"
 
 const struct cmd cmd_table[] = {
+	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage, cmd_inspect },
 	{ 0 },
 };
 
