@@ -64,6 +64,16 @@ int64_t gguf_int_at(const struct gguf_kv *kv, uint64_t i)
 	return v > INT64_MAX ? INT64_MAX : (int64_t)v;
 }
 
+uint64_t gguf_uint_at(const struct gguf_kv *kv, uint64_t i)
+{
+	int64_t v;
+
+	if (kv->item_type == GGUF_U64)
+		return gguf_number(kv->data + 8 * i, 8);
+	v = gguf_int_at(kv, i);
+	return v > 0 ? (uint64_t)v : 0;
+}
+
 double gguf_float_at(const struct gguf_kv *kv, uint64_t i)
 {
 	size_t bytes = gguf_value_bytes(kv->item_type);
@@ -72,7 +82,7 @@ double gguf_float_at(const struct gguf_kv *kv, uint64_t i)
 	if (is_float(kv->item_type))
 		return float_at(p, kv->item_type);
 	if (kv->item_type == GGUF_U64)
-		return (double)gguf_number(p, bytes);
+		return (double)gguf_uint_at(kv, i);
 	return (double)gguf_int_at(kv, i);
 }
 

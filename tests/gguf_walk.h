@@ -47,6 +47,7 @@ static inline unsigned walk_kv(const struct gguf *g, const struct gguf_kv *kv)
 			sum += walk_bytes(s.text, s.len);
 		} else {
 			sum += (unsigned)gguf_int_at(kv, i);
+			sum += (unsigned)gguf_uint_at(kv, i);
 			sum += gguf_float_at(kv, i) > 0;
 		}
 	}

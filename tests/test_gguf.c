@@ -229,6 +229,9 @@ static void arrays_are_read_item_by_item(void **state)
 	assert_true(gguf_int_at(gguf_find(g, "n.i64"), 0) == INT64_MIN);
 	assert_true(gguf_int_at(gguf_find(g, "n.u64"), 0) == INT64_MAX);
 	assert_true(gguf_float_at(gguf_find(g, "n.u64"), 0) == 0x1p64);
+	assert_true(gguf_uint_at(gguf_find(g, "n.u64"), 0) == UINT64_MAX);
+	assert_true(gguf_uint_at(gguf_find(g, "n.u8"), 0) == 200);
+	assert_true(gguf_uint_at(gguf_find(g, "n.i8"), 0) == 0);
 	gguf_close(g);
 	free(b.data);
 }
