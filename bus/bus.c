@@ -124,6 +124,11 @@ bool bus_is_up(struct bus *b)
 	return b->ops->is_up(b);
 }
 
+void bus_get_counts(struct bus *b, struct bus_counts *n)
+{
+	b->ops->get_counts(b, n);
+}
+
 void bus_close(struct bus *b, uint32_t timeout_ms)
 {
 	if (b)

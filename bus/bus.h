@@ -1,8 +1,9 @@
 /* bus/bus.h - publish and subscribe, over MQTT v5 (bus_mqtt.c) or in memory (bus_mem.c).
  *
  * Threads of the MQTT bus: net-in (Paho's: copies a message and hands it to the handler), net-out
- * (ours: drains a bounded queue into the broker, connects and reconnects). The handler runs on one of them: it
- * must copy, hand over and return; it must not call the bus. Everything else: any one owner thread.
+ * (ours: drains a bounded queue into the broker, connects and reconnects). The handler runs on either, even on
+ * both at once: it must copy, hand over and return; it must not call the bus. Everything else: any one
+ * owner thread.
  *
  * Nothing is buffered while the broker is away: a publish then is ERR_OFFLINE, the sender's deadline
  * is the one recovery path. What must be known after a reconnect is the birth: the retained
@@ -69,11 +70,14 @@ MUST_CHECK int bus_mqtt_open(struct bus **out, const struct bus_conf *conf, bus_
 /* A broker in memory. Messages are delivered to the handlers when bus_mem_pump runs, in order;
  * the hook may drop, duplicate, hold back or change them (fault injection in tests). */
 struct bus_mem;
-/* How often to deliver now: 0 drops, 2 duplicates. *delay_ms holds the message back. */
+/* How often to deliver now: 0 drops, 2 duplicates. *delay_ms holds the message back. Asked once per
+ * bus_publish, client_id is the publisher; births and Last Wills do not pass here. */
 typedef unsigned bus_mem_hook(void *ctx, const char *client_id, const struct bus_publish *p, uint32_t *delay_ms);
 MUST_CHECK int bus_mem_create(struct bus_mem **out, bus_mem_hook *hook, void *ctx);
+/* All of its clients must be closed. */
 void bus_mem_destroy(struct bus_mem *broker);
-/* conf: client_id, will and max_packet_bytes count. BUS_UP follows at the next pump. */
+/* conf: client_id (not in use yet: ERR_STATE), will and max_packet_bytes count. BUS_UP follows at the
+ * next pump. */
 MUST_CHECK int bus_mem_open(struct bus **out, struct bus_mem *broker, const struct bus_conf *conf,
 			    bus_handler *handler, void *ctx);
 /* Deliver what is due at now_ms; returns the number of deliveries. */
@@ -92,7 +96,7 @@ MUST_CHECK int bus_subscribe(struct bus *b, const char *filter, int qos);
 MUST_CHECK int bus_set_birth(struct bus *b, const char *topic, const char *payload);
 
 /* Copy and queue. ERR_OFFLINE (not connected), ERR_LIMIT (queue full, or larger than the broker's
- * maximum packet size: see bus_max_payload). */
+ * maximum packet size: see bus_max_payload), ERR_USAGE (a malformed topic, like a malformed filter above). */
 MUST_CHECK int bus_publish(struct bus *b, const struct bus_publish *p);
 
 /* Largest payload that fits a packet on this topic here and now: min(broker's, ours). */
@@ -100,8 +104,19 @@ size_t bus_max_payload(struct bus *b, const char *topic);
 
 bool bus_is_up(struct bus *b);
 
+/* Since open. What the queue refused is the caller's to count. */
+struct bus_counts {
+	uint64_t published; /* handed to the network, births included */
+	uint64_t received;
+	uint64_t refused;   /* QoS 1 publishes that the broker answered with a reason against */
+	uint64_t dropped;   /* queued, but the connection went first */
+	uint64_t oversized; /* arrived, but larger than max_packet_bytes */
+	uint64_t connects;
+};
+void bus_get_counts(struct bus *b, struct bus_counts *n);
+
 /* Send what is queued (at most timeout_ms), disconnect cleanly (no Last Will), free. NULL is fine.
- * The handler is not called any more once this returns. */
+ * The handler is not called any more once this returns: after timeout_ms and 2 s at the latest. */
 void bus_close(struct bus *b, uint32_t timeout_ms);
 
 /* MQTT topic filter match ('+', '#'; a "$share/<group>/" prefix of the filter is skipped). */

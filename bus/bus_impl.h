@@ -13,6 +13,7 @@ struct bus_ops {
 	int (*publish)(struct bus *b, const struct bus_publish *p);
 	uint32_t (*max_packet)(struct bus *b); /* bytes of the largest packet that may be sent */
 	bool (*is_up)(struct bus *b);
+	void (*get_counts)(struct bus *b, struct bus_counts *n);
 	void (*close)(struct bus *b, uint32_t timeout_ms);
 };
 

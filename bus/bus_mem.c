@@ -41,6 +41,7 @@ struct client {
 	void *ctx;
 	bool up, cut;
 	uint32_t max_packet;
+	struct bus_counts counts;
 	char *id;
 	char *will_topic, *will_payload;   /* NULL: none */
 	char *birth_topic, *birth_payload; /* NULL: none */
@@ -205,8 +206,12 @@ static void deliver(struct client *c, const char *topic, const uint8_t *payload,
 	};
 
 	/* Brokers drop silently what the receiver's maximum forbids. */
-	if (len <= bus_payload_room(c->max_packet, topic))
-		c->handler(c->ctx, &ev);
+	if (len > bus_payload_room(c->max_packet, topic)) {
+		c->counts.oversized++;
+		return;
+	}
+	c->counts.received++;
+	c->handler(c->ctx, &ev);
 }
 
 /* Returns the number of deliveries. */
@@ -305,6 +310,7 @@ static unsigned come_up(struct client *c)
 	unsigned n = 0;
 
 	c->up = true;
+	c->counts.connects++;
 	for (struct sub *s = c->subs; s; s = s->next)
 		n += activate(c, s);
 	if (c->birth_topic)
@@ -437,6 +443,7 @@ static int mem_publish(struct bus *b, const struct bus_publish *p)
 	unsigned copies = m->hook ? m->hook(m->hook_ctx, c->id, p, &delay_ms) : 1;
 	int rc = 0;
 
+	c->counts.published++;
 	if (p->expiry_s && delay_ms / 1000 >= p->expiry_s)
 		return 0;
 	while (copies-- && !rc)
@@ -452,6 +459,11 @@ static uint32_t mem_max_packet(struct bus *b)
 static bool mem_is_up(struct bus *b)
 {
 	return ((struct client *)b)->up;
+}
+
+static void mem_get_counts(struct bus *b, struct bus_counts *n)
+{
+	*n = ((struct client *)b)->counts;
 }
 
 static void client_free(struct client *c)
@@ -490,6 +502,7 @@ static const struct bus_ops mem_ops = {
 	.publish = mem_publish,
 	.max_packet = mem_max_packet,
 	.is_up = mem_is_up,
+	.get_counts = mem_get_counts,
 	.close = mem_close,
 };
 
