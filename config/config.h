@@ -17,50 +17,50 @@
 
 #include "base/err.h"
 
-#define CONFIG_NAME_MAX 65
-#define CONFIG_TEXT_MAX 256
-#define CONFIG_PATH_MAX 4096
+#define CONFIG_NAME_MAX   65
+#define CONFIG_TEXT_MAX   256
+#define CONFIG_PATH_MAX   4096
 #define CONFIG_MAX_AGENTS 64 /* per-agent overrides of a coordinator */
 
 struct config_broker {
-	char host[CONFIG_TEXT_MAX];	/* broker.host, default 127.0.0.1 */
-	uint32_t port;			/* broker.port, 1..65535, default 1883; 8883 with ca_file */
+	char host[CONFIG_TEXT_MAX];     /* broker.host, default 127.0.0.1 */
+	uint32_t port;                  /* broker.port, 1..65535, default 1883; 8883 with ca_file */
 	char username[CONFIG_TEXT_MAX]; /* broker.username, default none */
 	char password[CONFIG_TEXT_MAX]; /* broker.password, default none; masked when printed */
 	/* broker.password_file: its first line is put into password by config_load_*() */
 	char password_file[CONFIG_PATH_MAX];
-	char ca_file[CONFIG_PATH_MAX];	/* broker.ca_file: switches TLS on */
+	char ca_file[CONFIG_PATH_MAX];   /* broker.ca_file: switches TLS on */
 	char cert_file[CONFIG_PATH_MAX]; /* broker.cert_file, with key_file */
 	char key_file[CONFIG_PATH_MAX];
-	uint32_t keepalive_s;		/* broker.keepalive_s, 2..3600, default 5 */
-	uint32_t max_packet_bytes;	/* broker.max_packet_bytes, 4096..268435456, default 131072 */
-	uint32_t qos;			/* broker.qos of rows and tokens, 0..1, default 0 */
+	uint32_t keepalive_s;      /* broker.keepalive_s, 2..3600, default 5 */
+	uint32_t max_packet_bytes; /* broker.max_packet_bytes, 4096..268435456, default 131072 */
+	uint32_t qos;              /* broker.qos of rows and tokens, 0..1, default 0 */
 };
 
 struct config_sampling {
 	double temperature, top_p, min_p, repeat_penalty; /* defaults 0, 1, 0, 1 */
-	uint32_t top_k, repeat_last;			  /* 0, 64 (<= 256) */
+	uint32_t top_k, repeat_last;                      /* 0, 64 (<= 256) */
 };
 
 struct config_agent {
-	char fleet[CONFIG_NAME_MAX];  /* fleet, default "default" */
-	char agent[CONFIG_NAME_MAX];  /* agent: id, required */
+	char fleet[CONFIG_NAME_MAX]; /* fleet, default "default" */
+	char agent[CONFIG_NAME_MAX]; /* agent: id, required */
 	struct config_broker broker;
-	char model[CONFIG_PATH_MAX];  /* model: GGUF file, required */
-	uint32_t split;		      /* split: when no decision is there, default UINT32_MAX = a quarter */
+	char model[CONFIG_PATH_MAX]; /* model: GGUF file, required */
+	uint32_t split; /* split: when no decision is there, default UINT32_MAX = a quarter */
 	char codec[CONFIG_TEXT_MAX];  /* codec: likewise, default f16 */
-	uint32_t threads;	      /* threads, 1..64, default: number of processors */
+	uint32_t threads;             /* threads, 1..64, default: number of processors */
 	uint32_t context_tokens;      /* context_tokens, 16..1048576, default 512 */
-	char kv[8];		      /* kv: f16 | f32, default f16 */
-	uint32_t max_sessions;	      /* max_sessions, 1..64, default 4 */
+	char kv[8];                   /* kv: f16 | f32, default f16 */
+	uint32_t max_sessions;        /* max_sessions, 1..64, default 4 */
 	uint64_t memory_budget_bytes; /* memory_budget: "512MiB"; 0 = what the machine has free */
-	uint32_t max_tokens;	      /* max_tokens per answer by default, default 256 */
-	struct config_sampling sampling; /* sampling.temperature ... */
-	uint32_t accept_timeout_ms;   /* timeouts.accept_ms, 50..60000, default 1000 */
-	uint32_t reply_timeout_ms;    /* timeouts.reply_ms, 50..600000, default 2000; doubles per retry */
+	uint32_t max_tokens;          /* max_tokens per answer by default, default 256 */
+	struct config_sampling sampling;
+	uint32_t accept_timeout_ms; /* timeouts.accept_ms, 50..60000, default 1000 */
+	uint32_t reply_timeout_ms;  /* timeouts.reply_ms, 50..600000, default 2000 (then doubles) */
 	uint32_t session_deadline_ms; /* timeouts.session_ms, 1000..86400000, default 120000 */
-	uint32_t telemetry_s;	      /* telemetry_s, 0 (off)..3600, default 10 */
-	char log[8];		      /* log: error|warn|info|debug, default info */
+	uint32_t telemetry_s;         /* telemetry_s, 0 (off)..3600, default 10 */
+	char log[8];                  /* log: error|warn|info|debug, default info */
 };
 
 struct config_worker {
@@ -68,13 +68,13 @@ struct config_worker {
 	char worker[CONFIG_NAME_MAX]; /* worker: id, required */
 	struct config_broker broker;
 	char model[CONFIG_PATH_MAX];
-	uint32_t first_layer;	      /* first_layer, default 0: it can serve any split >= this */
+	uint32_t first_layer; /* first_layer, default 0: it can serve any split >= this */
 	uint32_t threads;
-	uint32_t context_tokens;      /* most tokens of one session, default 512 */
+	uint32_t context_tokens; /* most tokens of one session, default 512 */
 	char kv[8];
-	uint32_t max_sessions;	      /* default 16 */
+	uint32_t max_sessions; /* default 16 */
 	uint64_t memory_budget_bytes;
-	uint32_t session_idle_ms;     /* timeouts.idle_ms, 1000..86400000, default 60000 */
+	uint32_t session_idle_ms; /* timeouts.idle_ms, 1000..86400000, default 60000 */
 	uint32_t telemetry_s;
 	char log[8];
 };
@@ -82,7 +82,7 @@ struct config_worker {
 /* What the static policy wants; UINT32_MAX / empty = not said. */
 struct config_policy {
 	char agent[CONFIG_NAME_MAX]; /* of an override; empty for the defaults */
-	uint32_t split;		     /* policy.split, agents.<a>.split */
+	uint32_t split;              /* policy.split, agents.<a>.split */
 	char codec[CONFIG_TEXT_MAX];
 	char worker[CONFIG_NAME_MAX];
 	uint32_t context_tokens;
@@ -92,7 +92,7 @@ struct config_coordinator {
 	char fleet[CONFIG_NAME_MAX];
 	char coordinator[CONFIG_NAME_MAX]; /* id, default "coordinator" */
 	struct config_broker broker;
-	struct config_policy policy;	   /* policy.*: for every agent that has no override */
+	struct config_policy policy; /* policy.*: for every agent that has no override */
 	struct config_policy agents[CONFIG_MAX_AGENTS];
 	uint32_t n_agents;
 	char log[8];
@@ -101,16 +101,17 @@ struct config_coordinator {
 /* Read path, then the environment. ERR_IO, ERR_CONFIG with "path:line: key: what is wrong". */
 MUST_CHECK int config_load_agent(struct config_agent *c, const char *path, struct err *e);
 MUST_CHECK int config_load_worker(struct config_worker *c, const char *path, struct err *e);
-MUST_CHECK int config_load_coordinator(struct config_coordinator *c, const char *path, struct err *e);
+MUST_CHECK int config_load_coordinator(struct config_coordinator *c, const char *path,
+				       struct err *e);
 
 /* The same from memory, without environment and without reading password_file (tests, fuzzing);
  * `name` stands in messages and gives the directory of relative paths. *c is written only on 0. */
 MUST_CHECK int config_parse_agent(struct config_agent *c, const char *name, const char *text,
-			size_t len, struct err *e);
+				  size_t len, struct err *e);
 MUST_CHECK int config_parse_worker(struct config_worker *c, const char *name, const char *text,
-			size_t len, struct err *e);
-MUST_CHECK int config_parse_coordinator(struct config_coordinator *c, const char *name, const char *text,
-			size_t len, struct err *e);
+				   size_t len, struct err *e);
+MUST_CHECK int config_parse_coordinator(struct config_coordinator *c, const char *name,
+					const char *text, size_t len, struct err *e);
 
 /* One line on out for each SPLITMQ_* variable that is no key of any program but looks like one.
  * Returns how many; for --check. */

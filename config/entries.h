@@ -12,9 +12,9 @@
 #include "base/err.h"
 
 #define ENTRIES_FILE_BYTES_MAX ((size_t)1 << 20)
-#define ENTRIES_MAX	       4096
+#define ENTRIES_MAX            4096
 #define ENTRIES_DEPTH_MAX      8
-#define ENTRIES_KEY_MAX	       256 /* bytes of a flattened key, NUL included */
+#define ENTRIES_KEY_MAX        256 /* bytes of a flattened key, NUL included */
 
 struct entry {
 	char *key;   /* "broker.host" */

@@ -127,7 +127,7 @@ static int unknown(const struct key_set *set, const struct entry *entry, struct 
 	return err_set(e, ERR_CONFIG, "unknown key");
 }
 
-/* ---- where a message points to ------------------------------------------------------------------ */
+/* ---- where a message points to -------------------------------------------------------------- */
 
 /* A long path would push the reason out of the message: keep its end. */
 static const char *tail(const char *name)
@@ -155,7 +155,7 @@ int keys_blame(const struct key_source *src, const char *key, struct err *e)
 	return err_wrap(e, "%s: %s", tail(src->name), key);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static int set_defaults(void *conf, const struct key *keys, size_t n, struct err *e)
 {
@@ -334,7 +334,7 @@ int keys_read(void *conf, const struct key_set *set, struct key_source *src, str
 	return rc ? rc : check_required(conf, set, src, e);
 }
 
-/* ---- printing ----------------------------------------------------------------------------------- */
+/* ---- printing ------------------------------------------------------------------------------- */
 
 /* Lines of one table, `indent` deep, section headings where the section changes. */
 static void print_table(const void *conf, const struct key *keys, size_t n, const char *indent,

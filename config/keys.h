@@ -1,6 +1,6 @@
 /* config/keys.h - tables of keys: type, limits, default, and where the value goes.
  *
- * A program has one key_set; keys_read fills its struct from defaults, a file and the environment and
+ * A program has one key_set; keys_read fills its struct from defaults, a file and the environment,
  * keys_print writes it back. Any thread. */
 #ifndef CONFIG_KEYS_H
 #define CONFIG_KEYS_H
@@ -30,7 +30,7 @@ struct key {
 	double min, max;      /* limits of a number; whole ones stay below 2^53 */
 	const char *fallback; /* the default as a file would say it; NULL: the key is required */
 	const char *words;    /* KEY_WORD: "f16|f32" */
-	bool has_auto;	      /* the word "auto" stands for auto_value */
+	bool has_auto;        /* the word "auto" stands for auto_value */
 	uint32_t auto_value;
 	bool secret; /* masked when printed */
 };
@@ -46,7 +46,7 @@ struct key_map {
 	const struct key *keys;
 	size_t n_keys;
 	size_t at_offset, stride; /* of the array in the struct; an element starts with its name */
-	size_t count_offset;	  /* uint32_t elements in use */
+	size_t count_offset;      /* uint32_t elements in use */
 	uint32_t max;
 };
 
@@ -58,7 +58,8 @@ struct key_set {
 
 /* Where the values come from. */
 struct key_source {
-	const char *name; /* of the file: stands in messages; its directory is that of relative paths */
+	const char *
+		name; /* of the file: stands in messages; its directory is that of relative paths */
 	const char *text;
 	size_t len;
 	bool outside; /* look at the environment and at files that are named inside, too */
@@ -66,7 +67,7 @@ struct key_source {
 };
 
 /* Defaults, the file, the environment, in this order, into conf (zeroed before by the caller).
- * ERR_CONFIG with "name:line: key: ..." or "VARIABLE: ...". src->entries is to be finished by the caller. */
+ * ERR_CONFIG with "name:line: key: ..." or "VARIABLE: ...". The caller finishes src->entries. */
 MUST_CHECK int keys_read(void *conf, const struct key_set *set, struct key_source *src,
 			 struct err *e);
 

@@ -7,8 +7,8 @@
 #include "base/err.h"
 #include "config/keys.h"
 
-extern const struct key_set load_agent_keys;	   /* agent_conf.c */
-extern const struct key_set load_worker_keys;	   /* worker_conf.c */
+extern const struct key_set load_agent_keys;       /* agent_conf.c */
+extern const struct key_set load_worker_keys;      /* worker_conf.c */
 extern const struct key_set load_coordinator_keys; /* coordinator_conf.c */
 
 /* Read path into *src, the environment allowed. *text is malloc'ed and must outlive *src. */

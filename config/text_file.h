@@ -11,7 +11,8 @@
 MUST_CHECK int text_file_read(const char *path, size_t max_bytes, char **text, size_t *len,
 			      struct err *e);
 
-/* First line, without its end, -> dst[cap], NUL-terminated. ERR_CONFIG when it is empty or does not fit. */
+/* First line, without its end, -> dst[cap], NUL-terminated. ERR_CONFIG when it is empty or does not
+ * fit. */
 MUST_CHECK int text_file_line(const char *path, char *dst, size_t cap, struct err *e);
 
 #endif

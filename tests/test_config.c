@@ -354,7 +354,7 @@ static void the_65th_override_is_refused(void **state)
 	assert_string_equal(e.text, "c.yaml:66: agents.a64: more than 64 agents");
 }
 
-/* ---- files and the environment ------------------------------------------------------------------ */
+/* ---- files and the environment -------------------------------------------------------------- */
 
 static char folder[] = "/tmp/splitmq-config-XXXXXX";
 static char path[sizeof(folder) + 16];
@@ -465,7 +465,7 @@ static void a_file_that_cannot_be_read_is_named(void **state)
 	assert_string_equal(e.text, "/: Is a directory");
 }
 
-/* ---- printing and the example files ------------------------------------------------------------- */
+/* ---- printing and the example files --------------------------------------------------------- */
 
 static char *printed(void (*print)(const void *c, FILE *out), const void *c)
 {

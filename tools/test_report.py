@@ -5,9 +5,9 @@
 
 LOG is meson-logs/testlog.json of a build; empty: the build failed (counts as one failure);
 SKIP:REASON: the whole build was skipped. A Meson test counts once; a cmocka test that skipped
-itself inside a test that passed counts as one skipped more, with the reason that it printed as
-`SKIP: reason`. Without --brief the last line is `N passed, N failed, N skipped`, and the exit status
-is 1 when something failed or nothing passed.
+itself inside a test that passed counts as one skipped more; the line that it printed before, or
+`SKIP: reason` of any test, is the reason. Without --brief the last line is `N passed, N failed,
+N skipped`, and the exit status is 1 when something failed or nothing passed.
 """
 
 import collections
@@ -17,7 +17,7 @@ import re
 import sys
 
 GOOD = {"OK", "EXPECTEDFAIL"}
-CMOCKA_SKIP = re.compile(r"^\[  SKIPPED \] (\w+)$", re.M)
+CMOCKA_SKIP = re.compile(r"^(.*)\n\[  SKIPPED \] (\w+)$", re.M)
 REASON = re.compile(r"^.*\bSKIP: *(.+?)\s*$", re.M)
 
 
@@ -35,18 +35,20 @@ class Sum:
             self.reasons.append(f"{name}: {reasons[0] if reasons else 'no reason given'}")
         elif test["result"] in GOOD:
             self.passed += 1
-            self.add_cmocka(name, output, reasons)
+            self.add_cmocka(name, output)
         else:
             self.failed += 1
             print(f"FAILED {name} ({test['result'].lower()})")
             for line in output.rstrip().split("\n")[-40:]:
                 print(f"    {line}")
 
-    def add_cmocka(self, name, output, reasons):
-        skipped = list(dict.fromkeys(CMOCKA_SKIP.findall(output)))
-        for i, test in enumerate(skipped):
-            reason = reasons[min(i, len(reasons) - 1)] if reasons else "no reason given"
-            self.reasons.append(f"{name}, {test}: {reason}")
+    def add_cmocka(self, name, output):
+        seen = set()  # cmocka lists them again at the end
+        for said, test in CMOCKA_SKIP.findall(output):
+            if test not in seen:
+                reason = "no reason given" if said.startswith("[ ") else said.strip()
+                self.reasons.append(f"{name}, {test}: {reason.removeprefix('SKIP: ')}")
+                seen.add(test)
 
     def add_build(self, build, log):
         if log.startswith("SKIP:"):
