@@ -2,13 +2,13 @@
  *
  * gguf_open checks everything that later code relies on: header, counts against the file's size,
  * strings, array types (an array of arrays is refused), bools (0 or 1), duplicate keys and tensor
- * names, dimensions (1..4, no zero, no overflow), known tensor types, whole blocks per row, alignment
- * (a power of two in 8..2^20), and that each tensor's bytes lie inside the file and do not overlap
- * another's. Keys have 1..65535 bytes, tensor names 1..64, neither with control characters. Errors
- * name file, tensor or key, and offset. Weight pages are not touched.
+ * names, dimensions (1..4, no zero, no overflow), known tensor types, whole blocks per row,
+ * alignment (a power of two in 8..2^20), and that each tensor's bytes lie inside the file and do
+ * not overlap another's. Keys have 1..65535 bytes, tensor names 1..64, neither with control
+ * characters. Errors name file, tensor or key, and offset. Weight pages are not touched.
  *
- * The file must not be cut while it is mapped: reading a page that is gone ends the process (SIGBUS).
- * Replace a model by renaming a new file over it.
+ * The file must not be cut while it is mapped: reading a page that is gone ends the process
+ * (SIGBUS). Replace a model by renaming a new file over it.
  *
  * A struct gguf is read-only after gguf_open: any thread. Source: ggml/docs/gguf.md (v3). */
 #ifndef ENGINE_GGUF_H
@@ -33,8 +33,8 @@ struct gguf_tensor {
 	uint64_t n_rows;	      /* dims[1] * dims[2] * dims[3] */
 	size_t bytes;		      /* of the whole tensor */
 	uint64_t offset;	      /* from the start of the file */
-	const uint8_t *data;	      /* [n_rows][quant_row_bytes(type, dims[0])], read-only map; its
-				       * address is a multiple of 8 in a file */
+	const uint8_t *data; /* [n_rows][quant_row_bytes(type, dims[0])] in the read-only map; the
+			      * address is a multiple of 8, in gguf_open_memory if its data is */
 };
 
 /* A string in the map: not NUL-terminated. */
@@ -75,20 +75,21 @@ const struct gguf_kv *gguf_kv_at(const struct gguf *g, size_t i);
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);
 
 /* Typed getters. Integers of any width are accepted when the value fits. A missing key is
- * ERR_NOT_FOUND, a wrong type or a number that is out of range or not finite ERR_FORMAT; *v is then
- * untouched, and the reason in e names the key. */
+ * ERR_NOT_FOUND, a wrong type or a number that is out of range or not finite ERR_FORMAT; *v is
+ * then untouched, and the reason in e names the key. */
 MUST_CHECK int gguf_get_u32(const struct gguf *g, const char *key, uint32_t *v, struct err *e);
 MUST_CHECK int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *v, struct err *e);
 MUST_CHECK int gguf_get_f32(const struct gguf *g, const char *key, float *v, struct err *e);
 MUST_CHECK int gguf_get_bool(const struct gguf *g, const char *key, bool *v, struct err *e);
-MUST_CHECK int gguf_get_str(const struct gguf *g, const char *key, struct gguf_str *v, struct err *e);
+MUST_CHECK int gguf_get_str(const struct gguf *g, const char *key, struct gguf_str *v,
+			    struct err *e);
 
 /* Items of a string array are of varying length: walk them in order. *cursor starts as kv->data.
  * Only valid on an array of strings of an opened file, at most kv->count times. */
 struct gguf_str gguf_next_str(const uint8_t **cursor);
 
-/* Item i of an array of numbers or bools (0 of a single one), converted; i < kv->count. What does not
- * fit becomes the nearest number that does (NaN: 0), fractions are cut; strings give 0. */
+/* Item i of an array of numbers or bools (0 of a single one), converted; i < kv->count. What does
+ * not fit becomes the nearest number that does (NaN: 0), fractions are cut; strings give 0. */
 int64_t gguf_int_at(const struct gguf_kv *kv, uint64_t i);
 uint64_t gguf_uint_at(const struct gguf_kv *kv, uint64_t i);
 double gguf_float_at(const struct gguf_kv *kv, uint64_t i);
@@ -97,15 +98,16 @@ size_t gguf_n_tensors(const struct gguf *g);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, size_t i);
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name);
 
-/* Ask the kernel to read a tensor's pages soon (madvise WILLNEED), or to let them go (DONTNEED). */
+/* Ask the kernel to read a tensor's pages soon (madvise WILLNEED), or to let them go
+ * (DONTNEED). */
 void gguf_will_need(const struct gguf *g, const struct gguf_tensor *t);
 void gguf_dont_need(const struct gguf *g, const struct gguf_tensor *t);
 
 /* Identity of the model, the same on agent and worker: 128 bits as 32 lower-case hex digits + NUL.
- * XXH3-128 over all bytes before the tensor data, and over up to 256 bytes at the start, middle and
- * end of each tensor, read with pread so that no weight page is mapped in. When the metadata has
- * the string "splitmq.model.hash" (a slice of a larger file), that value is returned instead, or
- * ERR_FORMAT when it is no hash. ERR_IO when the file has shrunk. */
+ * XXH3-128 over all bytes before the tensor data, and over up to 256 bytes at the start, middle
+ * and end of each tensor, read with pread so that no weight page is mapped in. When the metadata
+ * has the string "splitmq.model.hash" (a slice of a larger file), that value is returned instead,
+ * or ERR_FORMAT when it is no hash. ERR_IO when the file has shrunk. */
 #define GGUF_HASH_LEN 32
 MUST_CHECK int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e);
 

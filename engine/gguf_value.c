@@ -1,4 +1,5 @@
-/* engine/gguf_value.c - metadata values as C types. Their bytes were checked when the file was opened. */
+/* engine/gguf_value.c - metadata values as C types. Their bytes were checked when the file was
+ * opened. */
 #include "engine/gguf_file.h"
 
 #include <math.h>

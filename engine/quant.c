@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "engine/quant_block.h"
 
 /* Indexed by the number of the file format; a row without a name is a type that we do not read. */
@@ -55,55 +56,21 @@ void quant_dequant_row(enum quant_type type, const void *src, float *dst, size_t
 	types[type].decode(src, dst, n / types[type].elements);
 }
 
-static float float_of(uint32_t bits)
-{
-	float f;
-
-	memcpy(&f, &bits, sizeof(f));
-	return f;
-}
-
-static uint32_t bits_of(float f)
-{
-	uint32_t bits;
-
-	memcpy(&bits, &f, sizeof(bits));
-	return bits;
-}
-
 float quant_f16_to_f32(uint16_t h)
 {
-	uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-	uint32_t exponent = h >> 10 & 0x1f;
-	uint32_t mantissa = h & 0x3ff;
-
-	if (exponent == 0) /* zero or subnormal: a multiple of 2^-24, exact in f32 */
-		return float_of(sign | bits_of((float)mantissa * 0x1p-24f));
-	if (exponent == 0x1f)
-		return float_of(sign | 0x7f800000u | mantissa << 13);
-	return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
+	return half_to_f32(h);
 }
 
 uint16_t quant_f32_to_f16(float f)
 {
-	uint32_t bits = bits_of(f);
-	uint32_t magnitude = bits & 0x7fffffff;
-	uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
-
-	if (magnitude > 0x7f800000) { /* NaN stays NaN even when its low payload bits are lost */
-		uint16_t payload = (uint16_t)(magnitude >> 13 & 0x3ff);
-
-		return (uint16_t)(sign | 0x7c00 | (payload ? payload : 0x200));
-	}
-	if (magnitude >= 0x477ff000) /* 65520 and above round to infinity */
-		return (uint16_t)(sign | 0x7c00);
-	if (magnitude < 0x38800000) /* below 2^-14: the last bit of 0.5 + x is worth 2^-24 */
-		return (uint16_t)(sign | (bits_of(float_of(magnitude) + 0.5f) - 0x3f000000));
-	magnitude += 0xfff + (magnitude >> 13 & 1); /* to nearest, ties to even */
-	return (uint16_t)(sign | (magnitude - 0x38000000) >> 13);
+	return half_from_f32(f);
 }
 
 float quant_bf16_to_f32(uint16_t h)
 {
-	return float_of((uint32_t)h << 16);
+	uint32_t bits = (uint32_t)h << 16;
+	float f;
+
+	memcpy(&f, &bits, sizeof(f));
+	return f;
 }

@@ -1,12 +1,15 @@
 /* engine/quant_block.h - decoders of single block layouts, for the table of quant.c.
  *
- * All alike: `blocks` blocks at src (no alignment) -> blocks * elements f32 at dst. Products and sums
- * are in the order of the format's reference, so that results are bit-equal. Private to quant*.c. */
+ * All alike: `blocks` blocks at src (no alignment) -> blocks * elements f32 at dst. Products and
+ * sums are in the order of the format's reference, so that results are bit-equal. Private to
+ * quant*.c. */
 #ifndef ENGINE_QUANT_BLOCK_H
 #define ENGINE_QUANT_BLOCK_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/le.h"
 
 void quant_block_f32(const uint8_t *src, float *dst, size_t blocks);
 void quant_block_f16(const uint8_t *src, float *dst, size_t blocks);
@@ -33,12 +36,12 @@ extern const int8_t quant_block_iq4_levels[16];
 
 static inline uint16_t quant_block_u16(const uint8_t *p)
 {
-	return (uint16_t)(p[0] | p[1] << 8);
+	return le_get16(p);
 }
 
 static inline uint32_t quant_block_u32(const uint8_t *p)
 {
-	return quant_block_u16(p) | (uint32_t)quant_block_u16(p + 2) << 16;
+	return le_get32(p);
 }
 
 #endif

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/half.h"
+#include "base/le.h"
 #include "engine/quant.h"
 
 #define N 32
@@ -15,13 +17,13 @@ const int8_t quant_block_iq4_levels[16] = { -127, -104, -83, -65, -49, -35, -22,
 
 static float half_at(const uint8_t *p)
 {
-	return quant_f16_to_f32(quant_block_u16(p));
+	return half_to_f32(le_get16(p));
 }
 
 void quant_block_f32(const uint8_t *src, float *dst, size_t blocks)
 {
 	for (size_t i = 0; i < blocks; i++) {
-		uint32_t bits = quant_block_u32(src + 4 * i);
+		uint32_t bits = le_get32(src + 4 * i);
 
 		memcpy(dst + i, &bits, sizeof(bits));
 	}
@@ -36,7 +38,7 @@ void quant_block_f16(const uint8_t *src, float *dst, size_t blocks)
 void quant_block_bf16(const uint8_t *src, float *dst, size_t blocks)
 {
 	for (size_t i = 0; i < blocks; i++)
-		dst[i] = quant_bf16_to_f32(quant_block_u16(src + 2 * i));
+		dst[i] = quant_bf16_to_f32(le_get16(src + 2 * i));
 }
 
 /* d, nibbles[16]: (code - 8) * d */
@@ -79,7 +81,7 @@ static int code5(const uint8_t *nib, uint32_t high, unsigned j)
 void quant_block_q5_0(const uint8_t *src, float *dst, size_t blocks)
 {
 	for (; blocks; blocks--, src += 22, dst += N) {
-		uint32_t high = quant_block_u32(src + 2);
+		uint32_t high = le_get32(src + 2);
 		float d = half_at(src);
 
 		for (unsigned j = 0; j < N; j++)
@@ -91,7 +93,7 @@ void quant_block_q5_0(const uint8_t *src, float *dst, size_t blocks)
 void quant_block_q5_1(const uint8_t *src, float *dst, size_t blocks)
 {
 	for (; blocks; blocks--, src += 24, dst += N) {
-		uint32_t high = quant_block_u32(src + 4);
+		uint32_t high = le_get32(src + 4);
 		float d = half_at(src), m = half_at(src + 2);
 
 		for (unsigned j = 0; j < N; j++)

@@ -2,13 +2,14 @@
  * (and minimum) of its own, under one or two f16 factors of the whole. */
 #include "engine/quant_block.h"
 
-#include "engine/quant.h"
+#include "base/half.h"
+#include "base/le.h"
 
 #define N 256
 
 static float half_at(const uint8_t *p)
 {
-	return quant_f16_to_f32(quant_block_u16(p));
+	return half_to_f32(le_get16(p));
 }
 
 /* scales[16] (low nibble scale, high nibble minimum), codes[64], d, dmin. 16 sub-blocks of 16.
@@ -28,8 +29,9 @@ void quant_block_q2_k(const uint8_t *src, float *dst, size_t blocks)
 	}
 }
 
-/* 16 scales of 6 bits in 12 bytes: low nibbles of the first eight bytes are those of 0..7, high ones
- * those of 8..15; the last four bytes have the upper two bits, byte k those of k, k+4, k+8, k+12. */
+/* 16 scales of 6 bits in 12 bytes: low nibbles of the first eight bytes are those of 0..7, high
+ * ones those of 8..15; the last four bytes have the upper two bits, byte k those of k, k+4, k+8,
+ * k+12. */
 static int scale6(const uint8_t *packed, unsigned j)
 {
 	int low = j < 8 ? packed[j] & 15 : packed[j - 8] >> 4;
@@ -57,8 +59,9 @@ void quant_block_q3_k(const uint8_t *src, float *dst, size_t blocks)
 	}
 }
 
-/* 8 scales and 8 minima of 6 bits in 12 bytes: those of 0..3 are the low six bits of bytes 0..3 and
- * 4..7; those of 4..7 the nibbles of bytes 8..11, with the spare top bits of the others above. */
+/* 8 scales and 8 minima of 6 bits in 12 bytes: those of 0..3 are the low six bits of bytes 0..3
+ * and 4..7; those of 4..7 the nibbles of bytes 8..11, with the spare top bits of the others
+ * above. */
 static void scale_min6(const uint8_t *packed, unsigned j, int *scale, int *min)
 {
 	if (j < 4) {
@@ -70,8 +73,8 @@ static void scale_min6(const uint8_t *packed, unsigned j, int *scale, int *min)
 	}
 }
 
-/* d, dmin, packed[12], nibbles[128]. 8 sub-blocks of 32; each 32 nibble bytes are two sub-blocks, the
- * first in the low halves. With high[32] (else NULL) bit j of byte l is the fifth bit. */
+/* d, dmin, packed[12], nibbles[128]. 8 sub-blocks of 32; each 32 nibble bytes are two sub-blocks,
+ * the first in the low halves. With high[32] (else NULL) bit j of byte l is the fifth bit. */
 static void decode_k45(const uint8_t *src, const uint8_t *high, const uint8_t *nibbles, float *dst)
 {
 	float d = half_at(src), dmin = half_at(src + 2);
@@ -107,8 +110,8 @@ void quant_block_q5_k(const uint8_t *src, float *dst, size_t blocks)
 }
 
 /* nibbles[128], high pairs[64], int8 scales[16], d: d * scale * (code - 32). Per half of 128
- * elements, element 32 k + l: nibble byte 32 (k % 2) + l (low half for k < 2), bits 2k, 2k+1 of high
- * byte l. */
+ * elements, element 32 k + l: nibble byte 32 (k % 2) + l (low half for k < 2), bits 2k, 2k+1 of
+ * high byte l. */
 void quant_block_q6_k(const uint8_t *src, float *dst, size_t blocks)
 {
 	for (; blocks; blocks--, src += 210, dst += N) {
@@ -125,14 +128,14 @@ void quant_block_q6_k(const uint8_t *src, float *dst, size_t blocks)
 	}
 }
 
-/* d, high[2], low[4], nibbles[128]: 8 sub-blocks of 32 laid out as IQ4_NL, each with a 6-bit scale:
- * nibble j of low, and bits 2j, 2j+1 of high above it. */
+/* d, high[2], low[4], nibbles[128]: 8 sub-blocks of 32 laid out as IQ4_NL, each with a 6-bit
+ * scale: nibble j of low, and bits 2j, 2j+1 of high above it. */
 void quant_block_iq4_xs(const uint8_t *src, float *dst, size_t blocks)
 {
 	const int8_t *level = quant_block_iq4_levels;
 
 	for (; blocks; blocks--, src += 136, dst += N) {
-		unsigned high = quant_block_u16(src + 2);
+		unsigned high = le_get16(src + 2);
 		float d = half_at(src);
 
 		for (unsigned j = 0; j < 8; j++) {

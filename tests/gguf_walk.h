@@ -9,7 +9,8 @@
 
 #include "engine/gguf.h"
 
-/* Stop the program, under a sanitizer with a trace: the file was opened, but a promise is broken. */
+/* Stop the program, under a sanitizer with a trace: the file was opened, but a promise is
+ * broken. */
 static inline void walk_must(bool truth)
 {
 	if (!truth)

@@ -300,7 +300,8 @@ static void no_corrupted_byte_can_crash(void **state)
 		}
 		b.data[i] = good;
 	}
-	/* Both happen: damage to weights, text and numbers is not seen, damage to the structure is. */
+	/* Both happen: damage to weights, text and numbers is not seen, damage to the structure
+	 * is. */
 	assert_in_range(opened, all / 10, all * 9 / 10);
 	free(b.data);
 }

@@ -15,8 +15,9 @@
 
 #define ROW_MAX 2048 /* elements of the largest reference */
 
-/* crc: CRC-32C of 8 blocks of random bytes (see random_blocks), dequantized by this code when it was
- * bit-equal to the conformance values; so that the layouts are pinned where those are absent. */
+/* crc: CRC-32C of 8 blocks of random bytes (see random_blocks), dequantized by this code when it
+ * was bit-equal to the conformance values; so that the layouts are pinned where those are
+ * absent. */
 static const struct {
 	enum quant_type type;
 	const char *name; /* and of the files NAME.raw, NAME.f32 */
@@ -218,7 +219,8 @@ static void a_half_has_the_value_of_its_fields(void **state)
 	assert_true(quant_f16_to_f32(0x7c00) == INFINITY && quant_f16_to_f32(0xfc00) == -INFINITY);
 }
 
-/* Around the middle of each two neighbours: below goes down, above goes up, the middle goes to even. */
+/* Around the middle of each two neighbours: below goes down, above goes up, the middle goes to
+ * even. */
 static void floats_round_to_the_nearest_half_ties_to_even(void **state)
 {
 	(void)state;

@@ -8,8 +8,8 @@
 
 #define ITEMS_MAX 16 /* items of an array that are shown */
 
-/* NUL-terminated copy for the JSON writer, which puts U+FFFD for bytes that are no UTF-8; a NUL inside
- * is made such a byte. NULL when memory runs out. */
+/* NUL-terminated copy for the JSON writer, which puts U+FFFD for bytes that are no UTF-8; a NUL
+ * inside is made such a byte. NULL when memory runs out. */
 static char *copy_str(struct gguf_str s)
 {
 	char *copy = malloc(s.len + 1);
@@ -50,8 +50,8 @@ static int add_single(struct json *obj, const char *key, const struct gguf_kv *k
 	return 0;
 }
 
-/* {"type":"string","count":32000,"first":[...]}: `first` holds up to ITEMS_MAX strings or numbers that
- * are not negative integers; for other items it is left out. */
+/* {"type":"string","count":32000,"first":[...]}: `first` holds up to ITEMS_MAX strings or numbers
+ * that are not negative integers; for other items it is left out. */
 static int add_array(struct json *obj, const char *key, const struct gguf_kv *kv)
 {
 	struct json *arr = json_add_object(obj, key), *first = NULL;

@@ -1,8 +1,8 @@
 /* tools/shares.h - where the bytes of a model's weights are: embedding, layers, head.
  *
- * By tensor names alone, so that it also works on a file that the engine cannot run. A split after l
- * layers gives the agent the embedding and layers [0, l), the worker layers [l, L) and the head; what
- * belongs to no layer (RoPE factors) goes to both. */
+ * By tensor names alone, so that it also works on a file that the engine cannot run. A split after
+ * l layers gives the agent the embedding and layers [0, l), the worker layers [l, L) and the head;
+ * what belongs to no layer (RoPE factors) goes to both. */
 #ifndef TOOLS_SHARES_H
 #define TOOLS_SHARES_H
 
