@@ -1,0 +1,394 @@
+#include "engine/model.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/attention.h"
+#include "engine/kern.h"
+#include "engine/kv.h"
+#include "engine/matmul.h"
+#include "engine/pool.h"
+#include "engine/rope.h"
+#include "engine/weights.h"
+
+#define DEFAULT_ROWS 256
+
+struct model {
+	struct model_hparams hp;
+	struct model_conf conf;
+	const struct kern *kern;
+	struct pool *pool;
+	struct weights weights;
+	struct rope rope;
+	struct matmul matmul;
+	struct attention attention;
+
+	/* Scratch, one allocation; R = conf.max_rows. */
+	float *scratch;
+	float *norm;      /* [R][d] normed rows; later what a block adds to x */
+	float *q, *k, *v; /* [R][H][D], [R][H_kv][D], [R][H_kv][D_v] */
+	float *mixed;     /* [R][H][D_v] */
+	float *gate, *up; /* [R][ff] */
+	float *turns;     /* [R][rope_dim] */
+};
+
+/* One pass of model_forward: at most max_rows rows through all layers. */
+struct pass {
+	struct model *m;
+	struct kv *kv;
+	uint32_t layer, rows, pos;
+};
+
+/* Floats of each part of the scratch, in the order of struct model; then those per thread. */
+enum { NORM, Q, K, V, MIXED, GATE, UP, TURNS, TILES, ATTENTION, N_PARTS };
+
+static size_t larger(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
+static size_t max_cols(const struct model_hparams *hp)
+{
+	return larger(larger(hp->dim, hp->ff_dim), (size_t)hp->n_heads * hp->head_dim_v);
+}
+
+static uint32_t max_rows(const struct model_conf *conf)
+{
+	return conf->max_rows ? conf->max_rows : DEFAULT_ROWS;
+}
+
+/* Each part is rounded up to whole cache lines. Returns the sum. */
+static size_t measure(const struct model_hparams *hp, const struct model_conf *conf,
+		      size_t parts[N_PARTS])
+{
+	const size_t rows = max_rows(conf), threads = conf->threads;
+	size_t sum = 0;
+
+	parts[NORM] = rows * hp->dim;
+	parts[Q] = rows * hp->n_heads * hp->head_dim;
+	parts[K] = rows * hp->n_kv_heads * hp->head_dim;
+	parts[V] = rows * hp->n_kv_heads * hp->head_dim_v;
+	parts[MIXED] = rows * hp->n_heads * hp->head_dim_v;
+	parts[GATE] = parts[UP] = rows * hp->ff_dim;
+	parts[TURNS] = rows * hp->rope_dim;
+	parts[TILES] = threads * MATMUL_TILE * max_cols(hp);
+	parts[ATTENTION] = threads * attention_scratch(hp);
+	for (unsigned i = 0; i < N_PARTS; i++) {
+		parts[i] = (parts[i] + 15) / 16 * 16;
+		sum += parts[i];
+	}
+	return sum;
+}
+
+size_t model_scratch_bytes(const struct model_hparams *hp, const struct model_conf *conf)
+{
+	size_t parts[N_PARTS];
+
+	return measure(hp, conf, parts) * sizeof(float);
+}
+
+size_t model_layer_bytes(const struct gguf *g, const struct model_hparams *hp, uint32_t layer)
+{
+	char prefix[32];
+	size_t bytes = 0, len;
+
+	(void)hp;
+	len = (size_t)snprintf(prefix, sizeof(prefix), "blk.%" PRIu32 ".", layer);
+	for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+		const struct gguf_tensor *t = gguf_tensor_at(g, i);
+
+		if (!strncmp(t->name, prefix, len))
+			bytes += t->bytes;
+	}
+	return bytes;
+}
+
+static size_t tensor_bytes(const struct gguf *g, const char *name)
+{
+	const struct gguf_tensor *t = gguf_find_tensor(g, name);
+
+	return t ? t->bytes : 0;
+}
+
+size_t model_weight_bytes(const struct gguf *g, const struct model_hparams *hp,
+			  const struct model_conf *conf)
+{
+	const size_t embed = tensor_bytes(g, "token_embd.weight");
+	const size_t head = tensor_bytes(g, "output.weight");
+	size_t bytes = tensor_bytes(g, "rope_freqs.weight");
+
+	for (uint32_t i = conf->first; i < conf->last; i++)
+		bytes += model_layer_bytes(g, hp, i);
+	if (conf->embed || (conf->head && !head)) /* a tied head is the embedding, once */
+		bytes += embed;
+	if (conf->head)
+		bytes += head + tensor_bytes(g, "output_norm.weight");
+	return bytes;
+}
+
+static int check_conf(const struct model_hparams *hp, const struct model_conf *conf, struct err *e)
+{
+	if (conf->first > conf->last || conf->last > hp->n_layers)
+		return err_set(e, ERR_LIMIT,
+			       "layers %" PRIu32 "..%" PRIu32 " of a model of %" PRIu32,
+			       conf->first, conf->last, hp->n_layers);
+	if (conf->threads < 1 || conf->threads > POOL_MAX_THREADS)
+		return err_set(e, ERR_LIMIT, "threads must be in 1..%d, not %u", POOL_MAX_THREADS,
+			       conf->threads);
+	if (max_rows(conf) > 1 << 16)
+		return err_set(e, ERR_LIMIT, "at most 65536 rows a pass, not %" PRIu32,
+			       conf->max_rows);
+	return 0;
+}
+
+static int open_scratch(struct model *m, struct err *e)
+{
+	size_t parts[N_PARTS], n = measure(&m->hp, &m->conf, parts);
+	float *at;
+
+	m->scratch = aligned_alloc(64, larger(n, 16) * sizeof(float));
+	if (!m->scratch)
+		return err_set(e, ERR_NOMEM, "%zu MiB of scratch", n * sizeof(float) >> 20);
+	at = m->norm = m->scratch;
+	at = m->q = at + parts[NORM];
+	at = m->k = at + parts[Q];
+	at = m->v = at + parts[K];
+	at = m->mixed = at + parts[V];
+	at = m->gate = at + parts[MIXED];
+	at = m->up = at + parts[GATE];
+	at = m->turns = at + parts[UP];
+	at = m->matmul.scratch = at + parts[TURNS];
+	m->attention.scratch = at + parts[TILES];
+	return 0;
+}
+
+static int open_parts(struct model *m, const struct gguf *g, struct err *e)
+{
+	int rc = check_conf(&m->hp, &m->conf, e);
+
+	if (!rc)
+		rc = kern_pick(&m->kern, e);
+	if (!rc)
+		rc = weights_init(&m->weights, g, &m->hp, &m->conf, e);
+	if (rc)
+		return rc;
+	if (rope_init(&m->rope, &m->hp, m->weights.rope_factors))
+		return err_set(e, ERR_NOMEM, "rotations: out of memory");
+	rc = pool_create(&m->pool, m->conf.threads);
+	if (rc)
+		return err_set(e, rc, "%u threads: %s", m->conf.threads, err_phrase(rc));
+	m->matmul =
+		(struct matmul){ .kern = m->kern, .pool = m->pool, .max_cols = max_cols(&m->hp) };
+	m->attention =
+		(struct attention){ .kern = m->kern, .pool = m->pool, .n_heads = m->hp.n_heads };
+	return open_scratch(m, e);
+}
+
+int model_open(struct model **out, const struct gguf *g, const struct model_conf *conf,
+	       struct err *e)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	int rc;
+
+	if (!m)
+		return err_set(e, ERR_NOMEM, "model: out of memory");
+	m->conf = *conf;
+	rc = model_read_hparams(&m->hp, g, e);
+	if (!rc)
+		rc = open_parts(m, g, e);
+	if (rc) {
+		err_wrap(e, "%s", gguf_path(g));
+		model_close(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+void model_close(struct model *m)
+{
+	if (!m)
+		return;
+	pool_destroy(m->pool);
+	weights_finish(&m->weights);
+	rope_finish(&m->rope);
+	free(m->scratch);
+	free(m);
+}
+
+const struct model_hparams *model_hparams(const struct model *m)
+{
+	return &m->hp;
+}
+
+int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x)
+{
+	const struct gguf_tensor *t = m->weights.embed;
+	size_t row_bytes;
+
+	assert(t);
+	row_bytes = quant_row_bytes(t->type, m->hp.dim);
+	for (uint32_t i = 0; i < n; i++) {
+		if (ids[i] >= m->hp.n_vocab)
+			return ERR_LIMIT;
+		quant_dequant_row(t->type, t->data + ids[i] * row_bytes, x + (size_t)i * m->hp.dim,
+				  m->hp.dim);
+	}
+	return 0;
+}
+
+static void norm_rows(const struct model *m, const float *x, const float *w, uint32_t rows)
+{
+	const size_t d = m->hp.dim;
+
+	for (uint32_t r = 0; r < rows; r++)
+		m->kern->rms_norm(m->norm + r * d, x + r * d, w, d, m->hp.norm_eps);
+}
+
+/* Per-head norm (qwen3) and position for n heads of D elements. */
+static void turn_heads(const struct model *m, float *heads, uint32_t n, const float *norm,
+		       const float *turn)
+{
+	const size_t d = m->hp.head_dim;
+
+	for (uint32_t h = 0; h < n; h++) {
+		if (norm)
+			m->kern->rms_norm(heads + h * d, heads + h * d, norm, d, m->hp.norm_eps);
+		rope_apply(&m->rope, turn, heads + h * d);
+	}
+}
+
+static void store(const struct model *m, const struct kv *kv, uint8_t *head, uint32_t pos,
+		  const float *src, size_t dim)
+{
+	uint8_t *dst = head + pos * dim * kv->element_bytes;
+
+	if (kv->type == KV_F32)
+		memcpy(dst, src, dim * sizeof(*src));
+	else
+		m->kern->to_f16(src, (uint16_t *)(void *)dst, dim);
+}
+
+/* Queries and keys of one row get their position; keys and values go to the cache. */
+static void place_row(void *arg, size_t r, unsigned thread)
+{
+	const struct pass *p = arg;
+	const struct model *m = p->m;
+	const struct model_hparams *hp = &m->hp;
+	const struct layer *l = &m->weights.layers[p->layer - m->conf.first];
+	const float *turn = m->turns + r * hp->rope_dim;
+	float *k = m->k + r * hp->n_kv_heads * hp->head_dim;
+	const float *v = m->v + r * hp->n_kv_heads * hp->head_dim_v;
+	const uint32_t pos = p->pos + (uint32_t)r;
+
+	(void)thread;
+	turn_heads(m, m->q + r * hp->n_heads * hp->head_dim, hp->n_heads, l->q_norm, turn);
+	turn_heads(m, k, hp->n_kv_heads, l->k_norm, turn);
+	for (uint32_t h = 0; h < hp->n_kv_heads; h++) {
+		store(m, p->kv, kv_keys(p->kv, p->layer, h), pos, k + (size_t)h * hp->head_dim,
+		      hp->head_dim);
+		store(m, p->kv, kv_values(p->kv, p->layer, h), pos, v + (size_t)h * hp->head_dim_v,
+		      hp->head_dim_v);
+	}
+}
+
+/* x += W_o attention(norm(x)) */
+static void attend(struct pass *p, const struct layer *l, float *x)
+{
+	const struct model *m = p->m;
+	const struct model_hparams *hp = &m->hp;
+	const size_t mixed = (size_t)hp->n_heads * hp->head_dim_v;
+	const struct matmul_out qkv[] = {
+		{ &l->q, m->q, (size_t)hp->n_heads * hp->head_dim },
+		{ &l->k, m->k, (size_t)hp->n_kv_heads * hp->head_dim },
+		{ &l->v, m->v, (size_t)hp->n_kv_heads * hp->head_dim_v },
+	};
+	const struct matmul_out o = { &l->o, m->norm, hp->dim };
+
+	norm_rows(m, x, l->attn_norm, p->rows);
+	matmul_run(&m->matmul, qkv, 3, m->norm, hp->dim, p->rows);
+	pool_run(m->pool, place_row, p, p->rows);
+	attention_run(&m->attention, p->kv, p->layer, p->pos, p->rows, m->q, m->mixed);
+	matmul_run(&m->matmul, &o, 1, m->mixed, mixed, p->rows);
+	m->kern->add(x, m->norm, (size_t)p->rows * hp->dim);
+}
+
+static void activate_row(void *arg, size_t r, unsigned thread)
+{
+	const struct model *m = arg;
+	const size_t ff = m->hp.ff_dim;
+
+	(void)thread;
+	m->kern->silu_mul(m->gate + r * ff, m->up + r * ff, ff);
+}
+
+/* x += W_down (silu(W_gate n) * W_up n), n = norm(x) */
+static void feed_forward(struct pass *p, const struct layer *l, float *x)
+{
+	struct model *m = p->m;
+	const size_t ff = m->hp.ff_dim, d = m->hp.dim;
+	const struct matmul_out in[] = { { &l->gate, m->gate, ff }, { &l->up, m->up, ff } };
+	const struct matmul_out down = { &l->down, m->norm, d };
+
+	norm_rows(m, x, l->ffn_norm, p->rows);
+	matmul_run(&m->matmul, in, 2, m->norm, d, p->rows);
+	pool_run(m->pool, activate_row, m, p->rows);
+	matmul_run(&m->matmul, &down, 1, m->gate, ff, p->rows);
+	m->kern->add(x, m->norm, p->rows * d);
+}
+
+static void run_pass(struct model *m, struct kv *kv, float *x, uint32_t rows)
+{
+	const uint32_t first = kv->first > m->conf.first ? kv->first : m->conf.first;
+	const uint32_t last = kv->last < m->conf.last ? kv->last : m->conf.last;
+	struct pass p = { .m = m, .kv = kv, .rows = rows, .pos = kv->length };
+
+	for (uint32_t r = 0; r < rows; r++)
+		rope_turn(&m->rope, p.pos + r, m->turns + (size_t)r * m->hp.rope_dim);
+	for (p.layer = first; p.layer < last; p.layer++) {
+		const struct layer *l = &m->weights.layers[p.layer - m->conf.first];
+
+		attend(&p, l, x);
+		feed_forward(&p, l, x);
+	}
+	kv->length += rows;
+}
+
+int model_forward(struct model *m, struct kv *kv, float *x, uint32_t rows)
+{
+	const uint32_t most = max_rows(&m->conf);
+
+	assert(kv->n_heads == m->hp.n_kv_heads && kv->head_dim == m->hp.head_dim &&
+	       kv->head_dim_v == m->hp.head_dim_v);
+	if (rows > kv->capacity - kv->length)
+		return ERR_CONTEXT;
+	while (rows > 0) {
+		uint32_t n = rows < most ? rows : most;
+
+		run_pass(m, kv, x, n);
+		x += (size_t)n * m->hp.dim;
+		rows -= n;
+	}
+	return 0;
+}
+
+void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
+{
+	const uint32_t most = max_rows(&m->conf);
+	const size_t d = m->hp.dim, vocab = m->hp.n_vocab;
+
+	assert(m->weights.norm);
+	while (rows > 0) {
+		uint32_t n = rows < most ? rows : most;
+		struct matmul_out out = { &m->weights.head, logits, vocab };
+
+		norm_rows(m, x, m->weights.norm, n);
+		matmul_run(&m->matmul, &out, 1, m->norm, d, n);
+		x += n * d;
+		logits += n * vocab;
+		rows -= n;
+	}
+}

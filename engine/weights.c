@@ -1,0 +1,259 @@
+#include "engine/weights.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LLAMA (1u << MODEL_LLAMA)
+#define QWEN2 (1u << MODEL_QWEN2)
+#define QWEN3 (1u << MODEL_QWEN3)
+#define ALL   (LLAMA | QWEN2 | QWEN3)
+
+enum dim { ONE, DIM, QUERY, KEY, VALUE, MIXED, HEAD, ROPE, FF, VOCAB };
+
+/* A tensor by its name (inside a layer: after "blk.N."), its shape, the architectures that have it,
+ * and where it goes. Vectors have rows ONE and go to a float *. */
+struct spec {
+	const char *name;
+	enum dim cols, rows;
+	unsigned need, may; /* architectures, bits */
+	size_t at;          /* offset in struct layer (struct weights for the others) */
+};
+
+#define VECTOR(name, cols, need, may, field)                                                       \
+	{                                                                                          \
+		name, cols, ONE, need, may, offsetof(struct layer, field)                          \
+	}
+#define MATRIX(name, cols, rows, field)                                                            \
+	{                                                                                          \
+		name, cols, rows, ALL, ALL, offsetof(struct layer, field)                          \
+	}
+
+static const struct spec layer_specs[] = {
+	VECTOR("attn_norm.weight", DIM, ALL, ALL, attn_norm),
+	MATRIX("attn_q.weight", DIM, QUERY, q),
+	MATRIX("attn_k.weight", DIM, KEY, k),
+	MATRIX("attn_v.weight", DIM, VALUE, v),
+	VECTOR("attn_q.bias", QUERY, QWEN2, ALL, q.bias),
+	VECTOR("attn_k.bias", KEY, QWEN2, ALL, k.bias),
+	VECTOR("attn_v.bias", VALUE, QWEN2, ALL, v.bias),
+	VECTOR("attn_q_norm.weight", HEAD, QWEN3, QWEN3, q_norm),
+	VECTOR("attn_k_norm.weight", HEAD, QWEN3, QWEN3, k_norm),
+	MATRIX("attn_output.weight", MIXED, DIM, o),
+	VECTOR("attn_output.bias", DIM, 0, ALL, o.bias),
+	VECTOR("ffn_norm.weight", DIM, ALL, ALL, ffn_norm),
+	MATRIX("ffn_gate.weight", DIM, FF, gate),
+	MATRIX("ffn_up.weight", DIM, FF, up),
+	MATRIX("ffn_down.weight", FF, DIM, down),
+	VECTOR("ffn_gate.bias", FF, 0, ALL, gate.bias),
+	VECTOR("ffn_up.bias", FF, 0, ALL, up.bias),
+	VECTOR("ffn_down.bias", DIM, 0, ALL, down.bias),
+};
+
+#undef VECTOR
+#undef MATRIX
+
+static const struct spec global_specs[] = {
+	{ "token_embd.weight", DIM, VOCAB, 0, ALL, 0 },
+	{ "output_norm.weight", DIM, ONE, 0, ALL, 0 },
+	{ "output.weight", DIM, VOCAB, 0, ALL, 0 },
+	{ "rope_freqs.weight", ROPE, ONE, 0, ALL, 0 },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static uint64_t length(enum dim dim, const struct model_hparams *hp)
+{
+	switch (dim) {
+	case ONE:
+		return 1;
+	case DIM:
+		return hp->dim;
+	case QUERY:
+		return (uint64_t)hp->n_heads * hp->head_dim;
+	case KEY:
+		return (uint64_t)hp->n_kv_heads * hp->head_dim;
+	case VALUE:
+		return (uint64_t)hp->n_kv_heads * hp->head_dim_v;
+	case MIXED:
+		return (uint64_t)hp->n_heads * hp->head_dim_v;
+	case HEAD:
+		return hp->head_dim;
+	case ROPE:
+		return hp->rope_dim / 2;
+	case FF:
+		return hp->ff_dim;
+	case VOCAB:
+		return hp->n_vocab;
+	}
+	return 0;
+}
+
+static const struct spec *find_spec(const struct spec *specs, size_t n, const char *name,
+				    enum model_arch arch)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!strcmp(specs[i].name, name) && specs[i].may & 1u << arch)
+			return &specs[i];
+	}
+	return NULL;
+}
+
+/* "blk.12.attn_q.weight" -> 12 and "attn_q.weight"; NULL when the name is not of that form. */
+static const char *inside_layer(const char *name, uint64_t *layer)
+{
+	int used = 0;
+
+	if (sscanf(name, "blk.%9" SCNu64 ".%n", layer, &used) != 1 || used == 0)
+		return NULL;
+	return name + used;
+}
+
+static const struct spec *spec_of(const struct gguf_tensor *t, const struct model_hparams *hp)
+{
+	const char *rest;
+	uint64_t layer;
+
+	rest = inside_layer(t->name, &layer);
+	if (!rest)
+		return find_spec(global_specs, COUNT(global_specs), t->name, hp->arch);
+	if (layer >= hp->n_layers)
+		return NULL;
+	return find_spec(layer_specs, COUNT(layer_specs), rest, hp->arch);
+}
+
+int weights_check(const struct gguf *g, const struct model_hparams *hp, struct err *e)
+{
+	for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+		const struct gguf_tensor *t = gguf_tensor_at(g, i);
+		const struct spec *s = spec_of(t, hp);
+		uint64_t cols, rows;
+
+		if (!s)
+			return err_set(e, ERR_UNSUPPORTED,
+				       "tensor %s is not one of this architecture", t->name);
+		cols = length(s->cols, hp);
+		rows = length(s->rows, hp);
+		if (t->dims[0] != cols || t->dims[1] != rows || t->n_rows != rows)
+			return err_set(e, ERR_FORMAT,
+				       "tensor %s: shape %" PRIu64 " x %" PRIu64
+				       " where the metadata says %" PRIu64 " x %" PRIu64,
+				       t->name, t->dims[0], t->n_rows, cols, rows);
+		if (t->type == QUANT_F32 && (uintptr_t)t->data % sizeof(float))
+			return err_set(e, ERR_FORMAT, "tensor %s: data at an odd address", t->name);
+	}
+	return 0;
+}
+
+static const struct gguf_tensor *find(const struct gguf *g, const char *name, struct err *e)
+{
+	const struct gguf_tensor *t = gguf_find_tensor(g, name);
+
+	if (!t)
+		err_set(e, ERR_NOT_FOUND, "tensor %s is missing", name);
+	return t;
+}
+
+static void set_matrix(struct weight *w, const struct gguf *g, const struct gguf_tensor *t)
+{
+	w->rows = (struct kern_rows){ .type = t->type,
+				      .data = t->data,
+				      .row_bytes = quant_row_bytes(t->type, t->dims[0]),
+				      .n_rows = t->n_rows };
+	w->cols = t->dims[0];
+	gguf_will_need(g, t);
+}
+
+static int copy_vector(float **out, const struct gguf_tensor *t, struct err *e)
+{
+	*out = malloc(t->dims[0] * sizeof(**out));
+	if (!*out)
+		return err_set(e, ERR_NOMEM, "tensor %s: out of memory", t->name);
+	quant_dequant_row(t->type, t->data, *out, t->dims[0]);
+	return 0;
+}
+
+static int load_layer(struct layer *l, const struct gguf *g, const struct model_hparams *hp,
+		      uint32_t index, struct err *e)
+{
+	for (size_t i = 0; i < COUNT(layer_specs); i++) {
+		const struct spec *s = &layer_specs[i];
+		const struct gguf_tensor *t;
+		uint8_t *to = (uint8_t *)l + s->at;
+		char name[64];
+		int rc = 0;
+
+		snprintf(name, sizeof(name), "blk.%" PRIu32 ".%s", index, s->name);
+		t = s->need & 1u << hp->arch ? find(g, name, e) : gguf_find_tensor(g, name);
+		if (!t && s->need & 1u << hp->arch)
+			return ERR_NOT_FOUND;
+		if (!t)
+			continue;
+		if (s->rows == ONE)
+			rc = copy_vector((float **)(void *)to, t, e);
+		else
+			set_matrix((struct weight *)(void *)to, g, t);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int load_head(struct weights *w, const struct gguf *g, struct err *e)
+{
+	const struct gguf_tensor *norm = find(g, "output_norm.weight", e);
+	const struct gguf_tensor *head = gguf_find_tensor(g, "output.weight");
+
+	if (!norm)
+		return ERR_NOT_FOUND;
+	if (!head) /* tied: the embedding is the head */
+		head = find(g, "token_embd.weight", e);
+	if (!head)
+		return ERR_NOT_FOUND;
+	set_matrix(&w->head, g, head);
+	return copy_vector(&w->norm, norm, e);
+}
+
+int weights_init(struct weights *w, const struct gguf *g, const struct model_hparams *hp,
+		 const struct model_conf *conf, struct err *e)
+{
+	uint32_t n = conf->last - conf->first;
+	const struct gguf_tensor *freqs = gguf_find_tensor(g, "rope_freqs.weight");
+	int rc = 0;
+
+	assert(conf->first <= conf->last && conf->last <= hp->n_layers);
+	*w = (struct weights){ .first = conf->first, .last = conf->last };
+	w->layers = calloc(n ? n : 1, sizeof(*w->layers));
+	if (!w->layers)
+		return err_set(e, ERR_NOMEM, "%" PRIu32 " layers: out of memory", n);
+	for (uint32_t i = 0; i < n && !rc; i++)
+		rc = load_layer(&w->layers[i], g, hp, conf->first + i, e);
+	if (!rc && conf->embed) {
+		w->embed = find(g, "token_embd.weight", e);
+		rc = w->embed ? 0 : ERR_NOT_FOUND;
+	}
+	if (!rc && conf->head)
+		rc = load_head(w, g, e);
+	if (!rc && freqs)
+		rc = copy_vector(&w->rope_factors, freqs, e);
+	return rc;
+}
+
+void weights_finish(struct weights *w)
+{
+	for (uint32_t i = 0; w->layers && i < w->last - w->first; i++) {
+		for (size_t s = 0; s < COUNT(layer_specs); s++) {
+			uint8_t *at = (uint8_t *)&w->layers[i] + layer_specs[s].at;
+
+			if (layer_specs[s].rows == ONE)
+				free(*(float **)(void *)at);
+		}
+	}
+	free(w->layers);
+	free(w->norm);
+	free(w->rope_factors);
+	*w = (struct weights){ 0 };
+}

@@ -1,0 +1,45 @@
+/* engine/weights.h - the tensors of a model, found by name and checked by shape.
+ *
+ * Matrices stay where they are, in the file's map; the small vectors (norms, biases) are copied as
+ * f32. One table says which tensors a layer has; anything that the table does not know would change
+ * the result, so it is refused. */
+#ifndef ENGINE_WEIGHTS_H
+#define ENGINE_WEIGHTS_H
+
+#include "base/err.h"
+#include "engine/gguf.h"
+#include "engine/kern.h"
+#include "engine/model.h"
+
+/* y = W x + bias */
+struct weight {
+	struct kern_rows rows; /* [n_rows][cols], in the map */
+	size_t cols;
+	float *bias; /* [n_rows] or NULL; owned */
+};
+
+struct layer {
+	float *attn_norm, *ffn_norm; /* [d], owned */
+	float *q_norm, *k_norm;      /* [D] or NULL, owned */
+	struct weight q, k, v, o, gate, up, down;
+};
+
+struct weights {
+	uint32_t first, last;
+	struct layer *layers;            /* [last - first] */
+	const struct gguf_tensor *embed; /* [V][d], or NULL without model_conf.embed */
+	float *norm;                     /* [d] before the head, or NULL without model_conf.head */
+	struct weight head;              /* [V][d] */
+	float *rope_factors;             /* [rope_dim / 2] or NULL */
+};
+
+/* Every tensor of the file has a known name and the shape that hp implies. */
+MUST_CHECK int weights_check(const struct gguf *g, const struct model_hparams *hp, struct err *e);
+
+/* Find what conf needs; ERR_NOT_FOUND names a tensor that is missing. weights_finish also undoes a
+ * failed init, and takes zeroed memory. */
+MUST_CHECK int weights_init(struct weights *w, const struct gguf *g, const struct model_hparams *hp,
+			    const struct model_conf *conf, struct err *e);
+void weights_finish(struct weights *w);
+
+#endif
