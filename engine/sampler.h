@@ -34,7 +34,7 @@ void sampler_destroy(struct sampler *s);
 
 /* logits [n_vocab] (not modified); history [n_history] = the tokens generated so far (oldest first),
  * of which the last repeat_last count; position = index in the sequence that the token will take.
- * ERR_NOT_FINITE when a logit is NaN. */
+ * ERR_NOT_FINITE when a logit is NaN or +inf, or all are -inf (which means: never this token). */
 MUST_CHECK int sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
 			    const uint32_t *history, uint32_t n_history, uint32_t position, uint32_t *id);
 
