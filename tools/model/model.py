@@ -82,7 +82,7 @@ class Layer(nn.Module):
     def forward(self, x, turn, mask, past, dtype):
         x = x + self.attend(Rms.apply(x, dtype), turn, mask, past).float()
         gate, up = product(Rms.apply(x, dtype), self.ffn_norm, self.ffn_gate, self.ffn_up).split(FF, -1)
-        return x + product(F.silu(gate) * up, None, self.ffn_down).float()
+        return x + product(F.silu(gate.float()).to(dtype) * up, None, self.ffn_down).float()
 
 
 class Cache:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 import bpe
 import corpus
 from model import CONTEXT, Model
+from muon import Muon
 
 VOCAB = 1024
 PROMPT_WEIGHT, STOP_WEIGHT = 0.25, 3.0    # loss of prompt tokens; of <|answer|>, so that a complete sentence is answered
@@ -136,24 +137,37 @@ def save(path, state):
     os.replace(path + ".new", path)
 
 
-def optimizer(model, args):
-    """AdamW; norms and the embedding without weight decay."""
-    flat = [p for n, p in model.named_parameters() if p.ndim < 2 or "embd" in n]
-    deep = [p for n, p in model.named_parameters() if p.ndim == 2 and "embd" not in n]
-    return torch.optim.AdamW([{"params": deep, "weight_decay": 0.05}, {"params": flat, "weight_decay": 0.0}],
-                             lr=args.lr, betas=(0.9, 0.98), eps=1e-8)
+class Optimizer:
+    """Muon for the matrices of the layers, AdamW for norms and the embedding."""
+
+    def __init__(self, model, args):
+        deep = [p for n, p in model.named_parameters() if p.ndim == 2 and "embd" not in n]
+        flat = [p for n, p in model.named_parameters() if p.ndim < 2 or "embd" in n]
+        self.parts = [(Muon(deep, args.lr), args.lr), (torch.optim.AdamW(flat, args.lr / 2, (0.9, 0.98), 1e-8, 0.0), args.lr / 2)]
+
+    def step(self, scale):
+        for part, lr in self.parts:
+            part.param_groups[0]["lr"] = lr * scale
+            part.step()
+
+    def state_dict(self):
+        return [part.state_dict() for part, _ in self.parts]
+
+    def load_state_dict(self, states):
+        for (part, _), state in zip(self.parts, states):
+            part.load_state_dict(state)
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--out", required=True, help="folder of the run")
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--steps", type=int, default=8000, help="steps in all, decay included")
-    ap.add_argument("--decay", type=int, default=2000)
-    ap.add_argument("--warmup", type=int, default=200)
+    ap.add_argument("--steps", type=int, default=4500, help="steps in all, decay included")
+    ap.add_argument("--decay", type=int, default=1500)
+    ap.add_argument("--warmup", type=int, default=100)
     ap.add_argument("--tokens", type=int, default=1040, help="tokens of a micro-batch")
     ap.add_argument("--micro", type=int, default=4, help="micro-batches of a step")
-    ap.add_argument("--lr", type=float, default=2e-3)
+    ap.add_argument("--lr", type=float, default=4e-3)
     ap.add_argument("--processes", type=int, default=2)
     args = ap.parse_args()
     os.makedirs(args.out, exist_ok=True)
@@ -163,7 +177,7 @@ def main():
     torch.set_num_threads(1)
     tok = tokenizer(args.out, args.seed)
     model = Model(VOCAB, torch.bfloat16)
-    opt = optimizer(model, args)
+    opt = Optimizer(model, args)
     run(args, tok, model, opt, os.path.join(args.out, "model.pt"))
 
 
@@ -239,18 +253,16 @@ def run(args, tok, model, opt, path):
     while decay_from is None or step < decay_from + args.decay:
         if decay_from is None and (step >= args.steps - args.decay or os.path.exists(os.path.join(args.out, "decay"))):
             decay_from = step
-        for group in opt.param_groups:
-            group["lr"] = args.lr * rate(step, args, decay_from)
         loss, answer, seen = crew.step()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        opt.step()
+        opt.step(rate(step, args, decay_from))
         step += 1
         tokens += seen
         if step % 50 == 0:
             seconds, last = (time.time() - last) / 50, time.time()
             end = (decay_from or args.steps - args.decay) + args.decay
             print("step %d loss %.4f answer %.4f lr %.2e tokens/s %.0f eta %.1f min" % (
-                step, loss, answer, opt.param_groups[0]["lr"], tokens / 50 / seconds, (end - step) * seconds / 60), flush=True)
+                step, loss, answer, args.lr * rate(step - 1, args, decay_from), tokens / 50 / seconds, (end - step) * seconds / 60), flush=True)
             tokens = 0
         if time.time() - saved > 120:
             save(path, {"model": model.state_dict(), "opt": opt.state_dict(), "step": step, "decay_from": decay_from})
