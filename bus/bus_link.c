@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "bus/bus_impl.h"
+#include "bus/bus_probe.h"
 
 #define SUBSCRIBE_TIMEOUT_MS 5000
 #define RECEIVE_MAX          1000 /* unanswered QoS 1 publishes, however many the broker allows */
@@ -256,13 +257,15 @@ static int say_failed(struct bus_link *l, int reason, uint64_t took_ms, struct e
 		return err_set(e, ERR_REFUSED, "the broker refuses: %s", bus_link_reason(reason));
 	if (l->tls_reason[0])
 		return err_set(e, ERR_REFUSED, "TLS: %s", l->tls_reason);
+	if (bus_probe(l->conf->host, l->conf->port, e))
+		return e->code;
 	if (took_ms >= (BUS_LINK_CONNECT_S - 1) * 1000)
 		return err_set(e, ERR_TIMEOUT, "no answer within %d s", BUS_LINK_CONNECT_S);
 	if (l->conf->ca_file)
 		return err_set(e, ERR_IO,
-			       "nobody listens there, or not with TLS, or the "
-			       "certificate is for another host name");
-	return err_set(e, ERR_IO, "nobody listens there, or the broker hung up");
+			       "the broker hung up: no TLS on this port, or its certificate is for "
+			       "another host name, or it wants a certificate of ours");
+	return err_set(e, ERR_IO, "the broker hung up: no MQTT on this port, or it wants TLS");
 }
 
 int bus_link_connect(struct bus_link *l, struct bus_link_limits *limits, struct err *e)

@@ -214,6 +214,15 @@ static void keep(struct mqtt *b, struct out_item *it)
 	bus_out_free(b->out, it);
 }
 
+/* Know what has been asked for so far. */
+static void catch_up(struct mqtt *b)
+{
+	struct out_item *it;
+
+	while ((it = bus_out_take(b->out, 0)))
+		keep(b, it);
+}
+
 /* ---- one connection ---- */
 
 static int subscribe(struct mqtt *b, const char *filter, int qos, struct err *e)
@@ -278,6 +287,7 @@ static int session_open(struct mqtt *b, struct err *e)
 	}
 	if (bus_nodelay_set(b->conf.port, &nodelay))
 		snprintf(slow, sizeof(slow), ", but slowly (no TCP_NODELAY: %.100s)", nodelay.text);
+	catch_up(b);
 	for (struct sub *s = b->subs; s && !rc; s = s->next)
 		rc = subscribe(b, s->filter, s->qos, e);
 	if (!rc && give_birth(b, mute, sizeof(mute)))

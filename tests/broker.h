@@ -22,7 +22,7 @@ void broker_destroy(struct broker *b);
 
 uint16_t broker_port(const struct broker *b);
 
-/* Absolute path of a file in the broker's directory; valid until the next 8 calls. */
+/* Absolute path of a file in the broker's directory; valid until the next 32 calls. */
 const char *broker_path(const struct broker *b, const char *name);
 void broker_write(const struct broker *b, const char *name, const char *text);
 

@@ -1,0 +1,306 @@
+/* The MQTT bus when things go wrong: a broker that is away, dies, freezes; clients that vanish or
+ * fight for an id. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "tests/bus_box.h"
+
+static struct broker *br; /* one for each test; NULL: skip */
+
+static struct broker *need_broker(void)
+{
+	if (!br) {
+		print_message("skipped: %s\n", broker_missing());
+		skip();
+	}
+	return br;
+}
+
+static int start(void **state)
+{
+	(void)state;
+	if (broker_missing())
+		return 0;
+	br = broker_create();
+	broker_start(br, NULL);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	broker_destroy(br);
+	br = NULL;
+	return 0;
+}
+
+static void a_killed_broker_that_comes_back_finds_us_as_before(void **state)
+{
+	struct box a, b;
+
+	(void)state;
+	need_broker();
+	box_open_up(&a, br, "a");
+	assert_int_equal(bus_subscribe(a.bus, "in/#", 1), 0);
+	assert_int_equal(bus_set_birth(a.bus, "status/a", "ready"), 0);
+	box_say(&a, "in/x", "1", 0);
+	box_expect(&a, "in/x", "1", false);
+	broker_kill(br);
+	box_await(&a, BUS_DOWN);
+	assert_false(bus_is_up(a.bus));
+	assert_int_equal(bus_publish(a.bus, &(struct bus_publish){ .topic = "in/x" }), ERR_OFFLINE);
+	assert_int_equal(bus_subscribe(a.bus, "later", 1), 0); /* made while the broker is away */
+	broker_restart(br);
+	box_await(&a, BUS_UP);
+	box_say(&a, "in/x", "2", 0);
+	box_expect(&a, "in/x", "2", false);
+	box_say(&a, "later", "3", 1);
+	box_expect(&a, "later", "3", false);
+	box_open_up(&b, br, "b");
+	assert_int_equal(bus_subscribe(b.bus, "status/+", 1), 0);
+	box_expect(&b, "status/a", "ready", true);
+	box_close(&a);
+	box_close(&b);
+}
+
+static void nothing_stale_is_sent_after_a_reconnect(void **state)
+{
+	struct bus_publish p = { .topic = "row", .payload = "stale", .len = 5 };
+	struct bus_conf conf;
+	struct bus_counts n;
+	struct box a;
+
+	(void)state;
+	conf = box_conf(need_broker(), "a");
+	conf.keepalive_s = 1;
+	box_open(&a, &conf);
+	assert_int_equal(bus_subscribe(a.bus, "row", 1), 0);
+	box_await(&a, BUS_UP);
+	broker_freeze(br);
+	p.qos = 1;
+	while (bus_publish(a.bus, &p) == 0) /* until the window and the queue are full */
+		;
+	box_await(&a, BUS_DOWN);
+	broker_kill(br);
+	broker_restart(br);
+	box_await(&a, BUS_UP);
+	box_say(&a, "row", "fresh", 1);
+	box_expect(&a, "row", "fresh", false);
+	bus_get_counts(a.bus, &n);
+	assert_true(n.dropped > 0);
+	assert_int_equal(n.connects, 2);
+	box_close(&a);
+}
+
+static void a_broker_that_starts_late_is_found(void **state)
+{
+	struct bus_conf conf;
+	struct box a;
+
+	(void)state;
+	conf = box_conf(need_broker(), "a");
+	broker_stop(br);
+	box_open(&a, &conf);
+	assert_int_equal(bus_subscribe(a.bus, "x", 0), 0);
+	assert_non_null(strstr(box_await(&a, BUS_DOWN)->text, "connect to 127.0.0.1:"));
+	assert_non_null(strstr(box_await(&a, BUS_DOWN)->text, "Connection refused"));
+	broker_restart(br);
+	box_await(&a, BUS_UP);
+	box_say(&a, "x", "1", 0);
+	box_expect(&a, "x", "1", false);
+	box_close(&a);
+}
+
+static void closing_is_quick_while_the_broker_is_down(void **state)
+{
+	struct bus_conf conf;
+	uint64_t start_ms;
+	struct box a;
+
+	(void)state;
+	conf = box_conf(need_broker(), "a");
+	conf.backoff_min_ms = 20000;
+	conf.backoff_max_ms = 20000;
+	broker_stop(br);
+	box_open(&a, &conf);
+	box_await(&a, BUS_DOWN);
+	start_ms = clock_now_ms();
+	box_close(&a);
+	assert_in_range(clock_now_ms() - start_ms, 0, 500);
+}
+
+static void a_frozen_broker_is_noticed_within_two_and_a_half_keepalives(void **state)
+{
+	struct bus_conf conf;
+	uint64_t start_ms;
+	struct box a;
+
+	(void)state;
+	conf = box_conf(need_broker(), "a");
+	conf.keepalive_s = 1;
+	box_open(&a, &conf);
+	box_await(&a, BUS_UP);
+	broker_freeze(br);
+	start_ms = clock_now_ms();
+	box_await(&a, BUS_DOWN);
+	assert_in_range(clock_now_ms() - start_ms, 0, 2900); /* 2500, and the tick of the check */
+	broker_thaw(br);
+	box_await(&a, BUS_UP);
+	box_close(&a);
+}
+
+static void closing_is_quick_while_the_broker_is_frozen(void **state)
+{
+	struct bus_publish p = { .topic = "x", .qos = 0 };
+	static char bytes[65536];
+	uint64_t start_ms;
+	struct box a;
+
+	(void)state;
+	need_broker();
+	box_open_up(&a, br, "a");
+	broker_freeze(br);
+	p.payload = bytes;
+	p.len = sizeof(bytes);
+	while (bus_publish(a.bus, &p) == 0) /* until the socket and the queue are full */
+		;
+	start_ms = clock_now_ms();
+	bus_close(a.bus, 200);
+	assert_in_range(clock_now_ms() - start_ms, 0, 2500);
+	a.bus = NULL;
+	box_close(&a);
+}
+
+static void closing_is_quick_while_a_connection_is_being_made(void **state)
+{
+	struct timespec a_while = { .tv_nsec = 300000000 };
+	struct bus_conf conf;
+	uint64_t start_ms;
+	struct box a;
+
+	(void)state;
+	conf = box_conf(need_broker(), "a");
+	broker_freeze(br); /* the kernel accepts for it, but no CONNACK will come */
+	box_open(&a, &conf);
+	nanosleep(&a_while, NULL);
+	start_ms = clock_now_ms();
+	box_close(&a);
+	assert_in_range(clock_now_ms() - start_ms, 0, 4500);
+	broker_thaw(br);
+	box_open(&a, &conf); /* after the attempt that was left alone */
+	box_await(&a, BUS_UP);
+	box_close(&a);
+}
+
+/* In a child: connect with a Last Will, say so through the broker, and wait for SIGKILL. */
+static void live_with_a_will(const struct broker *b)
+{
+	struct bus_conf conf = box_conf(b, "mortal");
+	struct box a;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	conf.will_topic = "status/mortal";
+	conf.will_payload = "lost";
+	box_open(&a, &conf);
+	if (bus_set_birth(a.bus, "status/mortal", "ready"))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void a_killed_process_leaves_its_last_will(void **state)
+{
+	struct box a, b;
+	pid_t child;
+
+	(void)state;
+	need_broker();
+	child = fork(); /* before any thread is there */
+	if (child == 0)
+		live_with_a_will(br);
+	box_open_up(&a, br, "a");
+	assert_int_equal(bus_subscribe(a.bus, "status/+", 1), 0);
+	assert_string_equal((const char *)box_await(&a, BUS_MESSAGE)->payload, "ready");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	box_expect(&a, "status/mortal", "lost", false);
+	box_open_up(&b, br, "b");
+	assert_int_equal(bus_subscribe(b.bus, "status/+", 1), 0);
+	box_expect(&b, "status/mortal", "lost", true);
+	box_close(&a);
+	box_close(&b);
+}
+
+static void a_goodbye_leaves_no_last_will(void **state)
+{
+	struct bus_conf conf;
+	struct box a, b;
+
+	(void)state;
+	need_broker();
+	box_open_up(&a, br, "a");
+	assert_int_equal(bus_subscribe(a.bus, "status/+", 1), 0);
+	conf = box_conf(br, "b");
+	conf.will_topic = "status/b";
+	conf.will_payload = "lost";
+	box_open(&b, &conf);
+	assert_int_equal(bus_set_birth(b.bus, "status/b", "ready"), 0);
+	box_expect(&a, "status/b", "ready", false);
+	assert_int_equal(bus_set_birth(b.bus, "status/b", "offline"), 0);
+	box_close(&b);
+	box_expect(&a, "status/b", "offline", false);
+	assert_null(box_find(&a, BUS_MESSAGE, 300));
+	box_close(&a);
+}
+
+static void two_clients_with_one_id_are_told_so(void **state)
+{
+	const struct box_event *ev;
+	struct box a, b;
+
+	(void)state;
+	need_broker();
+	box_open_up(&a, br, "twin");
+	box_open_up(&b, br, "twin");
+	ev = box_find(&a, BUS_FATAL, 20000);
+	if (!ev)
+		ev = box_find(&b, BUS_FATAL, 20000);
+	assert_non_null(ev);
+	assert_non_null(strstr(ev->text, "another client is using the id \"twin\""));
+	print_message("%s\n", ev->text);
+	box_close(&a);
+	box_close(&b);
+}
+
+#define IN_EACH(f) cmocka_unit_test_setup_teardown(f, start, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_EACH(a_killed_process_leaves_its_last_will),
+		IN_EACH(a_goodbye_leaves_no_last_will),
+		IN_EACH(a_killed_broker_that_comes_back_finds_us_as_before),
+		IN_EACH(nothing_stale_is_sent_after_a_reconnect),
+		IN_EACH(a_broker_that_starts_late_is_found),
+		IN_EACH(closing_is_quick_while_the_broker_is_down),
+		IN_EACH(a_frozen_broker_is_noticed_within_two_and_a_half_keepalives),
+		IN_EACH(closing_is_quick_while_the_broker_is_frozen),
+		IN_EACH(closing_is_quick_while_a_connection_is_being_made),
+		IN_EACH(two_clients_with_one_id_are_told_so),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
