@@ -174,7 +174,7 @@ struct msg_stats {
 };
 
 /* "reply": agent -> agent/<a>/reply/<id>. Pieces: {"id","text","done":false}; the last one has the whole
- * text, done true, finish_reason "stop" | "length" | "deadline" | "cancelled" | "error", stats, error. */
+ * text, done true, finish_reason "stop" | "length" | "context" | "deadline" | "cancelled" | "error", stats, error. */
 struct msg_reply {
 	char id[TOPIC_NAME_MAX + 1];
 	char *text; /* owned by the message; UTF-8, NUL-terminated */

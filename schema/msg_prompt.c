@@ -123,7 +123,8 @@ static void add_stats(const struct msg_stats *s, struct json *o)
 
 static int get_finish_reason(struct msg_reply *r, const struct json *o, struct err *e)
 {
-	static const char *const words[] = { "stop", "length", "deadline", "cancelled", "error" };
+	static const char *const words[] = { "stop",     "length",    "context",
+					     "deadline", "cancelled", "error" };
 	int rc = field_get_text(o, "finish_reason", FIELD_NEEDED, r->finish_reason,
 				sizeof(r->finish_reason), e);
 
@@ -134,7 +135,8 @@ static int get_finish_reason(struct msg_reply *r, const struct json *o, struct e
 			return 0;
 	}
 	return err_set(e, ERR_FORMAT,
-		       "key \"finish_reason\" must be stop, length, deadline, cancelled or error");
+		       "key \"finish_reason\" must be stop, length, context, deadline, cancelled "
+		       "or error");
 }
 
 static int get_reply_ids(struct msg_reply *r, const struct json *o, struct err *e)
