@@ -7,8 +7,8 @@
 One line per finding, `file:line: what`; exit status 1 when there is any. The layers are those of
 docs/architecture.md:
 
-    3   agent   worker   coordinator          never each other (all may see daemon)
-    2½  daemon
+    3   agent   worker   coordinator          never each other
+    2½  daemon                                what the three daemons share
     2   engine   codec   bus   config         never each other (codec may see schema)
     1   schema
     0   base
@@ -27,6 +27,9 @@ TEST_FILE_LINES = 1000
 LIBRARIES = ("base", "schema", "config", "engine", "codec", "bus")
 ALL = set(LIBRARIES)
 
+# The model's corpus generator is mostly tables of words; lengths do not matter there.
+TABLES = "tools/model/"
+
 # folder -> folders that it may include, besides itself
 MAY_INCLUDE = {
     "base": set(),
@@ -35,7 +38,7 @@ MAY_INCLUDE = {
     "engine": {"base"},
     "bus": {"base"},
     "codec": {"base", "schema"},
-    "daemon": {"base", "schema", "config", "bus"},
+    "daemon": ALL,
     "coordinator": {"base", "schema", "config", "bus", "daemon"},
     "agent": ALL | {"daemon"},
     "worker": ALL | {"daemon"},
@@ -142,10 +145,10 @@ class Check:
         if text and not text.endswith("\n"):
             self.say(name, len(lines), "no newline at the end")
         most = TEST_FILE_LINES if name.startswith("tests/") else FILE_LINES
-        if len(lines) - 1 > most:
+        if len(lines) - 1 > most and not name.startswith(TABLES):
             self.say(name, len(lines) - 1, f"the file is longer than {most} lines")
         for number, line in enumerate(lines, 1):
-            if len(line.expandtabs(8)) > LINE_COLUMNS:
+            if len(line.expandtabs(8)) > LINE_COLUMNS and not name.startswith(TABLES):
                 self.say(name, number, f"longer than {LINE_COLUMNS} columns")
             if line != line.rstrip():
                 self.say(name, number, "blanks at the end of the line")
@@ -219,7 +222,7 @@ FAULTS = [
     ({"base/a.c": '#include "schema/b.h"\n', "schema/b.h": OK_H}, "base must not see schema"),
     ({"agent/a.c": '#include "worker/b.h"\n', "worker/b.h": OK_H}, "agent must not see worker"),
     ({"engine/a.c": '#include "codec/b.h"\n', "codec/b.h": OK_H}, "engine must not see codec"),
-    ({"daemon/a.c": '#include "engine/b.h"\n', "engine/b.h": OK_H}, "daemon must not see engine"),
+    ({"daemon/a.c": '#include "agent/b.h"\n', "agent/b.h": OK_H}, "daemon must not see agent"),
     ({"coordinator/a.c": '#include "engine/b.h"\n', "engine/b.h": OK_H}, "must not see engine"),
     ({"agent/session.c": '#include "bus/b.h"\n', "bus/b.h": OK_H}, "pure state machine"),
     ({"base/a.c": '#include "base/none.h"\n'}, "no such file"),
