@@ -63,9 +63,10 @@ int err_wrap(struct err *e, const char *fmt, ...)
 
 /* Lower-case names, made once per call site from the upper-case list; constant strings. */
 static const char *const lower[] = {
-	"format",   "version",	      "limit",	 "nomem",   "io",   "unsupported", "not_found",
-	"usage",    "config",	      "model_mismatch", "timeout", "offline", "busy", "state",
-	"refused",  "not_finite",     "context", "cancelled", "internal",
+	"format",      "version",   "limit",     "nomem",    "io",
+	"unsupported", "not_found", "usage",     "config",   "model_mismatch",
+	"timeout",     "offline",   "busy",      "state",    "refused",
+	"not_finite",  "context",   "cancelled", "internal",
 };
 
 _Static_assert(sizeof(lower) / sizeof(lower[0]) == N_CODES, "one wire word per error code");

@@ -33,11 +33,11 @@
 enum err_code { ERR_NONE = 0, ERR_LIST(ERR_ENUM) };
 #undef ERR_ENUM
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 struct err {
-	int code;	/* 0 or ERR_* */
+	int code;       /* 0 or ERR_* */
 	char text[240]; /* a sentence without final stop; cut text ends in "..." */
 };
 

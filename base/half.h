@@ -37,7 +37,9 @@ static inline uint16_t half_from_f32(float f)
 	if (magnitude >= 0x477ff000u)
 		return (uint16_t)(sign | 0x7c00u);
 	if (magnitude >= 0x38800000u) /* a normal half: rebias, round, carry into the exponent */
-		return (uint16_t)(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
+		return (uint16_t)(sign |
+				  (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >>
+					  13);
 	if (magnitude < 0x33000000u) /* below half of the smallest subnormal */
 		return (uint16_t)sign;
 	shift = 126 - (magnitude >> 23); /* 14..24 */

@@ -93,6 +93,8 @@ void *queue_pop(struct queue *q, long timeout_ms)
 
 	pthread_mutex_lock(&q->lock);
 	while (!q->length && !q->closed) {
+		if (!timeout_ms)
+			break;
 		if (timeout_ms < 0)
 			pthread_cond_wait(&q->ready, &q->lock);
 		else if (pthread_cond_timedwait(&q->ready, &q->lock, &until) == ETIMEDOUT)

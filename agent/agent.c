@@ -1,0 +1,343 @@
+#include "agent/agent.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core.h"
+#include "agent/head.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "daemon/daemon.h"
+#include "daemon/inbox.h"
+#include "daemon/link.h"
+#include "engine/prompt.h"
+
+#define GOODBYE_MS         1000
+#define TELEMETRY_EXPIRY_S 30
+
+struct agent {
+	const struct config_agent *conf;
+	struct queue *inbox;
+	struct head *head;
+	struct agent_core *core;
+	struct bus *bus;
+	agent_reply_fn *on_reply;
+	void *reply_ctx;
+	uint64_t boot, started_ms, telemetry_due_ms;
+	unsigned signals;
+	bool stop;
+	struct err fatal;
+};
+
+static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context, struct err *e)
+{
+	struct agent *a = ctx;
+
+	return segment_begin(head_segment(a->head), &job->kv, 0, split, context, e);
+}
+
+static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
+{
+	struct agent *a = ctx;
+
+	segment_end(head_segment(a->head), job->kv, 0, split, context);
+}
+
+static bool submit(void *ctx, struct head_job *job)
+{
+	struct agent *a = ctx;
+
+	return head_submit(a->head, job);
+}
+
+static void reply(void *ctx, const struct msg_reply *r)
+{
+	struct agent *a = ctx;
+
+	if (a->on_reply)
+		a->on_reply(a->reply_ctx, r);
+}
+
+static struct msg_sampling sampling_of(const struct config_sampling *s)
+{
+	return (struct msg_sampling){
+		.temperature = s->temperature,
+		.top_p = s->top_p,
+		.min_p = s->min_p,
+		.repeat_penalty = s->repeat_penalty,
+		.top_k = s->top_k,
+		.repeat_last = s->repeat_last,
+	};
+}
+
+static uint32_t split_of(const struct config_agent *conf, const struct segment *seg)
+{
+	return conf->split == UINT32_MAX ? seg->hp.n_layers / 4 : conf->split;
+}
+
+static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct err *e)
+{
+	const struct config_agent *conf = a->conf;
+	const struct segment *seg = head_segment(a->head);
+
+	*cc = (struct agent_core_conf){
+		.n_layers = seg->hp.n_layers,
+		.dim = seg->hp.dim,
+		.split = split_of(conf, seg),
+		.context_tokens = conf->context_tokens,
+		.max_sessions = conf->max_sessions,
+		.max_tokens = conf->max_tokens,
+		.qos = (int)conf->broker.qos,
+		.sampling = sampling_of(&conf->sampling),
+		.accept_timeout_ms = conf->accept_timeout_ms,
+		.reply_timeout_ms = conf->reply_timeout_ms,
+		.session_deadline_ms = conf->session_deadline_ms,
+		.boot = a->boot,
+		.tokenizer = seg->tokenizer,
+		.prompt_family = prompt_family(seg->gguf),
+	};
+	snprintf(cc->fleet, sizeof(cc->fleet), "%s", conf->fleet);
+	snprintf(cc->agent, sizeof(cc->agent), "%s", conf->agent);
+	snprintf(cc->model, sizeof(cc->model), "%s", seg->hash);
+	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
+	return codec_parse(&cc->codec, conf->codec, e);
+}
+
+static int open_head(struct head **h, const struct config_agent *conf, struct queue *inbox,
+		     struct err *e)
+{
+	struct segment_conf sc = {
+		.path = conf->model,
+		.kv = conf->kv,
+		.last = conf->split == UINT32_MAX ? SEGMENT_QUARTER : conf->split,
+		.embed = true,
+		.threads = conf->threads,
+		.max_rows = AGENT_CHUNK_ROWS,
+		.context_tokens = conf->context_tokens,
+		.memory_budget_bytes = conf->memory_budget_bytes,
+	};
+
+	return head_create(h, &sc, inbox, e);
+}
+
+static struct topic own_topic(const struct agent *a, enum topic_kind kind)
+{
+	struct topic t = { .kind = kind };
+
+	snprintf(t.fleet, sizeof(t.fleet), "%s", a->conf->fleet);
+	snprintf(t.agent, sizeof(t.agent), "%s", a->conf->agent);
+	return t;
+}
+
+static int open_bus(struct agent *a, struct err *e)
+{
+	struct topic t = own_topic(a, TOPIC_AGENT_STATUS);
+	struct msg will = { .type = MSG_AGENT_STATUS,
+			    .u.agent_status = { .state = MSG_LOST, .boot = a->boot } };
+	int rc;
+
+	snprintf(will.u.agent_status.agent, sizeof(will.u.agent_status.agent), "%s", t.agent);
+	rc = link_open(&a->bus, &a->conf->broker, a->conf->agent, &t, &will, inbox_bus_handler,
+		       a->inbox, e);
+	if (rc)
+		return rc;
+	rc = agent_core_start(a->core, a->bus);
+	return rc ? err_set(e, rc, "subscriptions") : 0;
+}
+
+int agent_create(struct agent **out, const struct config_agent *conf, agent_reply_fn *on_reply,
+		 void *ctx, struct err *e)
+{
+	struct agent *a = calloc(1, sizeof(*a));
+	struct agent_core_conf cc;
+	int rc;
+
+	if (!a)
+		return err_set(e, ERR_NOMEM, "agent");
+	a->conf = conf;
+	a->on_reply = on_reply;
+	a->reply_ctx = ctx;
+	a->boot = rng_entropy() | 1;
+	a->started_ms = clock_now_ms();
+	rc = inbox_create(&a->inbox);
+	if (!rc)
+		rc = open_head(&a->head, conf, a->inbox, e);
+	if (!rc)
+		rc = fill_core_conf(a, &cc, e);
+	if (!rc)
+		rc = agent_core_create(&a->core, &cc,
+				       &(struct agent_ops){ a, begin, end, submit, reply });
+	if (!rc)
+		rc = open_bus(a, e);
+	if (rc) {
+		agent_destroy(a);
+		return rc;
+	}
+	*out = a;
+	return 0;
+}
+
+void agent_destroy(struct agent *a)
+{
+	if (!a)
+		return;
+	bus_close(a->bus, GOODBYE_MS); /* sends what is queued: the last status */
+	agent_core_destroy(a->core);
+	head_destroy(a->head);
+	inbox_destroy(a->inbox);
+	free(a);
+}
+
+void agent_get_facts(const struct agent *a, struct agent_facts *f)
+{
+	const struct segment *seg = head_segment(a->head);
+	uint32_t split = split_of(a->conf, seg);
+
+	*f = (struct agent_facts){
+		.n_layers = seg->hp.n_layers,
+		.split = split,
+		.weight_bytes =
+			segment_weight_bytes(seg, 0, split, true, split == seg->hp.n_layers),
+	};
+}
+
+int agent_check(const struct config_agent *conf, struct err *e)
+{
+	struct queue *inbox;
+	struct head *h = NULL;
+	struct codec_spec spec;
+	int rc = codec_parse(&spec, conf->codec, e);
+
+	if (rc)
+		return rc;
+	rc = inbox_create(&inbox);
+	if (rc)
+		return err_set(e, rc, "inbox");
+	rc = open_head(&h, conf, inbox, e);
+	head_destroy(h);
+	inbox_destroy(inbox);
+	return rc;
+}
+
+static void publish_telemetry(struct agent *a)
+{
+	struct msg m = { .type = MSG_AGENT_TELEMETRY };
+	struct topic t = own_topic(a, TOPIC_AGENT_TELEMETRY);
+
+	agent_core_telemetry(a->core, &m.u.telemetry);
+	m.u.telemetry.uptime_ms = clock_now_ms() - a->started_ms;
+	m.u.telemetry.rss_bytes = daemon_rss_bytes();
+	m.u.telemetry.mem_available_bytes = daemon_mem_available_bytes();
+	if (link_publish(a->bus, &t, &m, 0, false, TELEMETRY_EXPIRY_S))
+		log_event(LOG_LEVEL_DEBUG, "telemetry.failed", "agent=%s", a->conf->agent);
+}
+
+static void on_signal(struct agent *a, int signal)
+{
+	log_event(LOG_LEVEL_INFO, "agent.signal", "signal=%d sessions=%u", signal,
+		  agent_core_sessions(a->core));
+	if (a->signals++ == 0)
+		agent_core_drain(a->core);
+	else
+		agent_core_cancel_all(a->core, clock_now_us());
+}
+
+static void on_bus(struct agent *a, const struct bus_event *ev)
+{
+	uint64_t now_us = clock_now_us();
+
+	if (ev->kind == BUS_MESSAGE) {
+		agent_core_message(a->core, ev, now_us);
+	} else if (ev->kind == BUS_UP) {
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u %s",
+			  a->conf->broker.host, a->conf->broker.port, ev->text);
+		agent_core_link(a->core, true, now_us);
+	} else {
+		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
+			  "host=%s port=%u reason=\"%s\"", a->conf->broker.host,
+			  a->conf->broker.port, ev->text);
+		agent_core_link(a->core, false, now_us);
+	}
+	if (ev->kind == BUS_FATAL) {
+		err_set(&a->fatal, ERR_REFUSED, "broker %s: %s", a->conf->broker.host, ev->text);
+		a->stop = true;
+	}
+}
+
+static void dispatch(struct agent *a, struct inbox_item *item)
+{
+	if (item->kind == INBOX_BUS)
+		on_bus(a, &((struct inbox_bus *)item)->ev);
+	else if (item->kind == INBOX_JOB)
+		agent_core_computed(a->core, (struct head_job *)item, clock_now_us());
+	else
+		on_signal(a, ((struct inbox_signal *)item)->number);
+	inbox_free(item);
+}
+
+/* Milliseconds to wait for an item: until the next due time, at most a second. */
+static long patience_ms(const struct agent *a)
+{
+	uint64_t now_us = clock_now_us(), due_us = agent_core_due_us(a->core);
+
+	if (due_us <= now_us)
+		return 0;
+	return due_us - now_us < 1000000 ? (long)((due_us - now_us) / 1000 + 1) : 1000;
+}
+
+static void timers(struct agent *a)
+{
+	uint64_t now_ms = clock_now_ms();
+
+	if (agent_core_due_us(a->core) <= clock_now_us())
+		agent_core_tick(a->core, clock_now_us());
+	if (!a->conf->telemetry_s || now_ms < a->telemetry_due_ms)
+		return;
+	if (a->telemetry_due_ms && bus_is_up(a->bus))
+		publish_telemetry(a);
+	a->telemetry_due_ms = now_ms + a->conf->telemetry_s * 1000ull;
+}
+
+static bool finished(const struct agent *a)
+{
+	bool idle = !agent_core_sessions(a->core) && !agent_core_busy(a->core);
+
+	return idle && (a->stop || a->signals);
+}
+
+int agent_run(struct agent *a, struct err *e)
+{
+	while (!finished(a)) {
+		struct inbox_item *item = queue_pop(a->inbox, patience_ms(a));
+
+		if (item)
+			dispatch(a, item);
+		timers(a);
+		if (a->fatal.code)
+			agent_core_cancel_all(a->core, clock_now_us());
+	}
+	if (agent_core_goodbye(a->core))
+		log_event(LOG_LEVEL_DEBUG, "status.failed", "state=offline");
+	if (a->fatal.code)
+		*e = a->fatal;
+	return a->fatal.code;
+}
+
+void agent_stop(struct agent *a)
+{
+	a->stop = true;
+}
+
+void agent_signal(void *agent, int signal)
+{
+	struct agent *a = agent;
+
+	inbox_push_signal(a->inbox, signal);
+}
+
+void agent_prompt(struct agent *a, struct msg_prompt *m)
+{
+	agent_core_prompt(a->core, m, clock_now_us());
+}

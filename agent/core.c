@@ -1,0 +1,516 @@
+#include "agent/core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/slot.h"
+#include "base/log.h"
+#include "daemon/link.h"
+#include "schema/wire.h"
+
+int agent_core_create(struct agent_core **out, const struct agent_core_conf *conf,
+		      const struct agent_ops *ops)
+{
+	struct agent_core *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return ERR_NOMEM;
+	c->conf = *conf;
+	c->ops = *ops;
+	c->slots = calloc(conf->max_sessions, sizeof(*c->slots));
+	c->frame_cap = slot_frame_bytes(conf->dim);
+	c->frame = malloc(c->frame_cap);
+	if (!c->slots || !c->frame) {
+		agent_core_destroy(c);
+		return ERR_NOMEM;
+	}
+	*out = c;
+	return 0;
+}
+
+void agent_core_destroy(struct agent_core *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; c->slots && i < c->conf.max_sessions; i++) {
+		if (c->slots[i].used)
+			slot_free(c, &c->slots[i]);
+	}
+	for (unsigned i = 0; i < c->n_waiting; i++)
+		free(c->waiting[i].prompt);
+	free(c->slots);
+	free(c->frame);
+	free(c);
+}
+
+/* A topic of this agent; worker and session stay wildcards. */
+static struct topic own_topic(const struct agent_core *c, enum topic_kind kind)
+{
+	struct topic t = { .kind = kind };
+
+	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf.fleet);
+	snprintf(t.agent, sizeof(t.agent), "%s", c->conf.agent);
+	return t;
+}
+
+static int announce(struct agent_core *c, enum msg_state state)
+{
+	struct topic t = own_topic(c, TOPIC_AGENT_STATUS);
+	struct msg m = { .type = MSG_AGENT_STATUS };
+	struct msg_agent_status *st = &m.u.agent_status;
+
+	snprintf(st->agent, sizeof(st->agent), "%s", c->conf.agent);
+	st->state = state;
+	st->boot = c->conf.boot;
+	snprintf(st->model, sizeof(st->model), "%s", c->conf.model);
+	snprintf(st->model_name, sizeof(st->model_name), "%s", c->conf.model_name);
+	st->n_layers = c->conf.n_layers;
+	st->dim = c->conf.dim;
+	st->context_tokens = c->conf.context_tokens;
+	st->max_sessions = c->conf.max_sessions;
+	snprintf(st->version, sizeof(st->version), "%s", SPLITMQ_VERSION);
+	return link_birth(c->bus, &t, &m);
+}
+
+int agent_core_start(struct agent_core *c, struct bus *bus)
+{
+	static const struct {
+		enum topic_kind kind;
+		int qos;
+	} wanted[] = {
+		{ TOPIC_DOWN, 1 },
+		{ TOPIC_DECISION, 1 },
+		{ TOPIC_WORKER_STATUS, 1 },
+		{ TOPIC_AGENT_PROMPT, 1 },
+	};
+	struct topic t;
+	char filter[TOPIC_MAX];
+	int rc;
+
+	c->bus = bus;
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		t = own_topic(c, wanted[i].kind);
+		if (wanted[i].kind == TOPIC_WORKER_STATUS)
+			t.agent[0] = '\0';
+		topic_put(filter, &t);
+		rc = bus_subscribe(bus, filter, wanted[i].qos);
+		if (rc)
+			return rc;
+	}
+	return announce(c, MSG_READY);
+}
+
+static struct slot *slot_of_session(struct agent_core *c, uint64_t session)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct slot *sl = &c->slots[i];
+
+		if (sl->used && sl->session.state != SESSION_ENDED &&
+		    sl->session.conf.id == session)
+			return sl;
+	}
+	return NULL;
+}
+
+static struct slot *slot_of_id(struct agent_core *c, const char *id)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct slot *sl = &c->slots[i];
+
+		if (sl->used && sl->session.state != SESSION_ENDED && !strcmp(sl->id, id))
+			return sl;
+	}
+	return NULL;
+}
+
+static struct slot *free_slot(struct agent_core *c)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (!c->slots[i].used)
+			return &c->slots[i];
+	}
+	return NULL;
+}
+
+/* Index of the waiting prompt with this id; n_waiting when there is none. */
+static unsigned waiting_at(const struct agent_core *c, const char *id)
+{
+	unsigned i = 0;
+
+	while (i < c->n_waiting && strcmp(c->waiting[i].id, id))
+		i++;
+	return i;
+}
+
+static void drop_waiting(struct agent_core *c, unsigned i)
+{
+	free(c->waiting[i].prompt);
+	c->n_waiting--;
+	memmove(&c->waiting[i], &c->waiting[i + 1], (c->n_waiting - i) * sizeof(c->waiting[0]));
+	memmove(&c->waiting_in_process[i], &c->waiting_in_process[i + 1],
+		(c->n_waiting - i) * sizeof(c->waiting_in_process[0]));
+}
+
+/* Waiting prompts go to slots as these become free. */
+static void fill_slots(struct agent_core *c, uint64_t now_us)
+{
+	struct slot *sl;
+
+	while (c->n_waiting && (sl = free_slot(c))) {
+		struct msg_prompt m = c->waiting[0];
+		bool in_process = c->waiting_in_process[0];
+
+		c->waiting[0].prompt = NULL;
+		drop_waiting(c, 0);
+		slot_begin(c, sl, &m, in_process, NULL, 0, now_us);
+		free(m.prompt);
+	}
+}
+
+/* An id of ours, when the sender gave none. */
+static void make_id(struct agent_core *c, struct msg_prompt *m)
+{
+	if (!m->id[0])
+		snprintf(m->id, sizeof(m->id), "p%u", ++c->ids_made);
+}
+
+/* Why m cannot be taken: 0, or ERR_* and a reason. */
+static int refuse_reason(struct agent_core *c, const struct msg_prompt *m, const char **why)
+{
+	if (c->draining) {
+		*why = "the agent is shutting down";
+		return ERR_REFUSED;
+	}
+	if (c->n_waiting == CORE_WAITING) {
+		*why = "too many prompts are waiting";
+		return ERR_BUSY;
+	}
+	(void)m;
+	return 0;
+}
+
+static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_process,
+			uint64_t now_us)
+{
+	const char *why = NULL;
+	int rc;
+
+	make_id(c, m);
+	if (slot_of_id(c, m->id) || waiting_at(c, m->id) < c->n_waiting) {
+		log_event(LOG_LEVEL_INFO, "prompt.repeated", "id=%s", m->id);
+		return;
+	}
+	rc = refuse_reason(c, m, &why);
+	if (rc) {
+		slot_refuse(c, m->id, in_process, rc, why);
+		return;
+	}
+	c->waiting_in_process[c->n_waiting] = in_process;
+	c->waiting[c->n_waiting++] = *m;
+	m->prompt = NULL;
+	fill_slots(c, now_us);
+}
+
+void agent_core_prompt(struct agent_core *c, struct msg_prompt *m, uint64_t now_us)
+{
+	take_prompt(c, m, true, now_us);
+	free(m->prompt);
+	m->prompt = NULL;
+}
+
+void agent_core_prompt_ids(struct agent_core *c, const struct msg_prompt *m, const uint32_t *ids,
+			   uint32_t n, uint64_t now_us)
+{
+	struct slot *sl = free_slot(c);
+
+	if (sl)
+		slot_begin(c, sl, m, true, ids, n, now_us);
+	else
+		slot_refuse(c, m->id, true, ERR_BUSY, "no free session");
+}
+
+void agent_core_cancel(struct agent_core *c, const char *id, uint64_t now_us)
+{
+	struct slot *sl = slot_of_id(c, id);
+	unsigned i = waiting_at(c, id);
+
+	if (sl) {
+		slot_event(c, sl,
+			   &(struct session_event){ .kind = SESSION_EV_CANCEL, .now_us = now_us });
+	} else if (i < c->n_waiting) {
+		slot_refuse(c, id, c->waiting_in_process[i], ERR_CANCELLED, "cancelled");
+		drop_waiting(c, i);
+	}
+	fill_slots(c, now_us);
+}
+
+void agent_core_cancel_all(struct agent_core *c, uint64_t now_us)
+{
+	while (c->n_waiting) {
+		slot_refuse(c, c->waiting[0].id, c->waiting_in_process[0], ERR_CANCELLED,
+			    "the agent is shutting down");
+		drop_waiting(c, 0);
+	}
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (c->slots[i].used && c->slots[i].session.state != SESSION_ENDED)
+			slot_event(c, &c->slots[i],
+				   &(struct session_event){ .kind = SESSION_EV_CANCEL,
+							    .now_us = now_us });
+	}
+}
+
+/* The same event to every session that runs. */
+static void broadcast(struct agent_core *c, const struct session_event *ev)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (c->slots[i].used && c->slots[i].session.state != SESSION_ENDED)
+			slot_event(c, &c->slots[i], ev);
+	}
+	fill_slots(c, ev->now_us);
+}
+
+void agent_core_link(struct agent_core *c, bool up, uint64_t now_us)
+{
+	c->up = up;
+	if (up)
+		broadcast(c,
+			  &(struct session_event){ .kind = SESSION_EV_LINK_UP, .now_us = now_us });
+}
+
+void agent_core_tick(struct agent_core *c, uint64_t now_us)
+{
+	broadcast(c, &(struct session_event){ .kind = SESSION_EV_TICK, .now_us = now_us });
+}
+
+uint64_t agent_core_due_us(const struct agent_core *c)
+{
+	uint64_t due = UINT64_MAX;
+
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		uint64_t d = c->slots[i].used ? session_due_us(&c->slots[i].session) : UINT64_MAX;
+
+		due = d < due ? d : due;
+	}
+	return due;
+}
+
+void agent_core_computed(struct agent_core *c, struct head_job *job, uint64_t now_us)
+{
+	slot_computed(c, &c->slots[job->slot], now_us);
+	fill_slots(c, now_us);
+}
+
+/* A worker accepted a session that we do not have (any more). */
+static void close_stray(struct agent_core *c, const struct msg_accept *a)
+{
+	struct msg m = { .type = MSG_CLOSE,
+			 .u.close = {
+				 .session = a->session, .epoch = a->epoch, .reason = "unknown" } };
+
+	slot_send_control(c, &m, a->worker, a->session);
+}
+
+/* A second ACCEPT names its worker in the message; all other answers count only from the worker that
+ * holds the session. */
+static bool from_ours(const struct slot *sl, const char *worker)
+{
+	return sl->session.state != SESSION_OPEN || !strcmp(sl->session.worker, worker);
+}
+
+static void on_down(struct agent_core *c, const struct topic *t, const struct msg *m, size_t len,
+		    uint64_t now_us)
+{
+	struct slot *sl = slot_of_session(c, t->session);
+	struct session_event ev = { .now_us = now_us };
+
+	if (!sl) {
+		if (m->type == MSG_ACCEPT && !strcmp(m->u.accept.worker, t->worker))
+			close_stray(c, &m->u.accept);
+		return;
+	}
+	sl->times.bytes_down += len;
+	c->bytes_down += len;
+	if (m->type == MSG_ACCEPT && m->u.accept.session == t->session) {
+		ev.kind = SESSION_EV_ACCEPT;
+		ev.accept = &m->u.accept;
+	} else if (m->type == MSG_TOKENS && from_ours(sl, t->worker)) {
+		ev.kind = SESSION_EV_TOKENS;
+		ev.tokens = &m->u.tokens;
+	} else if (m->type == MSG_NEED && from_ours(sl, t->worker)) {
+		ev.kind = SESSION_EV_NEED;
+		ev.need = &m->u.need;
+	} else if (m->type == MSG_ERROR && from_ours(sl, t->worker)) {
+		ev.kind = SESSION_EV_ERROR;
+		ev.error = &m->u.error;
+	} else {
+		return;
+	}
+	slot_event(c, sl, &ev);
+	fill_slots(c, now_us);
+}
+
+/* Sessions that wait to be opened while every ready worker serves another model: say so at once. */
+static void check_mismatch(struct agent_core *c, uint64_t now_us)
+{
+	const struct msg_worker_status *w = workers_mismatch(&c->workers, c->conf.model);
+	struct msg_error m = { .code = ERR_MODEL_MISMATCH };
+
+	if (!w)
+		return;
+	snprintf(m.reason, sizeof(m.reason),
+		 "worker %s serves model %.32s (%.40s), this agent has %.32s", w->worker, w->model,
+		 w->model_name, c->conf.model);
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct slot *sl = &c->slots[i];
+
+		if (!sl->used || sl->session.state != SESSION_OPENING)
+			continue;
+		m.epoch = sl->session.epoch;
+		slot_event(c, sl,
+			   &(struct session_event){
+				   .kind = SESSION_EV_ERROR, .now_us = now_us, .error = &m });
+	}
+}
+
+static void on_worker_status(struct agent_core *c, const struct msg_worker_status *st,
+			     uint64_t now_us)
+{
+	bool lost = workers_update(&c->workers, st);
+	bool leaves = st->state == MSG_DRAINING &&
+		      workers_other_ready(&c->workers, c->conf.model, st->worker);
+
+	if (lost || leaves) {
+		log_event(LOG_LEVEL_INFO, "worker.left", "worker=%s state=%s", st->worker,
+			  msg_state_name(st->state));
+		broadcast(c, &(struct session_event){ .kind = SESSION_EV_WORKER_LOST,
+						      .now_us = now_us,
+						      .worker = st->worker });
+	}
+	check_mismatch(c, now_us);
+}
+
+static void on_decision(struct agent_core *c, const struct msg_decision *d)
+{
+	struct codec_spec spec;
+	struct err e = { 0 };
+	int rc = 0;
+
+	if (d->split > c->conf.n_layers)
+		rc = err_set(&e, ERR_LIMIT, "split %u is outside 0..%u", d->split,
+			     c->conf.n_layers);
+	else if (d->codec[0])
+		rc = codec_parse(&spec, d->codec, &e);
+	if (rc) {
+		log_event(LOG_LEVEL_WARN, "decision.refused", "number=%llu reason=\"%s\"",
+			  (unsigned long long)d->number, e.text);
+		return;
+	}
+	c->decision = *d;
+	c->has_decision = true;
+	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s worker=%s",
+		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
+		  d->worker[0] ? d->worker : "-");
+}
+
+static void on_prompt(struct agent_core *c, struct msg *m, bool retained, uint64_t now_us)
+{
+	if (retained) { /* it would be answered again after every reconnect */
+		log_event(LOG_LEVEL_WARN, "prompt.ignored",
+			  "reason=\"published with the retain flag\"");
+		return;
+	}
+	if (m->type == MSG_CANCEL) {
+		agent_core_cancel(c, m->u.cancel.id, now_us);
+		return;
+	}
+	take_prompt(c, &m->u.prompt, false, now_us);
+}
+
+/* A prompt that cannot be parsed still deserves an answer, on a reply topic of our making. */
+static void on_malformed(struct agent_core *c, const struct bus_event *ev, enum topic_kind kind,
+			 int rc, const struct err *e)
+{
+	struct msg_prompt none = { 0 };
+
+	log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"", ev->topic,
+		  ev->len, e->text);
+	if (kind != TOPIC_AGENT_PROMPT || ev->retained)
+		return;
+	make_id(c, &none);
+	slot_refuse(c, none.id, false, rc, e->text);
+}
+
+void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64_t now_us)
+{
+	struct err e = { 0 };
+	struct topic t;
+	struct msg m;
+	int rc;
+
+	if (topic_get(&t, ev->topic, strlen(ev->topic)) || !ev->len)
+		return; /* not ours, or a retained message that was cleared */
+	if (wire_is_frame(ev->payload, ev->len))
+		return; /* this agent asks for no binary frames */
+	rc = msg_parse(&m, (const char *)ev->payload, ev->len,
+		       t.kind == TOPIC_AGENT_PROMPT ? MSG_PROMPT : MSG_TYPE_COUNT, &e);
+	if (rc) {
+		on_malformed(c, ev, t.kind, rc, &e);
+		return;
+	}
+	if (t.kind == TOPIC_DOWN)
+		on_down(c, &t, &m, ev->len, now_us);
+	else if (t.kind == TOPIC_WORKER_STATUS && m.type == MSG_WORKER_STATUS)
+		on_worker_status(c, &m.u.worker_status, now_us);
+	else if (t.kind == TOPIC_DECISION && m.type == MSG_DECISION)
+		on_decision(c, &m.u.decision);
+	else if (t.kind == TOPIC_AGENT_PROMPT && (m.type == MSG_PROMPT || m.type == MSG_CANCEL))
+		on_prompt(c, &m, ev->retained, now_us);
+	msg_finish(&m);
+}
+
+void agent_core_drain(struct agent_core *c)
+{
+	c->draining = true;
+	if (announce(c, MSG_DRAINING))
+		log_event(LOG_LEVEL_WARN, "status.failed", "state=draining");
+}
+
+int agent_core_goodbye(struct agent_core *c)
+{
+	return announce(c, MSG_OFFLINE);
+}
+
+unsigned agent_core_sessions(const struct agent_core *c)
+{
+	unsigned n = c->n_waiting;
+
+	for (unsigned i = 0; i < c->conf.max_sessions; i++)
+		n += c->slots[i].used && c->slots[i].session.state != SESSION_ENDED;
+	return n;
+}
+
+bool agent_core_busy(const struct agent_core *c)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (c->slots[i].used && c->slots[i].session.computing)
+			return true;
+	}
+	return false;
+}
+
+void agent_core_telemetry(const struct agent_core *c, struct msg_telemetry *t)
+{
+	snprintf(t->name, sizeof(t->name), "%s", c->conf.agent);
+	t->boot = c->conf.boot;
+	t->sessions = agent_core_sessions(c);
+	t->sessions_done = c->sessions_done;
+	t->sessions_failed = c->sessions_failed;
+	t->tokens = c->tokens;
+	t->rows = c->rows;
+	t->bytes_up = c->bytes_up;
+	t->bytes_down = c->bytes_down;
+	t->retries = c->retries;
+	t->token_ms = c->token_ms;
+	t->rtt_ms = c->rtt_ms;
+}

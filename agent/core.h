@@ -1,0 +1,86 @@
+/* agent/core.h - the agent without its threads: prompts, sessions, workers, decisions, replies.
+ *
+ * Everything that happens comes in through a function with the time in it; everything that it does
+ * goes out through the bus and the ops. So the whole agent runs on a fake clock over an in-memory bus
+ * in tests. Loop thread only. */
+#ifndef AGENT_CORE_H
+#define AGENT_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/head.h"
+#include "base/err.h"
+#include "bus/bus.h"
+#include "schema/msg.h"
+
+struct agent_core;
+
+struct agent_core_conf {
+	char fleet[TOPIC_NAME_MAX + 1];
+	char agent[TOPIC_NAME_MAX + 1];
+	char model[MSG_HASH_LEN + 1];
+	char model_name[TOPIC_NAME_MAX + 1];
+	uint32_t n_layers, dim;
+	uint32_t split; /* while there is no decision */
+	struct codec_spec codec;
+	uint32_t context_tokens, max_sessions, max_tokens;
+	int qos; /* of rows */
+	struct msg_sampling sampling;
+	uint32_t accept_timeout_ms, reply_timeout_ms, session_deadline_ms;
+	uint64_t boot;
+	const struct tokenizer *tokenizer; /* NULL: prompts are not text (simulation); ids only */
+	const char *prompt_family;
+};
+
+struct agent_ops {
+	void *ctx;
+	/* Make the KV cache of a session (job->kv) for split and context. */
+	int (*begin)(void *ctx, struct head_job *job, uint32_t split, uint32_t context_tokens,
+		     struct err *e);
+	void (*end)(void *ctx, struct head_job *job, uint32_t split, uint32_t context_tokens);
+	/* Run the job and give it back with agent_core_computed, later or at once. */
+	bool (*submit)(void *ctx, struct head_job *job);
+	/* Replies to prompts that came through agent_core_prompt. */
+	void (*reply)(void *ctx, const struct msg_reply *reply);
+};
+
+#define AGENT_CHUNK_ROWS 64u /* most rows of one job */
+
+MUST_CHECK int agent_core_create(struct agent_core **out, const struct agent_core_conf *conf,
+				 const struct agent_ops *ops);
+/* No job may be out. */
+void agent_core_destroy(struct agent_core *c);
+
+/* Subscribe and announce: call once after the bus was opened. */
+MUST_CHECK int agent_core_start(struct agent_core *c, struct bus *bus);
+
+void agent_core_link(struct agent_core *c, bool up, uint64_t now_us);
+void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64_t now_us);
+void agent_core_computed(struct agent_core *c, struct head_job *job, uint64_t now_us);
+void agent_core_tick(struct agent_core *c, uint64_t now_us);
+uint64_t agent_core_due_us(const struct agent_core *c);
+
+/* A prompt from this process; its replies go to ops.reply. m is moved from (its text is taken over). */
+void agent_core_prompt(struct agent_core *c, struct msg_prompt *m, uint64_t now_us);
+/* The same with ids instead of text (no tokenizer involved): simulation. */
+void agent_core_prompt_ids(struct agent_core *c, const struct msg_prompt *m, const uint32_t *ids,
+			   uint32_t n, uint64_t now_us);
+void agent_core_cancel(struct agent_core *c, const char *id, uint64_t now_us);
+
+/* Refuse new prompts, say so in the status; sessions go on. */
+void agent_core_drain(struct agent_core *c);
+unsigned agent_core_sessions(const struct agent_core *c); /* running or waiting */
+bool agent_core_busy(const struct agent_core *c);         /* a job is out on the compute thread */
+
+/* The last status: offline. */
+MUST_CHECK int agent_core_goodbye(struct agent_core *c);
+
+/* End all sessions now: reason in their replies. */
+void agent_core_cancel_all(struct agent_core *c, uint64_t now_us);
+
+/* Counters for telemetry; name, boot, uptime and memory are filled in by the caller. */
+void agent_core_telemetry(const struct agent_core *c, struct msg_telemetry *t);
+
+#endif

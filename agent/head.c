@@ -1,0 +1,101 @@
+#include "agent/head.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+struct head {
+	struct segment seg;
+	struct queue *jobs, *inbox;
+	pthread_t thread;
+	bool running;
+};
+
+static int run_layers(struct head *h, struct head_job *job)
+{
+	int rc = model_embed(h->seg.model, job->ids, job->rows, h->seg.x);
+
+	if (rc)
+		return err_set(&job->err, rc, "a token id outside the vocabulary");
+	return segment_forward(&h->seg, job->kv, job->pos, job->rows, &job->err);
+}
+
+static void run(struct head *h, struct head_job *job)
+{
+	uint64_t t0 = clock_now_us(), t1;
+
+	job->queue_us = (uint32_t)(t0 - job->queued_us);
+	job->encode_us = 0;
+	job->rc = run_layers(h, job);
+	if (!job->rc && job->sample)
+		job->rc = segment_sample(&h->seg, &job->sampling, job->rows - 1, job->history,
+					 job->n_history, job->pos + job->rows, &job->id, &job->end,
+					 &job->err);
+	t1 = clock_now_us();
+	job->layers_us = (uint32_t)(t1 - t0);
+	if (job->rc || job->sample)
+		return;
+	job->rc = codec_encode(&job->codec, h->seg.x, h->seg.hp.dim, job->rows, job->bytes,
+			       job->cap, &job->len, &job->err);
+	job->encode_us = (uint32_t)(clock_now_us() - t1);
+}
+
+static void *compute(void *arg)
+{
+	struct head *h = arg;
+	struct head_job *job;
+
+	while ((job = queue_pop(h->jobs, -1))) {
+		run(h, job);
+		inbox_push_job(h->inbox, &job->item);
+	}
+	return NULL;
+}
+
+int head_create(struct head **out, const struct segment_conf *conf, struct queue *inbox,
+		struct err *e)
+{
+	struct head *h = calloc(1, sizeof(*h));
+	int rc;
+
+	if (!h)
+		return err_set(e, ERR_NOMEM, "front-end segment");
+	h->inbox = inbox;
+	rc = segment_open(&h->seg, conf, e);
+	if (!rc && queue_create(&h->jobs, INBOX_JOBS))
+		rc = err_set(e, ERR_NOMEM, "job queue");
+	if (!rc && pthread_create(&h->thread, NULL, compute, h))
+		rc = err_set(e, ERR_NOMEM, "compute thread");
+	h->running = !rc;
+	if (rc) {
+		head_destroy(h);
+		return rc;
+	}
+	*out = h;
+	return 0;
+}
+
+void head_destroy(struct head *h)
+{
+	if (!h)
+		return;
+	if (h->running) {
+		queue_close(h->jobs);
+		pthread_join(h->thread, NULL);
+	}
+	queue_destroy(h->jobs, NULL);
+	segment_close(&h->seg);
+	free(h);
+}
+
+struct segment *head_segment(struct head *h)
+{
+	return &h->seg;
+}
+
+bool head_submit(struct head *h, struct head_job *job)
+{
+	job->queued_us = clock_now_us();
+	return queue_push(h->jobs, job);
+}

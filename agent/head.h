@@ -1,0 +1,56 @@
+/* agent/head.h - the gateway's share of the model: embedding, layers [0, split), encoding.
+ *
+ * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's; a job belongs
+ * to the compute thread from head_submit until it comes back through the inbox. One job per session at a
+ * time. */
+#ifndef AGENT_HEAD_H
+#define AGENT_HEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "codec/codec.h"
+#include "daemon/inbox.h"
+#include "daemon/segment.h"
+
+struct head_job {
+	struct inbox_item item;
+	unsigned slot;      /* of the session, for the loop thread */
+	uint32_t pos, rows; /* rows of positions [pos, pos + rows) */
+	const uint32_t
+		*ids; /* [rows], the session's own array (not written while the job is out) */
+	struct codec_spec codec;
+	bool sample; /* split = L and these are the newest rows: sample the next token here */
+	struct sampler_params sampling;
+	const uint32_t *history; /* [n_history] tokens generated so far */
+	uint32_t n_history;
+	struct kv *kv;  /* layers [0, split); of the session */
+	uint8_t *bytes; /* [cap] encoded rows; of the session */
+	size_t cap;
+	uint64_t queued_us;
+	/* results */
+	int rc;
+	struct err err;
+	size_t len;
+	uint32_t id;
+	bool end;
+	uint32_t queue_us, layers_us, encode_us;
+};
+
+struct head;
+
+/* Open the segment, start the thread; finished jobs go to inbox. */
+MUST_CHECK int head_create(struct head **out, const struct segment_conf *conf, struct queue *inbox,
+			   struct err *e);
+/* Jobs that are queued are finished first. */
+void head_destroy(struct head *h);
+
+/* For begin and end, and to read: loop thread. */
+struct segment *head_segment(struct head *h);
+
+/* False when the queue is full: the caller keeps the job. */
+MUST_CHECK bool head_submit(struct head *h, struct head_job *job);
+
+#endif

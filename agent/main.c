@@ -1,0 +1,73 @@
+/* agent/main.c - splitmq-agent: the daemon on the gateway. */
+#include <stdio.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "daemon/daemon.h"
+
+static int fail(const struct err *e)
+{
+	fprintf(stderr, "splitmq-agent: %s\n", e->text);
+	return 1;
+}
+
+/* "--check": what an operator wants to know before the service starts. */
+static int check(const struct config_agent *conf)
+{
+	struct err e = { 0 };
+
+	if (agent_check(conf, &e))
+		return fail(&e);
+	printf("ok: agent %s of fleet %s, model %s\n", conf->agent, conf->fleet, conf->model);
+	return 0;
+}
+
+static int serve(const struct config_agent *conf)
+{
+	struct err e = { 0 };
+	struct agent *a = NULL;
+	struct agent_facts f;
+	int rc;
+
+	daemon_block_signals();
+	rc = agent_create(&a, conf, NULL, NULL, &e);
+	if (rc)
+		return fail(&e);
+	agent_get_facts(a, &f);
+	log_event(LOG_LEVEL_INFO, "agent.started",
+		  "agent=%s fleet=%s layers=0..%u weight_bytes=%zu rss_bytes=%llu", conf->agent,
+		  conf->fleet, f.split, f.weight_bytes, (unsigned long long)daemon_rss_bytes());
+	rc = daemon_catch_signals(agent_signal, a);
+	if (rc)
+		err_set(&e, rc, "signals");
+	else
+		rc = agent_run(a, &e);
+	agent_destroy(a);
+	log_event(LOG_LEVEL_INFO, "agent.stopped", "agent=%s", conf->agent);
+	return rc ? fail(&e) : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct config_agent conf;
+	struct daemon_args args;
+	struct err e = { 0 };
+	enum log_level level;
+	int rc = daemon_parse(
+		&args, argc, argv,
+		"Runs the first layers of a model on a gateway; a worker runs the rest.",
+		SPLITMQ_VERSION);
+
+	if (rc >= 0)
+		return rc;
+	if (config_load_agent(&conf, args.config, &e))
+		return fail(&e);
+	if (!log_level_parse(&level, conf.log))
+		log_set_level(level);
+	if (args.print_config) {
+		config_print_agent(&conf, stdout);
+		return 0;
+	}
+	return args.check ? check(&conf) : serve(&conf);
+}

@@ -1,0 +1,155 @@
+#include "agent/reply.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "daemon/link.h"
+
+void slot_reply(struct agent_core *c, const char *id, bool in_process, const struct msg_reply *r)
+{
+	struct topic t = { .kind = TOPIC_AGENT_REPLY };
+	struct msg m = { .type = MSG_REPLY, .u.reply = *r };
+	int rc;
+
+	if (in_process) {
+		c->ops.reply(c->ops.ctx, r);
+		return;
+	}
+	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf.fleet);
+	snprintf(t.agent, sizeof(t.agent), "%s", c->conf.agent);
+	snprintf(t.reply, sizeof(t.reply), "%s", id);
+	rc = link_publish(c->bus, &t, &m, 1, false, 0);
+	if (rc)
+		log_event(LOG_LEVEL_WARN, "reply.lost", "id=%s reason=\"%s\"", id, err_phrase(rc));
+}
+
+void slot_refuse(struct agent_core *c, const char *id, bool in_process, int code,
+		 const char *reason)
+{
+	struct msg_reply r = { .done = true, .finish_reason = "error", .error = code };
+	char empty[1] = "";
+
+	snprintf(r.id, sizeof(r.id), "%s", id);
+	snprintf(r.reason, sizeof(r.reason), "%s", reason);
+	r.text = empty;
+	c->sessions_failed++;
+	log_event(LOG_LEVEL_WARN, "prompt.refused", "id=%s code=%s reason=\"%s\"", id,
+		  err_name(code), reason);
+	slot_reply(c, id, in_process, &r);
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median_ms(const struct slot_times *t)
+{
+	uint32_t sorted[SLOT_RTTS];
+	uint32_t n = t->n_rtts < SLOT_RTTS ? t->n_rtts : SLOT_RTTS;
+
+	if (!n)
+		return 0;
+	memcpy(sorted, t->rtts_us, n * sizeof(sorted[0]));
+	qsort(sorted, n, sizeof(sorted[0]), by_size);
+	return sorted[n / 2] / 1000.0;
+}
+
+uint32_t reply_n_answer(const struct session *s)
+{
+	uint32_t n = s->n_ids - s->n_prompt;
+
+	return s->state == SESSION_ENDED && s->finish == SESSION_STOP && n ? n - 1 : n;
+}
+
+/* Where the time of a decode token goes: means over the decode steps, which follow the first token. */
+static void breakdown(struct msg_stats *st, const struct slot *sl)
+{
+	const struct slot_times *t = &sl->times;
+	uint32_t steps = sl->session.n_ids - sl->session.n_prompt;
+	double n, span_ms;
+
+	if (steps < 2)
+		return;
+	n = (steps - 1) * 1000.0;
+	span_ms = (double)(t->last_token_us - t->first_token_us) / n;
+	st->head_ms = (double)t->head_us / n;
+	st->encode_ms = (double)t->encode_us / n;
+	st->worker_queue_ms = (double)t->worker_queue_us / n;
+	st->worker_ms = (double)t->worker_us / n;
+	st->wire_ms = (double)(t->rtt_us - t->worker_queue_us - t->worker_us) / n;
+	st->other_ms = span_ms - st->head_ms - st->encode_ms - (double)t->rtt_us / n;
+	st->tok_s = span_ms > 0 ? 1000.0 / span_ms : 0;
+}
+
+static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+	const struct slot_times *t = &sl->times;
+
+	*st = (struct msg_stats){
+		.prompt_tokens = s->n_prompt,
+		.tokens = reply_n_answer(s),
+		.split = s->conf.split,
+		.bytes_up = t->bytes_up,
+		.bytes_down = t->bytes_down,
+		.retries = s->retries,
+		.epochs = s->epoch,
+		.ttft_ms = t->first_token_us ? (double)(t->first_token_us - t->begun_us) / 1000 : 0,
+		.total_ms = (double)(now_us - t->begun_us) / 1000,
+		.rtt_ms = median_ms(t),
+	};
+	breakdown(st, sl);
+	snprintf(st->codec, sizeof(st->codec), "%s",
+		 s->conf.local ? "none" : codec_name(sl->job.codec.id));
+	snprintf(st->worker, sizeof(st->worker), "%s", s->conf.local ? "" : s->worker);
+}
+
+void reply_piece(struct agent_core *c, struct slot *sl, char *piece)
+{
+	struct msg_reply r = { .text = piece };
+
+	snprintf(r.id, sizeof(r.id), "%s", sl->id);
+	slot_reply(c, sl->id, sl->in_process, &r);
+}
+
+static void count(struct agent_core *c, const struct msg_reply *r)
+{
+	const struct msg_stats *st = &r->stats;
+
+	if (r->error)
+		c->sessions_failed++;
+	else
+		c->sessions_done++;
+	c->retries += st->retries;
+	c->rtt_ms = st->rtt_ms;
+	c->token_ms = st->tok_s > 0 ? 1000 / st->tok_s : 0;
+}
+
+void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	struct session *s = &sl->session;
+	struct msg_reply r = { .done = true };
+
+	snprintf(r.id, sizeof(r.id), "%s", sl->id);
+	snprintf(r.finish_reason, sizeof(r.finish_reason), "%s", session_finish_name(s->finish));
+	if (s->finish == SESSION_ERROR) {
+		r.error = s->error;
+		snprintf(r.reason, sizeof(r.reason), "%s", s->reason);
+	}
+	r.text = sl->text;
+	r.ids = s->ids + s->n_prompt;
+	r.n_ids = reply_n_answer(s);
+	fill_stats(sl, &r.stats, now_us);
+	count(c, &r);
+	log_event(r.error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "session.ended",
+		  "id=%s session=%016llx finish=%s%s%s%s tokens=%u epochs=%u retries=%u ms=%.0f",
+		  sl->id, (unsigned long long)s->conf.id, r.finish_reason,
+		  r.error ? " reason=\"" : "", r.reason, r.error ? "\"" : "", r.n_ids,
+		  r.stats.epochs, r.stats.retries, r.stats.total_ms);
+	slot_reply(c, sl->id, sl->in_process, &r);
+}

@@ -1,0 +1,463 @@
+#include "agent/session.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BIT(n)      (1u << (n))
+#define NEVER       UINT64_MAX
+#define MAX_RESENDS 2 /* of one chunk, before the session is opened elsewhere */
+#define NAMED_TRIES 2 /* OPENs to the worker that was named, before any worker is asked */
+
+static const struct {
+	const char *name;
+	unsigned next; /* states that may follow this one */
+} states[SESSION_NSTATES] = {
+	[SESSION_IDLE] = { "idle", BIT(SESSION_OPENING) | BIT(SESSION_LOCAL) | BIT(SESSION_ENDED) },
+	[SESSION_OPENING] = { "opening",
+			      BIT(SESSION_OPENING) | BIT(SESSION_OPEN) | BIT(SESSION_ENDED) },
+	[SESSION_OPEN] = { "open", BIT(SESSION_OPENING) | BIT(SESSION_ENDED) },
+	[SESSION_LOCAL] = { "local", BIT(SESSION_ENDED) },
+	[SESSION_ENDED] = { "ended", 0 },
+};
+
+static const char *const finishes[SESSION_NFINISHES] = {
+	[SESSION_STOP] = "stop",       [SESSION_LENGTH] = "length",
+	[SESSION_CONTEXT] = "context", [SESSION_CANCELLED] = "cancelled",
+	[SESSION_ERROR] = "error",
+};
+
+const char *session_state_name(enum session_state state)
+{
+	return states[state].name;
+}
+
+const char *session_finish_name(enum session_finish finish)
+{
+	return finishes[finish];
+}
+
+int session_init(struct session *s, const struct session_conf *conf)
+{
+	*s = (struct session){ .conf = *conf, .due_us = NEVER };
+	s->ids = calloc(conf->max_ids, sizeof(*s->ids));
+	s->chunks = calloc(conf->max_ids, sizeof(*s->chunks));
+	s->log = malloc(conf->log_bytes ? conf->log_bytes : 1);
+	if (!s->ids || !s->chunks || !s->log) {
+		session_finish(s);
+		return ERR_NOMEM;
+	}
+	return 0;
+}
+
+void session_finish(struct session *s)
+{
+	free(s->ids);
+	free(s->chunks);
+	free(s->log);
+	s->ids = NULL;
+	s->chunks = NULL;
+	s->log = NULL;
+}
+
+/* The only place that writes s->state. */
+static void move(struct session *s, enum session_state to)
+{
+	assert(states[s->state].next & BIT(to));
+	s->state = to;
+	s->tries = 0;
+	s->due_us = NEVER;
+}
+
+static void end(struct session *s, enum session_finish finish, struct session_effects *fx)
+{
+	if (s->worker[0] && !s->conf.local) {
+		fx->close = true;
+		fx->close_epoch = s->epoch;
+		memcpy(fx->close_worker, s->worker, sizeof(fx->close_worker));
+	}
+	s->finish = finish;
+	s->awaiting = false;
+	move(s, SESSION_ENDED);
+	fx->ended = true;
+}
+
+static void fail(struct session *s, int code, const char *reason, struct session_effects *fx)
+{
+	s->error = code;
+	snprintf(s->reason, sizeof(s->reason), "%s", reason);
+	end(s, SESSION_ERROR, fx);
+}
+
+bool session_wants_sample(const struct session *s, uint32_t chunk)
+{
+	return s->chunks[chunk].pos + s->chunks[chunk].rows == s->n_ids;
+}
+
+const uint8_t *session_chunk_bytes(const struct session *s, uint32_t chunk)
+{
+	return s->log + s->chunks[chunk].offset;
+}
+
+uint64_t session_due_us(const struct session *s)
+{
+	if (s->state == SESSION_ENDED)
+		return NEVER;
+	return s->due_us < s->conf.deadline_us ? s->due_us : s->conf.deadline_us;
+}
+
+static void ask_compute(struct session *s, struct session_effects *fx)
+{
+	uint32_t rows = s->n_ids - s->computed;
+
+	if (s->computing || !rows)
+		return;
+	fx->compute = true;
+	fx->compute_pos = s->computed;
+	fx->compute_rows = rows < s->conf.chunk_rows ? rows : s->conf.chunk_rows;
+	s->computing = true;
+}
+
+/* Send what the worker has not been sent yet; the newest chunk starts the wait for its answer. */
+static void send_new(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	if (s->state != SESSION_OPEN || s->next_send == s->n_chunks)
+		return;
+	fx->send_from = s->next_send;
+	fx->send_to = s->n_chunks;
+	s->next_send = s->n_chunks;
+	if (session_wants_sample(s, s->n_chunks - 1) && !s->awaiting) {
+		s->awaiting = true;
+		s->tries = 0;
+		s->sent_us = now_us;
+		s->due_us = now_us + s->conf.reply_us;
+	}
+}
+
+static void advance(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	send_new(s, now_us, fx);
+	ask_compute(s, fx);
+}
+
+static void ask_open(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	fx->open = true;
+	s->due_us = now_us + s->conf.accept_us;
+}
+
+/* A new epoch: any worker may take over; it will be sent the whole log. */
+static void reopen(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	if (s->worker[0]) {
+		fx->close = true;
+		fx->close_epoch = s->epoch;
+		memcpy(fx->close_worker, s->worker, sizeof(fx->close_worker));
+	}
+	s->epoch++;
+	s->worker[0] = '\0';
+	s->next_send = 0;
+	s->awaiting = false;
+	s->retries++;
+	move(s, SESSION_OPENING);
+	ask_open(s, now_us, fx);
+}
+
+static void on_start(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	if (s->state != SESSION_IDLE)
+		return;
+	if (!ev->n_ids || ev->n_ids >= s->conf.max_ids) {
+		fail(s, ev->n_ids ? ERR_CONTEXT : ERR_FORMAT,
+		     ev->n_ids ? "the prompt fills the context" : "the prompt is empty", fx);
+		return;
+	}
+	memcpy(s->ids, ev->ids, ev->n_ids * sizeof(*s->ids));
+	s->n_ids = s->n_prompt = ev->n_ids;
+	s->epoch = 1;
+	if (s->conf.local) {
+		move(s, SESSION_LOCAL);
+	} else {
+		memcpy(s->worker, s->conf.worker, sizeof(s->worker));
+		move(s, SESSION_OPENING);
+		ask_open(s, ev->now_us, fx);
+	}
+	ask_compute(s, fx);
+}
+
+/* The rows of the outstanding compute effect: append them to the log. */
+static void on_rows(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	uint32_t rows = s->n_ids - s->computed;
+
+	s->computing = false;
+	if (rows > s->conf.chunk_rows)
+		rows = s->conf.chunk_rows;
+	if (s->state == SESSION_LOCAL) {
+		s->computed += rows;
+		ask_compute(s, fx);
+		return;
+	}
+	if (ev->len > s->conf.log_bytes - s->log_len) {
+		fail(s, ERR_INTERNAL, "the replay log is full", fx);
+		return;
+	}
+	memcpy(s->log + s->log_len, ev->bytes, ev->len);
+	s->chunks[s->n_chunks++] = (struct session_chunk){
+		.pos = s->computed,
+		.rows = rows,
+		.codec = ev->codec,
+		.offset = s->log_len,
+		.len = ev->len,
+	};
+	s->log_len += ev->len;
+	s->computed += rows;
+	advance(s, ev->now_us, fx);
+}
+
+/* One more token of the answer; `last` when it ends the answer (and is not part of its text). */
+static void append(struct session *s, uint32_t id, bool last, uint64_t now_us,
+		   struct session_effects *fx)
+{
+	s->ids[s->n_ids++] = id;
+	fx->token = !last;
+	fx->token_id = id;
+	if (last)
+		end(s, SESSION_STOP, fx);
+	else if (s->n_ids - s->n_prompt >= s->conf.max_new)
+		end(s, SESSION_LENGTH, fx);
+	else if (s->n_ids == s->conf.max_ids)
+		end(s, SESSION_CONTEXT, fx);
+	else
+		advance(s, now_us, fx);
+}
+
+static void on_local_token(struct session *s, const struct session_event *ev,
+			   struct session_effects *fx)
+{
+	if (s->state != SESSION_LOCAL)
+		return;
+	s->computing = false;
+	s->computed = s->n_ids;
+	append(s, ev->id, ev->end, ev->now_us, fx);
+}
+
+/* A second worker answered a repeated OPEN: the first one stays. */
+static void dismiss(const struct session *s, const struct msg_accept *a, struct session_effects *fx)
+{
+	if (!strcmp(s->worker, a->worker))
+		return;
+	fx->close = true;
+	fx->close_epoch = a->epoch;
+	memcpy(fx->close_worker, a->worker, sizeof(fx->close_worker));
+}
+
+static void on_accept(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	const struct msg_accept *a = ev->accept;
+
+	if (s->state == SESSION_OPEN)
+		dismiss(s, a, fx);
+	if (s->state != SESSION_OPENING || a->epoch != s->epoch)
+		return;
+	memcpy(s->worker, a->worker, sizeof(s->worker));
+	if (a->context_tokens < s->conf.max_ids)
+		s->conf.max_ids = a->context_tokens;
+	if (s->n_ids >= s->conf.max_ids) {
+		fail(s, ERR_CONTEXT, "the worker's context is too short for this session", fx);
+		return;
+	}
+	move(s, SESSION_OPEN);
+	advance(s, ev->now_us, fx);
+}
+
+static void on_tokens(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	const struct msg_tokens *t = ev->tokens;
+
+	if (s->state != SESSION_OPEN || !s->awaiting || t->epoch != s->epoch ||
+	    t->seq != s->n_chunks || t->pos != s->n_ids || t->n_ids != 1)
+		return;
+	s->last_rtt_us = s->tries ? 0 : ev->now_us - s->sent_us;
+	s->last_answer = *t;
+	s->awaiting = false;
+	s->tries = 0;
+	s->due_us = NEVER;
+	append(s, t->ids[0], t->end, ev->now_us, fx);
+}
+
+/* Chunk that begins at position pos; n_chunks when there is none. */
+static uint32_t chunk_at(const struct session *s, uint32_t pos)
+{
+	uint32_t i = 0;
+
+	while (i < s->n_chunks && s->chunks[i].pos != pos)
+		i++;
+	return i;
+}
+
+static void on_need(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	uint32_t first;
+
+	if (s->state != SESSION_OPEN || ev->need->epoch != s->epoch || !s->awaiting ||
+	    ev->need->seq != s->n_chunks)
+		return;
+	first = chunk_at(s, ev->need->kv_len);
+	if (first == s->n_chunks) {
+		reopen(s, ev->now_us, fx);
+		return;
+	}
+	fx->send_from = first;
+	fx->send_to = s->n_chunks;
+	s->retries += s->n_chunks - first;
+	s->due_us = ev->now_us + s->conf.reply_us;
+}
+
+/* Errors that another opening can mend. */
+static bool is_passing(int code)
+{
+	return code == ERR_NOT_FOUND || code == ERR_STATE || code == ERR_BUSY ||
+	       code == ERR_CANCELLED || code == ERR_TIMEOUT;
+}
+
+static void on_error(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	const struct msg_error *m = ev->error;
+
+	if ((s->state != SESSION_OPENING && s->state != SESSION_OPEN) || m->epoch != s->epoch ||
+	    m->again)
+		return;
+	if (!is_passing(m->code)) {
+		fail(s, m->code, m->reason, fx);
+		return;
+	}
+	if (s->state == SESSION_OPEN) {
+		reopen(s, ev->now_us, fx);
+		return;
+	}
+	s->worker[0] = '\0'; /* ask the others, when the present wait is over */
+	snprintf(s->reason, sizeof(s->reason), "%s", m->reason);
+}
+
+static void on_worker_lost(struct session *s, const struct session_event *ev,
+			   struct session_effects *fx)
+{
+	if (!s->worker[0] || strcmp(s->worker, ev->worker))
+		return;
+	if (s->state == SESSION_OPEN) {
+		reopen(s, ev->now_us, fx);
+		fx->close = false; /* nobody is there to be told */
+	} else if (s->state == SESSION_OPENING) {
+		s->worker[0] = '\0';
+		ask_open(s, ev->now_us, fx);
+	}
+}
+
+static void resend_newest(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	fx->send_from = s->n_chunks - 1;
+	fx->send_to = s->n_chunks;
+	s->retries++;
+	s->due_us = now_us + (s->conf.reply_us << (s->tries < 10 ? s->tries : 10));
+}
+
+static void on_link_up(struct session *s, const struct session_event *ev,
+		       struct session_effects *fx)
+{
+	if (s->state == SESSION_OPENING)
+		ask_open(s, ev->now_us, fx);
+	else if (s->state == SESSION_OPEN && s->awaiting)
+		resend_newest(s, ev->now_us, fx);
+}
+
+static void on_deadline(struct session *s, struct session_effects *fx)
+{
+	char text[MSG_REASON_MAX];
+
+	if (s->state == SESSION_OPENING)
+		snprintf(text, sizeof(text),
+			 "no worker accepted the session before its deadline%s%.150s",
+			 s->reason[0] ? ": " : "", s->reason);
+	else
+		snprintf(text, sizeof(text), "%s when the session's deadline passed",
+			 s->awaiting ? "the worker had not answered"
+				     : "the answer was not complete");
+	fail(s, ERR_TIMEOUT, text, fx);
+}
+
+static void on_tick(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	if (ev->now_us >= s->conf.deadline_us) {
+		on_deadline(s, fx);
+		return;
+	}
+	if (ev->now_us < s->due_us)
+		return;
+	s->tries++;
+	if (s->state == SESSION_OPENING) {
+		if (s->tries >= NAMED_TRIES)
+			s->worker[0] = '\0';
+		s->retries++;
+		ask_open(s, ev->now_us, fx);
+	} else if (s->awaiting) {
+		if (s->tries <= MAX_RESENDS)
+			resend_newest(s, ev->now_us, fx);
+		else
+			reopen(s, ev->now_us, fx);
+	}
+}
+
+static void on_compute_failed(struct session *s, const struct session_event *ev,
+			      struct session_effects *fx)
+{
+	s->computing = false;
+	fail(s, ev->code, ev->reason, fx);
+}
+
+static void on_cancel(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	(void)ev;
+	end(s, SESSION_CANCELLED, fx);
+}
+
+typedef void handler(struct session *, const struct session_event *, struct session_effects *);
+
+static handler *const handlers[SESSION_EV_COUNT] = {
+	[SESSION_EV_START] = on_start,
+	[SESSION_EV_ROWS] = on_rows,
+	[SESSION_EV_LOCAL_TOKEN] = on_local_token,
+	[SESSION_EV_COMPUTE_FAILED] = on_compute_failed,
+	[SESSION_EV_ACCEPT] = on_accept,
+	[SESSION_EV_TOKENS] = on_tokens,
+	[SESSION_EV_NEED] = on_need,
+	[SESSION_EV_ERROR] = on_error,
+	[SESSION_EV_WORKER_LOST] = on_worker_lost,
+	[SESSION_EV_LINK_UP] = on_link_up,
+	[SESSION_EV_TICK] = on_tick,
+	[SESSION_EV_CANCEL] = on_cancel,
+};
+
+static void check(const struct session *s)
+{
+	assert(s->n_ids <= s->conf.max_ids || s->state == SESSION_ENDED);
+	assert(s->computed <= s->n_ids);
+	assert(s->next_send <= s->n_chunks);
+	assert(!s->awaiting || s->state == SESSION_OPEN);
+	assert(s->state != SESSION_OPENING || s->due_us != NEVER);
+	assert(!s->awaiting || s->due_us != NEVER);
+}
+
+void session_step(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	*fx = (struct session_effects){ 0 };
+	if (s->state == SESSION_ENDED) {
+		if (ev->kind == SESSION_EV_ROWS || ev->kind == SESSION_EV_LOCAL_TOKEN ||
+		    ev->kind == SESSION_EV_COMPUTE_FAILED)
+			s->computing = false;
+		return;
+	}
+	handlers[ev->kind](s, ev, fx);
+	check(s);
+}

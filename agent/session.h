@@ -1,0 +1,164 @@
+/* agent/session.h - one session as the agent sees it: a pure state machine, events in, effects out.
+ *
+ *            START            ACCEPT                 TOKENS: last one
+ *     IDLE ---------> OPENING ---------> OPEN ----------------------------> ENDED
+ *       |               ^                 | silence, worker lost, unknown     ^
+ *       |               +-----------------+ there: epoch + 1, replay the log  |
+ *       +---------> LOCAL (split = L: no worker at all) ----------------------+
+ *
+ * It waits in OPENING (for ACCEPT), in OPEN (for the answer to the last chunk), and in any state for
+ * rows from the compute thread; every wait has a due time. Losses, repetitions and reordering of
+ * messages are ordinary: an event that makes no sense now is ignored. A token is emitted exactly
+ * once, since only an answer for the expected position of the current epoch counts.
+ *
+ * The session owns its truth: the ids and the replay log (encoded chunks, in order). Chunk i always
+ * travels as seq i + 1, in whichever epoch. Only the chunk that ends with the newest token asks for
+ * a sample. Sees base and schema only. Loop thread. Source: schema/PROTOCOL.md, "Sessions". */
+#ifndef AGENT_SESSION_H
+#define AGENT_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "schema/msg.h"
+
+enum session_state {
+	SESSION_IDLE,
+	SESSION_OPENING,
+	SESSION_OPEN,
+	SESSION_LOCAL,
+	SESSION_ENDED,
+	SESSION_NSTATES
+};
+
+enum session_finish {
+	SESSION_STOP,    /* the model ended its answer */
+	SESSION_LENGTH,  /* max_new tokens */
+	SESSION_CONTEXT, /* the context is full */
+	SESSION_CANCELLED,
+	SESSION_ERROR, /* see error, reason */
+	SESSION_NFINISHES
+};
+
+/* One message worth of consecutive rows, encoded. */
+struct session_chunk {
+	uint32_t pos, rows;
+	uint8_t codec;
+	size_t offset, len; /* in the log */
+};
+
+struct session_conf {
+	uint64_t id;
+	uint32_t split;
+	bool local;                      /* split = L: layers, head and sampling here */
+	uint32_t chunk_rows;             /* most rows of one prefill chunk */
+	uint32_t max_ids;                /* prompt + answer, tokens */
+	uint32_t max_new;                /* answer, tokens */
+	size_t log_bytes;                /* capacity of the log */
+	char worker[TOPIC_NAME_MAX + 1]; /* asked first; empty: any */
+	uint64_t accept_us,
+		reply_us;     /* patience for ACCEPT and for an answer (doubles per retry) */
+	uint64_t deadline_us; /* absolute: the session fails then */
+};
+
+struct session {
+	struct session_conf conf;
+	enum session_state state;
+	uint32_t *ids; /* [conf.max_ids] prompt, then answer; owned */
+	uint32_t n_prompt, n_ids;
+	struct session_chunk *chunks; /* [conf.max_ids]; owned */
+	uint32_t n_chunks;
+	uint8_t *log; /* [conf.log_bytes]; owned */
+	size_t log_len;
+	uint32_t computed; /* positions whose rows are in the log (LOCAL: in the KV cache) */
+	bool computing;    /* a compute effect is out */
+
+	uint32_t epoch;                  /* of the newest OPEN; counts from 1 */
+	char worker[TOPIC_NAME_MAX + 1]; /* who accepted; while OPENING: who is asked, or empty */
+	uint32_t next_send;              /* first chunk that this epoch has not been sent */
+	bool awaiting;                   /* the newest chunk was sent, its answer is due */
+	unsigned tries;                  /* of the present wait */
+	uint64_t due_us;                 /* end of the present wait; UINT64_MAX: not waiting */
+	uint64_t sent_us;                /* when the awaited chunk was first sent */
+
+	enum session_finish finish;
+	int error; /* ERR_*, when finish is SESSION_ERROR */
+	char reason[MSG_REASON_MAX];
+	uint32_t retries;              /* messages sent again */
+	uint64_t last_rtt_us;          /* of the newest answer; 0 when it needed a retry */
+	struct msg_tokens last_answer; /* of the newest answer: the worker's share of the time */
+};
+
+enum session_event_kind {
+	SESSION_EV_START,          /* ids, n_ids of the prompt */
+	SESSION_EV_ROWS,           /* the compute effect is done: bytes, len, codec */
+	SESSION_EV_LOCAL_TOKEN,    /* LOCAL: all rows done, id sampled */
+	SESSION_EV_COMPUTE_FAILED, /* code, reason */
+	SESSION_EV_ACCEPT,         /* accept */
+	SESSION_EV_TOKENS,         /* tokens */
+	SESSION_EV_NEED,           /* need */
+	SESSION_EV_ERROR,          /* error */
+	SESSION_EV_WORKER_LOST,    /* worker */
+	SESSION_EV_LINK_UP,        /* connected again */
+	SESSION_EV_TICK,
+	SESSION_EV_CANCEL,
+	SESSION_EV_COUNT
+};
+
+struct session_event {
+	enum session_event_kind kind;
+	uint64_t now_us;
+	const uint32_t *ids;
+	uint32_t n_ids;
+	const uint8_t *bytes;
+	size_t len;
+	uint8_t codec;
+	uint32_t id;
+	bool end; /* LOCAL_TOKEN: id ends the answer */
+	int code;
+	const char *reason;
+	const char *worker;
+	const struct msg_accept *accept;
+	const struct msg_tokens *tokens;
+	const struct msg_need *need;
+	const struct msg_error *error;
+};
+
+/* What the driver must do now, in this order. */
+struct session_effects {
+	bool close; /* tell close_worker that (session, close_epoch) is over */
+	char close_worker[TOPIC_NAME_MAX + 1];
+	uint32_t close_epoch;
+	bool open;                   /* publish OPEN: to s->worker, or to any when that is empty */
+	uint32_t send_from, send_to; /* publish chunks [from, to) */
+	bool compute;                /* rows of positions [compute_pos, + compute_rows) */
+	uint32_t compute_pos, compute_rows;
+	bool token; /* token_id was appended and belongs to the answer's text */
+	uint32_t token_id;
+	bool ended; /* read finish, error, reason; no more effects will come */
+};
+
+const char *session_state_name(enum session_state state);
+
+/* "stop", "length", "context", "cancelled", "error". */
+const char *session_finish_name(enum session_finish finish);
+
+/* Allocates ids, chunks and log. Returns 0 or ERR_NOMEM. */
+MUST_CHECK int session_init(struct session *s, const struct session_conf *conf);
+void session_finish(struct session *s);
+
+/* The one transition function. *fx is overwritten. */
+void session_step(struct session *s, const struct session_event *ev, struct session_effects *fx);
+
+/* When the next TICK is due; UINT64_MAX when the session has ended. */
+uint64_t session_due_us(const struct session *s);
+
+/* Chunk i asks for a sample: it ends with the newest token. */
+bool session_wants_sample(const struct session *s, uint32_t chunk);
+
+/* Bytes of the log that hold chunk i. */
+const uint8_t *session_chunk_bytes(const struct session *s, uint32_t chunk);
+
+#endif

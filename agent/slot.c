@@ -1,0 +1,454 @@
+#include "agent/slot.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/reply.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "daemon/link.h"
+#include "engine/prompt.h"
+#include "schema/wire.h"
+
+#define CHUNK_BYTES   16384u /* frames up to this size travel best: see docs/decisions.md */
+#define OPEN_EXPIRY_S 5
+#define DATA_EXPIRY_S 10
+
+size_t slot_frame_bytes(uint32_t dim)
+{
+	size_t row = codec_bound(&(struct codec_spec){ .id = CODEC_F32 }, dim, 1);
+
+	return WIRE_HDR_LEN + (row > CHUNK_BYTES ? row : CHUNK_BYTES);
+}
+
+/* Rows of one chunk: as many as fit a well-travelling frame, at least one. */
+static uint32_t chunk_rows(const struct codec_spec *codec, uint32_t dim)
+{
+	size_t row = codec_bound(codec, dim, 1);
+	size_t rows = row < CHUNK_BYTES ? CHUNK_BYTES / row : 1;
+
+	return rows < AGENT_CHUNK_ROWS ? (uint32_t)rows : AGENT_CHUNK_ROWS;
+}
+
+static struct topic session_topic(const struct agent_core *c, const char *worker, uint64_t session)
+{
+	struct topic t = { .kind = worker[0] ? TOPIC_UP : TOPIC_OPEN, .session = session };
+
+	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf.fleet);
+	snprintf(t.agent, sizeof(t.agent), "%s", c->conf.agent);
+	snprintf(t.worker, sizeof(t.worker), "%s", worker);
+	snprintf(t.model, sizeof(t.model), "%s", c->conf.model);
+	return t;
+}
+
+/* A publish that fails is only noted: the session's due time repeats what mattered. */
+static void note_failure(const struct slot *sl, int rc)
+{
+	if (rc)
+		log_event(LOG_LEVEL_DEBUG, "publish.failed", "id=%s reason=\"%s\"",
+			  sl ? sl->id : "-", err_phrase(rc));
+}
+
+void slot_send_control(struct agent_core *c, const struct msg *m, const char *worker,
+		       uint64_t session)
+{
+	struct topic t = session_topic(c, worker, session);
+
+	note_failure(NULL, link_publish(c->bus, &t, m, 1, false,
+					worker[0] ? DATA_EXPIRY_S : OPEN_EXPIRY_S));
+}
+
+static void send_close(struct agent_core *c, const struct slot *sl,
+		       const struct session_effects *fx)
+{
+	struct msg m = { .type = MSG_CLOSE,
+			 .u.close = { .session = sl->session.conf.id, .epoch = fx->close_epoch } };
+
+	snprintf(m.u.close.reason, sizeof(m.u.close.reason), "%s",
+		 fx->ended ? session_finish_name(sl->session.finish) : "moved");
+	slot_send_control(c, &m, fx->close_worker, sl->session.conf.id);
+}
+
+/* The penalty looks back over generated tokens: a new worker must know them. */
+static void put_history(struct msg_open *o, const struct session *s)
+{
+	uint32_t n = s->n_ids - s->n_prompt;
+
+	if (o->sampling.repeat_penalty == 1)
+		return;
+	o->n_history = n < o->sampling.repeat_last ? n : o->sampling.repeat_last;
+	if (o->n_history > MSG_IDS_MAX)
+		o->n_history = MSG_IDS_MAX;
+	memcpy(o->history, s->ids + s->n_ids - o->n_history, o->n_history * sizeof(o->history[0]));
+}
+
+static void send_open(struct agent_core *c, const struct slot *sl)
+{
+	const struct session *s = &sl->session;
+	struct msg m = { .type = MSG_OPEN };
+	struct msg_open *o = &m.u.open;
+
+	o->session = s->conf.id;
+	o->epoch = s->epoch;
+	snprintf(o->agent, sizeof(o->agent), "%s", c->conf.agent);
+	snprintf(o->model, sizeof(o->model), "%s", c->conf.model);
+	o->dim = c->conf.dim;
+	o->split = s->conf.split;
+	o->context_tokens = s->conf.max_ids;
+	snprintf(o->codec, sizeof(o->codec), "%s", codec_name(sl->job.codec.id));
+	o->sampling = sl->sampling;
+	put_history(o, s);
+	slot_send_control(c, &m, s->worker, s->conf.id);
+}
+
+static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
+{
+	const struct session *s = &sl->session;
+	const struct session_chunk *ch = &s->chunks[i];
+	struct wire_hdr h = {
+		.kind = WIRE_ROWS,
+		.flags = session_wants_sample(s, i) ? WIRE_SAMPLE : 0,
+		.codec = ch->codec,
+		.session = s->conf.id,
+		.epoch = s->epoch,
+		.seq = i + 1,
+		.pos = ch->pos,
+		.rows = ch->rows,
+		.dim = c->conf.dim,
+		.split = s->conf.split,
+		.body_len = (uint32_t)ch->len,
+	};
+	struct topic t = session_topic(c, s->worker, s->conf.id);
+	char topic[TOPIC_MAX];
+
+	memcpy(c->frame + WIRE_HDR_LEN, session_chunk_bytes(s, i), ch->len);
+	wire_put_hdr(c->frame, &h, c->frame + WIRE_HDR_LEN);
+	topic_put(topic, &t);
+	note_failure(sl, bus_publish(c->bus, &(struct bus_publish){
+						     .topic = topic,
+						     .payload = c->frame,
+						     .len = WIRE_HDR_LEN + ch->len,
+						     .qos = c->conf.qos,
+						     .expiry_s = DATA_EXPIRY_S,
+					     }));
+	sl->times.bytes_up += WIRE_HDR_LEN + ch->len;
+	c->bytes_up += WIRE_HDR_LEN + ch->len;
+}
+
+static void start_job(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
+		      uint64_t now_us)
+{
+	struct session *s = &sl->session;
+	struct head_job *job = &sl->job;
+
+	job->pos = fx->compute_pos;
+	job->rows = fx->compute_rows;
+	job->ids = s->ids + fx->compute_pos;
+	job->sample = s->conf.local && job->pos + job->rows == s->n_ids;
+	job->history = s->ids + s->n_prompt;
+	job->n_history = s->n_ids - s->n_prompt;
+	job->queued_us = now_us;
+	c->rows += job->rows;
+	if (!c->ops.submit(c->ops.ctx, job)) {
+		struct session_event ev = { .kind = SESSION_EV_COMPUTE_FAILED,
+					    .now_us = now_us,
+					    .code = ERR_BUSY,
+					    .reason = "the compute queue is full" };
+
+		slot_event(c, sl, &ev);
+	}
+}
+
+static bool reserve(struct slot *sl, size_t more)
+{
+	size_t cap = sl->text_cap ? sl->text_cap : 1024;
+	char *bigger;
+
+	while (cap < sl->text_len + more)
+		cap *= 2;
+	if (cap == sl->text_cap)
+		return true;
+	bigger = realloc(sl->text, cap);
+	if (!bigger)
+		return false;
+	sl->text = bigger;
+	sl->text_cap = cap;
+	return true;
+}
+
+/* Append what the detokenizer gave (n bytes at the end of the text) and stream it. */
+static void grow_text(struct agent_core *c, struct slot *sl, size_t n)
+{
+	char *piece = sl->text + sl->text_len;
+
+	sl->text_len += n;
+	sl->text[sl->text_len] = '\0';
+	if (n && sl->stream)
+		reply_piece(c, sl, piece);
+}
+
+static void emit(struct agent_core *c, struct slot *sl, uint32_t id)
+{
+	size_t need;
+
+	if (!c->conf.tokenizer)
+		return;
+	need = tokenizer_piece(c->conf.tokenizer, id, false, NULL, 0) + 8;
+	if (reserve(sl, need))
+		grow_text(c, sl, detok_push(&sl->detok, id, sl->text + sl->text_len, need - 1));
+}
+
+static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	struct slot_times *t = &sl->times;
+	const struct session *s = &sl->session;
+
+	c->tokens++;
+	t->last_token_us = now_us;
+	if (!t->first_token_us) {
+		t->first_token_us = now_us;
+		t->head_us = t->encode_us = 0; /* those of the prefill */
+		return;
+	}
+	if (s->conf.local)
+		return;
+	t->rtt_us += s->last_rtt_us;
+	if (s->last_rtt_us) {
+		t->worker_queue_us += s->last_answer.queue_us;
+		t->worker_us += s->last_answer.compute_us;
+		t->rtts_us[t->n_rtts++ % SLOT_RTTS] = (uint32_t)s->last_rtt_us;
+	}
+}
+
+void slot_free(struct agent_core *c, struct slot *sl)
+{
+	if (sl->job_ready)
+		c->ops.end(c->ops.ctx, &sl->job, sl->session.conf.split, sl->session.conf.max_ids);
+	free(sl->job.bytes);
+	free(sl->text);
+	session_finish(&sl->session);
+	*sl = (struct slot){ 0 };
+}
+
+static void finish(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	if (c->conf.tokenizer && sl->text && reserve(sl, 8))
+		grow_text(c, sl, detok_flush(&sl->detok, sl->text + sl->text_len, 4));
+	reply_final(c, sl, now_us);
+	if (!sl->session.computing)
+		slot_free(c, sl);
+}
+
+void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev)
+{
+	uint32_t before = sl->session.n_ids;
+	struct session_effects fx;
+
+	session_step(&sl->session, ev, &fx);
+	if (sl->session.n_ids > before && ev->kind != SESSION_EV_START)
+		note_token(c, sl, ev->now_us);
+	if (fx.close)
+		send_close(c, sl, &fx);
+	if (fx.open)
+		send_open(c, sl);
+	for (uint32_t i = fx.send_from; i < fx.send_to; i++)
+		send_chunk(c, sl, i);
+	if (fx.token)
+		emit(c, sl, fx.token_id);
+	if (fx.ended)
+		finish(c, sl, ev->now_us);
+	else if (fx.compute)
+		start_job(c, sl, &fx, ev->now_us);
+}
+
+void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	struct head_job *job = &sl->job;
+	struct session_event ev = { .now_us = now_us };
+
+	sl->times.head_us += job->layers_us;
+	sl->times.encode_us += job->encode_us;
+	if (job->rc) {
+		ev.kind = SESSION_EV_COMPUTE_FAILED;
+		ev.code = job->rc;
+		ev.reason = job->err.text;
+	} else if (job->sample) {
+		ev.kind = SESSION_EV_LOCAL_TOKEN;
+		ev.id = job->id;
+		ev.end = job->end;
+	} else {
+		ev.kind = SESSION_EV_ROWS;
+		ev.bytes = job->bytes;
+		ev.len = job->len;
+		ev.codec = (uint8_t)job->codec.id;
+	}
+	if (sl->session.state == SESSION_ENDED) {
+		struct session_effects fx;
+
+		session_step(&sl->session, &ev, &fx);
+		slot_free(c, sl);
+		return;
+	}
+	slot_event(c, sl, &ev);
+}
+
+/* What the session shall be: the prompt's wish, else the decision, else the configuration. */
+static int choose(const struct agent_core *c, const struct msg_prompt *m, struct session_conf *sc,
+		  struct codec_spec *codec, struct err *e)
+{
+	const struct msg_decision *d = c->has_decision ? &c->decision : NULL;
+	const char *spec = m->codec[0] ? m->codec : d && d->codec[0] ? d->codec : NULL;
+
+	sc->split = m->has_split ? m->split : d ? d->split : c->conf.split;
+	if (sc->split > c->conf.n_layers)
+		return err_set(e, ERR_LIMIT, "split must be 0..%u for this model, not %u",
+			       c->conf.n_layers, sc->split);
+	sc->local = sc->split == c->conf.n_layers;
+	*codec = c->conf.codec;
+	if (d)
+		memcpy(sc->worker, d->worker, sizeof(sc->worker));
+	return spec ? codec_parse(codec, spec, e) : 0;
+}
+
+static uint32_t context_of(const struct agent_core *c)
+{
+	uint32_t d = c->has_decision ? c->decision.context_tokens : 0;
+
+	return d && d < c->conf.context_tokens ? d : c->conf.context_tokens;
+}
+
+static void size_session(const struct agent_core *c, const struct msg_prompt *m, uint32_t n_prompt,
+			 const struct codec_spec *codec, struct session_conf *sc, uint64_t now_us)
+{
+	uint32_t deadline_ms = m->deadline_ms ? m->deadline_ms : c->conf.session_deadline_ms;
+	uint32_t context = context_of(c);
+
+	sc->id = rng_entropy() | 1; /* 0 is the wildcard of a topic */
+	sc->max_new = m->max_tokens ? m->max_tokens : c->conf.max_tokens;
+	sc->max_ids = sc->max_new < context - n_prompt ? n_prompt + sc->max_new : context;
+	sc->chunk_rows = chunk_rows(codec, c->conf.dim);
+	sc->log_bytes = sc->local ? 0 : codec_bound(codec, c->conf.dim, 1) * (size_t)sc->max_ids;
+	sc->accept_us = c->conf.accept_timeout_ms * 1000ull;
+	sc->reply_us = c->conf.reply_timeout_ms * 1000ull;
+	sc->deadline_us = now_us + deadline_ms * 1000ull;
+}
+
+static int tokenize(const struct agent_core *c, const struct msg_prompt *m, uint32_t **ids,
+		    size_t *n, struct err *e)
+{
+	unsigned flags = TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL;
+	char *text = NULL;
+	size_t len;
+	int rc;
+
+	if (m->raw || !strcmp(c->conf.prompt_family, "none"))
+		return tokenizer_encode(c->conf.tokenizer, m->prompt, m->prompt_len, flags, ids, n,
+					e);
+	rc = prompt_apply(c->conf.prompt_family, m->prompt, m->prompt_len, &text, &len);
+	if (rc)
+		return err_set(e, rc, "chat template %s", c->conf.prompt_family);
+	rc = tokenizer_encode(c->conf.tokenizer, text, len, flags, ids, n, e);
+	free(text);
+	return rc;
+}
+
+/* Does a frame of this size pass the broker? Unknown, and so yes, while there is no connection. */
+static int check_packet(const struct agent_core *c, size_t frame_bytes, struct err *e)
+{
+	struct topic t = session_topic(c, c->conf.agent, UINT64_MAX);
+	char topic[TOPIC_MAX];
+	size_t most;
+
+	if (!c->up)
+		return 0;
+	topic_put(topic, &t);
+	most = bus_max_payload(c->bus, topic);
+	if (frame_bytes <= most)
+		return 0;
+	return err_set(e, ERR_LIMIT, "a frame of %zu bytes does not fit the broker's packets (%zu)",
+		       frame_bytes, most);
+}
+
+static int prepare(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, size_t n,
+		   uint64_t now_us, struct err *e)
+{
+	struct session_conf sc = { 0 };
+	uint32_t context = context_of(c);
+	size_t cap;
+	int rc = choose(c, m, &sc, &sl->job.codec, e);
+
+	if (rc)
+		return rc;
+	if (!n || n >= context)
+		return err_set(e, n ? ERR_CONTEXT : ERR_FORMAT,
+			       n ? "a prompt of %zu tokens does not fit the context of %u"
+				 : "the prompt is empty",
+			       n, context);
+	size_session(c, m, (uint32_t)n, &sl->job.codec, &sc, now_us);
+	cap = codec_bound(&sl->job.codec, c->conf.dim, sc.chunk_rows);
+	if (!sc.local)
+		rc = check_packet(c, cap + WIRE_HDR_LEN, e);
+	if (rc)
+		return rc;
+	rc = session_init(&sl->session, &sc);
+	sl->job.bytes = rc ? NULL : malloc(cap);
+	sl->job.cap = cap;
+	if (!sl->job.bytes || !reserve(sl, 1))
+		return err_set(e, ERR_NOMEM, "out of memory for a session of %u tokens",
+			       sc.max_ids);
+	sl->text[0] = '\0';
+	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sc.max_ids, e);
+	sl->job_ready = !rc;
+	return rc;
+}
+
+static void set_sampling(const struct agent_core *c, struct slot *sl, const struct msg_prompt *m)
+{
+	sl->sampling = m->has_sampling ? m->sampling : c->conf.sampling;
+	sl->job.sampling = (struct sampler_params){
+		.temperature = (float)sl->sampling.temperature,
+		.top_k = sl->sampling.top_k,
+		.top_p = (float)sl->sampling.top_p,
+		.min_p = (float)sl->sampling.min_p,
+		.repeat_penalty = (float)sl->sampling.repeat_penalty,
+		.repeat_last = sl->sampling.repeat_last,
+		.seed = sl->sampling.seed,
+	};
+}
+
+void slot_begin(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, bool in_process,
+		const uint32_t *ids, uint32_t n_given, uint64_t now_us)
+{
+	struct err e = { 0 };
+	uint32_t *made = NULL;
+	size_t n = n_given;
+	int rc = 0;
+
+	*sl = (struct slot){ .used = true, .in_process = in_process, .stream = m->stream };
+	sl->job.slot = (unsigned)(sl - c->slots);
+	snprintf(sl->id, sizeof(sl->id), "%s", m->id);
+	sl->times.begun_us = now_us;
+	set_sampling(c, sl, m);
+	if (!ids)
+		rc = tokenize(c, m, &made, &n, &e);
+	if (!rc)
+		rc = prepare(c, sl, m, n, now_us, &e);
+	if (rc) {
+		slot_refuse(c, sl->id, in_process, rc, e.text);
+		slot_free(c, sl);
+		free(made);
+		return;
+	}
+	if (c->conf.tokenizer)
+		detok_init(&sl->detok, c->conf.tokenizer, false, false);
+	log_event(LOG_LEVEL_INFO, "session.begun",
+		  "id=%s session=%016llx prompt_tokens=%zu split=%u", sl->id,
+		  (unsigned long long)sl->session.conf.id, n, sl->session.conf.split);
+	slot_event(c, sl,
+		   &(struct session_event){ .kind = SESSION_EV_START,
+					    .now_us = now_us,
+					    .ids = ids ? ids : made,
+					    .n_ids = (uint32_t)n });
+	free(made);
+}

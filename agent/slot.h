@@ -1,0 +1,89 @@
+/* agent/slot.h - one prompt being answered: session, job, text, times; and the effects carried out.
+ *
+ * Internal to the agent's core. Loop thread. */
+#ifndef AGENT_SLOT_H
+#define AGENT_SLOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/core.h"
+#include "agent/session.h"
+#include "agent/workers.h"
+#include "engine/tokenizer.h"
+
+#define SLOT_RTTS    256 /* round trips kept for the median */
+#define CORE_WAITING 64  /* prompts that may wait for a slot */
+
+struct slot_times {
+	uint64_t begun_us, first_token_us, last_token_us;
+	uint64_t head_us, encode_us, worker_queue_us, worker_us,
+		rtt_us;              /* sums over decode tokens */
+	uint32_t n_rtts;             /* answered without a retry */
+	uint32_t rtts_us[SLOT_RTTS]; /* ring */
+	uint64_t bytes_up, bytes_down;
+};
+
+struct slot {
+	bool used;
+	bool in_process; /* the prompt came through agent_core_prompt */
+	bool stream;
+	char id[TOPIC_NAME_MAX + 1];
+	struct session session;
+	struct head_job job;
+	bool job_ready; /* kv and bytes exist */
+	struct msg_sampling sampling;
+	struct detok detok;
+	char *text; /* [text_cap] the answer so far, NUL-terminated */
+	size_t text_len, text_cap;
+	struct slot_times times;
+};
+
+struct agent_core {
+	struct agent_core_conf conf;
+	struct agent_ops ops;
+	struct bus *bus;
+	struct slot *slots;                      /* [conf.max_sessions] */
+	struct msg_prompt waiting[CORE_WAITING]; /* oldest first */
+	bool waiting_in_process[CORE_WAITING];
+	unsigned n_waiting;
+	struct msg_decision decision;
+	bool has_decision;
+	struct workers workers;
+	uint8_t *frame; /* [frame_cap] header and body of one outgoing frame */
+	size_t frame_cap;
+	bool up, draining;
+	uint32_t ids_made; /* prompts that came without id */
+	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
+	double token_ms, rtt_ms; /* of the newest finished session */
+};
+
+/* Bytes of the largest frame for rows of dim elements, whatever the codec. */
+size_t slot_frame_bytes(uint32_t dim);
+
+/* Begin m in a free slot: tokenize, admit, start. Failures are replied. ids NULL: tokenize m. */
+void slot_begin(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, bool in_process,
+		const uint32_t *ids, uint32_t n, uint64_t now_us);
+
+/* Step the slot's session and carry the effects out; frees the slot when it ended. */
+void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev);
+
+/* The job of this slot came back. */
+void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us);
+
+/* Release a slot that ended while its job was out. */
+void slot_free(struct agent_core *c, struct slot *sl);
+
+/* A final reply without a session: refused, or failed before it began. */
+void slot_refuse(struct agent_core *c, const char *id, bool in_process, int code,
+		 const char *reason);
+
+/* Send a reply to where the prompt came from. */
+void slot_reply(struct agent_core *c, const char *id, bool in_process, const struct msg_reply *r);
+
+/* A control message to a session's worker, or to any worker when `worker` is empty (OPEN only). */
+void slot_send_control(struct agent_core *c, const struct msg *m, const char *worker,
+		       uint64_t session);
+
+#endif

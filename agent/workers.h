@@ -1,0 +1,27 @@
+/* agent/workers.h - which workers there are, from their retained statuses. Pure. Loop thread. */
+#ifndef AGENT_WORKERS_H
+#define AGENT_WORKERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "schema/msg.h"
+
+#define WORKERS_MAX 256
+
+struct workers {
+	struct msg_worker_status list[WORKERS_MAX];
+	unsigned n;
+};
+
+/* Take a status over. True when that worker's sessions are lost by it: it went away (and the notice is
+ * of the life that we knew), or it is back in a new life. */
+bool workers_update(struct workers *w, const struct msg_worker_status *st);
+
+/* Another ready worker than `than` serves this model. */
+bool workers_other_ready(const struct workers *w, const char *model, const char *than);
+
+/* A ready worker that serves another model, when none serves ours; NULL otherwise. */
+const struct msg_worker_status *workers_mismatch(const struct workers *w, const char *model);
+
+#endif

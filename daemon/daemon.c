@@ -1,0 +1,143 @@
+#include "daemon/daemon.h"
+
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void usage(FILE *out, const char *name, const char *what)
+{
+	fprintf(out,
+		"usage: %s -c FILE [--check | --print-config]\n\n"
+		"%s\n\n"
+		"  -c, --config FILE   configuration (YAML); keys can be overridden by SPLITMQ_* "
+		"variables\n"
+		"      --check         validate the configuration and what it names, then exit\n"
+		"      --print-config  print the effective configuration, secrets masked, then "
+		"exit\n"
+		"      --version       print the version\n"
+		"      --help          this text\n",
+		name, what);
+}
+
+int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *what,
+		 const char *version)
+{
+	enum { OPT_CHECK = 256, OPT_PRINT, OPT_VERSION, OPT_HELP };
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, OPT_CHECK },
+		{ "print-config", no_argument, NULL, OPT_PRINT },
+		{ "version", no_argument, NULL, OPT_VERSION },
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ 0 },
+	};
+	const char *slash = strrchr(argv[0], '/');
+	const char *name = slash ? slash + 1 : argv[0];
+	int c;
+
+	*args = (struct daemon_args){ 0 };
+	while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+		if (c == 'c') {
+			args->config = optarg;
+		} else if (c == OPT_CHECK) {
+			args->check = true;
+		} else if (c == OPT_PRINT) {
+			args->print_config = true;
+		} else if (c == OPT_VERSION) {
+			printf("%s %s\n", name, version);
+			return 0;
+		} else {
+			usage(c == '?' ? stderr : stdout, name, what);
+			return c == '?' ? 2 : 0;
+		}
+	}
+	if (args->config && optind == argc)
+		return -1;
+	usage(stderr, name, what);
+	return 2;
+}
+
+static void fill(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+}
+
+void daemon_block_signals(void)
+{
+	sigset_t set;
+
+	fill(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+struct catcher {
+	void (*on_signal)(void *ctx, int signal);
+	void *ctx;
+	sigset_t set;
+};
+
+static void *catch (void *arg)
+{
+	struct catcher *c = arg;
+	int sig;
+
+	while (!sigwait(&c->set, &sig))
+		c->on_signal(c->ctx, sig);
+	return NULL;
+}
+
+int daemon_catch_signals(void (*on_signal)(void *ctx, int signal), void *ctx)
+{
+	static struct catcher c; /* for the life of the process, like its thread */
+	pthread_t thread;
+
+	c = (struct catcher){ .on_signal = on_signal, .ctx = ctx };
+	fill(&c.set);
+	if (pthread_create(&thread, NULL, catch, &c))
+		return ERR_INTERNAL;
+	pthread_detach(thread);
+	return 0;
+}
+
+/* "<key>   <n> kB" of a /proc file, in bytes. */
+static uint64_t proc_kb(const char *path, const char *key)
+{
+	FILE *f = fopen(path, "r");
+	char line[256];
+	uint64_t kb = 0;
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, key, strlen(key))) {
+			kb = strtoull(line + strlen(key), NULL, 10);
+			break;
+		}
+	}
+	fclose(f);
+	return kb * 1024;
+}
+
+uint64_t daemon_rss_bytes(void)
+{
+	return proc_kb("/proc/self/status", "VmRSS:");
+}
+
+uint64_t daemon_mem_available_bytes(void)
+{
+	return proc_kb("/proc/meminfo", "MemAvailable:");
+}
+
+unsigned daemon_n_cpus(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : (unsigned)n;
+}

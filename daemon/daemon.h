@@ -1,0 +1,35 @@
+/* daemon/daemon.h - what the three daemons share: command line, signals, facts about the process. */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct daemon_args {
+	const char *config; /* -c FILE */
+	bool check;         /* --check: validate and exit */
+	bool print_config;  /* --print-config: the effective configuration, secrets masked */
+};
+
+/* Parse the command line. Returns -1 to go on, else the exit status (0 after --help or --version,
+ * 2 for wrong usage, said on stderr). Main thread. */
+int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *what,
+		 const char *version);
+
+/* Block SIGINT and SIGTERM in the calling thread and all threads it starts later, ignore SIGPIPE. First
+ * thing in main. */
+void daemon_block_signals(void);
+
+/* Start one thread that calls on_signal(ctx, signal) for each SIGINT and SIGTERM. Call once. */
+MUST_CHECK int daemon_catch_signals(void (*on_signal)(void *ctx, int signal), void *ctx);
+
+/* Resident set and available memory of the machine, bytes; 0 when /proc does not tell. */
+uint64_t daemon_rss_bytes(void);
+uint64_t daemon_mem_available_bytes(void);
+
+/* Processors this process may run on, >= 1. */
+unsigned daemon_n_cpus(void);
+
+#endif

@@ -1,0 +1,81 @@
+#include "daemon/link.h"
+
+#include <stdlib.h>
+
+static const char *or_null(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+struct bus_conf link_conf(const struct config_broker *b, const char *client, const char *will_topic,
+			  const char *will_payload)
+{
+	return (struct bus_conf){
+		.host = b->host,
+		.port = (uint16_t)b->port,
+		.client_id = client,
+		.username = or_null(b->username),
+		.password = or_null(b->password),
+		.ca_file = or_null(b->ca_file),
+		.cert_file = or_null(b->cert_file),
+		.key_file = or_null(b->key_file),
+		.keepalive_s = b->keepalive_s,
+		.max_packet_bytes = b->max_packet_bytes,
+		.will_topic = will_topic,
+		.will_payload = will_payload,
+	};
+}
+
+int link_open(struct bus **out, const struct config_broker *b, const char *client,
+	      const struct topic *will_topic, const struct msg *will, bus_handler *handler,
+	      void *ctx, struct err *e)
+{
+	char topic[TOPIC_MAX], *text;
+	struct bus_conf bc;
+	size_t len;
+	int rc = msg_print(will, &text, &len);
+
+	if (rc)
+		return err_set(e, rc, "Last Will");
+	topic_put(topic, will_topic);
+	bc = link_conf(b, client, topic, text);
+	rc = bus_mqtt_open(out, &bc, handler, ctx, e);
+	free(text);
+	return rc;
+}
+
+int link_publish(struct bus *bus, const struct topic *t, const struct msg *m, int qos, bool retain,
+		 uint32_t expiry_s)
+{
+	char topic[TOPIC_MAX], *text;
+	size_t len;
+	int rc = msg_print(m, &text, &len);
+
+	if (rc)
+		return rc;
+	topic_put(topic, t);
+	rc = bus_publish(bus, &(struct bus_publish){
+				      .topic = topic,
+				      .payload = text,
+				      .len = len,
+				      .qos = qos,
+				      .retain = retain,
+				      .expiry_s = expiry_s,
+			      });
+	free(text);
+	return rc;
+}
+
+int link_birth(struct bus *bus, const struct topic *t, const struct msg *m)
+{
+	char topic[TOPIC_MAX], *text;
+	size_t len;
+	int rc = msg_print(m, &text, &len);
+
+	if (rc)
+		return rc;
+	topic_put(topic, t);
+	rc = bus_set_birth(bus, topic, text);
+	free(text);
+	return rc;
+}

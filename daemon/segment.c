@@ -1,0 +1,212 @@
+#include "daemon/segment.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/daemon.h"
+
+/* general.name, made fit to stand in messages and topics. */
+static void take_name(struct segment *s)
+{
+	struct gguf_str text = { "model", 5 };
+	size_t n = 0;
+
+	if (gguf_get_str(s->gguf, "general.name", &text, NULL))
+		text = (struct gguf_str){ "model", 5 };
+	for (size_t i = 0; i < text.len && n < TOPIC_NAME_MAX; i++) {
+		char c = text.text[i];
+		bool fine = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+			    (c >= 'a' && c <= 'z') || c == '.' || c == '-';
+
+		s->name[n++] = fine ? c : '_';
+	}
+	s->name[n] = '\0';
+}
+
+static struct model_conf model_conf_of(uint32_t first, uint32_t last, bool embed, bool head,
+				       const struct segment_conf *c)
+{
+	return (struct model_conf){
+		.first = first,
+		.last = last,
+		.embed = embed,
+		.head = head,
+		.threads = c ? c->threads : 1,
+		.max_rows = c ? c->max_rows : 1,
+	};
+}
+
+size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t last, bool embed,
+			    bool head)
+{
+	struct model_conf mc = model_conf_of(first, last, embed, head, NULL);
+
+	return model_weight_bytes(s->gguf, &s->hp, &mc);
+}
+
+static int open_files(struct segment *s, const struct segment_conf *c, struct err *e)
+{
+	int rc = kv_type_parse(&s->kv_type, c->kv);
+
+	if (rc)
+		return err_set(e, rc, "kv must be f16 or f32, not %s", c->kv);
+	rc = gguf_open(&s->gguf, c->path, e);
+	if (!rc)
+		rc = model_read_hparams(&s->hp, s->gguf, e);
+	if (!rc)
+		rc = tokenizer_create(&s->tokenizer, s->gguf, e);
+	if (!rc)
+		rc = gguf_hash(s->gguf, s->hash, e);
+	if (!rc)
+		take_name(s);
+	return rc;
+}
+
+/* What "a quarter" and "all" mean for this model. */
+static int resolve(const struct segment *s, struct segment_conf *c, struct err *e)
+{
+	uint32_t n = s->hp.n_layers;
+
+	if (c->last == SEGMENT_QUARTER)
+		c->last = n / 4;
+	else if (c->last == SEGMENT_ALL)
+		c->last = n;
+	if (c->first <= c->last && c->last <= n)
+		return 0;
+	return err_set(e, ERR_CONFIG, "layer %u is outside the model's 0..%u",
+		       c->first > n ? c->first : c->last, n);
+}
+
+static int prove_fit(struct segment *s, const struct segment_conf *c, struct err *e)
+{
+	uint64_t budget =
+		c->memory_budget_bytes ? c->memory_budget_bytes : daemon_mem_available_bytes();
+	struct model_conf mc = model_conf_of(c->first, c->last, c->embed, c->head, c);
+	size_t scratch = model_scratch_bytes(&s->hp, &mc) +
+			 ((size_t)c->max_rows * s->hp.dim + s->hp.n_vocab) * sizeof(float);
+	size_t kv = kv_bytes(&s->hp, c->last - c->first, c->context_tokens, s->kv_type);
+
+	s->weight_bytes = model_weight_bytes(s->gguf, &s->hp, &mc);
+	s->budget_bytes = budget ? budget : UINT64_MAX;
+	s->used_bytes = s->weight_bytes + scratch;
+	if (s->used_bytes + kv <= s->budget_bytes)
+		return 0;
+	return err_set(
+		e, ERR_LIMIT,
+		"does not fit: weights %zu + scratch %zu + KV of one session %zu bytes is %llu "
+		"more than the budget of %llu",
+		s->weight_bytes, scratch, kv,
+		(unsigned long long)(s->used_bytes + kv - s->budget_bytes),
+		(unsigned long long)s->budget_bytes);
+}
+
+static int open_model(struct segment *s, const struct segment_conf *c, struct err *e)
+{
+	struct model_conf mc = model_conf_of(0, s->hp.n_layers, true, true, c);
+	int rc = model_open(&s->model, s->gguf, &mc, e);
+
+	if (rc)
+		return rc;
+	s->x = malloc((size_t)c->max_rows * s->hp.dim * sizeof(*s->x));
+	s->logits = malloc((size_t)s->hp.n_vocab * sizeof(*s->logits));
+	if (!s->x || !s->logits || sampler_create(&s->sampler, s->hp.n_vocab))
+		return err_set(e, ERR_NOMEM, "buffers of a segment");
+	return 0;
+}
+
+int segment_open(struct segment *s, const struct segment_conf *conf, struct err *e)
+{
+	struct segment_conf c = *conf;
+	int rc;
+
+	*s = (struct segment){ 0 };
+	rc = open_files(s, &c, e);
+	if (!rc)
+		rc = resolve(s, &c, e);
+	if (!rc)
+		rc = prove_fit(s, &c, e);
+	if (!rc)
+		rc = open_model(s, &c, e);
+	if (rc) {
+		err_wrap(e, "model %s", c.path);
+		segment_close(s);
+	}
+	return rc;
+}
+
+void segment_close(struct segment *s)
+{
+	sampler_destroy(s->sampler);
+	model_close(s->model);
+	tokenizer_destroy(s->tokenizer);
+	gguf_close(s->gguf);
+	free(s->x);
+	free(s->logits);
+	*s = (struct segment){ 0 };
+}
+
+/* Longest context that the rest of the budget admits. */
+static unsigned longest(const struct segment *s, uint32_t n_layers)
+{
+	size_t one = kv_bytes(&s->hp, n_layers, 1, s->kv_type);
+	uint64_t room = s->used_bytes < s->budget_bytes ? s->budget_bytes - s->used_bytes : 0;
+	uint64_t tokens = one ? room / one : UINT32_MAX;
+
+	return tokens < UINT32_MAX ? (unsigned)tokens : UINT32_MAX;
+}
+
+int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
+		  uint32_t context_tokens, struct err *e)
+{
+	size_t bytes = kv_bytes(&s->hp, last - first, context_tokens, s->kv_type);
+	int rc;
+
+	if (s->used_bytes + bytes > s->budget_bytes)
+		return err_set(
+			e, ERR_LIMIT,
+			"a KV cache of %u tokens is %llu bytes over the memory budget; at most %u "
+			"tokens fit now",
+			context_tokens,
+			(unsigned long long)(s->used_bytes + bytes - s->budget_bytes),
+			longest(s, last - first));
+	rc = kv_create(kv, &s->hp, first, last, context_tokens, s->kv_type);
+	if (rc)
+		return err_set(e, rc, "KV cache of %u tokens", context_tokens);
+	s->used_bytes += bytes;
+	return 0;
+}
+
+void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last,
+		 uint32_t context_tokens)
+{
+	if (!kv)
+		return;
+	kv_destroy(kv);
+	s->used_bytes -= kv_bytes(&s->hp, last - first, context_tokens, s->kv_type);
+}
+
+int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows, struct err *e)
+{
+	int rc;
+
+	kv_truncate(kv, pos);
+	if (kv_length(kv) != pos)
+		return err_set(e, ERR_STATE, "rows for position %u come after %u", pos,
+			       kv_length(kv));
+	rc = model_forward(s->model, kv, s->x, rows);
+	return rc ? err_set(e, rc, "layers at position %u: %s", pos, err_phrase(rc)) : 0;
+}
+
+int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,
+		   const uint32_t *history, uint32_t n_history, uint32_t pos, uint32_t *id,
+		   bool *end, struct err *e)
+{
+	int rc;
+
+	model_logits(s->model, s->x + (size_t)row * s->hp.dim, 1, s->logits);
+	rc = sampler_pick(s->sampler, p, s->logits, history, n_history, pos, id);
+	if (rc)
+		return err_set(e, rc, "sampling for position %u: %s", pos, err_phrase(rc));
+	*end = tokenizer_is_end(s->tokenizer, *id);
+	return 0;
+}

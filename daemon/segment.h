@@ -1,0 +1,74 @@
+/* daemon/segment.h - a process' share of a model file, within its memory budget.
+ *
+ * What the front end (agent/head) and the back end (worker/tail) have in common: map, tokenizer,
+ * weights, buffers, KV budget, sampling. Opening, begin and end: loop thread; rows, logits and
+ * sampling: compute thread. */
+#ifndef DAEMON_SEGMENT_H
+#define DAEMON_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "engine/model.h"
+#include "engine/sampler.h"
+#include "engine/tokenizer.h"
+#include "schema/topic.h"
+
+struct segment_conf {
+	const char *path;
+	const char *kv; /* "f16", "f32" */
+	uint32_t first,
+		last;     /* layers that are expected to run here: what the proof of fit is for */
+	bool embed, head; /* likewise */
+	unsigned threads;
+	uint32_t max_rows;            /* of one job */
+	uint32_t context_tokens;      /* of one session */
+	uint64_t memory_budget_bytes; /* 0: what the machine has available now */
+};
+
+struct segment {
+	struct gguf *gguf;
+	struct tokenizer *tokenizer;
+	struct model *model; /* opened for all layers: only those that are run are ever mapped in */
+	struct model_hparams hp;
+	enum kv_type kv_type;
+	char hash[GGUF_HASH_LEN + 1];
+	char name[TOPIC_NAME_MAX + 1]; /* general.name, fit for a topic */
+	size_t weight_bytes;           /* of the expected segment */
+	uint64_t budget_bytes, used_bytes;
+	float *x;      /* [max_rows][d] */
+	float *logits; /* [V] */
+	struct sampler *sampler;
+};
+
+#define SEGMENT_QUARTER UINT32_MAX       /* last: a quarter of the layers */
+#define SEGMENT_ALL     (UINT32_MAX - 1) /* last: all layers */
+
+/* Open and prove that the expected segment and one session fit, before any weight is read.
+ * ERR_LIMIT names the missing bytes; otherwise as gguf_open, model_open, tokenizer_create. */
+MUST_CHECK int segment_open(struct segment *s, const struct segment_conf *conf, struct err *e);
+void segment_close(struct segment *s);
+
+/* Bytes of the weights of layers [first, last), with embedding and head as asked. */
+size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t last, bool embed,
+			    bool head);
+
+/* KV cache of a session. ERR_LIMIT names missing bytes and the longest context that fits now. */
+MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
+			     uint32_t context_tokens, struct err *e);
+/* kv is destroyed: no job of it may be out. NULL is fine. */
+void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last,
+		 uint32_t context_tokens);
+
+/* s->x [rows][d] through kv's layers, at position pos exactly: what the cache holds beyond is forgotten. */
+MUST_CHECK int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows,
+			       struct err *e);
+
+/* Logits of row `row` of s->x, and the token that follows position pos. *end: it ends the answer. */
+MUST_CHECK int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,
+			      const uint32_t *history, uint32_t n_history, uint32_t pos,
+			      uint32_t *id, bool *end, struct err *e);
+
+#endif

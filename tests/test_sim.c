@@ -1,0 +1,662 @@
+/* tests/test_sim.c - real agent, workers and coordinator over a bus in memory, on a fake clock.
+ *
+ * Messages are dropped, doubled, held back (and so reordered) at random; links are cut, workers die
+ * and come back. The model is a toy whose next token is a hash of all rows so far, so that one row lost, doubled or
+ * out of place changes every later token. What must hold: every prompt gets exactly one final reply,
+ * with exactly the tokens of an undisturbed run. Prints its seed when it fails. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/core.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "bus/bus.h"
+#include "coordinator/core.h"
+#include "daemon/inbox.h"
+#include "worker/core.h"
+
+#define DIM      8u
+#define LAYERS   4u
+#define VOCAB    64u
+#define END_ID   63u /* this token ends an answer */
+#define CONTEXT  96u
+#define WORKERS  2u
+#define PROMPTS  6u
+#define MAX_JOBS 512u
+
+/* ---- the toy model: state after n rows ---- */
+
+struct toy_kv {
+	uint32_t len;
+	uint64_t state[CONTEXT + 1];
+};
+
+static uint64_t absorb(uint64_t state, const float *row)
+{
+	uint64_t bits = 0;
+
+	for (unsigned i = 0; i < DIM; i++)
+		bits = bits * 131 + (uint64_t)(int64_t)row[i];
+	return rng_u64(state, bits);
+}
+
+static void make_row(uint32_t id, uint32_t pos, float *row)
+{
+	for (unsigned i = 0; i < DIM; i++)
+		row[i] = (float)((id * 31 + pos * 7 + i) % 1000);
+}
+
+static uint32_t pick(uint64_t state, uint64_t seed, uint32_t pos)
+{
+	return (uint32_t)(rng_u64(state ^ seed, pos) % VOCAB);
+}
+
+/* The answer of an undisturbed run; returns its length (the end token not counted). */
+static uint32_t answer_of(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
+			  uint32_t *out)
+{
+	uint64_t state = 0;
+	uint32_t made = 0, pos = 0;
+	float row[DIM];
+
+	for (; pos < n; pos++) {
+		make_row(prompt[pos], pos, row);
+		state = absorb(state, row);
+	}
+	while (made < max_new) {
+		uint32_t id = pick(state, seed, pos);
+
+		if (id == END_ID)
+			break;
+		out[made++] = id;
+		make_row(id, pos++, row);
+		state = absorb(state, row);
+	}
+	return made;
+}
+
+/* ---- the world ---- */
+
+struct pending {
+	uint64_t due_us;
+	struct head_job *head; /* or */
+	struct tail_job *tail;
+	unsigned worker;
+};
+
+struct node {
+	char name[TOPIC_NAME_MAX + 1];
+	struct bus *bus;
+	struct queue *inbox;
+};
+
+struct worker_node {
+	struct node n;
+	struct worker_core *core; /* NULL while dead */
+	unsigned index;
+	struct world *world;
+	uint64_t back_us;
+};
+
+struct world {
+	uint64_t seed, rolls, now_us;
+	unsigned drop_percent, double_percent, max_delay_ms;
+	bool quiet; /* faults are over */
+	struct bus_mem *broker;
+	struct node agent_node, coordinator_node;
+	struct agent_core *agent;
+	struct coordinator_core coordinator;
+	struct config_coordinator coordinator_conf;
+	struct worker_node workers[WORKERS];
+	struct pending jobs[MAX_JOBS];
+	unsigned n_jobs;
+	unsigned finals[PROMPTS], finished;
+	uint32_t expected[PROMPTS][CONTEXT], n_expected[PROMPTS];
+	int errors[PROMPTS];
+	unsigned worker_runs; /* rows that were run in the tail */
+};
+
+static uint64_t roll(struct world *w, uint64_t below)
+{
+	return rng_u64(w->seed, w->rolls++) % below;
+}
+
+static unsigned fault(void *ctx, const char *client, const struct bus_publish *p,
+		      uint32_t *delay_ms)
+{
+	struct world *w = ctx;
+
+	(void)client;
+	(void)p;
+	*delay_ms = (uint32_t)roll(w, w->max_delay_ms + 1);
+	if (w->quiet || p->retain || strstr(p->topic, "/reply/"))
+		return 1;
+	if (roll(w, 100) < w->drop_percent)
+		return 0;
+	return roll(w, 100) < w->double_percent ? 2 : 1;
+}
+
+static void schedule(struct world *w, struct head_job *head, struct tail_job *tail, unsigned worker)
+{
+	assert_true(w->n_jobs < MAX_JOBS);
+	w->jobs[w->n_jobs++] = (struct pending){
+		.due_us = w->now_us + roll(w, 4000), .head = head, .tail = tail, .worker = worker
+	};
+}
+
+/* ---- agent ops ---- */
+
+static int toy_begin(struct kv **kv)
+{
+	*kv = (struct kv *)calloc(1, sizeof(struct toy_kv));
+	return *kv ? 0 : ERR_NOMEM;
+}
+
+static int agent_begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
+		       struct err *e)
+{
+	(void)ctx;
+	(void)split;
+	(void)context;
+	(void)e;
+	return toy_begin(&job->kv);
+}
+
+static void agent_end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
+{
+	(void)ctx;
+	(void)split;
+	(void)context;
+	free(job->kv);
+}
+
+static bool agent_submit(void *ctx, struct head_job *job)
+{
+	schedule(ctx, job, NULL, 0);
+	return true;
+}
+
+static void run_head(struct head_job *job)
+{
+	struct toy_kv *kv = (struct toy_kv *)job->kv;
+	float x[AGENT_CHUNK_ROWS * DIM];
+
+	assert_int_equal(kv->len, job->pos);
+	for (uint32_t i = 0; i < job->rows; i++) {
+		make_row(job->ids[i], job->pos + i, x + (size_t)i * DIM);
+		kv->state[kv->len + 1] = absorb(kv->state[kv->len], x + (size_t)i * DIM);
+		kv->len++;
+	}
+	job->rc = 0;
+	if (job->sample) {
+		job->id = pick(kv->state[kv->len], job->sampling.seed, kv->len);
+		job->end = job->id == END_ID;
+		return;
+	}
+	job->rc = codec_encode(&job->codec, x, DIM, job->rows, job->bytes, job->cap, &job->len,
+			       &job->err);
+}
+
+static void on_reply(void *ctx, const struct msg_reply *r)
+{
+	struct world *w = ctx;
+	unsigned i = (unsigned)(r->id[0] - 'a');
+
+	if (!r->done)
+		return;
+	w->finals[i]++;
+	w->finished++;
+	w->errors[i] = r->error;
+	if (r->error)
+		return;
+	assert_int_equal(r->n_ids, w->n_expected[i]);
+	assert_memory_equal(r->ids, w->expected[i], r->n_ids * sizeof(r->ids[0]));
+}
+
+/* ---- worker ops ---- */
+
+static int worker_begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
+{
+	(void)ctx;
+	(void)split;
+	(void)context;
+	(void)e;
+	return toy_begin(kv);
+}
+
+static void worker_end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
+{
+	(void)ctx;
+	(void)split;
+	(void)context;
+	free(kv);
+}
+
+static bool worker_submit(void *ctx, struct tail_job *job)
+{
+	struct worker_node *n = ctx;
+
+	schedule(n->world, NULL, job, n->index);
+	return true;
+}
+
+static void run_tail(struct world *w, struct tail_job *job)
+{
+	struct toy_kv *kv = (struct toy_kv *)job->kv;
+	const struct wire_hdr *h = &job->hdr;
+	float x[AGENT_CHUNK_ROWS * DIM];
+
+	assert_true(h->pos <= kv->len);
+	kv->len = h->pos;
+	job->rc = codec_decode(h->codec, job->body, h->body_len, DIM, h->rows, x, &job->err);
+	for (uint32_t i = 0; !job->rc && i < h->rows; i++) {
+		kv->state[kv->len + 1] = absorb(kv->state[kv->len], x + (size_t)i * DIM);
+		kv->len++;
+		w->worker_runs++;
+	}
+	if (h->flags & WIRE_SAMPLE) {
+		job->id = pick(kv->state[kv->len], job->sampling.seed, kv->len);
+		job->end = job->id == END_ID;
+	}
+}
+
+/* ---- building and tearing down ---- */
+
+static void open_node(struct world *w, struct node *n, const char *name, const char *will_topic,
+		      const char *will)
+{
+	struct bus_conf bc = { .client_id = name, .will_topic = will_topic, .will_payload = will };
+
+	snprintf(n->name, sizeof(n->name), "%s", name);
+	assert_int_equal(inbox_create(&n->inbox), 0);
+	assert_int_equal(bus_mem_open(&n->bus, w->broker, &bc, inbox_bus_handler, n->inbox), 0);
+}
+
+static void close_node(struct node *n)
+{
+	bus_close(n->bus, 0);
+	inbox_destroy(n->inbox);
+	*n = (struct node){ 0 };
+}
+
+static void start_worker(struct world *w, unsigned i)
+{
+	struct worker_node *wn = &w->workers[i];
+	struct worker_core_conf wc = {
+		.fleet = "sim",
+		.model_name = "toy",
+		.limits = { .model = "00112233445566778899aabbccddeeff",
+			    .n_layers = LAYERS,
+			    .dim = DIM,
+			    .context_tokens = CONTEXT,
+			    .max_packet_bytes = 65536,
+			    .max_rows = AGENT_CHUNK_ROWS,
+			    .idle_us = 60000000 },
+		.max_sessions = PROMPTS,
+		.boot = roll(w, UINT64_MAX - 1) + 1,
+	};
+	char topic[64], will[128];
+
+	snprintf(wc.limits.worker, sizeof(wc.limits.worker), "w%u", i);
+	snprintf(topic, sizeof(topic), "splitmq/v1/sim/worker/w%u/status", i);
+	snprintf(will, sizeof(will),
+		 "{\"v\":1,\"type\":\"worker.status\",\"worker\":\"w%u\",\"state\":\"lost\","
+		 "\"boot\":\"%016llx\"}",
+		 i, (unsigned long long)wc.boot);
+	wn->index = i;
+	wn->world = w;
+	open_node(w, &wn->n, wc.limits.worker, topic, will);
+	assert_int_equal(worker_core_create(&wn->core, &wc,
+					    &(struct worker_ops){ wn, worker_begin, worker_end,
+								  worker_submit }),
+			 0);
+	assert_int_equal(worker_core_start(wn->core, wn->n.bus), 0);
+}
+
+/* A worker dies: its jobs, sessions and unread messages with it; the broker tells its Last Will. */
+static void kill_worker(struct world *w, unsigned i)
+{
+	struct worker_node *wn = &w->workers[i];
+	unsigned kept = 0;
+
+	for (unsigned j = 0; j < w->n_jobs; j++) {
+		if (w->jobs[j].tail && w->jobs[j].worker == i)
+			free(w->jobs[j].tail);
+		else
+			w->jobs[kept++] = w->jobs[j];
+	}
+	w->n_jobs = kept;
+	bus_mem_cut(w->broker, wn->n.name);
+	close_node(&wn->n);
+	worker_core_destroy(wn->core);
+	wn->core = NULL;
+	wn->back_us = w->now_us + 100000 + roll(w, 3000000);
+}
+
+static void start_agent(struct world *w)
+{
+	struct agent_core_conf ac = {
+		.fleet = "sim",
+		.agent = "gw",
+		.model = "00112233445566778899aabbccddeeff",
+		.model_name = "toy",
+		.n_layers = LAYERS,
+		.dim = DIM,
+		.split = 1,
+		.codec = { CODEC_F32 },
+		.context_tokens = CONTEXT,
+		.max_sessions = 3,
+		.max_tokens = 40,
+		.sampling = { .top_p = 1, .repeat_penalty = 1, .seed = 7 },
+		.accept_timeout_ms = 300,
+		.reply_timeout_ms = 200,
+		.session_deadline_ms = 120000,
+		.boot = 1,
+	};
+
+	open_node(w, &w->agent_node, "gw", NULL, NULL);
+	assert_int_equal(agent_core_create(&w->agent, &ac,
+					   &(struct agent_ops){ w, agent_begin, agent_end,
+								agent_submit, on_reply }),
+			 0);
+	assert_int_equal(agent_core_start(w->agent, w->agent_node.bus), 0);
+}
+
+static void start_coordinator(struct world *w)
+{
+	w->coordinator_conf = (struct config_coordinator){
+		.fleet = "sim",
+		.policy = { .split = 2, .codec = "f32", .context_tokens = UINT32_MAX },
+	};
+	w->coordinator = (struct coordinator_core){ .conf = &w->coordinator_conf, .boot = 1 };
+	open_node(w, &w->coordinator_node, "coordinator", NULL, NULL);
+	assert_int_equal(coordinator_core_start(&w->coordinator, w->coordinator_node.bus), 0);
+}
+
+static struct world *world_create(uint64_t seed)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	w->seed = seed;
+	w->now_us = 1000000;
+	assert_int_equal(bus_mem_create(&w->broker, fault, w), 0);
+	start_coordinator(w);
+	for (unsigned i = 0; i < WORKERS; i++)
+		start_worker(w, i);
+	start_agent(w);
+	return w;
+}
+
+static void world_destroy(struct world *w)
+{
+	for (unsigned j = 0; j < w->n_jobs; j++)
+		free(w->jobs[j].tail);
+	close_node(&w->agent_node);
+	agent_core_destroy(w->agent);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		if (!w->workers[i].core)
+			continue;
+		close_node(&w->workers[i].n);
+		worker_core_destroy(w->workers[i].core);
+	}
+	close_node(&w->coordinator_node);
+	coordinator_core_finish(&w->coordinator);
+	bus_mem_destroy(w->broker);
+	free(w);
+}
+
+/* ---- time passes ---- */
+
+static void read_agent(struct world *w)
+{
+	struct inbox_item *item;
+
+	while ((item = queue_pop(w->agent_node.inbox, 0))) {
+		const struct bus_event *ev = &((struct inbox_bus *)item)->ev;
+
+		if (ev->kind == BUS_MESSAGE)
+			agent_core_message(w->agent, ev, w->now_us);
+		else
+			agent_core_link(w->agent, ev->kind == BUS_UP, w->now_us);
+		inbox_free(item);
+	}
+}
+
+static void read_coordinator(struct world *w)
+{
+	struct inbox_item *item;
+
+	while ((item = queue_pop(w->coordinator_node.inbox, 0))) {
+		const struct bus_event *ev = &((struct inbox_bus *)item)->ev;
+
+		if (ev->kind == BUS_MESSAGE)
+			coordinator_core_message(&w->coordinator, ev, w->now_us / 1000);
+		else
+			coordinator_core_link(&w->coordinator, ev->kind == BUS_UP,
+					      w->now_us / 1000);
+		inbox_free(item);
+	}
+	coordinator_core_tick(&w->coordinator, w->now_us / 1000);
+}
+
+static void read_worker(struct world *w, struct worker_node *wn)
+{
+	struct inbox_item *item;
+
+	while (wn->core && (item = queue_pop(wn->n.inbox, 0))) {
+		const struct bus_event *ev = &((struct inbox_bus *)item)->ev;
+
+		if (ev->kind == BUS_MESSAGE)
+			worker_core_message(wn->core, ev, w->now_us);
+		inbox_free(item);
+	}
+	if (wn->core)
+		worker_core_tick(wn->core, w->now_us);
+}
+
+/* Jobs come back in the order they were given, like from one compute thread. */
+static void return_jobs(struct world *w)
+{
+	for (unsigned j = 0; j < w->n_jobs;) {
+		struct pending p = w->jobs[j];
+		bool first = true;
+
+		for (unsigned k = 0; k < j; k++)
+			first &= !(w->jobs[k].tail && p.tail && w->jobs[k].worker == p.worker);
+		if (p.due_us > w->now_us || !first) {
+			j++;
+			continue;
+		}
+		memmove(&w->jobs[j], &w->jobs[j + 1], (w->n_jobs - j - 1) * sizeof(w->jobs[0]));
+		w->n_jobs--;
+		if (p.head) {
+			run_head(p.head);
+			agent_core_computed(w->agent, p.head, w->now_us);
+		} else {
+			run_tail(w, p.tail);
+			worker_core_computed(w->workers[p.worker].core, p.tail, w->now_us);
+		}
+		j = 0;
+	}
+}
+
+static void advance(struct world *w)
+{
+	w->now_us += 1000;
+	bus_mem_pump(w->broker, w->now_us / 1000);
+	read_agent(w);
+	read_coordinator(w);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		if (!w->workers[i].core && w->workers[i].back_us <= w->now_us)
+			start_worker(w, i);
+		read_worker(w, &w->workers[i]);
+	}
+	return_jobs(w);
+	if (agent_core_due_us(w->agent) <= w->now_us)
+		agent_core_tick(w->agent, w->now_us);
+}
+
+static void ask(struct world *w, unsigned i, bool local)
+{
+	uint32_t ids[32], n = 1 + (uint32_t)roll(w, 31), max_new = 1 + (uint32_t)roll(w, 40);
+	struct msg_prompt m = { .max_tokens = max_new, .has_split = local, .split = LAYERS };
+
+	m.id[0] = (char)('a' + i);
+	for (uint32_t k = 0; k < n; k++)
+		ids[k] = (uint32_t)roll(w, VOCAB);
+	w->n_expected[i] = answer_of(ids, n, max_new, 7, w->expected[i]);
+	agent_core_prompt_ids(w->agent, &m, ids, n, w->now_us);
+}
+
+/* Ask all prompts as slots become free, let things go wrong on the way. */
+static void run_world(struct world *w, unsigned kills, unsigned cuts, uint64_t limit_ms)
+{
+	uint64_t end_us = w->now_us + limit_ms * 1000;
+	unsigned asked = 0;
+
+	while (w->finished < PROMPTS && w->now_us < end_us) {
+		if (asked < PROMPTS && agent_core_sessions(w->agent) + 1 < 3 && !roll(w, 20))
+			ask(w, asked++, false);
+		if (kills && !roll(w, 150) && w->workers[0].core && w->workers[1].core) {
+			kill_worker(w, (unsigned)roll(w, WORKERS));
+			kills--;
+		}
+		if (cuts && !roll(w, 200)) {
+			bus_mem_cut(w->broker, "gw");
+			cuts--;
+		} else if (!roll(w, 300)) {
+			bus_mem_restore(w->broker, "gw");
+		}
+		if (!cuts && !bus_is_up(w->agent_node.bus))
+			bus_mem_restore(w->broker, "gw");
+		advance(w);
+	}
+}
+
+static void check_world(const struct world *w)
+{
+	for (unsigned i = 0; i < PROMPTS; i++) {
+		if (w->finals[i] != 1 || w->errors[i])
+			fail_msg("seed %llu: prompt %u: %u final replies, error %d",
+				 (unsigned long long)w->seed, i, w->finals[i], w->errors[i]);
+	}
+}
+
+static void the_answers_of_a_quiet_world_are_those_of_the_model(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct world *w = world_create(seed);
+
+		w->quiet = true;
+		run_world(w, 0, 0, 120000);
+		check_world(w);
+		world_destroy(w);
+	}
+}
+
+static void no_row_is_run_twice_when_nothing_is_lost(void **state)
+{
+	struct world *w = world_create(99);
+	uint32_t rows = 0;
+
+	(void)state;
+	w->quiet = true;
+	ask(w, 0, false);
+	for (unsigned i = 0; i < 20000 && !w->finished; i++)
+		advance(w);
+	assert_int_equal(w->finals[0], 1);
+	rows = w->worker_runs;
+	assert_true(rows >= w->n_expected[0] && rows <= w->n_expected[0] + 32);
+	w->finished = 0;
+	world_destroy(w);
+}
+
+static void drops_repetitions_and_reordering_change_no_token(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 100; seed < 160; seed++) {
+		struct world *w = world_create(seed);
+
+		w->drop_percent = 10;
+		w->double_percent = 10;
+		w->max_delay_ms = 30;
+		run_world(w, 0, 0, 600000);
+		check_world(w);
+		world_destroy(w);
+	}
+}
+
+static void dead_workers_and_cut_links_change_no_token(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 200; seed < 260; seed++) {
+		struct world *w = world_create(seed);
+
+		w->drop_percent = 3;
+		w->double_percent = 3;
+		w->max_delay_ms = 10;
+		run_world(w, 6, 4, 600000);
+		check_world(w);
+		world_destroy(w);
+	}
+}
+
+static void without_any_worker_a_session_fails_by_its_deadline(void **state)
+{
+	struct world *w = world_create(300);
+	uint64_t asked_us;
+
+	(void)state;
+	w->quiet = true;
+	for (unsigned i = 0; i < WORKERS; i++) {
+		kill_worker(w, i);
+		w->workers[i].back_us = UINT64_MAX;
+	}
+	ask(w, 0, false);
+	asked_us = w->now_us;
+	while (!w->finished && w->now_us < asked_us + 200000000)
+		advance(w);
+	assert_int_equal(w->finals[0], 1);
+	assert_int_equal(w->errors[0], ERR_TIMEOUT);
+	assert_in_range(w->now_us - asked_us, 120000000, 120100000);
+	world_destroy(w);
+}
+
+static void split_equal_to_the_layers_needs_no_worker(void **state)
+{
+	struct world *w = world_create(301);
+
+	(void)state;
+	w->quiet = true;
+	ask(w, 0, true);
+	for (unsigned i = 0; i < 20000 && !w->finished; i++)
+		advance(w);
+	assert_int_equal(w->finals[0], 1);
+	assert_int_equal(w->errors[0], 0);
+	assert_int_equal(w->worker_runs, 0);
+	world_destroy(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_answers_of_a_quiet_world_are_those_of_the_model),
+		cmocka_unit_test(no_row_is_run_twice_when_nothing_is_lost),
+		cmocka_unit_test(drops_repetitions_and_reordering_change_no_token),
+		cmocka_unit_test(dead_workers_and_cut_links_change_no_token),
+		cmocka_unit_test(without_any_worker_a_session_fails_by_its_deadline),
+		cmocka_unit_test(split_equal_to_the_layers_needs_no_worker),
+	};
+
+	log_set_level(getenv("SPLITMQ_SIM_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,489 @@
+#include "worker/core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "daemon/link.h"
+
+#define DATA_EXPIRY_S 10
+
+struct place {
+	struct lane lane;
+	struct kv *kv; /* layers [kv_split, L) for kv_context tokens; NULL when free */
+	uint32_t kv_split, kv_context;
+};
+
+struct worker_core {
+	struct worker_core_conf conf;
+	struct worker_ops ops;
+	struct bus *bus;
+	struct place *places; /* [conf.max_sessions] */
+	unsigned jobs;        /* out */
+	bool draining;
+	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
+	double token_ms;
+};
+
+int worker_core_create(struct worker_core **out, const struct worker_core_conf *conf,
+		       const struct worker_ops *ops)
+{
+	struct worker_core *c = calloc(1, sizeof(*c));
+	int rc = 0;
+
+	if (!c)
+		return ERR_NOMEM;
+	c->conf = *conf;
+	c->ops = *ops;
+	c->places = calloc(conf->max_sessions, sizeof(*c->places));
+	for (unsigned i = 0; c->places && !rc && i < conf->max_sessions; i++)
+		rc = lane_init(&c->places[i].lane, &conf->limits);
+	if (!c->places || rc) {
+		worker_core_destroy(c);
+		return ERR_NOMEM;
+	}
+	*out = c;
+	return 0;
+}
+
+static void drop_kv(struct worker_core *c, struct place *p)
+{
+	if (p->kv)
+		c->ops.end(c->ops.ctx, p->kv, p->kv_split, p->kv_context);
+	p->kv = NULL;
+}
+
+void worker_core_destroy(struct worker_core *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; c->places && i < c->conf.max_sessions; i++) {
+		drop_kv(c, &c->places[i]);
+		lane_finish(&c->places[i].lane);
+	}
+	free(c->places);
+	free(c);
+}
+
+/* A topic of this worker; agent and session stay wildcards. */
+static struct topic own_topic(const struct worker_core *c, enum topic_kind kind)
+{
+	struct topic t = { .kind = kind };
+
+	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf.fleet);
+	snprintf(t.worker, sizeof(t.worker), "%s", c->conf.limits.worker);
+	snprintf(t.model, sizeof(t.model), "%s", c->conf.limits.model);
+	return t;
+}
+
+static int announce(struct worker_core *c, enum msg_state state)
+{
+	const struct lane_limits *lim = &c->conf.limits;
+	struct topic t = own_topic(c, TOPIC_WORKER_STATUS);
+	struct msg m = { .type = MSG_WORKER_STATUS };
+	struct msg_worker_status *st = &m.u.worker_status;
+
+	snprintf(st->worker, sizeof(st->worker), "%s", lim->worker);
+	st->state = state;
+	st->boot = c->conf.boot;
+	snprintf(st->model, sizeof(st->model), "%s", lim->model);
+	snprintf(st->model_name, sizeof(st->model_name), "%s", c->conf.model_name);
+	st->n_layers = lim->n_layers;
+	st->dim = lim->dim;
+	st->first_layer = lim->first_layer;
+	st->context_tokens = lim->context_tokens;
+	st->max_sessions = c->conf.max_sessions;
+	snprintf(st->version, sizeof(st->version), "%s", SPLITMQ_VERSION);
+	return link_birth(c->bus, &t, &m);
+}
+
+int worker_core_start(struct worker_core *c, struct bus *bus)
+{
+	struct topic up = own_topic(c, TOPIC_UP), open = own_topic(c, TOPIC_OPEN);
+	char filter[TOPIC_MAX];
+	int rc;
+
+	c->bus = bus;
+	topic_put(filter, &up);
+	rc = bus_subscribe(bus, filter, 1);
+	if (rc)
+		return rc;
+	topic_put_shared(filter, "workers", &open);
+	rc = bus_subscribe(bus, filter, 1);
+	return rc ? rc : announce(c, MSG_READY);
+}
+
+static struct place *find(struct worker_core *c, const char *agent, uint64_t session)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct place *p = &c->places[i];
+
+		if (p->lane.state != LANE_FREE && p->lane.open.session == session &&
+		    !strcmp(p->lane.agent, agent))
+			return p;
+	}
+	return NULL;
+}
+
+static struct place *free_place(struct worker_core *c)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (c->places[i].lane.state == LANE_FREE)
+			return &c->places[i];
+	}
+	return NULL;
+}
+
+static void send(struct worker_core *c, const char *agent, uint64_t session, const struct msg *m)
+{
+	struct topic t = own_topic(c, TOPIC_DOWN);
+	int rc;
+
+	snprintf(t.agent, sizeof(t.agent), "%s", agent);
+	t.session = session;
+	rc = link_publish(c->bus, &t, m, m->type == MSG_TOKENS ? c->conf.qos : 1, false,
+			  DATA_EXPIRY_S);
+	if (rc)
+		log_event(LOG_LEVEL_DEBUG, "publish.failed",
+			  "session=%016llx type=%s reason=\"%s\"", (unsigned long long)session,
+			  msg_type_name(m->type), err_phrase(rc));
+}
+
+static void send_error(struct worker_core *c, const char *agent, uint64_t session, uint32_t epoch,
+		       uint32_t seq, int code, const char *reason)
+{
+	struct msg m = { .type = MSG_ERROR,
+			 .u.error = {
+				 .session = session, .epoch = epoch, .seq = seq, .code = code } };
+
+	snprintf(m.u.error.reason, sizeof(m.u.error.reason), "%s", reason);
+	c->sessions_failed++;
+	log_event(LOG_LEVEL_WARN, "session.refused",
+		  "agent=%s session=%016llx code=%s reason=\"%s\"", agent,
+		  (unsigned long long)session, err_name(code), reason);
+	send(c, agent, session, &m);
+}
+
+static void send_accept(struct worker_core *c, const struct lane *l)
+{
+	struct msg m = { .type = MSG_ACCEPT,
+			 .u.accept = { .session = l->open.session,
+				       .epoch = l->open.epoch,
+				       .context_tokens = l->context_tokens,
+				       .max_packet_bytes = c->conf.limits.max_packet_bytes } };
+
+	memcpy(m.u.accept.worker, c->conf.limits.worker, sizeof(m.u.accept.worker));
+	send(c, l->agent, l->open.session, &m);
+}
+
+/* A KV cache that fits the lane's epoch: the one that is there, or a new one. */
+static int ensure_kv(struct worker_core *c, struct place *p, struct err *e)
+{
+	const struct lane *l = &p->lane;
+
+	if (p->kv && p->kv_split == l->open.split && p->kv_context == l->context_tokens)
+		return 0;
+	drop_kv(c, p);
+	p->kv_split = l->open.split;
+	p->kv_context = l->context_tokens;
+	return c->ops.begin(c->ops.ctx, &p->kv, p->kv_split, p->kv_context, e);
+}
+
+static void step(struct worker_core *c, struct place *p, const struct lane_event *ev,
+		 const uint8_t *body);
+
+static void set_history(struct tail_job *job, const struct lane *l)
+{
+	uint32_t n = l->n_generated;
+
+	if (l->open.sampling.repeat_penalty == 1)
+		return;
+	if (n > l->open.sampling.repeat_last)
+		n = l->open.sampling.repeat_last;
+	if (n > MSG_IDS_MAX)
+		n = MSG_IDS_MAX;
+	memcpy(job->history, l->generated + l->n_generated - n, n * sizeof(job->history[0]));
+	job->n_history = n;
+}
+
+static void set_sampling(struct tail_job *job, const struct msg_sampling *s)
+{
+	job->sampling = (struct sampler_params){
+		.temperature = (float)s->temperature,
+		.top_k = s->top_k,
+		.top_p = (float)s->top_p,
+		.min_p = (float)s->min_p,
+		.repeat_penalty = (float)s->repeat_penalty,
+		.repeat_last = s->repeat_last,
+		.seed = s->seed,
+	};
+}
+
+static void run(struct worker_core *c, struct place *p, const struct wire_hdr *h,
+		const uint8_t *body, uint64_t now_us)
+{
+	struct tail_job *job = calloc(1, sizeof(*job) + h->body_len);
+	struct lane_event ev = { .kind = LANE_EV_FAILED,
+				 .now_us = now_us,
+				 .epoch = h->epoch,
+				 .seq = h->seq,
+				 .code = ERR_BUSY,
+				 .reason = "too many rows are waiting" };
+
+	if (job) {
+		job->lane = (unsigned)(p - c->places);
+		job->hdr = *h;
+		job->kv = p->kv;
+		memcpy(job->body, body, h->body_len);
+		set_sampling(job, &p->lane.open.sampling);
+		set_history(job, &p->lane);
+		c->jobs++;
+		c->rows += h->rows;
+		if (c->jobs <= INBOX_JOBS && c->ops.submit(c->ops.ctx, job))
+			return;
+		c->jobs--;
+		free(job);
+	}
+	step(c, p, &ev, NULL);
+}
+
+static void send_need(struct worker_core *c, const struct lane *l, uint32_t seq)
+{
+	struct msg m = { .type = MSG_NEED,
+			 .u.need = { .session = l->open.session,
+				     .epoch = l->open.epoch,
+				     .seq = seq,
+				     .kv_len = l->planned_len } };
+
+	c->retries++;
+	send(c, l->agent, l->open.session, &m);
+}
+
+static void send_answer(struct worker_core *c, const struct lane *l)
+{
+	struct msg m = { .type = MSG_TOKENS, .u.tokens = l->answer };
+
+	c->tokens++;
+	c->token_ms = l->answer.compute_us / 1000.0;
+	send(c, l->agent, l->open.session, &m);
+}
+
+/* The new epoch cannot be served after all: memory. */
+static void fail_reset(struct worker_core *c, struct place *p, uint64_t now_us, int rc,
+		       const struct err *e)
+{
+	uint64_t session = p->lane.open.session;
+
+	send_error(c, p->lane.agent, session, p->lane.open.epoch, 0,
+		   rc == ERR_LIMIT ? ERR_BUSY : rc, e->text);
+	step(c, p,
+	     &(struct lane_event){
+		     .kind = LANE_EV_CLOSE, .now_us = now_us, .epoch = p->lane.open.epoch },
+	     NULL);
+}
+
+/* Step the lane and carry the effects out. body: of the frame, for LANE_EV_ROWS. */
+static void step(struct worker_core *c, struct place *p, const struct lane_event *ev,
+		 const uint8_t *body)
+{
+	struct lane *l = &p->lane;
+	struct lane_effects fx;
+	struct err e = { 0 };
+	int rc;
+
+	lane_step(l, &c->conf.limits, ev, &fx);
+	if (fx.reset) {
+		rc = ensure_kv(c, p, &e);
+		if (rc) {
+			fail_reset(c, p, ev->now_us, rc, &e);
+			return;
+		}
+	}
+	if (fx.accept)
+		send_accept(c, l);
+	if (fx.answer)
+		send_answer(c, l);
+	if (fx.need)
+		send_need(c, l, fx.need_seq);
+	if (fx.error)
+		send_error(c, l->agent, l->open.session, fx.error_epoch, fx.error_seq, fx.error,
+			   fx.reason);
+	if (fx.freed) {
+		c->sessions_done++;
+		log_event(LOG_LEVEL_INFO, "session.freed", "agent=%s session=%016llx", l->agent,
+			  (unsigned long long)l->open.session);
+		drop_kv(c, p);
+	}
+	if (fx.run)
+		run(c, p, ev->hdr, body, ev->now_us);
+}
+
+static void on_open(struct worker_core *c, const struct topic *t, const struct msg_open *o,
+		    uint64_t now_us)
+{
+	struct lane_event ev = {
+		.kind = LANE_EV_OPEN, .now_us = now_us, .agent = t->agent, .open = o
+	};
+	struct place *p = find(c, t->agent, o->session);
+	char reason[MSG_REASON_MAX] = "";
+	int rc = lane_admit(&c->conf.limits, o, reason);
+
+	if (!rc && !p && c->draining) {
+		rc = ERR_BUSY;
+		snprintf(reason, sizeof(reason), "worker %s is shutting down",
+			 c->conf.limits.worker);
+	} else if (!rc && !p && !free_place(c)) {
+		rc = ERR_BUSY;
+		snprintf(reason, sizeof(reason), "worker %s serves %u sessions already",
+			 c->conf.limits.worker, c->conf.max_sessions);
+	}
+	if (rc) {
+		send_error(c, t->agent, o->session, o->epoch, 0, rc, reason);
+		return;
+	}
+	if (!p) {
+		p = free_place(c);
+		log_event(LOG_LEVEL_INFO, "session.opened",
+			  "agent=%s session=%016llx epoch=%u split=%u", t->agent,
+			  (unsigned long long)o->session, o->epoch, o->split);
+	}
+	step(c, p, &ev, NULL);
+}
+
+static void on_frame(struct worker_core *c, const struct topic *t, const struct bus_event *bev,
+		     uint64_t now_us)
+{
+	struct lane_event ev = { .kind = LANE_EV_ROWS, .now_us = now_us };
+	struct err e = { 0 };
+	struct wire_hdr h;
+	struct place *p;
+
+	if (wire_get_hdr(&h, bev->payload, bev->len, &e) || h.kind != WIRE_ROWS ||
+	    h.session != t->session) {
+		log_event(LOG_LEVEL_WARN, "frame.refused", "topic=%s bytes=%zu reason=\"%s\"",
+			  bev->topic, bev->len, e.code ? e.text : "not rows of this session");
+		return;
+	}
+	p = find(c, t->agent, h.session);
+	if (!p) {
+		if (h.flags & WIRE_SAMPLE)
+			send_error(c, t->agent, h.session, h.epoch, h.seq, ERR_NOT_FOUND,
+				   "no such session here");
+		return;
+	}
+	ev.hdr = &h;
+	step(c, p, &ev, bev->payload + WIRE_HDR_LEN);
+}
+
+static void on_close(struct worker_core *c, const struct topic *t, const struct msg_close *m,
+		     uint64_t now_us)
+{
+	struct place *p = find(c, t->agent, m->session);
+
+	if (p)
+		step(c, p,
+		     &(struct lane_event){
+			     .kind = LANE_EV_CLOSE, .now_us = now_us, .epoch = m->epoch },
+		     NULL);
+}
+
+void worker_core_message(struct worker_core *c, const struct bus_event *ev, uint64_t now_us)
+{
+	struct err e = { 0 };
+	struct topic t;
+	struct msg m;
+
+	if (topic_get(&t, ev->topic, strlen(ev->topic)) ||
+	    (t.kind != TOPIC_UP && t.kind != TOPIC_OPEN))
+		return;
+	c->bytes_up += ev->len;
+	if (t.kind == TOPIC_UP && wire_is_frame(ev->payload, ev->len)) {
+		on_frame(c, &t, ev, now_us);
+		return;
+	}
+	if (msg_parse(&m, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e)) {
+		log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"",
+			  ev->topic, ev->len, e.text);
+		if (t.kind == TOPIC_UP)
+			send_error(c, t.agent, t.session, 0, 0, e.code, e.text);
+		return;
+	}
+	if (m.type == MSG_OPEN && (t.kind == TOPIC_OPEN || m.u.open.session == t.session))
+		on_open(c, &t, &m.u.open, now_us);
+	else if (m.type == MSG_CLOSE && t.kind == TOPIC_UP && m.u.close.session == t.session)
+		on_close(c, &t, &m.u.close, now_us);
+	msg_finish(&m);
+}
+
+void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t now_us)
+{
+	struct lane_event ev = {
+		.kind = job->rc ? LANE_EV_FAILED : LANE_EV_COMPUTED,
+		.now_us = now_us,
+		.epoch = job->hdr.epoch,
+		.seq = job->hdr.seq,
+		.pos = job->hdr.pos + job->hdr.rows,
+		.id = job->id,
+		.sampled = job->hdr.flags & WIRE_SAMPLE,
+		.end = job->end,
+		.queue_us = job->queue_us,
+		.compute_us = job->compute_us,
+		.code = job->rc,
+		.reason = job->err.text,
+	};
+
+	c->jobs--;
+	step(c, &c->places[job->lane], &ev, NULL);
+	free(job);
+}
+
+void worker_core_tick(struct worker_core *c, uint64_t now_us)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (c->places[i].lane.state != LANE_FREE)
+			step(c, &c->places[i],
+			     &(struct lane_event){ .kind = LANE_EV_TICK, .now_us = now_us }, NULL);
+	}
+}
+
+void worker_core_drain(struct worker_core *c)
+{
+	c->draining = true;
+	if (announce(c, MSG_DRAINING))
+		log_event(LOG_LEVEL_WARN, "status.failed", "state=draining");
+}
+
+int worker_core_goodbye(struct worker_core *c)
+{
+	return announce(c, MSG_OFFLINE);
+}
+
+unsigned worker_core_sessions(const struct worker_core *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->conf.max_sessions; i++)
+		n += c->places[i].lane.state != LANE_FREE;
+	return n;
+}
+
+unsigned worker_core_jobs(const struct worker_core *c)
+{
+	return c->jobs;
+}
+
+void worker_core_telemetry(const struct worker_core *c, struct msg_telemetry *t)
+{
+	snprintf(t->name, sizeof(t->name), "%s", c->conf.limits.worker);
+	t->boot = c->conf.boot;
+	t->sessions = worker_core_sessions(c);
+	t->sessions_done = c->sessions_done;
+	t->sessions_failed = c->sessions_failed;
+	t->tokens = c->tokens;
+	t->rows = c->rows;
+	t->bytes_up = c->bytes_up;
+	t->bytes_down = c->bytes_down;
+	t->retries = c->retries;
+	t->token_ms = c->token_ms;
+}

@@ -1,0 +1,61 @@
+/* worker/core.h - the worker without its threads: lanes, admission, answers.
+ *
+ * Events come in through functions with the time in them, everything goes out through the bus and the
+ * ops: the whole worker runs on a fake clock over an in-memory bus in tests. Loop thread only. */
+#ifndef WORKER_CORE_H
+#define WORKER_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "bus/bus.h"
+#include "schema/msg.h"
+#include "worker/lane.h"
+#include "worker/tail.h"
+
+struct worker_core;
+
+struct worker_core_conf {
+	char fleet[TOPIC_NAME_MAX + 1];
+	char model_name[TOPIC_NAME_MAX + 1];
+	struct lane_limits limits;
+	uint32_t max_sessions;
+	int qos; /* of tokens */
+	uint64_t boot;
+};
+
+struct worker_ops {
+	void *ctx;
+	int (*begin)(void *ctx, struct kv **kv, uint32_t split, uint32_t context_tokens,
+		     struct err *e);
+	void (*end)(void *ctx, struct kv *kv, uint32_t split, uint32_t context_tokens);
+	/* Run the job and give it back with worker_core_computed, later or at once. */
+	bool (*submit)(void *ctx, struct tail_job *job);
+};
+
+MUST_CHECK int worker_core_create(struct worker_core **out, const struct worker_core_conf *conf,
+				  const struct worker_ops *ops);
+/* No job may be out. */
+void worker_core_destroy(struct worker_core *c);
+
+/* Subscribe and announce: call once after the bus was opened. */
+MUST_CHECK int worker_core_start(struct worker_core *c, struct bus *bus);
+
+void worker_core_message(struct worker_core *c, const struct bus_event *ev, uint64_t now_us);
+/* Takes the job over. */
+void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t now_us);
+void worker_core_tick(struct worker_core *c, uint64_t now_us);
+
+/* Take no new sessions, say so in the status; sessions go on. */
+void worker_core_drain(struct worker_core *c);
+/* The last status: offline. */
+MUST_CHECK int worker_core_goodbye(struct worker_core *c);
+unsigned worker_core_sessions(const struct worker_core *c);
+unsigned worker_core_jobs(const struct worker_core *c); /* out on the compute thread */
+
+/* Counters; name, boot, uptime and memory are filled in by the caller. */
+void worker_core_telemetry(const struct worker_core *c, struct msg_telemetry *t);
+
+#endif

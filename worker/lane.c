@@ -1,0 +1,263 @@
+#include "worker/lane.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BIT(n) (1u << (n))
+
+static const unsigned next_states[LANE_NSTATES] = {
+	[LANE_FREE] = BIT(LANE_SERVING),
+	[LANE_SERVING] = BIT(LANE_DRAINING) | BIT(LANE_FREE),
+	[LANE_DRAINING] = BIT(LANE_FREE),
+};
+
+/* The only place that writes l->state. */
+static void move(struct lane *l, enum lane_state to)
+{
+	assert(next_states[l->state] & BIT(to));
+	l->state = to;
+}
+
+int lane_init(struct lane *l, const struct lane_limits *lim)
+{
+	*l = (struct lane){ .generated_pos = UINT32_MAX };
+	l->generated = calloc(lim->context_tokens, sizeof(*l->generated));
+	return l->generated ? 0 : ERR_NOMEM;
+}
+
+void lane_finish(struct lane *l)
+{
+	free(l->generated);
+	l->generated = NULL;
+}
+
+int lane_admit(const struct lane_limits *lim, const struct msg_open *open,
+	       char reason[static MSG_REASON_MAX])
+{
+	if (strcmp(open->model, lim->model)) {
+		snprintf(reason, MSG_REASON_MAX, "worker %s serves model %.32s, not %.32s",
+			 lim->worker, lim->model, open->model);
+		return ERR_MODEL_MISMATCH;
+	}
+	if (open->dim != lim->dim) {
+		snprintf(reason, MSG_REASON_MAX, "rows of %u elements do not fit a model of %u",
+			 open->dim, lim->dim);
+		return ERR_MODEL_MISMATCH;
+	}
+	if (open->split < lim->first_layer || open->split > lim->n_layers) {
+		snprintf(reason, MSG_REASON_MAX,
+			 "split %u is outside %u..%u, the splits worker %s can serve", open->split,
+			 lim->first_layer, lim->n_layers, lim->worker);
+		return ERR_REFUSED;
+	}
+	return 0;
+}
+
+/* No job out: free at once; else when the last one comes back. */
+static void release(struct lane *l, struct lane_effects *fx)
+{
+	if (l->state == LANE_SERVING && l->jobs)
+		move(l, LANE_DRAINING);
+	else if (!l->jobs) {
+		move(l, LANE_FREE);
+		fx->freed = true;
+	}
+}
+
+static void refuse(struct lane_effects *fx, uint32_t epoch, uint32_t seq, int code, const char *why)
+{
+	fx->error = code;
+	fx->error_epoch = epoch;
+	fx->error_seq = seq;
+	snprintf(fx->reason, sizeof(fx->reason), "%s", why);
+}
+
+static uint32_t granted(const struct lane_limits *lim, const struct msg_open *open)
+{
+	return open->context_tokens < lim->context_tokens ? open->context_tokens
+							  : lim->context_tokens;
+}
+
+static void begin_epoch(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+			struct lane_effects *fx)
+{
+	l->open = *ev->open;
+	l->context_tokens = granted(lim, ev->open);
+	l->planned_len = 0;
+	l->last_seq = 0;
+	l->answered = false;
+	l->generated_pos = UINT32_MAX;
+	l->n_generated =
+		l->open.n_history < lim->context_tokens ? l->open.n_history : lim->context_tokens;
+	memcpy(l->generated, l->open.history, l->n_generated * sizeof(*l->generated));
+	fx->reset = true;
+	fx->accept = true;
+}
+
+static void on_open(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		    struct lane_effects *fx)
+{
+	if (l->state == LANE_FREE) {
+		snprintf(l->agent, sizeof(l->agent), "%s", ev->agent);
+		move(l, LANE_SERVING);
+		begin_epoch(l, lim, ev, fx);
+	} else if (l->state == LANE_SERVING && ev->open->epoch == l->open.epoch) {
+		fx->accept = true; /* repeated: the first ACCEPT was lost */
+	} else if (l->state == LANE_SERVING && ev->open->epoch > l->open.epoch) {
+		if (l->jobs && (ev->open->split != l->open.split ||
+				granted(lim, ev->open) != l->context_tokens))
+			refuse(fx, ev->open->epoch, 0, ERR_BUSY,
+			       "rows of the earlier epoch still run");
+		else
+			begin_epoch(l, lim, ev, fx);
+	} else if (l->state == LANE_DRAINING) {
+		refuse(fx, ev->open->epoch, 0, ERR_BUSY, "the session is being cleared away");
+	}
+}
+
+/* The driver's header check has been done; is this chunk for us, and in shape? */
+static int check_rows(const struct lane *l, const struct wire_hdr *h, uint32_t max_rows,
+		      const char **why)
+{
+	if (h->dim != l->open.dim) {
+		*why = "rows of another model";
+		return ERR_MODEL_MISMATCH;
+	}
+	if (h->split != l->open.split) {
+		*why = "rows of another split than the session's";
+		return ERR_STATE;
+	}
+	if (h->rows > max_rows) {
+		*why = "more rows in one frame than this worker takes";
+		return ERR_LIMIT;
+	}
+	if (h->rows > l->context_tokens || h->pos > l->context_tokens - h->rows) {
+		*why = "rows beyond the context";
+		return ERR_CONTEXT;
+	}
+	return 0;
+}
+
+static void on_rows(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		    struct lane_effects *fx)
+{
+	const struct wire_hdr *h = ev->hdr;
+	const char *why = NULL;
+	int rc;
+
+	if (l->state != LANE_SERVING || h->epoch < l->open.epoch)
+		return;
+	if (h->epoch > l->open.epoch) { /* its OPEN was lost */
+		refuse(fx, h->epoch, h->seq, ERR_STATE, "rows of an epoch that was not opened");
+		return;
+	}
+	if (h->seq <= l->last_seq) {
+		fx->answer = l->answered && h->seq == l->last_seq;
+		return;
+	}
+	if (h->pos > l->planned_len) {
+		fx->need = h->flags & WIRE_SAMPLE;
+		fx->need_seq = h->seq;
+		return;
+	}
+	rc = check_rows(l, h, lim->max_rows, &why);
+	if (rc) {
+		refuse(fx, h->epoch, h->seq, rc, why);
+		release(l, fx);
+		return;
+	}
+	l->last_seq = h->seq;
+	l->answered = false;
+	l->planned_len = h->pos + h->rows;
+	l->jobs++;
+	fx->run = true;
+}
+
+/* The penalty's history: tokens by position, so that a repeated position overwrites. */
+static void remember(struct lane *l, const struct lane_limits *lim, uint32_t pos, uint32_t id)
+{
+	if (l->generated_pos == UINT32_MAX || pos < l->generated_pos ||
+	    pos - l->generated_pos > l->n_generated)
+		l->generated_pos = pos - (pos < l->n_generated ? pos : l->n_generated);
+	if (pos - l->generated_pos >= lim->context_tokens)
+		return;
+	l->generated[pos - l->generated_pos] = id;
+	l->n_generated = pos - l->generated_pos + 1;
+}
+
+static void on_computed(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+			struct lane_effects *fx)
+{
+	assert(l->jobs);
+	l->jobs--;
+	if (l->state == LANE_DRAINING) {
+		release(l, fx);
+		return;
+	}
+	if (ev->epoch != l->open.epoch || !ev->sampled)
+		return;
+	remember(l, lim, ev->pos, ev->id);
+	if (ev->seq != l->last_seq)
+		return;
+	l->answered = true;
+	l->answer = (struct msg_tokens){
+		.session = l->open.session,
+		.epoch = ev->epoch,
+		.seq = ev->seq,
+		.pos = ev->pos,
+		.ids = { ev->id },
+		.n_ids = 1,
+		.end = ev->end,
+		.queue_us = ev->queue_us,
+		.compute_us = ev->compute_us,
+	};
+	fx->answer = true;
+}
+
+static void on_failed(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		      struct lane_effects *fx)
+{
+	(void)lim;
+	assert(l->jobs);
+	l->jobs--;
+	if (l->state == LANE_SERVING && ev->epoch != l->open.epoch)
+		return;
+	if (l->state == LANE_SERVING)
+		refuse(fx, ev->epoch, ev->seq, ev->code, ev->reason);
+	release(l, fx);
+}
+
+static void on_close(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		     struct lane_effects *fx)
+{
+	(void)lim;
+	if (l->state == LANE_SERVING && ev->epoch >= l->open.epoch)
+		release(l, fx);
+}
+
+static void on_tick(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		    struct lane_effects *fx)
+{
+	if (l->state == LANE_SERVING && !l->jobs && ev->now_us - l->touched_us >= lim->idle_us)
+		release(l, fx);
+}
+
+typedef void handler(struct lane *, const struct lane_limits *, const struct lane_event *,
+		     struct lane_effects *);
+
+static handler *const handlers[LANE_EV_COUNT] = {
+	[LANE_EV_OPEN] = on_open,     [LANE_EV_ROWS] = on_rows,   [LANE_EV_COMPUTED] = on_computed,
+	[LANE_EV_FAILED] = on_failed, [LANE_EV_CLOSE] = on_close, [LANE_EV_TICK] = on_tick,
+};
+
+void lane_step(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+	       struct lane_effects *fx)
+{
+	*fx = (struct lane_effects){ 0 };
+	handlers[ev->kind](l, lim, ev, fx);
+	if (ev->kind != LANE_EV_TICK)
+		l->touched_us = ev->now_us;
+	assert(l->state != LANE_FREE || !l->jobs);
+}

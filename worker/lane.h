@@ -1,0 +1,103 @@
+/* worker/lane.h - one session as the worker sees it: a pure state machine, events in, effects out.
+ *
+ *            OPEN               CLOSE, failure, idle
+ *     FREE --------> SERVING -----------------------> FREE (once no job is out)
+ *                     ^   |
+ *                     +---+  OPEN with a newer epoch: start over at position 0
+ *
+ * A lane is a cache: it may vanish at any moment and the agent replays. It never runs the same rows
+ * twice: a chunk whose seq was taken already is ignored, or answered again with the stored answer.
+ * Rows beyond what is known are dropped; if they ask for an answer, NEED says from where to replay.
+ * Jobs run in order on the compute thread; results of an older epoch are thrown away.
+ * Sees base and schema only. Loop thread. Source: schema/PROTOCOL.md, "Sessions". */
+#ifndef WORKER_LANE_H
+#define WORKER_LANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "schema/msg.h"
+#include "schema/wire.h"
+
+enum lane_state { LANE_FREE, LANE_SERVING, LANE_DRAINING, LANE_NSTATES };
+
+/* What this worker can do; the same for all its lanes. */
+struct lane_limits {
+	char worker[TOPIC_NAME_MAX + 1];
+	char model[MSG_HASH_LEN + 1];
+	uint32_t n_layers, first_layer, dim;
+	uint32_t context_tokens;
+	uint32_t max_packet_bytes;
+	uint32_t max_rows; /* of one frame */
+	uint64_t idle_us;  /* a lane without traffic for that long is given up */
+};
+
+struct lane {
+	enum lane_state state;
+	char agent[TOPIC_NAME_MAX + 1];
+	struct msg_open open;    /* of the present epoch */
+	uint32_t context_tokens; /* granted */
+	uint32_t planned_len;    /* KV length once all jobs that are out have run */
+	uint32_t last_seq;       /* newest chunk that was taken; 0: none */
+	bool answered;           /* answer is that of last_seq */
+	struct msg_tokens answer;
+	uint32_t *
+		generated; /* [context_tokens of the limits] tokens sampled in this epoch and before */
+	uint32_t n_generated;
+	uint32_t generated_pos; /* position of generated[0]; UINT32_MAX: none yet */
+	uint32_t jobs;          /* out on the compute thread */
+	uint64_t touched_us;    /* newest traffic */
+};
+
+enum lane_event_kind {
+	LANE_EV_OPEN,     /* agent, open */
+	LANE_EV_ROWS,     /* hdr */
+	LANE_EV_COMPUTED, /* a job is done: epoch, seq, pos, sampled?, id, end, times */
+	LANE_EV_FAILED,   /* a job failed: epoch, seq, code, reason */
+	LANE_EV_CLOSE,    /* epoch */
+	LANE_EV_TICK,
+	LANE_EV_COUNT
+};
+
+struct lane_event {
+	enum lane_event_kind kind;
+	uint64_t now_us;
+	const char *agent;
+	const struct msg_open *open;
+	const struct wire_hdr *hdr;
+	uint32_t epoch, seq, pos, id;
+	bool sampled, end;
+	uint32_t queue_us, compute_us;
+	int code;
+	const char *reason;
+};
+
+/* What the driver must do now, in this order. */
+struct lane_effects {
+	bool reset; /* have a KV cache for open.split and context_tokens; no job is out if these changed */
+	bool accept; /* publish ACCEPT for open.epoch */
+	bool run;    /* queue the rows of hdr: truncate the KV to hdr.pos, run, sample if asked */
+	bool answer; /* publish lane.answer */
+	bool need;   /* publish NEED: epoch, need_seq, planned_len */
+	uint32_t need_seq;
+	int error; /* ERR_*: publish ERROR {error_epoch, error_seq, reason} */
+	uint32_t error_epoch, error_seq;
+	char reason[MSG_REASON_MAX];
+	bool freed; /* no job is out any more, the lane is FREE: release the KV cache */
+};
+
+/* generated is allocated here. Returns 0 or ERR_NOMEM. */
+MUST_CHECK int lane_init(struct lane *l, const struct lane_limits *lim);
+void lane_finish(struct lane *l);
+
+/* Why this OPEN cannot be served by a worker with these limits: 0, or ERR_* and a reason. */
+MUST_CHECK int lane_admit(const struct lane_limits *lim, const struct msg_open *open,
+			  char reason[static MSG_REASON_MAX]);
+
+/* The one transition function. *fx is overwritten. */
+void lane_step(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+	       struct lane_effects *fx);
+
+#endif

@@ -1,0 +1,52 @@
+/* worker/tail.h - the worker's share of the model: decoding, layers [split, L), head, sampling.
+ *
+ * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's. A job belongs
+ * to the compute thread from tail_submit until it comes back through the inbox. Jobs run in the order they
+ * were submitted. */
+#ifndef WORKER_TAIL_H
+#define WORKER_TAIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "daemon/inbox.h"
+#include "daemon/segment.h"
+#include "schema/msg.h"
+#include "schema/wire.h"
+
+#define TAIL_MAX_ROWS 256u /* of one frame */
+
+struct tail_job {
+	struct inbox_item item;
+	unsigned lane;
+	struct wire_hdr hdr; /* hdr.rows <= TAIL_MAX_ROWS */
+	struct kv *kv;       /* of the lane: layers [split, L) */
+	struct sampler_params sampling;
+	uint32_t history[MSG_IDS_MAX]; /* tokens before, when a penalty needs them */
+	uint32_t n_history;
+	uint64_t queued_us;
+	/* results */
+	int rc;
+	struct err err;
+	uint32_t id;
+	bool end;
+	uint32_t queue_us, compute_us;
+	uint8_t body[]; /* [hdr.body_len] encoded rows */
+};
+
+struct tail;
+
+MUST_CHECK int tail_create(struct tail **out, const struct segment_conf *conf, struct queue *inbox,
+			   struct err *e);
+/* Jobs that are queued are finished first. */
+void tail_destroy(struct tail *t);
+
+/* For begin and end, and to read: loop thread. */
+struct segment *tail_segment(struct tail *t);
+
+/* False when the queue is full: the caller keeps the job. */
+MUST_CHECK bool tail_submit(struct tail *t, struct tail_job *job);
+
+#endif

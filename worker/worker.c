@@ -1,0 +1,279 @@
+#include "worker/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "daemon/daemon.h"
+#include "daemon/inbox.h"
+#include "daemon/link.h"
+#include "worker/core.h"
+#include "worker/tail.h"
+
+#define GOODBYE_MS         1000
+#define TELEMETRY_EXPIRY_S 30
+#define TICK_MS            1000
+
+struct worker {
+	const struct config_worker *conf;
+	struct queue *inbox;
+	struct tail *tail;
+	struct worker_core *core;
+	struct bus *bus;
+	uint64_t boot, started_ms, tick_due_ms, telemetry_due_ms;
+	unsigned signals;
+	struct err fatal;
+};
+
+static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
+{
+	struct worker *w = ctx;
+	struct segment *seg = tail_segment(w->tail);
+
+	return segment_begin(seg, kv, split, seg->hp.n_layers, context, e);
+}
+
+static void end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
+{
+	struct worker *w = ctx;
+	struct segment *seg = tail_segment(w->tail);
+
+	segment_end(seg, kv, split, seg->hp.n_layers, context);
+}
+
+static bool submit(void *ctx, struct tail_job *job)
+{
+	struct worker *w = ctx;
+
+	return tail_submit(w->tail, job);
+}
+
+static int open_tail(struct tail **t, const struct config_worker *conf, struct queue *inbox,
+		     struct err *e)
+{
+	struct segment_conf sc = {
+		.path = conf->model,
+		.kv = conf->kv,
+		.first = conf->first_layer,
+		.last = SEGMENT_ALL,
+		.head = true,
+		.threads = conf->threads,
+		.max_rows = TAIL_MAX_ROWS,
+		.context_tokens = conf->context_tokens,
+		.memory_budget_bytes = conf->memory_budget_bytes,
+	};
+
+	return tail_create(t, &sc, inbox, e);
+}
+
+static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
+{
+	const struct segment *seg = tail_segment(w->tail);
+
+	*cc = (struct worker_core_conf){
+		.limits = {
+			.n_layers = seg->hp.n_layers,
+			.first_layer = w->conf->first_layer,
+			.dim = seg->hp.dim,
+			.context_tokens = w->conf->context_tokens,
+			.max_packet_bytes = w->conf->broker.max_packet_bytes,
+			.max_rows = TAIL_MAX_ROWS,
+			.idle_us = w->conf->session_idle_ms * 1000ull,
+		},
+		.max_sessions = w->conf->max_sessions,
+		.qos = (int)w->conf->broker.qos,
+		.boot = w->boot,
+	};
+	snprintf(cc->fleet, sizeof(cc->fleet), "%s", w->conf->fleet);
+	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
+	snprintf(cc->limits.worker, sizeof(cc->limits.worker), "%s", w->conf->worker);
+	snprintf(cc->limits.model, sizeof(cc->limits.model), "%s", seg->hash);
+}
+
+static struct topic own_topic(const struct worker *w, enum topic_kind kind)
+{
+	struct topic t = { .kind = kind };
+
+	snprintf(t.fleet, sizeof(t.fleet), "%s", w->conf->fleet);
+	snprintf(t.worker, sizeof(t.worker), "%s", w->conf->worker);
+	return t;
+}
+
+static int open_bus(struct worker *w, struct err *e)
+{
+	struct topic t = own_topic(w, TOPIC_WORKER_STATUS);
+	struct msg will = { .type = MSG_WORKER_STATUS,
+			    .u.worker_status = { .state = MSG_LOST, .boot = w->boot } };
+	int rc;
+
+	snprintf(will.u.worker_status.worker, sizeof(will.u.worker_status.worker), "%s", t.worker);
+	rc = link_open(&w->bus, &w->conf->broker, w->conf->worker, &t, &will, inbox_bus_handler,
+		       w->inbox, e);
+	if (rc)
+		return rc;
+	rc = worker_core_start(w->core, w->bus);
+	return rc ? err_set(e, rc, "subscriptions") : 0;
+}
+
+int worker_create(struct worker **out, const struct config_worker *conf, struct err *e)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	struct worker_core_conf cc;
+	int rc;
+
+	if (!w)
+		return err_set(e, ERR_NOMEM, "worker");
+	w->conf = conf;
+	w->boot = rng_entropy() | 1;
+	w->started_ms = clock_now_ms();
+	rc = inbox_create(&w->inbox);
+	if (!rc)
+		rc = open_tail(&w->tail, conf, w->inbox, e);
+	if (!rc) {
+		fill_core_conf(w, &cc);
+		rc = worker_core_create(&w->core, &cc,
+					&(struct worker_ops){ w, begin, end, submit });
+	}
+	if (!rc)
+		rc = open_bus(w, e);
+	if (rc) {
+		worker_destroy(w);
+		return rc;
+	}
+	*out = w;
+	return 0;
+}
+
+void worker_destroy(struct worker *w)
+{
+	if (!w)
+		return;
+	bus_close(w->bus, GOODBYE_MS); /* sends what is queued: the last status */
+	worker_core_destroy(w->core);
+	tail_destroy(w->tail);
+	inbox_destroy(w->inbox);
+	free(w);
+}
+
+void worker_get_facts(const struct worker *w, struct worker_facts *f)
+{
+	const struct segment *seg = tail_segment(w->tail);
+
+	*f = (struct worker_facts){
+		.n_layers = seg->hp.n_layers,
+		.first_layer = w->conf->first_layer,
+		.weight_bytes = seg->weight_bytes,
+	};
+}
+
+int worker_check(const struct config_worker *conf, struct err *e)
+{
+	struct queue *inbox;
+	struct tail *t = NULL;
+	int rc = inbox_create(&inbox);
+
+	if (rc)
+		return err_set(e, rc, "inbox");
+	rc = open_tail(&t, conf, inbox, e);
+	tail_destroy(t);
+	inbox_destroy(inbox);
+	return rc;
+}
+
+static void publish_telemetry(struct worker *w)
+{
+	struct msg m = { .type = MSG_WORKER_TELEMETRY };
+	struct topic t = own_topic(w, TOPIC_WORKER_TELEMETRY);
+
+	worker_core_telemetry(w->core, &m.u.telemetry);
+	m.u.telemetry.uptime_ms = clock_now_ms() - w->started_ms;
+	m.u.telemetry.rss_bytes = daemon_rss_bytes();
+	m.u.telemetry.mem_available_bytes = daemon_mem_available_bytes();
+	if (link_publish(w->bus, &t, &m, 0, false, TELEMETRY_EXPIRY_S))
+		log_event(LOG_LEVEL_DEBUG, "telemetry.failed", "worker=%s", w->conf->worker);
+}
+
+static void on_bus(struct worker *w, const struct bus_event *ev)
+{
+	const struct config_broker *b = &w->conf->broker;
+
+	if (ev->kind == BUS_MESSAGE)
+		worker_core_message(w->core, ev, clock_now_us());
+	else if (ev->kind == BUS_UP)
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u %s", b->host,
+			  b->port, ev->text);
+	else
+		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
+			  "host=%s port=%u reason=\"%s\"", b->host, b->port, ev->text);
+	if (ev->kind == BUS_FATAL)
+		err_set(&w->fatal, ERR_REFUSED, "broker %s: %s", b->host, ev->text);
+}
+
+static void on_signal(struct worker *w, int signal)
+{
+	log_event(LOG_LEVEL_INFO, "worker.signal", "signal=%d sessions=%u", signal,
+		  worker_core_sessions(w->core));
+	if (w->signals++ == 0)
+		worker_core_drain(w->core);
+}
+
+static void dispatch(struct worker *w, struct inbox_item *item)
+{
+	if (item->kind == INBOX_BUS)
+		on_bus(w, &((struct inbox_bus *)item)->ev);
+	else if (item->kind == INBOX_SIGNAL)
+		on_signal(w, ((struct inbox_signal *)item)->number);
+	if (item->kind == INBOX_JOB)
+		worker_core_computed(w->core, (struct tail_job *)item, clock_now_us());
+	else
+		inbox_free(item);
+}
+
+static void timers(struct worker *w)
+{
+	uint64_t now_ms = clock_now_ms();
+
+	if (now_ms >= w->tick_due_ms) {
+		worker_core_tick(w->core, clock_now_us());
+		w->tick_due_ms = now_ms + TICK_MS;
+	}
+	if (!w->conf->telemetry_s || now_ms < w->telemetry_due_ms)
+		return;
+	if (w->telemetry_due_ms && bus_is_up(w->bus))
+		publish_telemetry(w);
+	w->telemetry_due_ms = now_ms + w->conf->telemetry_s * 1000ull;
+}
+
+/* A job that is out must come back before anything is freed. */
+static bool finished(const struct worker *w)
+{
+	bool leave =
+		w->fatal.code || w->signals > 1 || (w->signals && !worker_core_sessions(w->core));
+
+	return leave && !worker_core_jobs(w->core);
+}
+
+int worker_run(struct worker *w, struct err *e)
+{
+	while (!finished(w)) {
+		struct inbox_item *item = queue_pop(w->inbox, TICK_MS);
+
+		if (item)
+			dispatch(w, item);
+		timers(w);
+	}
+	if (worker_core_goodbye(w->core))
+		log_event(LOG_LEVEL_DEBUG, "status.failed", "state=offline");
+	if (w->fatal.code)
+		*e = w->fatal;
+	return w->fatal.code;
+}
+
+void worker_signal(void *worker, int signal)
+{
+	struct worker *w = worker;
+
+	inbox_push_signal(w->inbox, signal);
+}
