@@ -33,6 +33,7 @@ struct tok_bpe {
 struct tokenizer {
 	struct vocab vocab;
 	bool spm;	   /* model "llama"; otherwise "gpt2" */
+	bool words_apart;  /* SPM: no token goes on with a space after another character */
 	bool space_prefix; /* SPM: a space goes before the first word of a text */
 	bool add_bos, add_eos;
 	uint32_t bos, eos, unk; /* or TOKENIZER_NONE */
@@ -58,6 +59,9 @@ MUST_CHECK int tok_push(struct tok_work *w, uint32_t id);
  * ERR_NOMEM. */
 MUST_CHECK int tok_spm_encode(struct tok_work *w, const char *text, size_t len, bool prefix);
 MUST_CHECK int tok_bpe_encode(struct tok_work *w, const char *text, size_t len);
+
+/* See struct tokenizer. */
+bool tok_spm_words_apart(const struct vocab *v);
 
 /* Merges and pre-tokenizer of g for an indexed vocabulary. */
 MUST_CHECK int tok_bpe_load(struct tok_bpe *b, const struct vocab *v, const struct gguf *g,

@@ -66,7 +66,7 @@ static int push_bytes(struct tok_work *w, const char *text, size_t len)
 	return rc;
 }
 
-static int encode(struct tok_work *w, const char *text, size_t len)
+static int encode_word(struct tok_work *w, const char *text, size_t len)
 {
 	struct text_rule ctx = { .v = &w->t->vocab, .text = text };
 	struct merge *m = &w->merge;
@@ -91,15 +91,49 @@ static int encode(struct tok_work *w, const char *text, size_t len)
 	return rc;
 }
 
+/* Does a word end between these two bytes? */
+static bool is_seam(char before, char after)
+{
+	return before != ' ' && after == ' ';
+}
+
+bool tok_spm_words_apart(const struct vocab *v)
+{
+	for (uint32_t id = 0; id < v->n; id++) {
+		const char *bytes = vocab_bytes(v, id);
+
+		for (uint32_t i = 1; v->tokens[id].findable && i < v->tokens[id].len; i++) {
+			if (is_seam(bytes[i - 1], bytes[i]))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* When no token reaches over a seam, no merge does: words can be encoded one by one, in cache. */
+static size_t word_len(const struct tokenizer *t, const char *text, size_t len)
+{
+	size_t n = 1;
+
+	if (!t->words_apart)
+		return len;
+	while (n < len && !is_seam(text[n - 1], text[n]))
+		n++;
+	return n;
+}
+
 int tok_spm_encode(struct tok_work *w, const char *text, size_t len, bool prefix)
 {
 	char *normal = malloc(len + 1);
-	int rc;
+	int rc = 0;
 
 	if (!normal)
 		return ERR_NOMEM;
 	len = normalize(normal, text, len, prefix);
-	rc = len ? encode(w, normal, len) : 0;
+	for (size_t i = 0, n; !rc && i < len; i += n) {
+		n = word_len(w->t, normal + i, len - i);
+		rc = encode_word(w, normal + i, n);
+	}
 	free(normal);
 	return rc;
 }

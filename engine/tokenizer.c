@@ -178,6 +178,7 @@ static int load(struct tokenizer *t, const struct gguf *g, struct err *e)
 		rc = vocab_index(&t->vocab, e);
 	if (!rc)
 		rc = check_bytes(t, e);
+	t->words_apart = !rc && t->spm && tok_spm_words_apart(&t->vocab);
 	if (!rc && !t->spm)
 		rc = tok_bpe_load(&t->bpe, &t->vocab, g, e);
 	if (!rc)
