@@ -344,47 +344,14 @@ struct json *json_push_object(struct json *arr)
 	return add(arr, NULL, cJSON_CreateObject());
 }
 
-/* A copy of v in which every malformed byte is U+FFFD; NULL when there is no memory. */
-static char *repaired(const char *v)
-{
-	size_t len = strlen(v), n = 0;
-	char *copy = malloc(3 * len + 1);
-
-	if (!copy)
-		return NULL;
-	for (size_t i = 0; i < len;) {
-		size_t c = utf8_char_len(v + i, len - i);
-
-		memcpy(copy + n, c ? v + i : "\xef\xbf\xbd", c ? c : 3);
-		n += c ? c : 3;
-		i += c ? c : 1;
-	}
-	copy[n] = '\0';
-	return copy;
-}
-
-static bool is_utf8(const char *v)
-{
-	size_t len = strlen(v);
-
-	for (size_t i = 0; i < len;) {
-		size_t c = utf8_char_len(v + i, len - i);
-
-		if (!c)
-			return false;
-		i += c;
-	}
-	return true;
-}
-
 static cJSON *make_string(const char *v)
 {
 	cJSON *item;
 	char *copy;
 
-	if (is_utf8(v))
+	if (utf8_is_valid(v))
 		return cJSON_CreateString(v);
-	copy = repaired(v);
+	copy = utf8_repair(v);
 	item = copy ? cJSON_CreateString(copy) : NULL;
 	free(copy);
 	return item;
@@ -419,18 +386,23 @@ void json_push_u64(struct json *arr, uint64_t v)
 	add(arr, NULL, make_u64(v));
 }
 
-/* The shortest digits that read back as v: cJSON's own printing may lose the last bit. */
+/* The shortest digits that read back as v: cJSON's own printing may lose the last bits. */
+static void put_f64(char dst[static NUMBER_CAP], double v)
+{
+	for (int precision = 6; precision <= DBL_DECIMAL_DIG; precision++) {
+		snprintf(dst, NUMBER_CAP, "%.*g", precision, v);
+		if (strtod(dst, NULL) == v)
+			break;
+	}
+}
+
 void json_add_f64(struct json *obj, const char *key, double v)
 {
 	char digits[NUMBER_CAP];
 
 	if (!isfinite(v))
 		return;
-	for (int precision = 6; precision <= DBL_DECIMAL_DIG; precision++) {
-		snprintf(digits, sizeof(digits), "%.*g", precision, v);
-		if (strtod(digits, NULL) == v)
-			break;
-	}
+	put_f64(digits, v);
 	add(obj, key, cJSON_CreateRaw(digits));
 }
 
@@ -450,13 +422,50 @@ static bool is_whole(const cJSON *v)
 	return true;
 }
 
+/* Only what was parsed holds numbers; what we write holds their digits. */
+static bool has_numbers(const cJSON *v)
+{
+	if (cJSON_IsNumber(v))
+		return true;
+	for (const cJSON *child = v->child; child; child = child->next) {
+		if (has_numbers(child))
+			return true;
+	}
+	return false;
+}
+
+/* Numbers into digits, as json_add_f64 writes them. False: out of memory. */
+static bool spell_numbers(cJSON *v)
+{
+	if (cJSON_IsNumber(v)) {
+		char *digits = cJSON_malloc(NUMBER_CAP);
+
+		if (!digits)
+			return false;
+		put_f64(digits, v->valuedouble);
+		v->valuestring = digits;
+		v->type = cJSON_Raw;
+	}
+	for (cJSON *child = v->child; child; child = child->next) {
+		if (!spell_numbers(child))
+			return false;
+	}
+	return true;
+}
+
 static int print(const struct json *root, bool indented, char **text, size_t *len)
 {
-	char *printed;
+	cJSON *copy = NULL;
+	const cJSON *v = in(root);
+	char *printed = NULL;
 
-	if (!root || !is_whole(in(root)))
+	if (!root || !is_whole(v))
 		return ERR_NOMEM;
-	printed = indented ? cJSON_Print(in(root)) : cJSON_PrintUnformatted(in(root));
+	if (has_numbers(v))
+		v = copy = cJSON_Duplicate(v, true);
+	if (v && (!copy || spell_numbers(copy)))
+		printed = indented ? cJSON_Print(v) : cJSON_PrintUnformatted(v);
+	cJSON_Delete(copy);
 	if (!printed)
 		return ERR_NOMEM;
 	*text = printed;

@@ -1,7 +1,8 @@
 #include "schema/utf8.h"
 
-#include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 static bool in_range(unsigned char c, unsigned min, unsigned max)
 {
@@ -44,4 +45,34 @@ size_t utf8_char_len(const char *src, size_t len)
 			return 0;
 	}
 	return n;
+}
+
+bool utf8_is_valid(const char *text)
+{
+	size_t len = strlen(text), n;
+
+	for (size_t i = 0; i < len; i += n) {
+		n = utf8_char_len(text + i, len - i);
+		if (!n)
+			return false;
+	}
+	return true;
+}
+
+char *utf8_repair(const char *text)
+{
+	size_t len = strlen(text), n = 0;
+	char *copy = malloc(3 * len + 1);
+
+	if (!copy)
+		return NULL;
+	for (size_t i = 0; i < len;) {
+		size_t c = utf8_char_len(text + i, len - i);
+
+		memcpy(copy + n, c ? text + i : "\xef\xbf\xbd", c ? c : 3);
+		n += c ? c : 3;
+		i += c ? c : 1;
+	}
+	copy[n] = '\0';
+	return copy;
 }

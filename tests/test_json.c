@@ -274,6 +274,21 @@ static void a_tree_is_printed_on_one_line(void **state)
 	assert_int_equal(json_print(NULL, &text, &len), ERR_NOMEM);
 }
 
+static void what_was_parsed_is_printed_with_every_digit(void **state)
+{
+	static const char same[] = "{\"a\":[9007199254740991,0.1,{\"b\":-1.7976931348623157e+308}],"
+				   "\"c\":null,\"d\":\"x\",\"e\":0.30000000000000004}";
+	struct json *o = parsed(same);
+	char *text;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(json_print(o, &text, &len), 0);
+	assert_string_equal(text, same);
+	free(text);
+	json_free(o);
+}
+
 static void bytes_that_are_not_utf8_become_replacement_characters(void **state)
 {
 	struct json *o = json_object();
@@ -368,6 +383,7 @@ int main(void)
 		cmocka_unit_test(a_key_stands_once_and_there_are_at_most_256),
 		cmocka_unit_test(members_come_in_their_order),
 		cmocka_unit_test(a_tree_is_printed_on_one_line),
+		cmocka_unit_test(what_was_parsed_is_printed_with_every_digit),
 		cmocka_unit_test(bytes_that_are_not_utf8_become_replacement_characters),
 		cmocka_unit_test(every_double_reads_back_the_same),
 		cmocka_unit_test(utf8_is_what_its_definition_says),

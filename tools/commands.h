@@ -2,7 +2,22 @@
 #ifndef TOOLS_COMMANDS_H
 #define TOOLS_COMMANDS_H
 
+extern const char cmd_decode_usage[];
+int cmd_decode(int argc, char **argv);
+
 extern const char cmd_inspect_usage[];
 int cmd_inspect(int argc, char **argv);
+
+extern const char cmd_tokenize_usage[];
+int cmd_tokenize(int argc, char **argv);
+
+extern const char cmd_generate_usage[];
+int cmd_generate(int argc, char **argv);
+
+extern const char cmd_logits_usage[];
+int cmd_logits(int argc, char **argv);
+
+extern const char cmd_perplexity_usage[];
+int cmd_perplexity(int argc, char **argv);
 
 #endif

@@ -6,7 +6,13 @@
 #include "tools/commands.h"
 
 const struct cmd cmd_table[] = {
+	{ "generate", "continue a prompt in one process", cmd_generate_usage, cmd_generate },
+	{ "logits", "what the model says after every position", cmd_logits_usage, cmd_logits },
+	{ "perplexity", "how well a model, or its split, predicts a text", cmd_perplexity_usage,
+	  cmd_perplexity },
+	{ "decode", "what a frame or control message from stdin says", cmd_decode_usage, cmd_decode },
 	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage, cmd_inspect },
+	{ "tokenize", "text to token ids, or back", cmd_tokenize_usage, cmd_tokenize },
 	{ 0 },
 };
 

@@ -1,0 +1,210 @@
+/* tools/cmd_decode.c - what one payload says, frame or control message. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "codec/codec.h"
+#include "schema/json.h"
+#include "schema/msg.h"
+#include "schema/wire.h"
+#include "tools/cmd.h"
+#include "tools/commands.h"
+
+#define NAME          "decode"
+#define MAX_BYTES     ((size_t)256 << 20) /* of an MQTT packet */
+#define ROWS_SHOWN    32
+#define SESSION_SHOWN 17
+
+const char cmd_decode_usage[] =
+	"splitmq decode [--json] < PAYLOAD\n"
+	"\n"
+	"  --json  one line of JSON instead of text\n"
+	"\n"
+	"stdin is the payload of one MQTT message: a control message, or a binary frame byte for\n"
+	"byte, e.g. from: mosquitto_sub -N -C 1 -t 'splitmq/v1/+/session/+/+/+/up'\n"
+	"A payload that is malformed is an error that says why.\n";
+
+/* Of one row. */
+struct spread {
+	double min, max, rms;
+};
+
+static const char *kind_name(enum wire_kind kind)
+{
+	return kind == WIRE_ROWS ? "rows" : "logits";
+}
+
+static struct spread measure(const float *x, size_t dim)
+{
+	struct spread s = { .min = x[0], .max = x[0] };
+	double squares = 0;
+
+	for (size_t i = 0; i < dim; i++) {
+		s.min = x[i] < s.min ? x[i] : s.min;
+		s.max = x[i] > s.max ? x[i] : s.max;
+		squares += (double)x[i] * x[i];
+	}
+	s.rms = sqrt(squares / (double)dim);
+	return s;
+}
+
+static void print_header(const struct wire_hdr *h)
+{
+	printf("%s frame, version %d, %zu bytes\n", kind_name(h->kind), WIRE_VERSION,
+	       WIRE_HDR_LEN + (size_t)h->body_len);
+	printf("  session  %016" PRIx64 "\n", h->session);
+	printf("  epoch    %" PRIu32 "\n", h->epoch);
+	printf("  seq      %" PRIu32 "\n", h->seq);
+	printf("  pos      %" PRIu32 "\n", h->pos);
+	printf("  rows     %" PRIu32 "\n", h->rows);
+	printf("  dim      %" PRIu32 "\n", h->dim);
+	printf("  split    %" PRIu32 "\n", h->split);
+	printf("  flags   %s%s%s\n", h->flags & WIRE_SAMPLE ? " sample" : "",
+	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "", h->flags ? "" : " none");
+	printf("  codec    %s, %.2f bits per element\n", codec_name((enum codec_id)h->codec),
+	       8.0 * h->body_len / ((double)h->rows * h->dim));
+}
+
+static void print_rows(const struct wire_hdr *h, const float *x)
+{
+	uint32_t shown = h->rows < ROWS_SHOWN ? h->rows : ROWS_SHOWN;
+
+	for (uint32_t r = 0; r < shown; r++) {
+		struct spread s = measure(x + (size_t)r * h->dim, h->dim);
+
+		printf("  row %-4" PRIu32 " min %-12.6g max %-12.6g rms %.6g\n", h->pos + r, s.min,
+		       s.max, s.rms);
+	}
+	if (shown < h->rows)
+		printf("  and %" PRIu32 " more rows\n", h->rows - shown);
+}
+
+/* Print root on one line or over several, and free it. */
+static int print_json(struct json *root, bool indented, struct err *e)
+{
+	char *text = NULL;
+	size_t len;
+	int rc = indented ? json_print_indented(root, &text, &len) : json_print(root, &text, &len);
+
+	if (rc)
+		err_set(e, rc, "%s", err_phrase(rc));
+	else
+		puts(text);
+	free(text);
+	json_free(root);
+	return rc;
+}
+
+static int print_frame_json(const struct wire_hdr *h, const float *x, struct err *e)
+{
+	struct json *o = json_object(), *list;
+	char session[SESSION_SHOWN];
+
+	snprintf(session, sizeof(session), "%016" PRIx64, h->session);
+	json_add_str(o, "kind", kind_name(h->kind));
+	json_add_u64(o, "v", WIRE_VERSION);
+	list = json_add_array(o, "flags");
+	if (h->flags & WIRE_SAMPLE)
+		json_push_str(list, "sample");
+	if (h->flags & WIRE_WANT_LOGITS)
+		json_push_str(list, "want_logits");
+	json_add_str(o, "codec", codec_name((enum codec_id)h->codec));
+	json_add_str(o, "session", session);
+	json_add_u64(o, "epoch", h->epoch);
+	json_add_u64(o, "seq", h->seq);
+	json_add_u64(o, "pos", h->pos);
+	json_add_u64(o, "rows", h->rows);
+	json_add_u64(o, "dim", h->dim);
+	json_add_u64(o, "split", h->split);
+	json_add_u64(o, "body_len", h->body_len);
+	list = json_add_array(o, "stats");
+	for (uint32_t r = 0; r < h->rows; r++) {
+		struct spread s = measure(x + (size_t)r * h->dim, h->dim);
+		struct json *row = json_push_object(list);
+
+		json_add_f64(row, "min", s.min);
+		json_add_f64(row, "max", s.max);
+		json_add_f64(row, "rms", s.rms);
+	}
+	return print_json(o, false, e);
+}
+
+static int decode_frame(const uint8_t *frame, size_t len, bool json, struct err *e)
+{
+	struct wire_hdr h;
+	float *x;
+	size_t n;
+	int rc = wire_get_hdr(&h, frame, len, e);
+
+	if (rc)
+		return rc;
+	n = (size_t)h.rows * h.dim;
+	if (n > h.body_len) /* no codec takes less than a byte per element */
+		return err_set(e, ERR_FORMAT, "%zu bytes cannot hold %" PRIu32 " rows of %" PRIu32,
+			       (size_t)h.body_len, h.rows, h.dim);
+	x = malloc(n * sizeof(*x));
+	if (!x)
+		return err_set(e, ERR_NOMEM, "%s", err_phrase(ERR_NOMEM));
+	rc = codec_decode(h.codec, frame + WIRE_HDR_LEN, h.body_len, h.dim, h.rows, x, e);
+	if (!rc && json)
+		rc = print_frame_json(&h, x, e);
+	else if (!rc) {
+		print_header(&h);
+		print_rows(&h, x);
+	}
+	free(x);
+	return rc;
+}
+
+/* The message as it came, unknown keys included, once it has proved to be one. */
+static int decode_message(const char *text, size_t len, bool json, struct err *e)
+{
+	struct json *root;
+	struct msg m;
+	int rc = msg_parse(&m, text, len, MSG_PROMPT, e);
+
+	if (rc)
+		return rc;
+	rc = json_parse(&root, text, len, e);
+	if (!rc && !json)
+		printf("%s message, version %d, %zu bytes\n", msg_type_name(m.type), MSG_VERSION,
+		       len);
+	msg_finish(&m);
+	return rc ? rc : print_json(root, !json, e);
+}
+
+int cmd_decode(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	struct err e = { 0 };
+	bool json = false;
+	char *text = NULL;
+	size_t len = 0;
+	int c, rc;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (c == 'h')
+			return cmd_help(NAME);
+		if (c != 'j')
+			return cmd_usage(NAME, "unknown option");
+		json = true;
+	}
+	if (optind < argc)
+		return cmd_usage(NAME, "the payload comes on stdin, not as \"%s\"", argv[optind]);
+	rc = cmd_read_file("-", MAX_BYTES, &text, &len, &e);
+	if (!rc && !len)
+		rc = err_set(&e, ERR_FORMAT, "nothing came on stdin");
+	if (!rc && wire_is_frame((uint8_t *)text, len))
+		rc = decode_frame((uint8_t *)text, len, json, &e);
+	else if (!rc)
+		rc = decode_message(text, len, json, &e);
+	free(text);
+	return rc ? cmd_fail(NAME, &e) : CMD_OK;
+}
