@@ -1,0 +1,266 @@
+#include "tools/local.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/pool.h"
+#include "tools/cmd.h"
+
+/* A segment of the model and its cache. */
+struct segment {
+	struct model *model;
+	struct kv *kv;
+	uint32_t first, last;
+};
+
+struct local {
+	struct local_conf conf;
+	struct model_hparams hp;
+	struct gguf *gguf;
+	struct segment front, back; /* back.model: NULL without a split */
+	struct codec_spec codec;
+	float *x;      /* [LOCAL_ROWS][d] */
+	float *logits; /* [most rows asked for][V] */
+	uint32_t logits_rows;
+	uint8_t *wire;
+	size_t wire_cap;
+	uint64_t wire_bytes, wire_rows;
+};
+
+static int set_u32(const char *command, const char *option, const char *arg, uint32_t min,
+		   uint32_t max, uint32_t *v)
+{
+	unsigned long long n = 0;
+	int rc = cmd_u64(command, option, arg, min, max, &n);
+
+	if (!rc)
+		*v = (uint32_t)n;
+	return rc;
+}
+
+int local_option(struct local_conf *conf, const char *command, int opt, const char *arg)
+{
+	struct codec_spec spec;
+	struct err e;
+
+	switch (opt) {
+	case 'm':
+		conf->model = arg;
+		return 0;
+	case 't':
+		return set_u32(command, "--threads", arg, 1, POOL_MAX_THREADS, &conf->threads);
+	case LOCAL_OPT_SPLIT:
+		return set_u32(command, "--split", arg, 0, 4096, &conf->split);
+	case LOCAL_OPT_CTX:
+		return set_u32(command, "--ctx", arg, 1, 1 << 30, &conf->ctx);
+	case LOCAL_OPT_KV:
+		if (kv_type_parse(&conf->kv, arg))
+			return cmd_usage(command, "--kv must be f16 or f32, not \"%s\"", arg);
+		return 0;
+	case LOCAL_OPT_CODEC:
+		conf->codec = arg;
+		return codec_parse(&spec, arg, &e) ? cmd_usage(command, "--codec: %s", e.text) : 0;
+	default:
+		return -1;
+	}
+}
+
+static unsigned processors(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
+}
+
+/* Layers of both segments, from the request and the model; front alone without a split. */
+static int plan(struct local *l, struct err *e)
+{
+	uint32_t last = l->conf.last == LOCAL_NO_SPLIT ? l->hp.n_layers : l->conf.last;
+	uint32_t split = l->conf.split == LOCAL_NO_SPLIT ? last : l->conf.split;
+
+	if (last > l->hp.n_layers || split > last)
+		return err_set(e, ERR_LIMIT, "layer %" PRIu32 " of a model of %" PRIu32,
+			       split > last ? split : last, l->hp.n_layers);
+	if (l->conf.ctx > l->hp.n_ctx_train)
+		return err_set(e, ERR_LIMIT,
+			       "context of %" PRIu32 " tokens; the model's is %" PRIu32,
+			       l->conf.ctx, l->hp.n_ctx_train);
+	l->front.last = split;
+	l->back = (struct segment){ .first = split, .last = last };
+	return 0;
+}
+
+static int open_models(struct local *l, struct err *e)
+{
+	const bool head = l->conf.last == LOCAL_NO_SPLIT;
+	const bool split = l->conf.split != LOCAL_NO_SPLIT;
+	struct model_conf conf = { .last = l->front.last,
+				   .embed = true,
+				   .head = head && !split,
+				   .threads = l->conf.threads ? l->conf.threads : processors(),
+				   .max_rows = LOCAL_ROWS };
+	int rc = model_open(&l->front.model, l->gguf, &conf, e);
+
+	if (rc || !split)
+		return rc;
+	conf.first = l->back.first;
+	conf.last = l->back.last;
+	conf.embed = false;
+	conf.head = head;
+	return model_open(&l->back.model, l->gguf, &conf, e);
+}
+
+static int open_buffers(struct local *l, struct err *e)
+{
+	l->x = malloc((size_t)LOCAL_ROWS * l->hp.dim * sizeof(*l->x));
+	l->wire_cap = codec_bound(&l->codec, l->hp.dim, LOCAL_ROWS);
+	l->wire = malloc(l->wire_cap);
+	return l->x && l->wire ? 0 : err_set(e, ERR_NOMEM, "rows: out of memory");
+}
+
+int local_open(struct local **out, const struct local_conf *conf, struct err *e)
+{
+	struct local *l = calloc(1, sizeof(*l));
+	int rc;
+
+	if (!l)
+		return err_set(e, ERR_NOMEM, "out of memory");
+	l->conf = *conf;
+	rc = codec_parse(&l->codec, conf->codec, e);
+	if (!rc)
+		rc = gguf_open(&l->gguf, conf->model, e);
+	if (!rc) {
+		rc = model_read_hparams(&l->hp, l->gguf, e);
+		if (!rc)
+			rc = plan(l, e);
+		if (rc)
+			err_wrap(e, "%s", conf->model);
+	}
+	if (!rc)
+		rc = open_models(l, e);
+	if (!rc)
+		rc = open_buffers(l, e);
+	if (rc) {
+		local_close(l);
+		return rc;
+	}
+	*out = l;
+	return 0;
+}
+
+void local_close(struct local *l)
+{
+	if (!l)
+		return;
+	kv_destroy(l->front.kv);
+	kv_destroy(l->back.kv);
+	model_close(l->front.model);
+	model_close(l->back.model);
+	gguf_close(l->gguf);
+	free(l->x);
+	free(l->logits);
+	free(l->wire);
+	free(l);
+}
+
+const struct gguf *local_gguf(const struct local *l)
+{
+	return l->gguf;
+}
+
+const struct model_hparams *local_hparams(const struct local *l)
+{
+	return &l->hp;
+}
+
+uint32_t local_ctx(const struct local *l)
+{
+	return l->conf.ctx ? l->conf.ctx : l->hp.n_ctx_train;
+}
+
+static int begin_segment(struct local *l, struct segment *s, uint32_t capacity, struct err *e)
+{
+	int rc;
+
+	if (s->kv && kv_capacity(s->kv) >= capacity) {
+		kv_truncate(s->kv, 0);
+		return 0;
+	}
+	kv_destroy(s->kv);
+	s->kv = NULL;
+	rc = kv_create(&s->kv, &l->hp, s->first, s->last, capacity, l->conf.kv);
+	if (rc)
+		return err_set(e, rc, "cache for %" PRIu32 " tokens: %s", capacity, err_phrase(rc));
+	return 0;
+}
+
+int local_begin(struct local *l, uint32_t capacity, struct err *e)
+{
+	int rc = begin_segment(l, &l->front, capacity, e);
+
+	if (!rc && l->back.model)
+		rc = begin_segment(l, &l->back, capacity, e);
+	return rc;
+}
+
+/* Rows over the wire and back, in place. */
+static int cross(struct local *l, uint32_t rows, struct err *e)
+{
+	size_t len;
+	int rc = codec_encode(&l->codec, l->x, l->hp.dim, rows, l->wire, l->wire_cap, &len, e);
+
+	if (rc)
+		return rc;
+	l->wire_bytes += len;
+	l->wire_rows += rows;
+	return codec_decode(l->codec.id, l->wire, len, l->hp.dim, rows, l->x, e);
+}
+
+int local_run(struct local *l, const uint32_t *ids, uint32_t n, const float **x, struct err *e)
+{
+	int rc;
+
+	if (model_embed(l->front.model, ids, n, l->x))
+		return err_set(e, ERR_LIMIT, "a token id is not in 0..%" PRIu32, l->hp.n_vocab - 1);
+	rc = model_forward(l->front.model, l->front.kv, l->x, n);
+	if (!rc && l->back.model) {
+		rc = cross(l, n, e);
+		if (rc)
+			return err_wrap(e, "rows after layer %" PRIu32, l->front.last);
+		rc = model_forward(l->back.model, l->back.kv, l->x, n);
+	}
+	if (rc)
+		return err_set(e, rc, "%s (%" PRIu32 " tokens)", err_phrase(rc),
+			       kv_capacity(l->front.kv));
+	*x = l->x;
+	return 0;
+}
+
+int local_logits(struct local *l, const float *x, uint32_t rows, const float **logits,
+		 struct err *e)
+{
+	if (rows > l->logits_rows) {
+		float *bigger = malloc((size_t)rows * l->hp.n_vocab * sizeof(*bigger));
+
+		if (!bigger)
+			return err_set(e, ERR_NOMEM, "logits: out of memory");
+		free(l->logits);
+		l->logits = bigger;
+		l->logits_rows = rows;
+	}
+	model_logits(l->back.model ? l->back.model : l->front.model, x, rows, l->logits);
+	*logits = l->logits;
+	return 0;
+}
+
+uint64_t local_wire_bytes(const struct local *l)
+{
+	return l->wire_bytes;
+}
+
+uint64_t local_wire_rows(const struct local *l)
+{
+	return l->wire_rows;
+}
