@@ -1,0 +1,196 @@
+/* tools/cmd_tokenize.c - stdin, byte for byte, to token ids and back. */
+#include <ctype.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/tokenizer.h"
+#include "schema/json.h"
+#include "tools/cmd.h"
+#include "tools/commands.h"
+
+#define NAME           "tokenize"
+
+#define MAX_TEXT_BYTES ((size_t)16 << 20)
+#define MAX_IDS_BYTES  ((size_t)256 << 20)
+
+const char cmd_tokenize_usage[] =
+	"splitmq tokenize -m FILE [--plain] [--decode] [--json] < INPUT\n"
+	"\n"
+	"  -m, --model FILE  GGUF file with the vocabulary\n"
+	"  --plain           neither add BOS/EOS nor read control tokens such as <|im_end|> in "
+	"the\n"
+	"                    text (default: both, as the vocabulary says)\n"
+	"  --decode          stdin holds ids, separated by spaces, commas or lines: write the "
+	"bytes\n"
+	"                    they stand for, without BOS/EOS that encoding would add (with "
+	"--plain:\n"
+	"                    every token)\n"
+	"  --json            {\"ids\":[...],\"n\":N}, or {\"text\":\"...\",\"bytes\":N} when "
+	"decoding\n"
+	"\n"
+	"stdin is text byte for byte, its last newline included.\n";
+
+struct options {
+	const char *model;
+	bool plain, decode, json;
+};
+
+/* Print root as one line; root is freed. */
+static int print_json(struct json *root, struct err *e)
+{
+	char *line = NULL;
+	size_t len;
+	int rc = json_print(root, &line, &len);
+
+	if (rc)
+		err_set(e, rc, "%s", err_phrase(rc));
+	else
+		puts(line);
+	free(line);
+	json_free(root);
+	return rc;
+}
+
+static int print_ids(const uint32_t *ids, size_t n, bool json, struct err *e)
+{
+	struct json *root, *list;
+
+	if (!json) {
+		for (size_t i = 0; i < n; i++)
+			printf(i ? " %u" : "%u", ids[i]);
+		putchar('\n');
+		return 0;
+	}
+	root = json_object();
+	list = json_add_array(root, "ids");
+	for (size_t i = 0; i < n; i++)
+		json_push_u64(list, ids[i]);
+	json_add_u64(root, "n", n);
+	return print_json(root, e);
+}
+
+static int print_text(const char *text, size_t len, bool json, struct err *e)
+{
+	struct json *root;
+
+	if (!json) {
+		fwrite(text, 1, len, stdout);
+		return 0;
+	}
+	if (memchr(text, '\0', len))
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the text has a NUL byte: decode without --json");
+	root = json_object();
+	json_add_str(root, "text", text);
+	json_add_u64(root, "bytes", len);
+	return print_json(root, e);
+}
+
+static int encode(const struct tokenizer *t, const struct options *o, const char *text, size_t len,
+		  struct err *e)
+{
+	unsigned flags = o->plain ? 0 : TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL;
+	uint32_t *ids = NULL;
+	size_t n;
+	int rc = tokenizer_encode(t, text, len, flags, &ids, &n, e);
+
+	if (!rc)
+		rc = print_ids(ids, n, o->json, e);
+	free(ids);
+	return rc;
+}
+
+/* Ids of a list that may be empty. */
+static int read_ids(const char *list, uint32_t **ids, size_t *n, struct err *e)
+{
+	*n = 0;
+	while (isspace((unsigned char)*list))
+		list++;
+	if (*list == '@')
+		return err_set(e, ERR_USAGE, "token 0 is not a token id: \"%.16s\"", list);
+	return *list ? cmd_read_ids(list, ids, n, e) : 0;
+}
+
+static int decode(const struct tokenizer *t, const struct options *o, const char *list,
+		  struct err *e)
+{
+	unsigned flags = TOKENIZER_PARSE_SPECIAL | (o->plain ? 0 : TOKENIZER_ADD_SPECIAL);
+	uint32_t *ids = NULL;
+	char *text = NULL;
+	size_t n, len;
+	int rc = read_ids(list, &ids, &n, e);
+
+	if (!rc)
+		rc = tokenizer_decode(t, ids, n, flags, &text, &len, e);
+	if (!rc)
+		rc = print_text(text, len, o->json, e);
+	free(text);
+	free(ids);
+	return rc;
+}
+
+static int tokenize(const struct options *o, struct err *e)
+{
+	struct tokenizer *t = NULL;
+	struct gguf *g = NULL;
+	char *text = NULL;
+	size_t len;
+	int rc = gguf_open(&g, o->model, e);
+
+	if (!rc)
+		rc = tokenizer_create(&t, g, e);
+	if (!rc) {
+		rc = cmd_read_file("-", o->decode ? MAX_IDS_BYTES : MAX_TEXT_BYTES, &text, &len, e);
+		if (rc)
+			err_wrap(e, "stdin");
+	}
+	if (!rc)
+		rc = o->decode ? decode(t, o, text, e) : encode(t, o, text, len, e);
+	if (!rc && (fflush(stdout) || ferror(stdout)))
+		rc = err_set(e, ERR_IO, "standard output cannot be written");
+	free(text);
+	tokenizer_destroy(t);
+	gguf_close(g);
+	return rc;
+}
+
+int cmd_tokenize(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "model", required_argument, NULL, 'm' }, { "plain", no_argument, NULL, 'p' },
+		{ "decode", no_argument, NULL, 'd' },      { "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },        { 0 }
+	};
+	struct options o = { 0 };
+	struct err e = { 0 };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "m:h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'm':
+			o.model = optarg;
+			break;
+		case 'p':
+			o.plain = true;
+			break;
+		case 'd':
+			o.decode = true;
+			break;
+		case 'j':
+			o.json = true;
+			break;
+		case 'h':
+			return cmd_help(NAME);
+		default: /* getopt has said what is wrong */
+			return CMD_USAGE;
+		}
+	}
+	if (optind != argc)
+		return cmd_usage(NAME, "unexpected \"%s\"", argv[optind]);
+	if (!o.model)
+		return cmd_usage(NAME, "-m FILE is missing");
+	return tokenize(&o, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+}
