@@ -6,11 +6,10 @@ import torch
 
 def orthogonal(g):
     """Newton-Schulz: pulls the singular values of a stack of wide matrices towards one, in bf16."""
-    x = g.bfloat16()
-    x = x / (x.float().flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7).bfloat16()
+    x = (g / (g.flatten(1).norm(dim=1).view(-1, 1, 1) + 1e-7)).bfloat16()
     for _ in range(5):
-        a = x @ x.transpose(1, 2)
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
+        a = torch.bmm(x, x.transpose(1, 2))
+        x = torch.baddbmm(x, torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return x.float()
 
 

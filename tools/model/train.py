@@ -165,7 +165,7 @@ def main():
     ap.add_argument("--steps", type=int, default=4500, help="steps in all, decay included")
     ap.add_argument("--decay", type=int, default=1500)
     ap.add_argument("--warmup", type=int, default=100)
-    ap.add_argument("--tokens", type=int, default=1040, help="tokens of a micro-batch")
+    ap.add_argument("--tokens", type=int, default=1560, help="tokens of a micro-batch")
     ap.add_argument("--micro", type=int, default=4, help="micro-batches of a step")
     ap.add_argument("--lr", type=float, default=4e-3)
     ap.add_argument("--processes", type=int, default=2)
