@@ -43,6 +43,7 @@ static int serve(const struct config_agent *conf)
 		err_set(&e, rc, "signals");
 	else
 		rc = agent_run(a, &e);
+	daemon_ignore_signals();
 	agent_destroy(a);
 	log_event(LOG_LEVEL_INFO, "agent.stopped", "agent=%s", conf->agent);
 	return rc ? fail(&e) : 0;

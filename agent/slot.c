@@ -403,9 +403,25 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 	return rc;
 }
 
+/* What the prompt gives, else what is configured; a seed that nobody gave is drawn. */
+static void merge_sampling(struct msg_sampling *s, const struct msg_sampling *conf,
+			   const struct msg_prompt *m)
+{
+	const struct msg_sampling *p = &m->sampling;
+
+	*s = *conf;
+	s->temperature = m->given & MSG_TEMPERATURE ? p->temperature : conf->temperature;
+	s->top_k = m->given & MSG_TOP_K ? p->top_k : conf->top_k;
+	s->top_p = m->given & MSG_TOP_P ? p->top_p : conf->top_p;
+	s->min_p = m->given & MSG_MIN_P ? p->min_p : conf->min_p;
+	s->repeat_penalty = m->given & MSG_REPEAT_PENALTY ? p->repeat_penalty : conf->repeat_penalty;
+	s->repeat_last = m->given & MSG_REPEAT_LAST ? p->repeat_last : conf->repeat_last;
+	s->seed = m->given & MSG_SEED ? p->seed : rng_entropy() >> 11;
+}
+
 static void set_sampling(const struct agent_core *c, struct slot *sl, const struct msg_prompt *m)
 {
-	sl->sampling = m->has_sampling ? m->sampling : c->conf.sampling;
+	merge_sampling(&sl->sampling, &c->conf.sampling, m);
 	sl->job.sampling = (struct sampler_params){
 		.temperature = (float)sl->sampling.temperature,
 		.top_k = sl->sampling.top_k,

@@ -108,6 +108,7 @@ static int serve(const struct config_coordinator *conf)
 		e = c.fatal;
 		rc = c.fatal.code;
 	}
+	daemon_ignore_signals();
 	bus_close(c.bus, GOODBYE_MS);
 	coordinator_core_finish(&c.core);
 	inbox_destroy(c.inbox);

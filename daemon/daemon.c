@@ -77,33 +77,51 @@ void daemon_block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-struct catcher {
-	void (*on_signal)(void *ctx, int signal);
+/* For the life of the process, like its thread. */
+static struct {
+	pthread_mutex_t lock;
+	void (*on_signal)(void *ctx, int signal); /* NULL: ignored */
 	void *ctx;
-	sigset_t set;
-};
+} catcher = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static void *catch (void *arg)
+static void *wait_for_signals(void *arg)
 {
-	struct catcher *c = arg;
+	sigset_t set;
 	int sig;
 
-	while (!sigwait(&c->set, &sig))
-		c->on_signal(c->ctx, sig);
+	(void)arg;
+	fill(&set);
+	while (!sigwait(&set, &sig)) {
+		pthread_mutex_lock(&catcher.lock);
+		if (catcher.on_signal)
+			catcher.on_signal(catcher.ctx, sig);
+		pthread_mutex_unlock(&catcher.lock);
+	}
 	return NULL;
+}
+
+static void set_catcher(void (*on_signal)(void *ctx, int signal), void *ctx)
+{
+	pthread_mutex_lock(&catcher.lock);
+	catcher.on_signal = on_signal;
+	catcher.ctx = ctx;
+	pthread_mutex_unlock(&catcher.lock);
 }
 
 int daemon_catch_signals(void (*on_signal)(void *ctx, int signal), void *ctx)
 {
-	static struct catcher c; /* for the life of the process, like its thread */
 	pthread_t thread;
 
-	c = (struct catcher){ .on_signal = on_signal, .ctx = ctx };
-	fill(&c.set);
-	if (pthread_create(&thread, NULL, catch, &c))
+	set_catcher(on_signal, ctx);
+	if (pthread_create(&thread, NULL, wait_for_signals, NULL))
 		return ERR_INTERNAL;
 	pthread_detach(thread);
 	return 0;
+}
+
+void daemon_ignore_signals(void)
+{
+	set_catcher(NULL, NULL);
 }
 
 /* "<key>   <n> kB" of a /proc file, in bytes. */

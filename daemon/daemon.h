@@ -22,7 +22,9 @@ int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *wh
  * thing in main. */
 void daemon_block_signals(void);
 
-/* Start one thread that calls on_signal(ctx, signal) for each SIGINT and SIGTERM. Call once. */
+/* Start one thread that calls on_signal(ctx, signal) for each SIGINT and SIGTERM. Call once.
+ * daemon_ignore_signals: no call is running or will come once it returned (before ctx is freed). */
+void daemon_ignore_signals(void);
 MUST_CHECK int daemon_catch_signals(void (*on_signal)(void *ctx, int signal), void *ctx);
 
 /* Resident set and available memory of the machine, bytes; 0 when /proc does not tell. */

@@ -80,6 +80,18 @@ struct msg_decision {
 	char reason[MSG_REASON_MAX];
 };
 
+/* Which keys of a sampling were given. */
+enum {
+	MSG_TEMPERATURE = 1,
+	MSG_TOP_K = 2,
+	MSG_TOP_P = 4,
+	MSG_MIN_P = 8,
+	MSG_REPEAT_PENALTY = 16,
+	MSG_REPEAT_LAST = 32,
+	MSG_SEED = 64,
+	MSG_SAMPLING_ALL = 127,
+};
+
 struct msg_sampling {
 	double temperature, top_p, min_p, repeat_penalty;
 	uint32_t top_k, repeat_last; /* repeat_last <= MSG_IDS_MAX */
@@ -150,7 +162,7 @@ struct msg_prompt {
 	bool stream;		/* a reply per piece of text, then the final one; default false */
 	uint32_t max_tokens;	/* 0: the agent's default */
 	struct msg_sampling sampling;
-	bool has_sampling;	/* some sampling key was given; the others hold the defaults */
+	unsigned given;		/* MSG_TEMPERATURE ...: the other members of sampling mean nothing */
 	uint32_t deadline_ms;	/* 0: the agent's default */
 	bool has_split;
 	uint32_t split;		/* overrides the decision */

@@ -137,23 +137,25 @@ int field_get_ids(const struct json *o, const char *key, enum field_need need, u
 	return 0;
 }
 
-static bool has_any(const struct json *o, const char *const keys[], size_t n)
+/* In the order of the bits MSG_TEMPERATURE ... MSG_SEED. */
+static const char *const sampling_keys[] = { "temperature",    "top_k",	      "top_p", "min_p",
+					     "repeat_penalty", "repeat_last", "seed" };
+
+static unsigned keys_given(const struct json *o)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (json_get(o, keys[i]))
-			return true;
-	}
-	return false;
+	unsigned given = 0;
+
+	for (unsigned i = 0; i < sizeof(sampling_keys) / sizeof(sampling_keys[0]); i++)
+		given |= json_get(o, sampling_keys[i]) ? 1u << i : 0;
+	return given;
 }
 
-int field_get_sampling(const struct json *o, struct msg_sampling *s, bool *given, struct err *e)
+int field_get_sampling(const struct json *o, struct msg_sampling *s, unsigned *given, struct err *e)
 {
-	static const char *const keys[] = { "temperature",    "top_k",       "top_p", "min_p",
-					    "repeat_penalty", "repeat_last", "seed" };
 	int rc;
 
 	*s = msg_sampling_defaults();
-	*given = has_any(o, keys, sizeof(keys) / sizeof(keys[0]));
+	*given = keys_given(o);
 	if ((rc = json_get_f64(o, "temperature", false, 0, 10, &s->temperature, e)) ||
 	    (rc = json_get_u32(o, "top_k", false, 0, FIELD_VOCAB_MAX, &s->top_k, e)) ||
 	    (rc = json_get_f64(o, "top_p", false, 0.0001, 1, &s->top_p, e)) ||
@@ -192,15 +194,22 @@ void field_add_ids(struct json *o, const char *key, const uint32_t *ids, size_t 
 		json_push_u64(arr, ids[i]);
 }
 
-void field_add_sampling(struct json *o, const struct msg_sampling *s)
+void field_add_sampling(struct json *o, const struct msg_sampling *s, unsigned given)
 {
-	json_add_f64(o, "temperature", s->temperature);
-	json_add_u64(o, "top_k", s->top_k);
-	json_add_f64(o, "top_p", s->top_p);
-	json_add_f64(o, "min_p", s->min_p);
-	json_add_f64(o, "repeat_penalty", s->repeat_penalty);
-	json_add_u64(o, "repeat_last", s->repeat_last);
-	json_add_u64(o, "seed", s->seed);
+	if (given & MSG_TEMPERATURE)
+		json_add_f64(o, "temperature", s->temperature);
+	if (given & MSG_TOP_K)
+		json_add_u64(o, "top_k", s->top_k);
+	if (given & MSG_TOP_P)
+		json_add_f64(o, "top_p", s->top_p);
+	if (given & MSG_MIN_P)
+		json_add_f64(o, "min_p", s->min_p);
+	if (given & MSG_REPEAT_PENALTY)
+		json_add_f64(o, "repeat_penalty", s->repeat_penalty);
+	if (given & MSG_REPEAT_LAST)
+		json_add_u64(o, "repeat_last", s->repeat_last);
+	if (given & MSG_SEED)
+		json_add_u64(o, "seed", s->seed);
 }
 
 void field_add_count(struct json *o, const char *key, uint64_t v)

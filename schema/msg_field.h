@@ -41,15 +41,15 @@ MUST_CHECK int field_get_copy(const struct json *o, const char *key, size_t max_
 /* An array of token ids, at most max; *n 0 when it is missing. */
 MUST_CHECK int field_get_ids(const struct json *o, const char *key, enum field_need need,
 			     uint32_t *ids, size_t max, uint32_t *n, struct err *e);
-/* The sampling keys of o, each optional; *given when at least one is there. */
-MUST_CHECK int field_get_sampling(const struct json *o, struct msg_sampling *s, bool *given,
+/* The sampling keys of o, each optional; *given has a bit for each that is there. */
+MUST_CHECK int field_get_sampling(const struct json *o, struct msg_sampling *s, unsigned *given,
 				  struct err *e);
 
 void field_add_text(struct json *o, const char *key, const char *v); /* left out when empty */
 void field_add_hex(struct json *o, const char *key, uint64_t v);
 void field_add_session(struct json *o, uint64_t session, uint32_t epoch);
 void field_add_ids(struct json *o, const char *key, const uint32_t *ids, size_t n);
-void field_add_sampling(struct json *o, const struct msg_sampling *s);
+void field_add_sampling(struct json *o, const struct msg_sampling *s, unsigned given);
 void field_add_count(struct json *o, const char *key, uint64_t v); /* left out when 0 */
 void field_add_ms(struct json *o, const char *key, double v);	   /* rounded to 0.001 */
 

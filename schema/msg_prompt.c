@@ -26,7 +26,7 @@ int msg_get_prompt(struct msg *m, const struct json *o, struct err *e)
 	    (rc = get_prompt_text(p, o, e)) || (rc = json_get_bool(o, "raw", false, &p->raw, e)) ||
 	    (rc = json_get_bool(o, "stream", false, &p->stream, e)) ||
 	    (rc = json_get_u32(o, "max_tokens", false, 0, FIELD_POS_MAX, &p->max_tokens, e)) ||
-	    (rc = field_get_sampling(o, &p->sampling, &p->has_sampling, e)) ||
+	    (rc = field_get_sampling(o, &p->sampling, &p->given, e)) ||
 	    (rc = json_get_u32(o, "deadline_ms", false, 0, FIELD_MS_MAX, &p->deadline_ms, e)))
 		return rc;
 	rc = json_get_u32(o, "split", false, 0, FIELD_SPLIT_MAX, &split, e);
@@ -48,8 +48,7 @@ void msg_add_prompt(const struct msg *m, struct json *o)
 	if (p->stream)
 		json_add_bool(o, "stream", true);
 	field_add_count(o, "max_tokens", p->max_tokens);
-	if (p->has_sampling)
-		field_add_sampling(o, &p->sampling);
+	field_add_sampling(o, &p->sampling, p->given);
 	field_add_count(o, "deadline_ms", p->deadline_ms);
 	if (p->has_split)
 		json_add_u64(o, "split", p->split);

@@ -6,7 +6,7 @@
 static int get_open_sampling(struct msg_open *s, const struct json *o, struct err *e)
 {
 	const struct json *sampling = json_get(o, "sampling");
-	bool given;
+	unsigned given;
 	int rc;
 
 	if (!sampling || !json_is_object(sampling))
@@ -45,7 +45,7 @@ void msg_add_open(const struct msg *m, struct json *o)
 	json_add_u64(o, "split", s->split);
 	json_add_u64(o, "context_tokens", s->context_tokens);
 	json_add_str(o, "codec", s->codec);
-	field_add_sampling(json_add_object(o, "sampling"), &s->sampling);
+	field_add_sampling(json_add_object(o, "sampling"), &s->sampling, MSG_SAMPLING_ALL);
 	if (s->n_history)
 		field_add_ids(o, "history", s->history, s->n_history);
 }

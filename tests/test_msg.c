@@ -182,7 +182,7 @@ static void a_person_needs_no_more_than_a_prompt(void **state)
 	assert_string_equal(m.u.prompt.prompt, "turn on the pump");
 	assert_int_equal(m.u.prompt.prompt_len, 16);
 	assert_string_equal(m.u.prompt.id, "");
-	assert_false(m.u.prompt.has_sampling || m.u.prompt.has_split || m.u.prompt.stream);
+	assert_false(m.u.prompt.given || m.u.prompt.has_split || m.u.prompt.stream);
 	assert_true(m.u.prompt.sampling.top_p == 1 && m.u.prompt.sampling.temperature == 0);
 	assert_int_equal(m.u.prompt.sampling.repeat_last, 64);
 	msg_finish(&m);
@@ -303,6 +303,20 @@ static void bad_session_messages_are_refused_by_type_and_key(void **state)
 		"open: sampling: key \"top_k\"");
 }
 
+static void numbers_at_their_limits_are_read(void **state)
+{
+	static const char text[] = "{\"type\":\"need\",\"session\":\"ffffffffffffffff\","
+				   "\"epoch\":4294967295,\"seq\":4294967295,\"kv_len\":1048576}";
+	struct msg m;
+
+	(void)state;
+	assert_int_equal(parse(&m, text, strlen(text), MSG_TYPE_COUNT, NULL), 0);
+	assert_true(m.u.need.session == UINT64_MAX);
+	assert_true(m.u.need.epoch == UINT32_MAX && m.u.need.seq == UINT32_MAX);
+	assert_int_equal(m.u.need.kv_len, 1048576);
+	msg_finish(&m);
+}
+
 static void a_list_of_ids_is_no_longer_than_the_field(void **state)
 {
 	char text[4096] = "{\"type\":\"tokens\"," SESSION ",\"seq\":1,\"pos\":1,\"ids\":[0";
@@ -398,25 +412,40 @@ static void *scarce_malloc(size_t len)
 	return malloc(len);
 }
 
+/* Print m with one allocation more each time, until there are enough. */
+static void print_with_scarce_memory(const struct msg *m, const char *want)
+{
+	int rc = ERR_NOMEM, n;
+
+	for (n = 0; rc && n < 1000; n++) {
+		char *text = NULL;
+		size_t len;
+
+		allocations_left = n;
+		rc = msg_print(m, &text, &len);
+		if (rc)
+			assert_int_equal(rc, ERR_NOMEM);
+		else
+			assert_string_equal(text, want);
+		free(text);
+	}
+	assert_int_equal(rc, 0);
+	assert_true(n > 5);
+}
+
 static void a_message_is_printed_whole_or_not_at_all(void **state)
 {
 	(void)state;
 	json_set_alloc(scarce_malloc, free);
 	for (size_t i = 0; i < msg_samples_count(); i++) {
 		struct msg m = msg_samples_at(i);
-		int rc = ERR_NOMEM, n;
+		char *whole;
+		size_t len;
 
-		for (n = 0; rc && n < 1000; n++) {
-			char *text = NULL;
-			size_t len;
-
-			allocations_left = n;
-			rc = msg_print(&m, &text, &len);
-			assert_true(rc == 0 || rc == ERR_NOMEM);
-			free(text);
-		}
-		assert_int_equal(rc, 0);
-		assert_true(n > 5);
+		allocations_left = -1;
+		assert_int_equal(msg_print(&m, &whole, &len), 0);
+		print_with_scarce_memory(&m, whole);
+		free(whole);
 	}
 	allocations_left = -1;
 	json_set_alloc(NULL, NULL);
@@ -470,6 +499,7 @@ int main(void)
 		cmocka_unit_test(bad_prompts_are_refused_by_name),
 		cmocka_unit_test(a_prompt_of_the_longest_length_passes_and_one_more_byte_does_not),
 		cmocka_unit_test(bad_session_messages_are_refused_by_type_and_key),
+		cmocka_unit_test(numbers_at_their_limits_are_read),
 		cmocka_unit_test(a_list_of_ids_is_no_longer_than_the_field),
 		cmocka_unit_test(who_serves_says_what_and_who_left_need_not),
 		cmocka_unit_test(an_error_word_of_a_later_version_is_an_internal_error),

@@ -354,7 +354,7 @@ static void start_agent(struct world *w)
 		.context_tokens = CONTEXT,
 		.max_sessions = 3,
 		.max_tokens = 40,
-		.sampling = { .top_p = 1, .repeat_penalty = 1, .seed = 7 },
+		.sampling = { .top_p = 1, .repeat_penalty = 1 },
 		.accept_timeout_ms = 300,
 		.reply_timeout_ms = 200,
 		.session_deadline_ms = 120000,
@@ -507,7 +507,8 @@ static void advance(struct world *w)
 static void ask(struct world *w, unsigned i, bool local)
 {
 	uint32_t ids[32], n = 1 + (uint32_t)roll(w, 31), max_new = 1 + (uint32_t)roll(w, 40);
-	struct msg_prompt m = { .max_tokens = max_new, .has_split = local, .split = LAYERS };
+	struct msg_prompt m = { .max_tokens = max_new, .has_split = local, .split = LAYERS,
+				.given = MSG_SEED, .sampling = { .seed = 7 } };
 
 	m.id[0] = (char)('a' + i);
 	for (uint32_t k = 0; k < n; k++)

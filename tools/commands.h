@@ -8,6 +8,9 @@ int cmd_decode(int argc, char **argv);
 extern const char cmd_inspect_usage[];
 int cmd_inspect(int argc, char **argv);
 
+extern const char cmd_run_usage[];
+int cmd_run(int argc, char **argv);
+
 extern const char cmd_tokenize_usage[];
 int cmd_tokenize(int argc, char **argv);
 

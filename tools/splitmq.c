@@ -6,6 +6,7 @@
 #include "tools/commands.h"
 
 const struct cmd cmd_table[] = {
+	{ "run", "one prompt over the bus, through an agent", cmd_run_usage, cmd_run },
 	{ "generate", "continue a prompt in one process", cmd_generate_usage, cmd_generate },
 	{ "logits", "what the model says after every position", cmd_logits_usage, cmd_logits },
 	{ "perplexity", "how well a model, or its split, predicts a text", cmd_perplexity_usage,

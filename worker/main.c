@@ -43,6 +43,7 @@ static int serve(const struct config_worker *conf)
 		err_set(&e, rc, "signals");
 	else
 		rc = worker_run(w, &e);
+	daemon_ignore_signals();
 	worker_destroy(w);
 	log_event(LOG_LEVEL_INFO, "worker.stopped", "worker=%s", conf->worker);
 	return rc ? fail(&e) : 0;

@@ -1,0 +1,163 @@
+/* tools/run_remote.c - the prompt goes to the agent's daemon, replies come back on its reply topic. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "daemon/daemon.h"
+#include "daemon/inbox.h"
+#include "daemon/link.h"
+#include "tools/run.h"
+
+#define CONNECT_MS 5000
+#define STATUS_MS  500 /* for the retained status, once connected */
+#define SLACK_MS   5000 /* beyond the session's deadline: the reply's own way */
+#define GOODBYE_MS 500
+
+struct remote {
+	struct run *r;
+	struct queue *inbox;
+	struct bus *bus;
+	bool up, agent_ready, interrupted;
+	char down[128]; /* why there is no connection */
+};
+
+static struct topic topic_of(const struct run *r, enum topic_kind kind)
+{
+	struct topic t = { .kind = kind };
+
+	snprintf(t.fleet, sizeof(t.fleet), "%s", r->conf.fleet);
+	snprintf(t.agent, sizeof(t.agent), "%s", r->conf.agent);
+	if (kind == TOPIC_AGENT_REPLY)
+		snprintf(t.reply, sizeof(t.reply), "%s", r->prompt.id);
+	return t;
+}
+
+static void on_message(struct remote *m, const struct bus_event *ev)
+{
+	struct err e = { 0 };
+	struct msg msg;
+
+	if (!ev->len || msg_parse(&msg, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e))
+		return;
+	if (msg.type == MSG_AGENT_STATUS)
+		m->agent_ready = msg.u.agent_status.state == MSG_READY;
+	else if (msg.type == MSG_REPLY && !strcmp(msg.u.reply.id, m->r->prompt.id))
+		run_show(m->r, &msg.u.reply);
+	msg_finish(&msg);
+}
+
+/* Take one item, wait at most ms. */
+static void turn(struct remote *m, long ms)
+{
+	struct inbox_item *item = queue_pop(m->inbox, ms);
+	const struct bus_event *ev;
+
+	if (!item)
+		return;
+	ev = &((struct inbox_bus *)item)->ev;
+	if (item->kind == INBOX_SIGNAL) {
+		m->interrupted = true;
+	} else if (ev->kind == BUS_MESSAGE) {
+		on_message(m, ev);
+	} else {
+		m->up = ev->kind == BUS_UP;
+		snprintf(m->down, sizeof(m->down), "%.120s", ev->text);
+	}
+	inbox_free(item);
+}
+
+static int subscribe(struct remote *m, enum topic_kind kind)
+{
+	struct topic t = topic_of(m->r, kind);
+	char filter[TOPIC_MAX];
+
+	topic_put(filter, &t);
+	return bus_subscribe(m->bus, filter, 1);
+}
+
+static int connect_bus(struct remote *m, struct err *e)
+{
+	char client[2 * TOPIC_NAME_MAX + 8];
+	struct bus_conf bc;
+	int rc;
+
+	snprintf(client, sizeof(client), "%.64s-%.64s", m->r->conf.agent, m->r->prompt.id);
+	bc = link_conf(&m->r->conf.broker, client, NULL, NULL);
+	rc = bus_mqtt_open(&m->bus, &bc, inbox_bus_handler, m->inbox, e);
+	if (!rc && (subscribe(m, TOPIC_AGENT_STATUS) || subscribe(m, TOPIC_AGENT_REPLY)))
+		rc = err_set(e, ERR_NOMEM, "subscriptions");
+	return rc;
+}
+
+/* Connected, and the daemon's retained status seen. */
+static int find_agent(struct remote *m, struct err *e)
+{
+	uint64_t until = clock_now_ms() + CONNECT_MS;
+
+	while (!m->up && !m->interrupted && clock_now_ms() < until)
+		turn(m, 50);
+	if (!m->up)
+		return err_set(e, ERR_OFFLINE, "broker %s:%u: %s", m->r->conf.broker.host,
+			       m->r->conf.broker.port, m->down[0] ? m->down : "no answer");
+	until = clock_now_ms() + STATUS_MS;
+	while (!m->agent_ready && !m->interrupted && clock_now_ms() < until)
+		turn(m, 10);
+	if (!m->agent_ready)
+		return err_set(e, ERR_NOT_FOUND, "agent %s is not running", m->r->conf.agent);
+	return 0;
+}
+
+static void cancel(struct remote *m)
+{
+	struct topic t = topic_of(m->r, TOPIC_AGENT_PROMPT);
+	struct msg msg = { .type = MSG_CANCEL };
+
+	snprintf(msg.u.cancel.id, sizeof(msg.u.cancel.id), "%s", m->r->prompt.id);
+	(void)!link_publish(m->bus, &t, &msg, 1, false, 0);
+}
+
+static int ask(struct remote *m, struct err *e)
+{
+	struct topic t = topic_of(m->r, TOPIC_AGENT_PROMPT);
+	struct msg msg = { .type = MSG_PROMPT, .u.prompt = m->r->prompt };
+	uint32_t patience_ms = m->r->prompt.deadline_ms ? m->r->prompt.deadline_ms :
+							  m->r->conf.session_deadline_ms;
+	uint64_t until = clock_now_ms() + patience_ms + SLACK_MS;
+	int rc = link_publish(m->bus, &t, &msg, 1, false, 0);
+
+	if (rc)
+		return err_set(e, rc, "prompt to agent %s: %s", m->r->conf.agent, err_phrase(rc));
+	while (!m->r->done && !m->interrupted && clock_now_ms() < until)
+		turn(m, 100);
+	if (m->interrupted) {
+		cancel(m);
+		return err_set(e, ERR_CANCELLED, "interrupted");
+	}
+	return m->r->done ? 0 : err_set(e, ERR_TIMEOUT, "agent %s did not reply", m->r->conf.agent);
+}
+
+static void on_signal(void *ctx, int signal)
+{
+	inbox_push_signal(ctx, signal);
+}
+
+int run_remote(struct run *r, struct err *e)
+{
+	struct remote m = { .r = r };
+	int rc = inbox_create(&m.inbox);
+
+	if (rc)
+		return err_set(e, rc, "inbox");
+	rc = connect_bus(&m, e);
+	if (!rc)
+		rc = find_agent(&m, e);
+	if (!rc && daemon_catch_signals(on_signal, m.inbox))
+		rc = err_set(e, ERR_INTERNAL, "signals");
+	if (!rc)
+		rc = ask(&m, e);
+	bus_close(m.bus, GOODBYE_MS);
+	daemon_ignore_signals();
+	inbox_destroy(m.inbox);
+	return rc;
+}

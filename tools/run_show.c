@@ -1,0 +1,64 @@
+/* tools/run_show.c - what `splitmq run` prints. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tools/run.h"
+
+static double per(uint64_t bytes, uint32_t n)
+{
+	return n ? (double)bytes / n : 0;
+}
+
+static void summary(const struct msg_reply *reply)
+{
+	const struct msg_stats *s = &reply->stats;
+	uint32_t rows = s->prompt_tokens + (s->tokens ? s->tokens - 1 : 0);
+
+	fprintf(stderr, "\n%u tokens (%s), prompt %u tokens, split %u, codec %s, worker %s\n", s->tokens,
+		reply->finish_reason, s->prompt_tokens, s->split, s->codec,
+		s->worker[0] ? s->worker : "none");
+	fprintf(stderr, "first token after %.1f ms, then %.1f tokens/s; total %.1f ms\n", s->ttft_ms,
+		s->tok_s, s->total_ms);
+	fprintf(stderr, "bytes/token: %.0f up, %.0f down; round trip %.2f ms (median); %u sent again\n",
+		per(s->bytes_up, rows), per(s->bytes_down, s->tokens), s->rtt_ms, s->retries);
+	fprintf(stderr,
+		"time of a token: gateway layers %.2f, encode %.2f, wire and broker %.2f, worker queue "
+		"%.2f, worker layers %.2f, other %.2f ms\n",
+		s->head_ms, s->encode_ms, s->wire_ms, s->worker_queue_ms, s->worker_ms, s->other_ms);
+}
+
+/* The reply message itself is the JSON output: one format to know. */
+static void print_json(const struct msg_reply *reply)
+{
+	struct msg m = { .type = MSG_REPLY, .u.reply = *reply };
+	size_t len;
+	char *text;
+
+	if (msg_print(&m, &text, &len))
+		return;
+	printf("%s\n", text);
+	free(text);
+}
+
+void run_show(struct run *r, const struct msg_reply *reply)
+{
+	if (!reply->done) {
+		fputs(reply->text, stdout);
+		fflush(stdout);
+		r->streamed = true;
+		return;
+	}
+	r->done = true;
+	r->error = reply->error;
+	if (r->json)
+		print_json(reply);
+	else if (!r->streamed && reply->text[0])
+		fputs(reply->text, stdout);
+	if (!r->json && !reply->error)
+		printf("\n");
+	fflush(stdout);
+	if (reply->error)
+		fprintf(stderr, "splitmq run: %s (%s)\n", reply->reason, err_name(reply->error));
+	else if (!r->json)
+		summary(reply);
+}
