@@ -239,6 +239,7 @@ static void arrays_are_read_item_by_item(void **state)
 static void a_number_that_is_not_finite_is_refused(void **state)
 {
 	static const double bad[] = { NAN, INFINITY, -INFINITY, 1e300 };
+	static const int64_t nearest[] = { 0, INT64_MAX, INT64_MIN, INT64_MAX };
 	float f = 9;
 	struct err e;
 
@@ -252,7 +253,7 @@ static void a_number_that_is_not_finite_is_refused(void **state)
 		g = open_ok(&b);
 		assert_int_equal(gguf_get_f32(g, "x", &f, &e), ERR_FORMAT);
 		assert_true(f == 9);
-		sink += (unsigned)gguf_int_at(gguf_kv_at(g, 0), 0);
+		assert_true(gguf_int_at(gguf_kv_at(g, 0), 0) == nearest[i]);
 		gguf_close(g);
 		free(b.data);
 	}
