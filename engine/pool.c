@@ -1,9 +1,9 @@
 #include "engine/pool.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 
 /* Looks at a variable before sleeping on it: some tens of microseconds. */
@@ -24,14 +24,17 @@ struct pool {
 	pthread_cond_t wake, done;
 	bool stop; /* under lock */
 
-	/* The loop in progress: written by the caller before `round` moves on. */
+	/* The loop in progress. Whoever lowers `left` owns an item of that round, and the round cannot
+	 * end before the owner has counted it in `finished`: so fn, arg and n hold still for owners,
+	 * and nobody waits for a worker that owns nothing because it was not scheduled. */
 	void (*fn)(void *arg, size_t item, unsigned thread);
 	void *arg;
 	size_t n;
-	atomic_size_t next;
-	atomic_uint busy;  /* workers that have not yet finished this round */
-	atomic_uint round; /* written under lock */
+	atomic_ullong left;     /* round << 32 | items that nobody owns yet */
+	atomic_size_t finished; /* items of this round */
 };
+
+#define LEFT_MASK 0xffffffffull
 
 static void relax(void)
 {
@@ -42,33 +45,59 @@ static void relax(void)
 #endif
 }
 
+static bool has_items(struct pool *p)
+{
+	return atomic_load_explicit(&p->left, memory_order_relaxed) & LEFT_MASK;
+}
+
+/* Own one more item of the current round; false when none is left. */
+static bool take(struct pool *p, size_t *item)
+{
+	unsigned long long left = atomic_load_explicit(&p->left, memory_order_relaxed);
+
+	while (left & LEFT_MASK) {
+		if (atomic_compare_exchange_weak_explicit(&p->left, &left, left - 1,
+							  memory_order_acquire,
+							  memory_order_relaxed)) {
+			*item = p->n - (size_t)(left & LEFT_MASK);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Run items until none is left; the last one to finish wakes the caller. */
 static void work(struct pool *p, unsigned thread)
 {
 	size_t item;
 
-	while ((item = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->n)
+	while (take(p, &item)) {
+		size_t n = p->n;
+
 		p->fn(p->arg, item, thread);
+		if (atomic_fetch_add_explicit(&p->finished, 1, memory_order_acq_rel) + 1 == n &&
+		    thread > 0) {
+			pthread_mutex_lock(&p->lock);
+			pthread_cond_signal(&p->done);
+			pthread_mutex_unlock(&p->lock);
+		}
+	}
 }
 
-/* Wait for another round than seen; false when the pool stops. */
-static bool wait_round(struct pool *p, unsigned *seen)
+/* Wait for items; false when the pool stops. */
+static bool wait_items(struct pool *p)
 {
 	bool stop;
 
 	for (unsigned i = 0; i < SPINS; i++) {
-		unsigned now = atomic_load_explicit(&p->round, memory_order_acquire);
-
-		if (now != *seen) {
-			*seen = now;
+		if (has_items(p))
 			return true;
-		}
 		relax();
 	}
 	pthread_mutex_lock(&p->lock);
-	while (atomic_load(&p->round) == *seen && !p->stop)
+	while (!has_items(p) && !p->stop)
 		pthread_cond_wait(&p->wake, &p->lock);
 	stop = p->stop;
-	*seen = atomic_load(&p->round);
 	pthread_mutex_unlock(&p->lock);
 	return !stop;
 }
@@ -76,17 +105,9 @@ static bool wait_round(struct pool *p, unsigned *seen)
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
-	struct pool *p = w->pool;
-	unsigned seen = 0;
 
-	while (wait_round(p, &seen)) {
-		work(p, w->index);
-		if (atomic_fetch_sub_explicit(&p->busy, 1, memory_order_acq_rel) == 1) {
-			pthread_mutex_lock(&p->lock);
-			pthread_cond_signal(&p->done);
-			pthread_mutex_unlock(&p->lock);
-		}
-	}
+	while (wait_items(w->pool))
+		work(w->pool, w->index);
 	return NULL;
 }
 
@@ -144,15 +165,20 @@ unsigned pool_threads(const struct pool *p)
 	return p->threads;
 }
 
-static void wait_done(struct pool *p)
+static bool all_finished(struct pool *p)
+{
+	return atomic_load_explicit(&p->finished, memory_order_acquire) == p->n;
+}
+
+static void wait_finished(struct pool *p)
 {
 	for (unsigned i = 0; i < SPINS; i++) {
-		if (!atomic_load_explicit(&p->busy, memory_order_acquire))
+		if (all_finished(p))
 			return;
 		relax();
 	}
 	pthread_mutex_lock(&p->lock);
-	while (atomic_load_explicit(&p->busy, memory_order_acquire))
+	while (!all_finished(p))
 		pthread_cond_wait(&p->done, &p->lock);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -160,20 +186,23 @@ static void wait_done(struct pool *p)
 void pool_run(struct pool *p, void (*fn)(void *arg, size_t item, unsigned thread), void *arg,
 	      size_t n)
 {
+	unsigned long long round;
+
 	if (p->threads == 1 || n <= 1) {
 		for (size_t i = 0; i < n; i++)
 			fn(arg, i, 0);
 		return;
 	}
+	assert(n <= LEFT_MASK);
 	p->fn = fn;
 	p->arg = arg;
 	p->n = n;
-	atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-	atomic_store_explicit(&p->busy, p->threads - 1, memory_order_relaxed);
+	atomic_store_explicit(&p->finished, 0, memory_order_relaxed);
+	round = (atomic_load_explicit(&p->left, memory_order_relaxed) >> 32) + 1;
 	pthread_mutex_lock(&p->lock);
-	atomic_fetch_add_explicit(&p->round, 1, memory_order_release);
+	atomic_store_explicit(&p->left, round << 32 | n, memory_order_release);
 	pthread_cond_broadcast(&p->wake);
 	pthread_mutex_unlock(&p->lock);
 	work(p, 0);
-	wait_done(p);
+	wait_finished(p);
 }
