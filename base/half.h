@@ -1,4 +1,6 @@
-/* base/half.h - IEEE 754 binary16 <-> binary32, by integer arithmetic: the same bits on every machine. */
+/* base/half.h - IEEE 754 binary16 <-> binary32.
+ *
+ * By integer arithmetic: the same bits on every machine. Any thread. */
 #ifndef BASE_HALF_H
 #define BASE_HALF_H
 

@@ -27,12 +27,14 @@ const char *codec_name(enum codec_id id);
 size_t codec_bound(const struct codec_spec *spec, size_t dim, size_t rows);
 
 /* x [rows][dim] f32 -> dst[cap], *len bytes. cap >= codec_bound(). ERR_NOT_FINITE (naming row and
- * element in e) when a value is NaN or infinite or overflows f16 under f16; nothing is written then. */
+ * element in e) when a value is NaN or infinite, or would decode as infinite; nothing is written
+ * then. ERR_LIMIT when cap is too small. */
 MUST_CHECK int codec_encode(const struct codec_spec *spec, const float *x, size_t dim, size_t rows,
 			    uint8_t *dst, size_t cap, size_t *len, struct err *e);
 
 /* src[len] -> x [rows][dim]. id, dim and rows are the frame's claims: ERR_FORMAT when len does not
- * match them, ERR_UNSUPPORTED for an unknown id, ERR_NOT_FINITE when a decoded value is not finite. */
+ * match them, ERR_UNSUPPORTED for an unknown id, ERR_NOT_FINITE when a decoded value is not finite;
+ * x holds nothing of use then. */
 MUST_CHECK int codec_decode(unsigned id, const uint8_t *src, size_t len, size_t dim, size_t rows,
 			    float *x, struct err *e);
 

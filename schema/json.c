@@ -312,8 +312,8 @@ struct json *json_object(void)
 	return wrap(cJSON_CreateObject());
 }
 
-/* Hand item (NULL: out of memory) over to parent, which may be NULL for the same reason. Returns the
- * item as it now stands there, or NULL. */
+/* Hand item (NULL: out of memory) over to parent, which may be NULL for the same reason. Returns
+ * the item as it now stands there, or NULL. */
 static struct json *add(struct json *parent, const char *key, cJSON *item)
 {
 	bool added = false;

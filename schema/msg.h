@@ -30,12 +30,14 @@ enum msg_type {
 enum msg_state { MSG_INIT, MSG_READY, MSG_DRAINING, MSG_OFFLINE, MSG_LOST, MSG_STATE_COUNT };
 
 /* {"v":1,"type":"agent.status","agent":"gw1","state":"ready","boot":"<16 hex>","model":"<hash>",
- *  "model_name":"...","layers":8,"dim":256,"context_tokens":512,"max_sessions":4,"version":"0.1.0"} */
+ *  "model_name":"...","layers":8,"dim":256,"context_tokens":512,"max_sessions":4,
+ *  "version":"0.1.0"} */
 struct msg_agent_status {
 	char agent[TOPIC_NAME_MAX + 1];
 	enum msg_state state;
-	uint64_t boot; /* unique per start: a late Last Will of an earlier life is recognized by it */
-	char model[MSG_HASH_LEN + 1]; /* the rest may be empty/0 unless state is READY or DRAINING */
+	uint64_t boot; /* unique per start: tells a late Last Will of an earlier life */
+	/* The rest may be empty/0 unless state is READY or DRAINING. */
+	char model[MSG_HASH_LEN + 1];
 	char model_name[TOPIC_NAME_MAX + 1];
 	uint32_t n_layers, dim, context_tokens, max_sessions;
 	char version[32];
@@ -162,7 +164,7 @@ struct msg_prompt {
 	bool stream;		/* a reply per piece of text, then the final one; default false */
 	uint32_t max_tokens;	/* 0: the agent's default */
 	struct msg_sampling sampling;
-	unsigned given;		/* MSG_TEMPERATURE ...: the other members of sampling mean nothing */
+	unsigned given;		/* MSG_TEMPERATURE ...: other members of sampling mean nothing */
 	uint32_t deadline_ms;	/* 0: the agent's default */
 	bool has_split;
 	uint32_t split;		/* overrides the decision */
@@ -180,13 +182,15 @@ struct msg_stats {
 	uint32_t retries, epochs;
 	double ttft_ms, total_ms, tok_s;
 	double rtt_ms;			      /* median round trip of decode requests */
-	double head_ms, encode_ms, worker_queue_ms, worker_ms, wire_ms, other_ms; /* mean per decode token */
+	/* Mean per decode token: where its time went. */
+	double head_ms, encode_ms, worker_queue_ms, worker_ms, wire_ms, other_ms;
 	char codec[MSG_SPEC_MAX];
 	char worker[TOPIC_NAME_MAX + 1];
 };
 
-/* "reply": agent -> agent/<a>/reply/<id>. Pieces: {"id","text","done":false}; the last one has the whole
- * text, done true, finish_reason "stop" | "length" | "context" | "deadline" | "cancelled" | "error", stats, error. */
+/* "reply": agent -> agent/<a>/reply/<id>. Pieces: {"id","text","done":false}; the last one has the
+ * whole text, done true, finish_reason "stop" | "length" | "context" | "deadline" | "cancelled" |
+ * "error", stats, error. */
 struct msg_reply {
 	char id[TOPIC_NAME_MAX + 1];
 	char *text; /* owned by the message; UTF-8, NUL-terminated */
@@ -229,7 +233,8 @@ struct msg_sampling msg_sampling_defaults(void);
 /* One JSON object of len bytes -> *m. `want` is the type to assume when the object has no `type`
  * (so that a person may publish {"prompt":"..."}), or MSG_TYPE_COUNT for none.
  * ERR_FORMAT, ERR_VERSION ("v" present and not 1), ERR_NOMEM; *m needs msg_finish only on 0. */
-MUST_CHECK int msg_parse(struct msg *m, const char *src, size_t len, enum msg_type want, struct err *e);
+MUST_CHECK int msg_parse(struct msg *m, const char *src, size_t len, enum msg_type want,
+			 struct err *e);
 
 /* Whom to tell that msg_parse refused a message: what can be read of it all the same. */
 struct msg_peek {

@@ -138,7 +138,7 @@ int field_get_ids(const struct json *o, const char *key, enum field_need need, u
 }
 
 /* In the order of the bits MSG_TEMPERATURE ... MSG_SEED. */
-static const char *const sampling_keys[] = { "temperature",    "top_k",	      "top_p", "min_p",
+static const char *const sampling_keys[] = { "temperature",    "top_k",       "top_p", "min_p",
 					     "repeat_penalty", "repeat_last", "seed" };
 
 static unsigned keys_given(const struct json *o)

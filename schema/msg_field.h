@@ -19,8 +19,8 @@
 enum field_need { FIELD_OPTIONAL = 0, FIELD_NEEDED = 1 };
 
 /* A string -> dst[cap], NUL included in cap. */
-MUST_CHECK int field_get_text(const struct json *o, const char *key, enum field_need need, char *dst,
-			      size_t cap, struct err *e);
+MUST_CHECK int field_get_text(const struct json *o, const char *key, enum field_need need,
+			      char *dst, size_t cap, struct err *e);
 /* A name that may stand in a topic -> dst. */
 MUST_CHECK int field_get_name(const struct json *o, const char *key, enum field_need need,
 			      char dst[static TOPIC_NAME_MAX + 1], struct err *e);

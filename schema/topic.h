@@ -1,4 +1,4 @@
-/* schema/topic.h - names of topics (design of the topic tree: schema/PROTOCOL.md, section "Topics").
+/* schema/topic.h - names of topics (schema/PROTOCOL.md, section "Topics").
  *
  * Fleet, agent, worker and model names are 1..64 characters of [A-Za-z0-9_.-]; session ids are
  * written as 16 lower-case hex digits. Pure; any thread. */

@@ -1,4 +1,6 @@
-/* schema/utf8.h - is this UTF-8? (RFC 3629: no surrogates, nothing above U+10FFFF, shortest form.) */
+/* schema/utf8.h - is this UTF-8?
+ *
+ * RFC 3629: no surrogates, nothing above U+10FFFF, shortest form. Pure; any thread. */
 #ifndef SCHEMA_UTF8_H
 #define SCHEMA_UTF8_H
 

@@ -18,7 +18,7 @@
 enum wire_kind { WIRE_ROWS = 1, WIRE_LOGITS = 2, WIRE_KV = 3, WIRE_KIND_END };
 
 enum {
-	WIRE_SAMPLE = 1, /* ROWS: sample after the last row and answer TOKENS; else answer nothing */
+	WIRE_SAMPLE = 1, /* ROWS: sample after the last row, answer TOKENS; else answer nothing */
 	WIRE_WANT_LOGITS = 2, /* ROWS: also send a LOGITS frame for the last row */
 };
 
@@ -43,8 +43,9 @@ bool wire_is_frame(const uint8_t *src, size_t len);
 void wire_put_hdr(uint8_t dst[static WIRE_HDR_LEN], const struct wire_hdr *h, const uint8_t *body);
 
 /* Read a header from src[0..len) and check it against what really arrived: magic, version, kind,
- * flags, reserved bytes 0, session not 0, rows, dim, pos + rows and split within WIRE_MAX_*, body_len == len -
- * WIRE_HDR_LEN, CRC-32C of everything but the CRC. The codec id is the codec's to judge.
+ * flags, reserved bytes 0, session not 0, rows, dim, pos + rows and split within WIRE_MAX_*,
+ * body_len == len - WIRE_HDR_LEN, CRC-32C of everything but the CRC. The codec id is the codec's
+ * to judge.
  * Returns 0, ERR_FORMAT or ERR_VERSION; *h is written only on 0. The body is src + WIRE_HDR_LEN. */
 MUST_CHECK int wire_get_hdr(struct wire_hdr *h, const uint8_t *src, size_t len, struct err *e);
 

@@ -61,11 +61,12 @@ def judge(probe, lines):
     return run.stdout.splitlines()
 
 
-VALUES = [-1, 0, 1, 0.5, 1.0, 11, 256, 257, 4096, 4097, 2**20 - 1, 2**20, 2**20 + 1, 2**28, 2**28 + 1,
-          86400000, 86400001, 2**32 - 1, 2**32, 2**53 - 1, 2**53, 2**53 + 2, 1e12, 1.1e12, 1e300,
-          True, False, "", "x", "a b", "a/b", "f32", "0" * 16, "0" * 15 + "1", "F" * 16, "0" * 32, "g" * 32,
-          "x" * 31, "x" * 32, "x" * 64, "x" * 65, "x" * 127, "x" * 128, "x" * 239, "x" * 240,
-          "ready", "init", "stop", [], [0], [2**20], ["x"], [0] * 257, {}, {"a": 1}]
+VALUES = [
+    -1, 0, 1, 0.5, 1.0, 11, 256, 257, 4096, 4097, 2**20 - 1, 2**20, 2**20 + 1, 2**28, 2**28 + 1,
+    86400000, 86400001, 2**32 - 1, 2**32, 2**53 - 1, 2**53, 2**53 + 2, 1e12, 1.1e12, 1e300,
+    True, False, "", "x", "a b", "a/b", "f32", "0" * 16, "0" * 15 + "1", "F" * 16, "0" * 32,
+    "g" * 32, "x" * 31, "x" * 32, "x" * 64, "x" * 65, "x" * 127, "x" * 128, "x" * 239, "x" * 240,
+    "ready", "init", "stop", [], [0], [2**20], ["x"], [0] * 257, {}, {"a": 1}]
 
 
 def spoilt(message):
@@ -99,7 +100,8 @@ def check_samples(files, samples):
 
 
 def check_agreement(files, samples, probe):
-    cases = [(s["type"], case) for s in samples for case in spoilt(s) if case.get("type") == s["type"]]
+    cases = [(s["type"], case)
+             for s in samples for case in spoilt(s) if case.get("type") == s["type"]]
     cases += [("prompt", {k: v for k, v in s.items() if k != "type"})
               for s in samples if s["type"] == "prompt"]
     verdicts = judge(probe, [json.dumps(case) for _, case in cases])
@@ -110,8 +112,9 @@ def check_agreement(files, samples, probe):
         valid = validators[kind].is_valid(case)
         counts[valid] += 1
         check(valid == (verdict == "ok"),
-              f"{kind}: schema says {'ok' if valid else 'no'}, parser {verdict}: {json.dumps(case)[:300]}")
-    print(f"{len(cases)} messages judged alike by schema and parser: {counts[1]} good, {counts[0]} bad")
+              f"{kind}: schema says {'ok' if valid else 'no'}, parser {verdict}: "
+              f"{json.dumps(case)[:300]}")
+    print(f"{len(cases)} messages put to schema and parser: {counts[1]} good, {counts[0]} bad")
     check(min(counts) > 500, "too few cases of one kind")
 
 
@@ -156,7 +159,8 @@ def check_protocol(root, api, files):
     text = (root / "schema/PROTOCOL.md").read_text()
     root_topic = "splitmq/v1/{fleet}/"
     channels = {c["address"].replace(root_topic, "") for c in api["channels"].values()}
-    table = {re.sub(r"<(\w+)>", r"{\1}", t) for t in re.findall(r"^\| `([a-z]+/[^`]*)` \|", text, re.M)}
+    rows = re.findall(r"^\| `([a-z]+/[^`]*)` \|", text, re.M)
+    table = {re.sub(r"<(\w+)>", r"{\1}", row) for row in rows}
     check(channels == table,
           f"topics of asyncapi.yaml and PROTOCOL.md differ: {sorted(channels ^ table)}")
     listed = re.findall(r"X\((\w+), (\d+), \"([^\"]+)\"\)", (root / "base/err.h").read_text())
@@ -164,7 +168,8 @@ def check_protocol(root, api, files):
         row = f"| `{name.lower()}` | {number} | {phrase} |"
         check(row in text, f"PROTOCOL.md lacks the row {row}")
     for name in files.keys() - {"common.schema.json"}:
-        check(f"`{name.removesuffix('.schema.json')}`" in text, f"PROTOCOL.md does not mention {name}")
+        check(f"`{name.removesuffix('.schema.json')}`" in text,
+              f"PROTOCOL.md does not mention {name}")
 
 
 def main():

@@ -271,7 +271,7 @@ static void every_half_survives_the_way_through_a_float(void **state)
 	assert_true(half_to_f32(0x7bff) == 65504);
 }
 
-/* Between each two neighbours: the middle goes to the even one, the floats beside it to the nearer. */
+/* Between two neighbours: the middle goes to the even one, the floats beside it to the nearer. */
 static void a_float_becomes_the_nearest_half(void **state)
 {
 	(void)state;
