@@ -73,8 +73,8 @@ static void take(struct detok *d, char byte, char *dst, size_t cap, size_t *used
 		take(d, byte, dst, cap, used); /* it broke what was held, and may begin anew */
 }
 
-/* Does the piece that is next have the leading space of a first word? Encoding puts one at the start
- * of a text and after each special token. */
+/* Does the piece that is next have the leading space of a first word? Encoding puts one at the
+ * start of a text and after each special token. */
 static bool strips(struct detok *d, uint32_t id, const char *bytes)
 {
 	uint8_t type = d->t->vocab.tokens[id].type;

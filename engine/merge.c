@@ -51,7 +51,8 @@ void merge_add(struct merge *m, uint32_t len, uint32_t id)
 	}
 }
 
-/* Merge a popped pair, unless it is stale. Symbols only grow, or end: equal length means unchanged. */
+/* Merge a popped pair, unless it is stale. Symbols only grow, or end: equal length means
+ * unchanged. */
 static int apply(struct merge *m, struct heap_item p, merge_rule *rule, const void *ctx)
 {
 	uint32_t left = (uint32_t)p.order, right;

@@ -206,8 +206,9 @@ struct split {
 	void *ctx;
 };
 
-/* Next match of a level in text from byte `from` -> [*start, *end). No match ends the text, and so
- * does a match beyond the limits: what is left stays in one piece, which costs quality, not safety. */
+/* Next match of a level in text from byte `from` -> [*start, *end). No match ends the text, and
+ * so does a match beyond the limits: what is left stays in one piece, which costs quality, not
+ * safety. */
 static int next_match(const struct split *s, unsigned level, const char *text, size_t len,
 		      size_t from, size_t *start, size_t *end)
 {

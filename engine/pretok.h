@@ -28,7 +28,8 @@ bool pretok_adds_bos(const struct pretok *p);
 void pretok_set_limit(struct pretok *p, uint32_t steps);
 
 /* Call emit for each word, left to right; together they are the text. len < 2^32. A run of bytes
- * that are not UTF-8 is a word. Stops with what emit returned if that is not 0; else 0, ERR_NOMEM. */
+ * that are not UTF-8 is a word. Stops with what emit returned if that is not 0; else 0,
+ * ERR_NOMEM. */
 MUST_CHECK int pretok_split(const struct pretok *p, const char *text, size_t len,
 			    int (*emit)(void *ctx, const char *word, size_t len), void *ctx);
 

@@ -1,7 +1,8 @@
-/* engine/special.h - tokens that are found in a text as they are written: control and user-defined ones.
+/* engine/special.h - tokens that are found in a text as they are written: control and
+ * user-defined ones.
  *
- * The longest token wins wherever it stands, then the leftmost: a shorter one never cuts into it.
- * Read-only after special_load: any thread. */
+ * The longest token wins wherever it stands, then the leftmost: a shorter one never cuts into
+ * it. Read-only after special_load: any thread. */
 #ifndef ENGINE_SPECIAL_H
 #define ENGINE_SPECIAL_H
 

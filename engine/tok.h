@@ -1,4 +1,5 @@
-/* engine/tok.h - inside of the tokenizer: what its files share. For engine/tok*.c, special.c, detok.c.
+/* engine/tok.h - inside of the tokenizer: what its files share. For engine/tok*.c, special.c,
+ * detok.c.
  *
  * Encoding a text: special.c cuts out the special tokens, each stretch between them goes to
  * tok_spm_encode or tok_bpe_encode, which append ids to a struct tok_work. */

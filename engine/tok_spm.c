@@ -51,7 +51,8 @@ static size_t normalize(char *dst, const char *text, size_t len, bool prefix)
 	return n;
 }
 
-/* A symbol that is no token: its bytes, or one unknown token when the vocabulary lacks one of them. */
+/* A symbol that is no token: its bytes, or one unknown token when the vocabulary lacks one of
+ * them. */
 static int push_bytes(struct tok_work *w, const char *text, size_t len)
 {
 	const struct tokenizer *t = w->t;

@@ -33,21 +33,23 @@ enum {
 	TOKENIZER_PARSE_SPECIAL = 2, /* control tokens written in the text become their ids */
 };
 
-/* UTF-8 text of len bytes (invalid bytes are encoded as bytes, never refused; a byte for which the
- * vocabulary has no token becomes its unknown token or U+FFFD) -> a malloc'ed array *ids (the caller
- * frees) of *n ids. User-defined tokens are found in any text, the longest first. Cost O(len log len). ERR_NOMEM, ERR_LIMIT (len over 16 MiB). */
+/* UTF-8 text of len bytes (invalid bytes are encoded as bytes, never refused; a byte for which
+ * the vocabulary has no token becomes its unknown token or U+FFFD) -> a malloc'ed array *ids
+ * (the caller frees) of *n ids. User-defined tokens are found in any text, the longest first.
+ * Cost O(len log len). ERR_NOMEM, ERR_LIMIT (len over 16 MiB). */
 MUST_CHECK int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
 				unsigned flags, uint32_t **ids, size_t *n, struct err *e);
 
 /* Bytes of one token -> dst[cap]; returns their number, or needed number when > cap. Control
- * tokens give nothing unless `special`. Not NUL-terminated; may be part of a UTF-8 character. An id outside
- * the vocabulary gives nothing. */
+ * tokens give nothing unless `special`. Not NUL-terminated; may be part of a UTF-8 character. An
+ * id outside the vocabulary gives nothing. */
 size_t tokenizer_piece(const struct tokenizer *t, uint32_t id, bool special, char *dst, size_t cap);
 
-/* The inverse of tokenizer_encode with the same flags -> malloc'ed, NUL-terminated *text (the caller
- * frees) of *len bytes: what ADD_SPECIAL put around the text is dropped, as is the space that SPM puts before a first
- * word; control tokens give their text only with PARSE_SPECIAL. Bytes are not made UTF-8.
- * ERR_LIMIT for an id outside the vocabulary or more than 1 GiB of text, ERR_NOMEM. */
+/* The inverse of tokenizer_encode with the same flags -> malloc'ed, NUL-terminated *text (the
+ * caller frees) of *len bytes: what ADD_SPECIAL put around the text is dropped, as is the space
+ * that SPM puts before a first word; control tokens give their text only with PARSE_SPECIAL.
+ * Bytes are not made UTF-8. ERR_LIMIT for an id outside the vocabulary or more than 1 GiB of
+ * text, ERR_NOMEM. */
 MUST_CHECK int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n,
 				unsigned flags, char **text, size_t *len, struct err *e);
 

@@ -34,15 +34,15 @@ struct vocab_token {
 struct vocab {
 	uint32_t n;
 	struct vocab_token *tokens;
-	char *bytes;	       /* what the tokens stand for: spaces are spaces, byte tokens one byte */
+	char *bytes;	       /* what the tokens stand for: space as space, byte tokens as bytes */
 	uint32_t max_len;      /* bytes of the longest token */
 	uint32_t byte_id[256]; /* the token of a single byte, or VOCAB_NONE */
 	uint32_t *slots;       /* hash table of findable tokens by bytes */
 	uint32_t mask;
 };
 
-/* Read tokens, types and scores of g. byte_level: texts are spelled as in bytemap.h; otherwise as by
- * SentencePiece (U+2581 is a space, <0xHH> a byte). ERR_FORMAT, ERR_LIMIT, ERR_NOMEM. */
+/* Read tokens, types and scores of g. byte_level: texts are spelled as in bytemap.h; otherwise as
+ * by SentencePiece (U+2581 is a space, <0xHH> a byte). ERR_FORMAT, ERR_LIMIT, ERR_NOMEM. */
 MUST_CHECK int vocab_load(struct vocab *v, const struct gguf *g, bool byte_level, struct err *e);
 void vocab_finish(struct vocab *v);
 
@@ -52,8 +52,8 @@ void vocab_make_control(struct vocab *v, uint32_t id);
 /* Build the way back from bytes to tokens. ERR_NOMEM. */
 MUST_CHECK int vocab_index(struct vocab *v, struct err *e);
 
-/* The token that text of len bytes may become, or VOCAB_NONE. Never a control, unknown or byte token;
- * of equal ones the normal one, then the lowest. */
+/* The token that text of len bytes may become, or VOCAB_NONE. Never a control, unknown or byte
+ * token; of equal ones the normal one, then the lowest. */
 uint32_t vocab_find(const struct vocab *v, const char *text, size_t len);
 
 /* Bytes of a token; id < n. */

@@ -1,5 +1,5 @@
 /* Two modes, by the first byte. Even: a text against small vocabularies of every kind, with the
- * promises of tokenizer.h checked. Odd: the bytes are the vocabulary; whatever opens must encode. */
+ * promises of tokenizer.h checked. Odd: the bytes are the vocabulary; what opens must encode. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
