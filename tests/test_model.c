@@ -501,9 +501,9 @@ static size_t resident(const char *path)
 	char line[1024];
 
 	while (f && fgets(line, sizeof(line), f)) {
-		unsigned long kb;
+		unsigned long from, to, kb;
 
-		if (strchr(line, '-') && strchr(line, '/'))
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
 			here = strstr(line, name) != NULL;
 		else if (here && sscanf(line, "Rss: %lu", &kb) == 1)
 			sum += kb * 1024;
