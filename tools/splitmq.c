@@ -14,6 +14,7 @@ const struct cmd cmd_table[] = {
 	{ "decode", "what a frame or control message from stdin says", cmd_decode_usage, cmd_decode },
 	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage, cmd_inspect },
 	{ "tokenize", "text to token ids, or back", cmd_tokenize_usage, cmd_tokenize },
+	{ "watch", "live traffic of a fleet, decoded", cmd_watch_usage, cmd_watch },
 	{ 0 },
 };
 
