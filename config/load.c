@@ -39,7 +39,8 @@ static const struct key_set *const sets[] = {
 #define N_SETS (sizeof(sets) / sizeof(sets[0]))
 
 /* Variables that are read elsewhere and are no keys. */
-static const char *const others[] = { "SPLITMQ_ISA", "SPLITMQ_ROOT", "SPLITMQ_CONFORMANCE" };
+static const char *const others[] = { "SPLITMQ_ISA", "SPLITMQ_ROOT", "SPLITMQ_CONFORMANCE",
+				      "SPLITMQ_BROKER_TESTS" };
 
 #define N_OTHERS (sizeof(others) / sizeof(others[0]))
 
