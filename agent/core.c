@@ -9,6 +9,8 @@
 #include "daemon/link.h"
 #include "schema/wire.h"
 
+#define SETTLE_US 300000u /* after a connect: the workers' retained statuses come first */
+
 int agent_core_create(struct agent_core **out, const struct agent_core_conf *conf,
 		      const struct agent_ops *ops)
 {
@@ -176,7 +178,7 @@ static void make_id(struct agent_core *c, struct msg_prompt *m)
 }
 
 /* Why m cannot be taken: 0, or ERR_* and a reason. */
-static int refuse_reason(struct agent_core *c, const struct msg_prompt *m, const char **why)
+static int refuse_reason(const struct agent_core *c, const char **why)
 {
 	if (c->draining) {
 		*why = "the agent is shutting down";
@@ -186,8 +188,31 @@ static int refuse_reason(struct agent_core *c, const struct msg_prompt *m, const
 		*why = "too many prompts are waiting";
 		return ERR_BUSY;
 	}
-	(void)m;
 	return 0;
+}
+
+/* Sessions that wait to be opened while every ready worker serves another model: say so at once. */
+static void check_mismatch(struct agent_core *c, uint64_t now_us)
+{
+	const struct msg_worker_status *w = workers_mismatch(&c->workers, c->conf.model);
+	struct msg_error m = { .code = ERR_MODEL_MISMATCH };
+
+	if (!w || !c->up || now_us < c->settled_us)
+		return;
+	snprintf(m.reason, sizeof(m.reason),
+		 "worker %s serves model %.32s (%.40s), this agent has %.32s", w->worker, w->model,
+		 w->model_name, c->conf.model);
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct slot *sl = &c->slots[i];
+
+		if (!sl->used || sl->session.state != SESSION_OPENING)
+			continue;
+		m.epoch = sl->session.epoch;
+		slot_event(c, sl,
+			   &(struct session_event){
+				   .kind = SESSION_EV_ERROR, .now_us = now_us, .error = &m });
+	}
+	fill_slots(c, now_us);
 }
 
 static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_process,
@@ -201,7 +226,7 @@ static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_proc
 		log_event(LOG_LEVEL_INFO, "prompt.repeated", "id=%s", m->id);
 		return;
 	}
-	rc = refuse_reason(c, m, &why);
+	rc = refuse_reason(c, &why);
 	if (rc) {
 		slot_refuse(c, m->id, in_process, rc, why);
 		return;
@@ -210,6 +235,7 @@ static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_proc
 	c->waiting[c->n_waiting++] = *m;
 	m->prompt = NULL;
 	fill_slots(c, now_us);
+	check_mismatch(c, now_us);
 }
 
 void agent_core_prompt(struct agent_core *c, struct msg_prompt *m, uint64_t now_us)
@@ -228,6 +254,7 @@ void agent_core_prompt_ids(struct agent_core *c, const struct msg_prompt *m, con
 		slot_begin(c, sl, m, true, ids, n, now_us);
 	else
 		slot_refuse(c, m->id, true, ERR_BUSY, "no free session");
+	check_mismatch(c, now_us);
 }
 
 void agent_core_cancel(struct agent_core *c, const char *id, uint64_t now_us)
@@ -273,14 +300,10 @@ static void broadcast(struct agent_core *c, const struct session_event *ev)
 void agent_core_link(struct agent_core *c, bool up, uint64_t now_us)
 {
 	c->up = up;
+	c->settled_us = now_us + SETTLE_US;
 	if (up)
 		broadcast(c,
 			  &(struct session_event){ .kind = SESSION_EV_LINK_UP, .now_us = now_us });
-}
-
-void agent_core_tick(struct agent_core *c, uint64_t now_us)
-{
-	broadcast(c, &(struct session_event){ .kind = SESSION_EV_TICK, .now_us = now_us });
 }
 
 uint64_t agent_core_due_us(const struct agent_core *c)
@@ -311,8 +334,26 @@ static void close_stray(struct agent_core *c, const struct msg_accept *a)
 	slot_send_control(c, &m, a->worker, a->session);
 }
 
-/* A second ACCEPT names its worker in the message; all other answers count only from the worker that
- * holds the session. */
+/* What a message says about itself is what its topic says, which the broker's access list vouches for. */
+static bool is_genuine(const struct topic *t, const struct msg *m)
+{
+	switch (m->type) {
+	case MSG_ACCEPT:
+		return m->u.accept.session == t->session && !strcmp(m->u.accept.worker, t->worker);
+	case MSG_TOKENS:
+		return m->u.tokens.session == t->session;
+	case MSG_NEED:
+		return m->u.need.session == t->session;
+	case MSG_ERROR:
+		return m->u.error.session == t->session;
+	case MSG_WORKER_STATUS:
+		return !strcmp(m->u.worker_status.worker, t->worker);
+	default:
+		return true;
+	}
+}
+
+/* A second worker may accept; all other answers count only from the worker that holds the session. */
 static bool from_ours(const struct slot *sl, const char *worker)
 {
 	return sl->session.state != SESSION_OPEN || !strcmp(sl->session.worker, worker);
@@ -325,13 +366,13 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 	struct session_event ev = { .now_us = now_us };
 
 	if (!sl) {
-		if (m->type == MSG_ACCEPT && !strcmp(m->u.accept.worker, t->worker))
+		if (m->type == MSG_ACCEPT)
 			close_stray(c, &m->u.accept);
 		return;
 	}
 	sl->times.bytes_down += len;
 	c->bytes_down += len;
-	if (m->type == MSG_ACCEPT && m->u.accept.session == t->session) {
+	if (m->type == MSG_ACCEPT) {
 		ev.kind = SESSION_EV_ACCEPT;
 		ev.accept = &m->u.accept;
 	} else if (m->type == MSG_TOKENS && from_ours(sl, t->worker)) {
@@ -350,27 +391,10 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 	fill_slots(c, now_us);
 }
 
-/* Sessions that wait to be opened while every ready worker serves another model: say so at once. */
-static void check_mismatch(struct agent_core *c, uint64_t now_us)
+void agent_core_tick(struct agent_core *c, uint64_t now_us)
 {
-	const struct msg_worker_status *w = workers_mismatch(&c->workers, c->conf.model);
-	struct msg_error m = { .code = ERR_MODEL_MISMATCH };
-
-	if (!w)
-		return;
-	snprintf(m.reason, sizeof(m.reason),
-		 "worker %s serves model %.32s (%.40s), this agent has %.32s", w->worker, w->model,
-		 w->model_name, c->conf.model);
-	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
-		struct slot *sl = &c->slots[i];
-
-		if (!sl->used || sl->session.state != SESSION_OPENING)
-			continue;
-		m.epoch = sl->session.epoch;
-		slot_event(c, sl,
-			   &(struct session_event){
-				   .kind = SESSION_EV_ERROR, .now_us = now_us, .error = &m });
-	}
+	broadcast(c, &(struct session_event){ .kind = SESSION_EV_TICK, .now_us = now_us });
+	check_mismatch(c, now_us);
 }
 
 static void on_worker_status(struct agent_core *c, const struct msg_worker_status *st,
@@ -385,7 +409,8 @@ static void on_worker_status(struct agent_core *c, const struct msg_worker_statu
 			  msg_state_name(st->state));
 		broadcast(c, &(struct session_event){ .kind = SESSION_EV_WORKER_LOST,
 						      .now_us = now_us,
-						      .worker = st->worker });
+						      .worker = st->worker,
+						      .listening = !lost });
 	}
 	check_mismatch(c, now_us);
 }
@@ -427,16 +452,19 @@ static void on_prompt(struct agent_core *c, struct msg *m, bool retained, uint64
 	take_prompt(c, &m->u.prompt, false, now_us);
 }
 
-/* A prompt that cannot be parsed still deserves an answer, on a reply topic of our making. */
+/* A prompt that cannot be parsed still deserves an answer: under its id, or one of our making. */
 static void on_malformed(struct agent_core *c, const struct bus_event *ev, enum topic_kind kind,
 			 int rc, const struct err *e)
 {
 	struct msg_prompt none = { 0 };
+	struct msg_peek peek;
 
 	log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"", ev->topic,
 		  ev->len, e->text);
 	if (kind != TOPIC_AGENT_PROMPT || ev->retained)
 		return;
+	if (msg_peek(&peek, (const char *)ev->payload, ev->len))
+		memcpy(none.id, peek.id, sizeof(none.id));
 	make_id(c, &none);
 	slot_refuse(c, none.id, false, rc, e->text);
 }
@@ -458,7 +486,10 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 		on_malformed(c, ev, t.kind, rc, &e);
 		return;
 	}
-	if (t.kind == TOPIC_DOWN)
+	if (!is_genuine(&t, &m))
+		log_event(LOG_LEVEL_WARN, "message.refused",
+			  "topic=%s reason=\"message and topic differ\"", ev->topic);
+	else if (t.kind == TOPIC_DOWN)
 		on_down(c, &t, &m, ev->len, now_us);
 	else if (t.kind == TOPIC_WORKER_STATUS && m.type == MSG_WORKER_STATUS)
 		on_worker_status(c, &m.u.worker_status, now_us);

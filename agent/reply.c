@@ -28,9 +28,11 @@ void slot_reply(struct agent_core *c, const char *id, bool in_process, const str
 void slot_refuse(struct agent_core *c, const char *id, bool in_process, int code,
 		 const char *reason)
 {
-	struct msg_reply r = { .done = true, .finish_reason = "error", .error = code };
+	struct msg_reply r = { .done = true, .error = code };
 	char empty[1] = "";
 
+	snprintf(r.finish_reason, sizeof(r.finish_reason), "%s",
+		 session_finish_name(code == ERR_CANCELLED ? SESSION_CANCELLED : SESSION_ERROR));
 	snprintf(r.id, sizeof(r.id), "%s", id);
 	snprintf(r.reason, sizeof(r.reason), "%s", reason);
 	r.text = empty;
@@ -81,7 +83,7 @@ static void breakdown(struct msg_stats *st, const struct slot *sl)
 	st->encode_ms = (double)t->encode_us / n;
 	st->worker_queue_ms = (double)t->worker_queue_us / n;
 	st->worker_ms = (double)t->worker_us / n;
-	st->wire_ms = (double)(t->rtt_us - t->worker_queue_us - t->worker_us) / n;
+	st->wire_ms = (double)t->rtt_us / n - st->worker_queue_ms - st->worker_ms;
 	st->other_ms = span_ms - st->head_ms - st->encode_ms - (double)t->rtt_us / n;
 	st->tok_s = span_ms > 0 ? 1000.0 / span_ms : 0;
 }

@@ -191,6 +191,8 @@ static void on_rows(struct session *s, const struct session_event *ev, struct se
 {
 	uint32_t rows = s->n_ids - s->computed;
 
+	if (!s->computing)
+		return;
 	s->computing = false;
 	if (rows > s->conf.chunk_rows)
 		rows = s->conf.chunk_rows;
@@ -236,7 +238,7 @@ static void append(struct session *s, uint32_t id, bool last, uint64_t now_us,
 static void on_local_token(struct session *s, const struct session_event *ev,
 			   struct session_effects *fx)
 {
-	if (s->state != SESSION_LOCAL)
+	if (s->state != SESSION_LOCAL || !s->computing)
 		return;
 	s->computing = false;
 	s->computed = s->n_ids;
@@ -279,7 +281,7 @@ static void on_tokens(struct session *s, const struct session_event *ev, struct 
 	if (s->state != SESSION_OPEN || !s->awaiting || t->epoch != s->epoch ||
 	    t->seq != s->n_chunks || t->pos != s->n_ids || t->n_ids != 1)
 		return;
-	s->last_rtt_us = s->tries ? 0 : ev->now_us - s->sent_us;
+	s->last_rtt_us = s->sent_us ? ev->now_us - s->sent_us : 0;
 	s->last_answer = *t;
 	s->awaiting = false;
 	s->tries = 0;
@@ -312,6 +314,7 @@ static void on_need(struct session *s, const struct session_event *ev, struct se
 	fx->send_from = first;
 	fx->send_to = s->n_chunks;
 	s->retries += s->n_chunks - first;
+	s->sent_us = 0;
 	s->due_us = ev->now_us + s->conf.reply_us;
 }
 
@@ -348,7 +351,7 @@ static void on_worker_lost(struct session *s, const struct session_event *ev,
 		return;
 	if (s->state == SESSION_OPEN) {
 		reopen(s, ev->now_us, fx);
-		fx->close = false; /* nobody is there to be told */
+		fx->close = ev->listening;
 	} else if (s->state == SESSION_OPENING) {
 		s->worker[0] = '\0';
 		ask_open(s, ev->now_us, fx);
@@ -360,6 +363,7 @@ static void resend_newest(struct session *s, uint64_t now_us, struct session_eff
 	fx->send_from = s->n_chunks - 1;
 	fx->send_to = s->n_chunks;
 	s->retries++;
+	s->sent_us = 0;
 	s->due_us = now_us + (s->conf.reply_us << (s->tries < 10 ? s->tries : 10));
 }
 

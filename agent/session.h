@@ -81,7 +81,7 @@ struct session {
 	bool awaiting;                   /* the newest chunk was sent, its answer is due */
 	unsigned tries;                  /* of the present wait */
 	uint64_t due_us;                 /* end of the present wait; UINT64_MAX: not waiting */
-	uint64_t sent_us;                /* when the awaited chunk was first sent */
+	uint64_t sent_us;                /* when the awaited chunk was sent; 0: more than once */
 
 	enum session_finish finish;
 	int error; /* ERR_*, when finish is SESSION_ERROR */
@@ -120,6 +120,7 @@ struct session_event {
 	int code;
 	const char *reason;
 	const char *worker;
+	bool listening; /* WORKER_LOST: it goes away in peace and can still be told */
 	const struct msg_accept *accept;
 	const struct msg_tokens *tokens;
 	const struct msg_need *need;

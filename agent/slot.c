@@ -224,7 +224,7 @@ static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
 void slot_free(struct agent_core *c, struct slot *sl)
 {
 	if (sl->job_ready)
-		c->ops.end(c->ops.ctx, &sl->job, sl->session.conf.split, sl->session.conf.max_ids);
+		c->ops.end(c->ops.ctx, &sl->job, sl->session.conf.split, sl->kv_context);
 	free(sl->job.bytes);
 	free(sl->text);
 	session_finish(&sl->session);
@@ -398,7 +398,8 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 		return err_set(e, ERR_NOMEM, "out of memory for a session of %u tokens",
 			       sc.max_ids);
 	sl->text[0] = '\0';
-	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sc.max_ids, e);
+	sl->kv_context = sc.max_ids;
+	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sl->kv_context, e);
 	sl->job_ready = !rc;
 	return rc;
 }
@@ -414,7 +415,8 @@ static void merge_sampling(struct msg_sampling *s, const struct msg_sampling *co
 	s->top_k = m->given & MSG_TOP_K ? p->top_k : conf->top_k;
 	s->top_p = m->given & MSG_TOP_P ? p->top_p : conf->top_p;
 	s->min_p = m->given & MSG_MIN_P ? p->min_p : conf->min_p;
-	s->repeat_penalty = m->given & MSG_REPEAT_PENALTY ? p->repeat_penalty : conf->repeat_penalty;
+	s->repeat_penalty =
+		m->given & MSG_REPEAT_PENALTY ? p->repeat_penalty : conf->repeat_penalty;
 	s->repeat_last = m->given & MSG_REPEAT_LAST ? p->repeat_last : conf->repeat_last;
 	s->seed = m->given & MSG_SEED ? p->seed : rng_entropy() >> 11;
 }

@@ -32,7 +32,8 @@ struct slot {
 	char id[TOPIC_NAME_MAX + 1];
 	struct session session;
 	struct head_job job;
-	bool job_ready; /* kv and bytes exist */
+	bool job_ready;      /* kv and bytes exist */
+	uint32_t kv_context; /* tokens that kv was made for: the worker may grant fewer later */
 	struct msg_sampling sampling;
 	struct detok detok;
 	char *text; /* [text_cap] the answer so far, NUL-terminated */
@@ -54,6 +55,7 @@ struct agent_core {
 	uint8_t *frame; /* [frame_cap] header and body of one outgoing frame */
 	size_t frame_cap;
 	bool up, draining;
+	uint64_t settled_us; /* retained statuses have arrived by then */
 	uint32_t ids_made; /* prompts that came without id */
 	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
 	double token_ms, rtt_ms; /* of the newest finished session */
