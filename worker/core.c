@@ -388,6 +388,21 @@ static void on_close(struct worker_core *c, const struct topic *t, const struct 
 		     NULL);
 }
 
+/* Tell the session: that of the topic, or the one that an OPEN names in spite of all. */
+static void refuse_message(struct worker_core *c, const struct topic *t, const struct bus_event *ev,
+			   const struct err *e)
+{
+	struct msg_peek peek;
+	bool named = msg_peek(&peek, (const char *)ev->payload, ev->len) && peek.session;
+
+	log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"", ev->topic,
+		  ev->len, e->text);
+	if (t->kind == TOPIC_UP && (!named || peek.session != t->session))
+		peek = (struct msg_peek){ .session = t->session };
+	if (peek.session)
+		send_error(c, t->agent, peek.session, peek.epoch, peek.seq, e->code, e->text);
+}
+
 void worker_core_message(struct worker_core *c, const struct bus_event *ev, uint64_t now_us)
 {
 	struct err e = { 0 };
@@ -403,10 +418,7 @@ void worker_core_message(struct worker_core *c, const struct bus_event *ev, uint
 		return;
 	}
 	if (msg_parse(&m, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e)) {
-		log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"",
-			  ev->topic, ev->len, e.text);
-		if (t.kind == TOPIC_UP)
-			send_error(c, t.agent, t.session, 0, 0, e.code, e.text);
+		refuse_message(c, &t, ev, &e);
 		return;
 	}
 	if (m.type == MSG_OPEN && (t.kind == TOPIC_OPEN || m.u.open.session == t.session))
