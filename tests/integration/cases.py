@@ -1,0 +1,413 @@
+"""Integration cases: real broker, real daemons, real model. Each function is one case."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+from world import FLEET, PATIENCE_S, Process, World, wait_until
+
+PROMPT = "turn on the pump in tank 3"
+LONG = ["--temp", "3", "--seed", "11", "--raw"]  # wanders on and on, always the same way
+LONG_KEYS = {"temperature": 3, "seed": 11, "raw": True, "max_tokens": 400}
+
+
+def expect(got, wanted, what):
+    assert got == wanted, f"{what}: got {got!r}, wanted {wanted!r}"
+
+
+def long_answer(w):
+    return w.generate(PROMPT, 400, *LONG)
+
+
+def one_prompt_crosses_the_broker(w: World):
+    """splitmq run without a daemon: layers on both sides, f32 rows, the text of one process."""
+    w.start_broker()
+    w.start_worker()
+    wanted = w.generate(PROMPT, 100)
+    for split in ("0", "3", "8"):
+        rc, out, err = w.tool("run", "-c", w.agent_config("codec: f32\n"), "-p", PROMPT, "-n", "100",
+                              "--json", "--split", split, "--in-process")
+        expect(rc, 0, err)
+        reply = json.loads(out)
+        expect(reply["text"], wanted["text"], f"split {split}")
+        expect(reply["ids"], wanted["ids"], f"split {split}")
+        expect(reply["stats"]["split"], int(split), "split")
+        assert (reply["stats"]["bytes_up"] > 0) == (split != "8")
+
+
+def run_finds_the_daemon_and_streams(w: World):
+    agent, _ = w.start_all()
+    rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "100")
+    expect(rc, 0, err)
+    expect(out.rstrip("\n"), w.generate(PROMPT, 100)["text"], "text")
+    assert "bytes/token" in err and "tokens/s" in err, err
+    agent.wait_log("session.ended")
+
+
+def mosquitto_pub_alone_drives_a_gateway(w: World):
+    w.start_all()
+    w.start_coordinator("policy:\n  split: 3\n  codec: q8\n")
+    sub = w.listen()
+    wait_until("a decision", lambda: [p for t, p in sub.lines() if t.endswith("/decision/gw1")])
+    w.prompt(prompt=PROMPT, id="p1", max_tokens=100, stream=True)
+    reply = sub.final("p1")
+    expect(reply["stats"]["split"], 3, "split")
+    expect(reply["stats"]["codec"], "q8", "codec")
+    pieces = "".join(r["text"] for r in sub.replies("p1") if not r["done"])
+    expect(pieces, reply["text"], "the streamed pieces")
+    types = set()
+    for topic, payload in sub.lines():
+        if topic.endswith("/up") and not payload.startswith("{"):
+            continue  # rows, the one binary thing
+        if payload.startswith("{"):
+            types.add(json.loads(payload).get("type", "as typed by a person"))
+    for wanted in ("open", "accept", "tokens", "close", "reply", "decision", "agent.status", "worker.status",
+                   "coordinator.status"):
+        assert wanted in types, f"no {wanted} among {sorted(types)}"
+
+
+def eight_sessions_answer_like_one(w: World):
+    w.start_broker()
+    w.start_worker("max_sessions: 16\n")
+    for a in ("gw1", "gw2"):
+        w.start_agent("codec: f32\nsplit: 2\nmax_sessions: 4\n", name=a)
+    sub = w.listen("agent/+/reply/+")
+    prompts = [f"set the thermostat in room {i} to {18 + i} degrees" for i in range(8)]
+    keys = [{"temperature": 1.5, "seed": 100 + i, "raw": i % 2 == 1} for i in range(8)]
+    for i, prompt in enumerate(prompts):
+        w.prompt(name=f"gw{i % 2 + 1}", prompt=prompt, id=f"s{i}", max_tokens=150, **keys[i])
+    for i, prompt in enumerate(prompts):
+        args = ["--temp", "1.5", "--seed", str(100 + i)] + (["--raw"] if i % 2 else [])
+        wanted = w.generate(prompt, 150, *args)
+        reply = sub.final(f"s{i}")
+        expect(reply.get("error"), None, f"session {i}")
+        expect(reply["ids"], wanted["ids"], f"session {i}")
+
+
+def begin_long(w, sub, prompt_id="long", **more):
+    """Start a long session and return once it is under way."""
+    w.prompt(prompt=PROMPT, id=prompt_id, stream=True, **{**LONG_KEYS, **more})
+    wait_until("the first pieces", lambda: len(sub.replies(prompt_id)) >= 3)
+
+
+def a_killed_broker_that_comes_back_changes_nothing(w: World):
+    agent, worker = w.start_all("codec: f32\n")
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    w.mosquitto.stop(signal.SIGKILL)
+    time.sleep(0.3)
+    w.start_broker()
+    again = w.listen("agent/+/reply/+")
+    agent.wait_log("session.ended")
+    assert agent.alive() and worker.alive()
+    log = agent.log()
+    assert "finish=length" in log or "finish=stop" in log, log
+    reply = [r for r in again.replies("long") if r["done"]] or [r for r in sub.replies("long") if r["done"]]
+    if reply:  # the reply itself may have been published while nobody was subscribed
+        expect(reply[0]["ids"], wanted["ids"], "ids over the restart")
+    w.prompt(prompt=PROMPT, id="after", max_tokens=100)
+    expect(again.final("after")["text"], w.generate(PROMPT, 100)["text"], "the next prompt")
+
+
+def a_killed_worker_that_comes_back_continues_the_text(w: World):
+    agent, worker = w.start_all("codec: f32\n")
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    worker.stop(signal.SIGKILL)
+    w.start_worker()
+    reply = sub.final("long")
+    expect(reply.get("error"), None, "error")
+    expect(reply["ids"], wanted["ids"], "ids over the worker's death")
+    assert reply["stats"]["epochs"] > 1, reply["stats"]
+    assert agent.alive()
+
+
+def another_worker_takes_over(w: World):
+    w.start_broker()
+    workers = {n: w.start_worker(name=n) for n in ("w1", "w2")}
+    w.start_agent("codec: f32\n")
+    wanted = long_answer(w)
+    sub = w.listen()
+    begin_long(w, sub)
+    first = [json.loads(p)["worker"] for t, p in sub.lines() if '"type":"accept"' in p][0]
+    workers[first].stop(signal.SIGKILL)
+    reply = sub.final("long")
+    expect(reply["ids"], wanted["ids"], "ids over the change of worker")
+    assert reply["stats"]["worker"] != first, reply["stats"]
+
+
+def a_draining_worker_hands_its_sessions_over(w: World):
+    w.start_broker()
+    workers = {n: w.start_worker(name=n) for n in ("w1", "w2")}
+    w.start_agent("codec: f32\n")
+    wanted = long_answer(w)
+    sub = w.listen()
+    begin_long(w, sub)
+    first = [json.loads(p)["worker"] for t, p in sub.lines() if '"type":"accept"' in p][0]
+    expect(workers[first].stop(signal.SIGTERM), 0, "exit status")
+    reply = sub.final("long")
+    expect(reply["ids"], wanted["ids"], "ids over the drain")
+
+
+def an_agent_finishes_its_sessions_before_it_stops(w: World):
+    agent, _ = w.start_all("codec: f32\n")
+    wanted = long_answer(w)
+    sub = w.listen("agent/gw1/#")
+    begin_long(w, sub)
+    expect(agent.stop(signal.SIGTERM), 0, "exit status")
+    expect(sub.final("long")["ids"], wanted["ids"], "ids over the drain")
+    states = [json.loads(p)["state"] for t, p in sub.lines() if t.endswith("/status")]
+    wait_until("the offline status",
+               lambda: json.loads([p for t, p in sub.lines() if t.endswith("/status")][-1])["state"] == "offline")
+    assert "draining" in [json.loads(p)["state"] for t, p in sub.lines() if t.endswith("/status")], states
+
+
+def no_worker_is_an_error_by_the_deadline(w: World):
+    w.start_broker()
+    w.start_agent("timeouts:\n  session_ms: 2000\n")
+    sub = w.listen("agent/+/reply/+")
+    begun = time.monotonic()
+    w.prompt(prompt=PROMPT, id="p1")
+    reply = sub.final("p1", 15)
+    expect(reply["finish_reason"], "error", "finish")
+    expect(reply["error"], "timeout", "code")
+    assert 1.9 < time.monotonic() - begun < 10
+
+
+def a_prompt_may_bring_its_own_deadline(w: World):
+    w.start_broker()
+    w.start_agent()
+    rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "--timeout", "1")
+    expect(rc, 1, out)
+    assert "timeout" in err and "no worker accepted" in err, err
+
+
+def another_model_is_named_in_the_error(w: World):
+    with open(w.model, "rb") as f:
+        data = bytearray(f.read())
+    data[-1] ^= 1
+    other = w.path("other.gguf")
+    with open(other, "wb") as f:
+        f.write(data)
+    w.start_broker()
+    w.start_worker(model=other)
+    w.start_agent()
+    sub = w.listen("agent/+/reply/+")
+    begun = time.monotonic()
+    w.prompt(prompt=PROMPT, id="p1")
+    reply = sub.final("p1")
+    expect(reply["error"], "model_mismatch", "code")
+    assert "w1" in reply["reason"], reply
+    assert time.monotonic() - begun < 15
+
+
+def a_prompt_longer_than_the_context_is_refused(w: World):
+    w.start_all("context_tokens: 64\n")
+    sub = w.listen("agent/+/reply/+")
+    w.prompt(prompt=PROMPT * 40, id="long")
+    reply = sub.final("long")
+    expect(reply["error"], "context", "code")
+    w.prompt(prompt=PROMPT, id="short", max_tokens=100)
+    expect(sub.final("short").get("error"), None, "the next prompt")
+
+
+def malformed_messages_leave_other_sessions_alone(w: World):
+    agent, worker = w.start_all("codec: f32\n")
+    wanted = long_answer(w)
+    sub = w.listen()
+    begin_long(w, sub)
+    up = [t for t, p in sub.lines() if t.endswith("/up")][0][len(f"splitmq/v1/{FLEET}/"):]
+    down = up[:-2] + "down"
+    other = "session/w1/gw1/00000000000000aa/up"
+    for text in ("{", "SQ", "SQ" + "x" * 60, "{}", '{"v":9,"type":"open"}', '{"v":1,"type":"open","session":"zz"}',
+                 '{"v":1,"type":"tokens"}', "[" * 3000, "\u0000", '{"v":1,"type":"close","session":"1"}',
+                 '{"a":' * 50 + "1" + "}" * 50, "x" * 100000):
+        for topic in (other, up, down, "agent/gw1/prompt", "decision/gw1", "worker/w9/status"):
+            if topic == up and text.startswith("{"):
+                continue  # a malformed control message there is the session's own error
+            try:
+                w.publish(topic, text.replace("\u0000", "\\u0000"))
+            except subprocess.CalledProcessError:
+                pass  # mosquitto_pub itself refuses
+    reply = sub.final("long")
+    expect(reply["ids"], wanted["ids"], "the session beside them")
+    bad = [r for r in sub.replies() if r["done"] and r["id"] != "long"]
+    assert bad and all(r["error"] in ("format", "version", "limit") for r in bad), bad
+    assert agent.alive() and worker.alive()
+
+
+def wrong_credentials_are_said_in_words(w: World):
+    w.broker_conf = "allow_anonymous false\npassword_file passwd\n"
+    w.write("passwd", "")
+    subprocess.run(["mosquitto_passwd", "-b", w.path("passwd"), "gw1", "right"], check=True,
+                   capture_output=True)
+    w.broker_conf = f"allow_anonymous false\npassword_file {w.path('passwd')}\n"
+    os.chmod(w.dir, 0o755)
+    os.chmod(w.path("passwd"), 0o644)
+    w.start_broker()
+    w.broker_section = "  username: gw1\n  password: wrong\n"
+    p = w.start("agent", w.agent_config(name="gw1"))
+    p.wait_log("broker.lost")
+    assert re.search("user ?name or password|not authori", p.log(), re.I), p.log()
+    rc, _, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT)
+    expect(rc, 1, err)
+    assert re.search("user ?name or password|not authori", err, re.I), err
+    w.broker_section = "  username: gw1\n  password: right\n"
+    w.start_agent(name="gw1")
+
+
+def tls_with_client_certificates(w: World):
+    def openssl(*args):
+        subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=w.dir)
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=it-ca",
+            "-keyout", "ca.key", "-out", "ca.crt")
+    for name in ("localhost", "gw1", "w1"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.csr")
+        w.write("ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", "ext", "-out", f"{name}.crt")
+    for f in os.listdir(w.dir):
+        os.chmod(w.path(f), 0o644)
+    os.chmod(w.dir, 0o755)
+    w.broker_conf = ("allow_anonymous false\nrequire_certificate true\nuse_identity_as_username true\n"
+                     f"cafile {w.path('ca.crt')}\ncertfile {w.path('localhost.crt')}\n"
+                     f"keyfile {w.path('localhost.key')}\n")
+    w.start_broker()
+    for kind, name in (("worker", "w1"), ("agent", "gw1")):
+        w.broker_section = (f"  host: localhost\n  ca_file: {w.path('ca.crt')}\n"
+                            f"  cert_file: {w.path(name + '.crt')}\n  key_file: {w.path(name + '.key')}\n")
+        if kind == "worker":
+            w.start_worker()
+        else:
+            w.start_agent("codec: f32\n")
+    rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "100", "--json")
+    expect(rc, 0, err)
+    expect(json.loads(out)["text"], w.generate(PROMPT, 100)["text"], "text over TLS")
+
+
+def a_broker_that_comes_late_is_waited_for(w: World):
+    agent = w.start("agent", w.agent_config())
+    worker = w.start("worker", w.worker_config())
+    agent.wait_log("broker.lost")
+    worker.wait_log("broker.lost")
+    rc, _, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT)
+    expect(rc, 1, err)
+    assert f"127.0.0.1:{w.port}" in err, err
+    w.start_broker()
+    agent.wait_log("broker.connected")
+    worker.wait_log("broker.connected")
+    rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "100")
+    expect(rc, 0, err)
+
+
+def check_finds_what_is_wrong_before_the_start(w: World):
+    def check(kind, config):
+        r = subprocess.run([os.path.join(w.bin, kind, f"splitmq-{kind}"), "-c", config, "--check"],
+                           capture_output=True, text=True, timeout=60, cwd=w.dir)
+        return r.returncode, r.stderr
+    expect(check("agent", w.agent_config())[0], 0, "a good configuration")
+    expect(check("worker", w.worker_config())[0], 0, "a good configuration")
+    expect(check("coordinator", w.config("c.yaml", ""))[0], 0, "a good configuration")
+    bad = w.write("bad.gguf", "GGUF but not really")
+    for kind, config, words in (
+            ("agent", lambda: w.agent_config("splitt: 3\n"), ("splitt", "agent-gw1.yaml:", "split")),
+            ("agent", lambda: w.agent_config("split: 99\n"), ("99", "0..8")),
+            ("agent", lambda: w.agent_config("codec: mp3\n"), ("mp3",)),
+            ("agent", lambda: w.agent_config(model="missing.gguf"), ("missing.gguf",)),
+            ("agent", lambda: w.agent_config(model=bad), ("bad.gguf",)),
+            ("agent", lambda: w.agent_config("memory_budget: 1MiB\n"), ("budget", "more than")),
+            ("agent", lambda: w.agent_config("broker:\n  port: 1\n"), ("broker", "twice")),
+            ("worker", lambda: w.worker_config("first_layer: 99\n"), ("99",)),
+            ("worker", lambda: "missing.yaml", ("missing.yaml",)),
+            ("coordinator", lambda: w.config("c2.yaml", "policy:\n  split: many\n"), ("policy.split", "many"))):
+        rc, err = check(kind, config())
+        expect(rc, 1, f"{words}: {err}")
+        for word in words:
+            assert word in err, f"{word!r} is not in: {err}"
+
+
+def the_environment_overrides_the_file(w: World):
+    w.start_broker()
+    port, w.port = w.port, 1
+    config = w.agent_config()
+    w.port = port
+    p = w.start("agent", config, env={"SPLITMQ_BROKER_PORT": str(port)})
+    p.wait_log("broker.connected")
+
+
+def a_cancelled_prompt_ends_at_once(w: World):
+    w.start_all()
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    w.publish("agent/gw1/prompt", '{"type":"cancel","id":"long"}')
+    expect(sub.final("long")["finish_reason"], "cancelled", "finish")
+
+
+def watch_and_decode_read_the_traffic(w: World):
+    w.start_all()
+    config = w.agent_config()
+    p = Process(w, "watch", [os.path.join(w.bin, "tools", "splitmq"), "watch", "-c", config])
+    p.wait_log("agent.status")
+    rc, _, err = w.tool("run", "-c", config, "-p", PROMPT, "-n", "20")
+    expect(rc, 0, err)
+    p.wait_log("rows")
+    p.wait_log("tokens")
+    assert p.stop(signal.SIGINT) in (0, 130), p.log()
+    rc, out, err = w.tool("decode", stdin='{"v":1,"type":"cancel","id":"1"}')
+    expect(rc, 0, err)
+    rc, out, err = w.tool("decode", stdin="SQ nonsense")
+    expect(rc, 1, out)
+
+
+def retained_statuses_tell_who_is_there(w: World):
+    agent, worker = w.start_all()
+    worker.stop(signal.SIGKILL)
+    sub = w.listen("+/+/status")
+
+    def state(kind):
+        found = [json.loads(p)["state"] for t, p in sub.lines() if f"/{kind}/" in t]
+        return found[-1] if found else None
+    wait_until("lost", lambda: state("worker") == "lost")
+    expect(state("agent"), "ready", "agent")
+    agent.stop(signal.SIGTERM)
+    wait_until("offline", lambda: state("agent") == "offline")
+
+
+def an_agent_maps_in_only_its_layers(w: World):
+    """RSS of an agent with a quarter of the layers is near that share of the weights."""
+    from big_model import write_big_model
+    path = w.path("big.gguf")
+    total = write_big_model(w.model, path)
+    w.start_broker()
+    w.start_worker("kv: f16\n", model=path)
+    base = agent_rss(w, w.start_agent(name="small"))
+    for split, share in ((2, 0.25), (6, 0.75)):
+        name = f"gw{split}"
+        agent = w.start_agent(f"split: {split}\n", name=name, model=path)
+        sub = w.listen(f"agent/{name}/reply/+")
+        w.prompt(name=name, prompt=PROMPT, id="p", max_tokens=4, raw=True)
+        reply = sub.final("p")
+        expect(reply.get("error"), None, "error")
+        rss = agent_rss(w, agent) - base
+        print(f"split {split} of 8: {rss / 1e6:.1f} MB above the base of {base / 1e6:.1f}, "
+              f"share of the weights {share * total / 1e6:.1f}")
+        assert rss < share * total * 1.25 + 24e6, (rss, share * total)
+        assert rss > share * total * 0.8, (rss, share * total)
+
+
+def agent_rss(w, process):
+    with open(f"/proc/{process.p.pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) * 1024
+
+
+CASES = {f.__name__: f for f in list(globals().values())
+         if callable(f) and getattr(f, "__annotations__", {}).get("w") is World}
+
+# Sanitizers change what memory is resident.
+PLAIN_ONLY = {"an_agent_maps_in_only_its_layers"}

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Run one integration case: run.py --bin BUILD_DIR --root SOURCE_DIR [--sanitized] CASE."""
+
+import argparse
+import os
+import sys
+
+sys.dont_write_bytecode = True
+
+from cases import CASES, PLAIN_ONLY  # noqa: E402
+from world import World, find_mosquitto, skip  # noqa: E402
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--bin", required=True)
+    p.add_argument("--root", required=True)
+    p.add_argument("--sanitized", action="store_true")
+    p.add_argument("case", choices=CASES)
+    a = p.parse_args()
+    model = os.path.join(a.root, "models", "gateway.gguf")
+    if os.environ.get("SPLITMQ_BROKER_TESTS") == "0":
+        skip("broker tests are switched off")
+    if not find_mosquitto():
+        skip("mosquitto is not installed")
+    if a.sanitized and a.case in PLAIN_ONLY:
+        skip("measures memory: plain build only")
+    world = World(os.path.abspath(a.bin), os.environ.get("SPLITMQ_TEST_MODEL", model))
+    try:
+        CASES[a.case](world)
+    except BaseException:
+        for proc in world.processes:
+            print(f"---- {proc.name} ----\n{proc.log()[-3000:]}", file=sys.stderr)
+        raise
+    finally:
+        world.close()
+    print("ok")
+
+
+main()
