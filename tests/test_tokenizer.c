@@ -68,6 +68,32 @@ static void sentencepiece_merges_by_score_and_falls_back_to_bytes(void **state)
 	tokenizer_destroy(t);
 }
 
+static void the_higher_score_merges_first_whatever_its_sign(void **state)
+{
+	static const float scores[][2] = {
+		{ 1, 2 }, { -2, -1 }, { -1, 1 }, { 0, 0.5f }, { -1, 0 }
+	};
+	struct tokenizer *t;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(scores) / sizeof(scores[0]); i++) {
+		for (unsigned swap = 0; swap < 2; swap++) {
+			tiny_spm(&v);
+			tiny_add(&v, "xy", VOCAB_NORMAL, scores[i][swap]);  /* 275 */
+			tiny_add(&v, "yz", VOCAB_NORMAL, scores[i][!swap]); /* 276 */
+			t = create(&v);
+			check(t, "xyz", 0, swap ? "259 275 125" : "259 123 276");
+			tokenizer_destroy(t);
+		}
+	}
+	tiny_spm(&v);
+	tiny_add(&v, "xy", VOCAB_NORMAL, -0.0f);
+	tiny_add(&v, "yz", VOCAB_NORMAL, 0);
+	t = create(&v);
+	check(t, "xyz", 0, "259 275 125"); /* equal: the leftmost */
+	tokenizer_destroy(t);
+}
+
 static void every_kind_has_its_own_default_for_bos_and_eos(void **state)
 {
 	static const struct {
@@ -269,6 +295,7 @@ static void of_equal_tokens_the_first_is_used_and_empty_ones_never(void **state)
 	tiny_merge(&v, "h e"); /* repeated: the first rank counts */
 	t = create(&v);
 	check(t, "hello", BOTH, "264");
+	check(t, " the", BOTH, "32 258");
 	tokenizer_destroy(t);
 }
 
@@ -292,6 +319,7 @@ int main(void)
 		cmocka_unit_test(byte_pairs_merge_in_the_order_of_their_ranks),
 		cmocka_unit_test(a_whole_word_needs_no_merges_where_the_rule_says_so),
 		cmocka_unit_test(sentencepiece_merges_by_score_and_falls_back_to_bytes),
+		cmocka_unit_test(the_higher_score_merges_first_whatever_its_sign),
 		cmocka_unit_test(every_kind_has_its_own_default_for_bos_and_eos),
 		cmocka_unit_test(
 			control_tokens_are_parsed_when_asked_for_and_user_defined_ones_always),
