@@ -115,7 +115,9 @@ def print_traffic(log):
 def main(argv):
     if argv[1:2] == ["same"] and len(argv) == 4:
         return 0 if same(argv[2], argv[3]) else 1
-    if argv[1:2] == ["answer"] and len(argv) == 3:
+    if argv[1:2] == ["prompt"] and len(argv) == 4:
+        print(json.dumps({"id": argv[2], "prompt": argv[3], "max_tokens": 64}))
+    elif argv[1:2] == ["answer"] and len(argv) == 3:
         print(load_reply(argv[2])["text"])
     elif argv[1:2] == ["sides"] and len(argv) > 3:
         print_sides(argv[2], argv[3:])
