@@ -14,10 +14,10 @@ import random
 import time
 
 import torch
-import torch.nn.functional as F
 
 import bpe
 import corpus
+import fast
 from model import CONTEXT, Model
 from muon import Muon
 
@@ -106,15 +106,6 @@ def worker(tok, seed, tokens, queue):
         queue.put((ids.numpy(), weight.numpy()))
 
 
-def loss_of(model, ids, weight):
-    """Sum of the weighted loss, of the weights, and the mean plain loss on answers."""
-    logits = model(ids[:, :-1])
-    nll = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-    weight = weight[:, 1:].flatten()
-    answer = (weight == 1.0).float()
-    return (nll * weight).sum(), weight.sum(), (nll.detach() * answer).sum() / answer.sum()
-
-
 def quick_malloc():
     """Lets glibc keep freed memory: page faults would cost half the time."""
     libc = ctypes.CDLL(None)
@@ -176,7 +167,7 @@ def main():
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     tok = tokenizer(args.out, args.seed)
-    model = Model(VOCAB, torch.bfloat16)
+    model = Model(VOCAB)
     opt = Optimizer(model, args)
     run(args, tok, model, opt, os.path.join(args.out, "model.pt"))
 
@@ -187,52 +178,44 @@ class Crew:
     def __init__(self, model, queue, args):
         fork = torch.multiprocessing.get_context("fork")
         self.model, self.queue, self.micro = model.share_memory(), queue, args.micro
-        self.parameters = list(model.parameters())
-        size = sum(p.numel() for p in self.parameters)
-        self.gradients = torch.zeros(args.processes - 1, size).share_memory_()
+        self.lib = fast.library()
+        self.gradients = torch.zeros(args.processes, fast.Fast.size(model)).share_memory_()
         self.sums = torch.zeros(args.processes, 3).share_memory_()    # loss, loss on answers, tokens
         self.taken, self.gate = fork.Value("i", 0), fork.Barrier(args.processes)
         for rank in range(1, args.processes):
             fork.Process(target=self.help, args=(rank,), daemon=True).start()
+        self.fast = fast.Fast(model, self.lib, self.gradients[0])
 
     def take(self):
         with self.taken.get_lock():
             self.taken.value += 1
             return self.taken.value <= self.micro
 
-    def work(self, rank):
+    def work(self, passes, rank):
         """Adds up the gradients of the micro-batches that this process gets."""
         self.sums[rank] = 0
+        passes.prepare()
         while self.take():
             ids, weight = (torch.from_numpy(a) for a in self.queue.get())
-            loss, weights, answer = loss_of(self.model, ids, weight)
-            loss = loss / (weights * self.micro)
-            loss.backward()
-            self.sums[rank] += torch.tensor([loss.item(), answer.item() / self.micro, ids.numel()])
+            loss, answer = passes.run(ids, weight, self.micro)
+            self.sums[rank] += torch.tensor([loss, answer / self.micro, ids.numel()])
 
     def help(self, rank):
+        passes = fast.Fast(self.model, self.lib, self.gradients[rank])
         while True:
             self.gate.wait()
-            self.work(rank)
-            at = 0
-            for p in self.parameters:
-                part = self.gradients[rank - 1, at:at + p.numel()]
-                part.zero_() if p.grad is None else part.copy_(p.grad.flatten())
-                p.grad, at = None, at + p.numel()
+            self.work(passes, rank)
             self.gate.wait()
 
     def step(self):
         """The gradients of one step, in the parameters; returns loss, loss on answers, tokens."""
-        for p in self.parameters:
-            p.grad = torch.zeros_like(p)
         self.taken.value = 0
         self.gate.wait()
-        self.work(0)
+        self.work(self.fast, 0)
         self.gate.wait()
-        at = 0
-        for p in self.parameters:
-            p.grad += self.gradients[:, at:at + p.numel()].sum(0).view_as(p)
-            at += p.numel()
+        for more in self.gradients[1:]:
+            self.gradients[0] += more
+        self.fast.finish()
         return self.sums.sum(0).tolist()
 
 
