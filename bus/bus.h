@@ -1,13 +1,14 @@
 /* bus/bus.h - publish and subscribe, over MQTT v5 (bus_mqtt.c) or in memory (bus_mem.c).
  *
  * Threads of the MQTT bus: net-in (Paho's: copies a message and hands it to the handler), net-out
- * (ours: drains a bounded queue into the broker, connects and reconnects). The handler runs on either, even on
- * both at once: it must copy, hand over and return; it must not call the bus. Everything else: any one
- * owner thread.
+ * (ours: drains a bounded queue into the broker, connects and reconnects). The handler runs on
+ * either, even on both at once: it must copy, hand over and return; it must not call the bus.
+ * Everything else: any one owner thread.
  *
- * Nothing is buffered while the broker is away: a publish then is ERR_OFFLINE, the sender's deadline
- * is the one recovery path. What must be known after a reconnect is the birth: the retained
- * status, which the bus publishes itself after every connect, once all subscriptions stand. */
+ * Nothing is buffered while the broker is away: a publish then is ERR_OFFLINE, the sender's
+ * deadline is the one recovery path. What must be known after a reconnect is the birth: the
+ * retained status, which the bus publishes itself after every connect, once all subscriptions
+ * stand. */
 #ifndef BUS_BUS_H
 #define BUS_BUS_H
 
@@ -23,7 +24,7 @@ enum bus_event_kind {
 	BUS_UP,	     /* connected, subscribed, birth published (also after each reconnect) */
 	BUS_DOWN,    /* connection lost or refused; reason in text; the bus keeps trying */
 	BUS_MESSAGE, /* topic, payload */
-	BUS_FATAL,   /* no use in trying on (two clients with one id kick each other); text says why */
+	BUS_FATAL,   /* no use in trying on (two clients with one id kick each other); see text */
 };
 
 struct bus_event {
@@ -62,8 +63,9 @@ struct bus_publish {
 	uint32_t expiry_s;   /* MQTT v5 message expiry; 0 = none */
 };
 
-/* Start connecting in the background; the strings of conf are copied. Returns 0 as soon as the threads
- * run (BUS_UP or BUS_DOWN tells the rest), ERR_CONFIG for unreadable TLS files, ERR_NOMEM. */
+/* Start connecting in the background; the strings of conf are copied. Returns 0 as soon as the
+ * threads run (BUS_UP or BUS_DOWN tells the rest), ERR_CONFIG for unreadable TLS files,
+ * ERR_NOMEM. */
 MUST_CHECK int bus_mqtt_open(struct bus **out, const struct bus_conf *conf, bus_handler *handler,
 			     void *ctx, struct err *e);
 
@@ -72,12 +74,13 @@ MUST_CHECK int bus_mqtt_open(struct bus **out, const struct bus_conf *conf, bus_
 struct bus_mem;
 /* How often to deliver now: 0 drops, 2 duplicates. *delay_ms holds the message back. Asked once per
  * bus_publish, client_id is the publisher; births and Last Wills do not pass here. */
-typedef unsigned bus_mem_hook(void *ctx, const char *client_id, const struct bus_publish *p, uint32_t *delay_ms);
+typedef unsigned bus_mem_hook(void *ctx, const char *client_id, const struct bus_publish *p,
+			      uint32_t *delay_ms);
 MUST_CHECK int bus_mem_create(struct bus_mem **out, bus_mem_hook *hook, void *ctx);
 /* All of its clients must be closed. */
 void bus_mem_destroy(struct bus_mem *broker);
-/* conf: client_id (not in use yet: ERR_STATE), will and max_packet_bytes count. BUS_UP follows at the
- * next pump. */
+/* conf: client_id (not in use yet: ERR_STATE), will and max_packet_bytes count. BUS_UP follows at
+ * the next pump. */
 MUST_CHECK int bus_mem_open(struct bus **out, struct bus_mem *broker, const struct bus_conf *conf,
 			    bus_handler *handler, void *ctx);
 /* Deliver what is due at now_ms; returns the number of deliveries. */
@@ -96,7 +99,8 @@ MUST_CHECK int bus_subscribe(struct bus *b, const char *filter, int qos);
 MUST_CHECK int bus_set_birth(struct bus *b, const char *topic, const char *payload);
 
 /* Copy and queue. ERR_OFFLINE (not connected), ERR_LIMIT (queue full, or larger than the broker's
- * maximum packet size: see bus_max_payload), ERR_USAGE (a malformed topic, like a malformed filter above). */
+ * maximum packet size: see bus_max_payload), ERR_USAGE (a malformed topic, like a malformed
+ * filter above). */
 MUST_CHECK int bus_publish(struct bus *b, const struct bus_publish *p);
 
 /* Largest payload that fits a packet on this topic here and now: min(broker's, ours). */

@@ -4,7 +4,8 @@
 
 #include "bus/bus.h"
 
-/* ERR_CONFIG naming the file or the option that is wrong, ERR_NOMEM; *dst needs bus_conf_finish always. */
+/* ERR_CONFIG naming the file or the option that is wrong, ERR_NOMEM; *dst needs bus_conf_finish
+ * always. */
 MUST_CHECK int bus_conf_copy(struct bus_conf *dst, const struct bus_conf *src, struct err *e);
 
 /* Zeroed is fine. */

@@ -1,15 +1,17 @@
 /* Paho's MQTTClient, and the traps of version 1.3.12 that its callers shall not have to know:
  *
  * - All clients of a process share one receive thread and one lock. connect and disconnect of two
- *   clients must not overlap: the one may stop the thread that the other waits for. Hence `dialling`.
- * - A connection ends by exactly one of the callbacks connectionLost and disconnected, or by our own
- *   disconnect. The latter callback comes on a detached thread that still reads the client, at any
- *   time: a client that was destroyed meanwhile would be read after free. So a client is never
- *   destroyed but retired: some 3 KB for each bus that a process opens, and Paho's list of clients
- *   keeps them reachable.
+ *   clients must not overlap: the one may stop the thread that the other waits for. Hence
+ *   `dialling`.
+ * - A connection ends by exactly one of the callbacks connectionLost and disconnected, or by our
+ *   own disconnect. The latter callback comes on a detached thread that still reads the client,
+ *   at any time: a client that was destroyed meanwhile would be read after free. So a client is
+ *   never destroyed but retired: some 3 KB for each bus that a process opens, and Paho's list of
+ *   clients keeps them reachable.
  * - A publish that would exceed the broker's receive maximum sleeps in steps of 100 ms; the caller
  *   counts answers (acked) and does not let it come to that.
- * - http_proxy in the environment would capture connections to localhost too (no_proxy is unknown). */
+ * - http_proxy in the environment would capture connections to localhost too (no_proxy is
+ *   unknown). */
 #include "bus/bus_link.h"
 
 #include <MQTTClient.h>

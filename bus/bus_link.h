@@ -15,9 +15,11 @@ struct bus_link_events {
 	/* A message has arrived; both ends of the pointers are valid during the call. */
 	void (*message)(void *ctx, const char *topic, const uint8_t *payload, size_t len,
 			bool retained);
-	/* The broker has answered a QoS 1 publish; reason is an MQTT v5 reason code, >= 0x80 refused. */
+	/* The broker has answered a QoS 1 publish; reason is an MQTT v5 reason code, >= 0x80
+	 * refused. */
 	void (*acked)(void *ctx, int reason);
-	/* What bus_link_connect opened is over, not by us. Once per connection. reason: the broker's, or 0. */
+	/* What bus_link_connect opened is over, not by us. Once per connection. reason: the
+	 * broker's, or 0. */
 	void (*lost)(void *ctx, int reason);
 };
 
@@ -40,7 +42,8 @@ MUST_CHECK int bus_link_connect(struct bus_link *l, struct bus_link_limits *limi
 /* Waits for the SUBACK, 5 s at most. ERR_REFUSED, ERR_IO (the connection is gone). */
 MUST_CHECK int bus_link_subscribe(struct bus_link *l, const char *filter, int qos, struct err *e);
 
-/* Writes the packet; blocks while the socket is full. ERR_OFFLINE, ERR_FORMAT (topic is not UTF-8). */
+/* Writes the packet; blocks while the socket is full. ERR_OFFLINE, ERR_FORMAT (topic is not
+ * UTF-8). */
 MUST_CHECK int bus_link_publish(struct bus_link *l, const struct bus_publish *p);
 
 /* Goodbye (no Last Will), or nothing when not connected. Any thread: a blocked publish returns. */
@@ -49,7 +52,8 @@ void bus_link_disconnect(struct bus_link *l);
 /* The phrase of an MQTT v5 reason code, a constant string. */
 const char *bus_link_reason(int reason);
 
-/* Call the owner back only between enter (true) and leave: true means that retire waits. Any thread. */
+/* Call the owner back only between enter (true) and leave: true means that retire waits. Any
+ * thread. */
 MUST_CHECK bool bus_link_enter(struct bus_link *l);
 void bus_link_leave(struct bus_link *l);
 

@@ -1,14 +1,14 @@
-/* Net-out, the thread of the MQTT bus: connect, subscribe, be born, then drain the out queue into the
- * broker; when the connection goes, wait with backoff and begin again.
+/* Net-out, the thread of the MQTT bus: connect, subscribe, be born, then drain the out queue into
+ * the broker; when the connection goes, wait with backoff and begin again.
  *
  *	rest --> session_open --> serve --> (lost) --> rest
  *	             |  refused, nobody there, no answer: BUS_DOWN
  *	             +--------------------------------> rest
  *
- * Paho's thread calls on_message (straight to the handler), on_acked and on_lost. A publish carries the
- * number of the connection it was meant for; net-out drops what comes too late, so that nothing
- * stale floods out after a reconnect. Subscriptions and the birth are net-out's own: they reach it
- * through the queue like everything else. */
+ * Paho's thread calls on_message (straight to the handler), on_acked and on_lost. A publish
+ * carries the number of the connection it was meant for; net-out drops what comes too late, so
+ * that nothing stale floods out after a reconnect. Subscriptions and the birth are net-out's own:
+ * they reach it through the queue like everything else. */
 #include "bus/bus.h"
 
 #include <pthread.h>
@@ -532,7 +532,8 @@ static void mqtt_close(struct bus *bus, uint32_t timeout_ms)
 		ended = ended_within(b, GRACE_MS);
 	}
 	if (!ended) {
-		/* In a connect that nobody answers. It ends by itself, and touches only what is left to it. */
+		/* In a connect that nobody answers. It ends by itself, and touches only what is
+		 * left to it. */
 		bus_link_retire(b->link);
 		pthread_detach(b->thread);
 		return;

@@ -1,8 +1,8 @@
 /* With Nagle's algorithm a QoS 1 round trip of 1 KB takes 88 ms instead of 0.1 ms: the last short
  * segment of a packet waits for an acknowledgement that the broker's side delays. Paho 1.3 has no
- * option for it and does not show its socket, so we look for the socket ourselves: it is the one whose
- * peer has the broker's port. Setting the option on another connection to the same port (a
- * second bus) does no harm. Interposing connect() would do too, but fights with the sanitizers. */
+ * option for it and does not show its socket, so we look for the socket ourselves: it is the one
+ * whose peer has the broker's port. Setting the option on another connection to the same port (a
+ * second bus) does no harm. Interposing connect() would do too, but fights the sanitizers. */
 #include "bus/bus_nodelay.h"
 
 #include <arpa/inet.h>

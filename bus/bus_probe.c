@@ -1,5 +1,5 @@
-/* Paho tells only that a connection failed. For the person who reads the log "Connection refused" and
- * "Name or service not known" are worth a second look after the failure. */
+/* Paho tells only that a connection failed. For the person who reads the log "Connection refused"
+ * and "Name or service not known" are worth a second look after the failure. */
 #include "bus/bus_probe.h"
 
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* tests/broker.h - a private mosquitto for one test: own directory, own port on loopback.
  *
- * Nothing here returns an error: what goes wrong is printed and the test program aborts. The broker dies
- * with the thread that started it, so a test that crashes leaves no process behind. One thread. */
+ * Nothing here returns an error: what goes wrong is printed and the test program aborts. The
+ * broker dies with the thread that started it, so a test that crashes leaves no process behind.
+ * One thread. */
 #ifndef TESTS_BROKER_H
 #define TESTS_BROKER_H
 

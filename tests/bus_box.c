@@ -27,8 +27,8 @@ static void event_free(void *item)
 	free(ev);
 }
 
-/* Any thread of the bus. ctx is the queue, not the box: a failed test leaves its stack while the bus
- * still runs. */
+/* Any thread of the bus. ctx is the queue, not the box: a failed test leaves its stack while the
+ * bus still runs. */
 static void collect(void *ctx, const struct bus_event *ev)
 {
 	struct box_event *copy = calloc(1, sizeof(*copy));

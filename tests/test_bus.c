@@ -11,7 +11,8 @@
 
 #define SEEN_MAX 32
 
-/* What one client saw, in order, one line each: "up", "down", "topic=payload", "*topic=payload" (retained). */
+/* What one client saw, in order, one line each: "up", "down", "topic=payload", "*topic=payload"
+ * (retained). */
 struct seen {
 	char line[SEEN_MAX][80];
 	size_t n;

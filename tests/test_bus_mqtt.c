@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "tests/bus_box.h"
@@ -164,7 +165,8 @@ static void payloads_up_to_256_kib_arrive_whole(void **state)
 	free(bytes);
 }
 
-/* Publish n numbered messages of 100 bytes as fast as the queue takes them, see all come in order. */
+/* Publish n numbered messages of 100 bytes as fast as the queue takes them, see all come in
+ * order. */
 static void burst(int qos, unsigned n)
 {
 	struct bus_conf conf = box_conf(br, "a");
@@ -289,6 +291,43 @@ static void the_socket_has_tcp_nodelay(void **state)
 	box_close(&a);
 }
 
+static bool has_ipv6(void)
+{
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+	bool yes = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+static void an_ipv6_broker_is_reached_without_delay(void **state)
+{
+	struct bus_conf conf;
+	struct broker *six;
+	char lines[128];
+	struct box a;
+
+	(void)state;
+	need_broker();
+	if (!has_ipv6()) {
+		print_message("skipped: no IPv6 on this machine\n");
+		skip();
+	}
+	six = broker_create();
+	snprintf(lines, sizeof(lines),
+		 "allow_anonymous true\nlistener %u 127.0.0.1\nlistener %u ::1", broker_port(six),
+		 broker_port(six));
+	broker_start(six, lines);
+	conf = box_conf(six, "a");
+	conf.host = "::1";
+	box_open(&a, &conf);
+	assert_null(strstr(box_await(&a, BUS_UP)->text, "slowly"));
+	box_close(&a);
+	broker_destroy(six);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +341,7 @@ int main(void)
 		cmocka_unit_test(a_full_queue_refuses),
 		cmocka_unit_test(two_workers_share_the_open_requests),
 		cmocka_unit_test(the_socket_has_tcp_nodelay),
+		cmocka_unit_test(an_ipv6_broker_is_reached_without_delay),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -1,5 +1,5 @@
-/* Text: time, topic, then the control message as compact JSON or the frame in words. JSON: one object
- * {"time_ms","topic","retained","bytes"} and then "message", "frame" or "error". */
+/* Text: time, topic, then the control message as compact JSON or the frame in words. JSON: one
+ * object {"time_ms","topic","retained","bytes"} and then "message", "frame" or "error". */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -65,8 +65,8 @@ static const char *kind_name(enum wire_kind kind)
 	return kind == WIRE_ROWS ? "rows" : kind == WIRE_LOGITS ? "logits" : "kv";
 }
 
-/* A control message as it came, unknown keys included, on one line; *e says if it is not one of ours.
- * Returns malloc'ed text, or NULL when it is not JSON at all. */
+/* A control message as it came, unknown keys included, on one line; *e says if it is not one of
+ * ours. Returns malloc'ed text, or NULL when it is not JSON at all. */
 static char *compact(const struct bus_event *ev, struct err *e)
 {
 	const char *src = (const char *)ev->payload;
