@@ -1,0 +1,247 @@
+/* tests/test_lane_storm.c - 200,000 events at random over the worker's lane.
+ *
+ * Most of them are nearly right, so that sessions get somewhere; after each the lane's own invariant
+ * and those below must hold: above all, no chunk is run twice, and none out of place. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "worker/lane.h"
+
+#define EVENTS   200000u
+#define MAX_JOBS 64u
+
+/* Jobs come back in order, like from the compute thread. */
+struct job {
+	uint32_t epoch, seq, end_pos;
+	bool sample;
+};
+
+struct storm {
+	uint64_t seed, rolls, now_us;
+	struct lane_limits lim;
+	struct lane l;
+	struct lane_effects fx;
+	struct msg_open open;
+	struct wire_hdr hdr;
+	struct job jobs[MAX_JOBS];
+	unsigned n_jobs;
+	uint32_t kv_len; /* what the compute thread's cache will hold */
+	unsigned freed, answered, answered_again, needs, busy, drained, run;
+};
+
+static uint32_t roll(struct storm *st, uint32_t below)
+{
+	return (uint32_t)(rng_u64(st->seed, st->rolls++) % below);
+}
+
+/* Mostly v, else something near it or far from it. */
+static uint32_t nearly(struct storm *st, uint32_t v)
+{
+	switch (roll(st, 16)) {
+	case 0:
+		return v + 1;
+	case 1:
+		return v - 1;
+	case 2:
+		return roll(st, 50);
+	case 3:
+		return UINT32_MAX;
+	default:
+		return v;
+	}
+}
+
+static void fill_open(struct storm *st)
+{
+	st->open = (struct msg_open){
+		.session = 5,
+		.epoch = st->l.open.epoch + (roll(st, 8) ? 0 : 1),
+		.dim = 8,
+		.split = roll(st, 6) ? 2 : 3,
+		.context_tokens = 1 + roll(st, 60),
+		.n_history = roll(st, 4) ? 0 : roll(st, MSG_IDS_MAX + 1),
+	};
+	if (roll(st, 4))
+		st->open.context_tokens = 64;
+}
+
+static void fill_hdr(struct storm *st)
+{
+	const struct lane *l = &st->l;
+
+	st->hdr = (struct wire_hdr){
+		.kind = WIRE_ROWS,
+		.flags = roll(st, 2) ? WIRE_SAMPLE : 0,
+		.session = 5,
+		.epoch = nearly(st, l->open.epoch),
+		.seq = nearly(st, roll(st, 5) ? l->last_seq + 1 : l->last_seq),
+		.pos = nearly(st, l->planned_len),
+		.rows = nearly(st, 2 + roll(st, 3)),
+		.dim = roll(st, 60) ? l->open.dim : 9,
+		.split = roll(st, 60) ? l->open.split : 1,
+	};
+	if (!st->hdr.rows)
+		st->hdr.rows = 1; /* wire_get_hdr lets no empty frame pass */
+}
+
+/* The oldest job, done. */
+static struct lane_event take_job(struct storm *st)
+{
+	struct job j = st->jobs[0];
+
+	st->n_jobs--;
+	memmove(&st->jobs[0], &st->jobs[1], st->n_jobs * sizeof(j));
+	return (struct lane_event){
+		.kind = roll(st, 60) ? LANE_EV_COMPUTED : LANE_EV_FAILED,
+		.epoch = j.epoch,
+		.seq = j.seq,
+		.pos = j.end_pos,
+		.id = roll(st, 1000),
+		.sampled = j.sample,
+		.end = !roll(st, 30),
+		.code = ERR_IO,
+		.reason = "storm",
+	};
+}
+
+static struct lane_event any_event(struct storm *st)
+{
+	uint32_t kind = roll(st, 100);
+
+	fill_open(st);
+	fill_hdr(st);
+	if (st->n_jobs && (kind < 40 || st->n_jobs == MAX_JOBS))
+		return take_job(st);
+	if (kind < 88)
+		return (struct lane_event){ .kind = LANE_EV_ROWS, .hdr = &st->hdr };
+	if (kind < 95)
+		return (struct lane_event){ .kind = LANE_EV_OPEN,
+					    .agent = "gw",
+					    .open = &st->open };
+	if (kind < 97)
+		return (struct lane_event){ .kind = LANE_EV_CLOSE,
+					    .epoch = nearly(st, st->l.open.epoch) };
+	return (struct lane_event){ .kind = LANE_EV_TICK };
+}
+
+/* A job is queued: it must follow on what the cache will hold, and be new. */
+static void queue_job(struct storm *st, const struct lane *before)
+{
+	const struct wire_hdr *h = &st->hdr;
+
+	assert_int_equal(before->state, LANE_SERVING);
+	assert_int_equal(h->epoch, before->open.epoch);
+	assert_true(h->seq > before->last_seq);
+	assert_true(h->pos <= st->kv_len);
+	assert_in_range(h->rows, 1, st->lim.max_rows);
+	assert_true(h->pos + h->rows <= before->context_tokens);
+	assert_int_equal(h->split, before->open.split);
+	assert_int_equal(h->dim, before->open.dim);
+	st->kv_len = h->pos + h->rows;
+	st->jobs[st->n_jobs++] = (struct job){ .epoch = h->epoch,
+					       .seq = h->seq,
+					       .end_pos = h->pos + h->rows,
+					       .sample = h->flags & WIRE_SAMPLE };
+	st->run++;
+}
+
+static void check_effects(struct storm *st, const struct lane *before, enum lane_event_kind kind)
+{
+	const struct lane_effects *fx = &st->fx;
+	const struct lane *l = &st->l;
+
+	if (fx->reset) {
+		assert_true(fx->accept);
+		assert_true(!st->n_jobs || (l->open.split == before->open.split &&
+					    l->context_tokens == before->context_tokens));
+		st->kv_len = 0;
+	}
+	if (fx->run)
+		queue_job(st, before);
+	if (fx->answer) {
+		assert_true(l->answered);
+		assert_int_equal(l->answer.epoch, l->open.epoch);
+		assert_int_equal(l->answer.seq, l->last_seq);
+		assert_int_equal(l->answer.pos, l->planned_len);
+		st->answered++;
+		st->answered_again += kind == LANE_EV_ROWS;
+	}
+	if (fx->need)
+		assert_true(st->hdr.flags & WIRE_SAMPLE && st->hdr.pos > l->planned_len);
+	if (fx->freed) {
+		assert_int_equal(l->state, LANE_FREE);
+		assert_int_equal(st->n_jobs, 0);
+	}
+	assert_true(fx->freed == (l->state == LANE_FREE && before->state != LANE_FREE));
+	assert_true(!fx->error || fx->reason[0]);
+	st->freed += fx->freed;
+	st->needs += fx->need;
+	st->busy += fx->error == ERR_BUSY;
+	st->drained += l->state == LANE_DRAINING && before->state != LANE_DRAINING;
+}
+
+static void check_lane(const struct storm *st)
+{
+	const struct lane *l = &st->l;
+
+	assert_int_equal(l->jobs, st->n_jobs);
+	assert_true(l->n_generated <= st->lim.context_tokens);
+	if (l->state != LANE_SERVING)
+		return;
+	assert_int_equal(l->planned_len, st->kv_len);
+	assert_true(l->planned_len <= l->context_tokens);
+	assert_true(l->context_tokens <= st->lim.context_tokens);
+}
+
+/* A test may be repeated with the seed that it printed: SPLITMQ_SEED=... */
+static uint64_t seed_of(uint64_t fallback)
+{
+	const char *text = getenv("SPLITMQ_SEED");
+
+	return text ? strtoull(text, NULL, 10) : fallback;
+}
+
+static void no_event_can_break_the_lane(void **state)
+{
+	static struct storm st;
+
+	(void)state;
+	st.seed = seed_of(20240608);
+	print_message("seed %llu\n", (unsigned long long)st.seed);
+	st.lim = (struct lane_limits){ .worker = "w1",
+				       .n_layers = 4,
+				       .dim = 8,
+				       .context_tokens = 64,
+				       .max_rows = 4,
+				       .idle_us = 300 };
+	assert_int_equal(lane_init(&st.l, &st.lim), 0);
+	for (unsigned i = 0; i < EVENTS; i++) {
+		struct lane before = st.l;
+		struct lane_event ev = any_event(&st);
+
+		st.now_us += roll(&st, 20) ? roll(&st, 50) : roll(&st, 600);
+		ev.now_us = st.now_us;
+		lane_step(&st.l, &st.lim, &ev, &st.fx);
+		check_effects(&st, &before, ev.kind);
+		check_lane(&st);
+	}
+	lane_finish(&st.l);
+	assert_true(st.freed > 100 && st.drained > 100 && st.busy > 100 && st.needs > 100);
+	assert_true(st.run > 1000 && st.answered > 1000 && st.answered_again > 100);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_event_can_break_the_lane),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
