@@ -194,7 +194,7 @@ static void emit(struct agent_core *c, struct slot *sl, uint32_t id)
 
 	if (!c->conf.tokenizer)
 		return;
-	need = tokenizer_piece(c->conf.tokenizer, id, false, NULL, 0) + 8;
+	need = detok_bound(c->conf.tokenizer) + 1;
 	if (reserve(sl, need))
 		grow_text(c, sl, detok_push(&sl->detok, id, sl->text + sl->text_len, need - 1));
 }
