@@ -36,10 +36,10 @@ class Report(unittest.TestCase):
 
     def test_each_kind_of_failure_counts(self):
         for result in ("FAIL", "TIMEOUT", "ERROR", "UNEXPECTEDPASS"):
-            status, lines = report(self.log(("a", "OK", ""), ("b", result, "the end")))
-            self.assertEqual(status, 1)
-            self.assertEqual(lines, [f"FAILED plain: b ({result.lower()})", "    the end",
-                                     "1 passed, 1 failed, 0 skipped"])
+            log = self.log(("a", "OK", ""), ("b", result, "the end"))
+            failed = f"FAILED plain: b ({result.lower()})"
+            self.assertEqual(report(log), (1, [failed, "1 passed, 1 failed, 0 skipped"]))
+            self.assertEqual(report("--brief", log)[1][:2], [failed, "    the end"])
 
     def test_a_skipped_test_has_a_reason(self):
         log = self.log(("a", "OK", ""), ("b", "SKIP", "SKIP: no such tool\n"))

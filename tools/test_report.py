@@ -6,8 +6,10 @@
 LOG is meson-logs/testlog.json of a build; empty: the build failed (counts as one failure);
 SKIP:REASON: the whole build was skipped. A Meson test counts once; a cmocka test that skipped
 itself inside a test that passed counts as one skipped more; the line that it printed before, or
-`SKIP: reason` of any test, is the reason. Without --brief the last line is `N passed, N failed,
-N skipped`, and the exit status is 1 when something failed or nothing passed.
+`SKIP: reason` of any test, is the reason. The last line is `N passed, N failed, N skipped`; the exit
+status is 1 when something failed or nothing passed.
+
+  --brief   for one build that was just tested: the output of what failed, and the sum
 """
 
 import collections
@@ -22,7 +24,8 @@ REASON = re.compile(r"^.*\bSKIP: *(.+?)\s*$", re.M)
 
 
 class Sum:
-    def __init__(self):
+    def __init__(self, with_output):
+        self.with_output = with_output
         self.passed = 0
         self.failed = 0
         self.reasons = []  # one per skipped test
@@ -39,7 +42,7 @@ class Sum:
         else:
             self.failed += 1
             print(f"FAILED {name} ({test['result'].lower()})")
-            for line in output.rstrip().split("\n")[-40:]:
+            for line in output.rstrip().split("\n")[-40:] if self.with_output else []:
                 print(f"    {line}")
 
     def add_cmocka(self, name, output):
@@ -72,7 +75,7 @@ def main(argv):
     if not builds or any("=" not in b for b in builds):
         print(__doc__, file=sys.stderr)
         return 2
-    total = Sum()
+    total = Sum(with_output=brief)
     for build in builds:
         name, _, log = build.partition("=")
         total.add_build(name, log)
