@@ -77,7 +77,7 @@ struct msg_decision {
 	uint64_t number;		/* grows by one per change */
 	char worker[TOPIC_NAME_MAX + 1]; /* optional: else the agent asks all workers */
 	uint32_t split;
-	char codec[MSG_SPEC_MAX];
+	char codec[MSG_SPEC_MAX]; /* optional: else the agent's own */
 	uint32_t context_tokens; /* optional, 0: the agent's own */
 	char reason[MSG_REASON_MAX];
 };

@@ -68,7 +68,7 @@ static const struct msg samples[] = {
 			  .codec = "q8",
 			  .context_tokens = 384,
 			  .reason = "static policy" } },
-	{ .type = MSG_DECISION, .u.decision = { .agent = "gw1", .codec = "f16" } },
+	{ .type = MSG_DECISION, .u.decision = { .agent = "gw1" } },
 	{ .type = MSG_OPEN,
 	  .u.open = { .session = 0x0123456789abcdef,
 		      .epoch = 1,
