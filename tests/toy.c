@@ -1,0 +1,206 @@
+#include "tests/toy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "daemon/inbox.h"
+
+/* The state after n rows, for every n up to len. */
+struct toy_kv {
+	uint32_t len;
+	uint64_t state[TOY_CONTEXT + 1];
+};
+
+static uint64_t absorb(uint64_t state, const float *row)
+{
+	uint64_t bits = 0;
+
+	for (unsigned i = 0; i < TOY_DIM; i++)
+		bits = bits * 131 + (uint64_t)(int64_t)row[i];
+	return rng_u64(state, bits);
+}
+
+void toy_rows(const uint32_t *ids, uint32_t n, uint32_t pos, float *x)
+{
+	for (uint32_t k = 0; k < n; k++) {
+		for (unsigned i = 0; i < TOY_DIM; i++)
+			x[(size_t)k * TOY_DIM + i] =
+				(float)((ids[k] * 31 + (pos + k) * 7 + i) % 1000);
+	}
+}
+
+static uint32_t pick(uint64_t state, uint64_t seed, uint32_t pos)
+{
+	return (uint32_t)(rng_u64(state ^ seed, pos) % TOY_VOCAB);
+}
+
+uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
+		    uint32_t *out)
+{
+	uint64_t state = 0;
+	uint32_t made = 0, pos = 0;
+	float row[TOY_DIM];
+
+	for (; pos < n; pos++) {
+		toy_rows(&prompt[pos], 1, pos, row);
+		state = absorb(state, row);
+	}
+	while (made < max_new && pos < TOY_CONTEXT) {
+		uint32_t id = pick(state, seed, pos);
+
+		if (id == TOY_END_ID)
+			break;
+		out[made++] = id;
+		toy_rows(&id, 1, pos++, row);
+		state = absorb(state, row);
+	}
+	return made;
+}
+
+int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context, struct err *e)
+{
+	return toy_begin_tail(ctx, &job->kv, split, context, e);
+}
+
+void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
+{
+	toy_end_tail(ctx, job->kv, split, context);
+}
+
+int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
+{
+	(void)ctx;
+	(void)split;
+	(void)context;
+	*kv = (struct kv *)calloc(1, sizeof(struct toy_kv));
+	return *kv ? 0 : err_set(e, ERR_NOMEM, "toy");
+}
+
+void toy_end_tail(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
+{
+	(void)ctx;
+	(void)split;
+	(void)context;
+	free(kv);
+}
+
+static void push(struct toy_kv *kv, const float *x, uint32_t rows)
+{
+	assert_true(rows <= TOY_CONTEXT - kv->len);
+	for (uint32_t i = 0; i < rows; i++, kv->len++)
+		kv->state[kv->len + 1] = absorb(kv->state[kv->len], x + (size_t)i * TOY_DIM);
+}
+
+void toy_run_head(struct head_job *job)
+{
+	struct toy_kv *kv = (struct toy_kv *)job->kv;
+	float x[AGENT_CHUNK_ROWS * TOY_DIM];
+
+	assert_int_equal(kv->len, job->pos);
+	assert_in_range(job->rows, 1, AGENT_CHUNK_ROWS);
+	toy_rows(job->ids, job->rows, job->pos, x);
+	push(kv, x, job->rows);
+	job->rc = 0;
+	if (job->sample) {
+		job->id = pick(kv->state[kv->len], job->sampling.seed, kv->len);
+		job->end = job->id == TOY_END_ID;
+		return;
+	}
+	job->rc = codec_encode(&job->codec, x, TOY_DIM, job->rows, job->bytes, job->cap, &job->len,
+			       &job->err);
+}
+
+uint32_t toy_run_tail(struct tail_job *job)
+{
+	struct toy_kv *kv = (struct toy_kv *)job->kv;
+	const struct wire_hdr *h = &job->hdr;
+	float x[AGENT_CHUNK_ROWS * TOY_DIM];
+
+	assert_true(h->pos <= kv->len);
+	assert_in_range(h->rows, 1, AGENT_CHUNK_ROWS);
+	kv->len = h->pos;
+	job->rc = codec_decode(h->codec, job->body, h->body_len, TOY_DIM, h->rows, x, &job->err);
+	if (job->rc)
+		return 0;
+	push(kv, x, h->rows);
+	if (h->flags & WIRE_SAMPLE) {
+		job->id = pick(kv->state[kv->len], job->sampling.seed, kv->len);
+		job->end = job->id == TOY_END_ID;
+	}
+	return h->rows;
+}
+
+struct agent_core_conf toy_agent_conf(void)
+{
+	return (struct agent_core_conf){
+		.fleet = TOY_FLEET,
+		.agent = "gw",
+		.model = TOY_MODEL,
+		.model_name = "toy",
+		.n_layers = TOY_LAYERS,
+		.dim = TOY_DIM,
+		.split = 1,
+		.codec = { CODEC_F32 },
+		.context_tokens = TOY_CONTEXT,
+		.max_sessions = 3,
+		.max_tokens = 40,
+		.sampling = { .top_p = 1, .repeat_penalty = 1 },
+		.accept_timeout_ms = 300,
+		.reply_timeout_ms = 200,
+		.session_deadline_ms = 120000,
+		.boot = 1,
+		.prompt_family = "none",
+	};
+}
+
+struct worker_core_conf toy_worker_conf(const char *name, uint64_t boot)
+{
+	struct worker_core_conf wc = {
+		.fleet = TOY_FLEET,
+		.model_name = "toy",
+		.limits = { .model = TOY_MODEL,
+			    .n_layers = TOY_LAYERS,
+			    .dim = TOY_DIM,
+			    .context_tokens = TOY_CONTEXT,
+			    .max_packet_bytes = 65536,
+			    .max_rows = AGENT_CHUNK_ROWS,
+			    .idle_us = 60000000 },
+		.max_sessions = 6,
+		.boot = boot,
+	};
+
+	snprintf(wc.limits.worker, sizeof(wc.limits.worker), "%s", name);
+	return wc;
+}
+
+void toy_open_node(struct toy_node *n, struct bus_mem *broker, const char *name, uint64_t boot)
+{
+	char topic[TOPIC_MAX], will[256];
+	struct bus_conf bc = { .client_id = name };
+
+	snprintf(topic, sizeof(topic), "splitmq/v1/" TOY_FLEET "/worker/%s/status", name);
+	snprintf(will, sizeof(will),
+		 "{\"v\":1,\"type\":\"worker.status\",\"worker\":\"%s\",\"state\":\"lost\","
+		 "\"boot\":\"%016llx\"}",
+		 name, (unsigned long long)boot);
+	if (boot) {
+		bc.will_topic = topic;
+		bc.will_payload = will;
+	}
+	snprintf(n->name, sizeof(n->name), "%s", name);
+	assert_int_equal(inbox_create(&n->inbox), 0);
+	assert_int_equal(bus_mem_open(&n->bus, broker, &bc, inbox_bus_handler, n->inbox), 0);
+}
+
+void toy_close_node(struct toy_node *n)
+{
+	bus_close(n->bus, 0);
+	inbox_destroy(n->inbox);
+	*n = (struct toy_node){ 0 };
+}
