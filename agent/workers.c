@@ -16,14 +16,27 @@ static bool is_alive(enum msg_state s)
 	return s == MSG_INIT || s == MSG_READY || s == MSG_DRAINING;
 }
 
+/* For one more: the place of one that went, when the table is full; NULL when all are there. */
+static struct msg_worker_status *room(struct workers *w)
+{
+	if (w->n < WORKERS_MAX)
+		return &w->list[w->n++];
+	for (unsigned i = 0; i < w->n; i++) {
+		if (!is_alive(w->list[i].state))
+			return &w->list[i];
+	}
+	return NULL;
+}
+
 bool workers_update(struct workers *w, const struct msg_worker_status *st)
 {
 	struct msg_worker_status *known = find(w, st->worker);
 	bool lost;
 
 	if (!known) {
-		if (w->n < WORKERS_MAX)
-			w->list[w->n++] = *st;
+		known = room(w);
+		if (known)
+			*known = *st;
 		return false;
 	}
 	if (!is_alive(st->state) && st->boot != known->boot)
