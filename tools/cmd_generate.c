@@ -130,7 +130,7 @@ static int take_sampling(struct sampler_params *p, int opt)
 		p->seed = seed;
 		return rc;
 	default:
-		return cmd_usage(NAME, "unknown option, or one without its value");
+		return CMD_USAGE; /* not reached: every option of the table is above */
 	}
 }
 
@@ -166,6 +166,9 @@ static int parse(struct options *o, int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "m:t:p:n:h", options, NULL)) != -1) {
 		if (opt == 'h')
 			return -1;
+		if (opt == '?')
+			return cmd_usage(NAME, "%s: no such option, or its value is missing",
+					 argv[optind - 1]);
 		rc = local_option(&o->conf, NAME, opt, optarg);
 		if (rc < 0)
 			rc = take(o, opt);

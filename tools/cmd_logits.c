@@ -51,7 +51,7 @@ static int take(struct options *o, int opt)
 			o->conf.last = (uint32_t)layer;
 		return rc;
 	default:
-		return cmd_usage(NAME, "unknown option, or one without its value");
+		return CMD_USAGE; /* not reached: every option of the table is above */
 	}
 }
 
@@ -72,6 +72,9 @@ static int parse(struct options *o, int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "m:t:o:h", options, NULL)) != -1) {
 		if (opt == 'h')
 			return -1;
+		if (opt == '?')
+			return cmd_usage(NAME, "%s: no such option, or its value is missing",
+					 argv[optind - 1]);
 		rc = local_option(&o->conf, NAME, opt, optarg);
 		if (rc < 0)
 			rc = take(o, opt);

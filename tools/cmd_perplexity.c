@@ -61,14 +61,16 @@ static int parse(struct options *o, int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "m:t:f:h", options, NULL)) != -1) {
 		if (opt == 'h')
 			return -1;
+		if (opt == '?')
+			return cmd_usage(NAME, "%s: no such option, or its value is missing",
+					 argv[optind - 1]);
 		rc = local_option(&o->conf, NAME, opt, optarg);
 		if (rc < 0 && opt == 'f')
 			o->file = optarg;
 		else if (rc < 0 && opt == 'j')
 			o->json = true;
 		else if (rc)
-			return rc > 0 ? rc
-				      : cmd_usage(NAME, "unknown option, or one without its value");
+			return CMD_USAGE;
 	}
 	if (optind < argc)
 		return cmd_usage(NAME, "what is \"%s\"?", argv[optind]);

@@ -1,0 +1,132 @@
+"""splitmq generate, logits and perplexity as a person runs them, against the conformance pack.
+
+usage: test_commands.py SPLITMQ SOURCE_ROOT; exit status 77 (skipped) without the pack."""
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SPLITMQ, ROOT = sys.argv[1:3]
+PACK = os.environ.get("SPLITMQ_CONFORMANCE", os.path.join(ROOT, "../shared/conformance/given"))
+STORIES = os.path.join(PACK, "stories260K")
+MODEL = os.path.join(STORIES, "stories260K-f32.gguf")
+
+
+def run(*args, status=0):
+    done = subprocess.run([SPLITMQ, *args], capture_output=True, timeout=60)
+    if done.returncode != status:
+        raise AssertionError(f"{args}: status {done.returncode}, not {status}: {done.stderr}")
+    return done
+
+
+def load(*path):
+    with open(os.path.join(PACK, *path), encoding="utf-8") as f:
+        return json.load(f)
+
+
+class Commands(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory()
+        self.out = os.path.join(self.dir.name, "out.f32")
+
+    def tearDown(self):
+        self.dir.cleanup()
+
+    def logits(self, *more):
+        run("logits", "-m", os.path.join(PACK, "models/llama-q4_k_m.gguf"), "--tokens",
+            ",".join(map(str, load("models/llama-q4_k_m.json")["tokens"])), "-o", self.out, *more)
+        with open(self.out, "rb") as f:
+            return f.read()
+
+    def test_a_story_goes_on_as_given(self):
+        want = load("stories260K/once.json")
+        args = ["generate", "-m", MODEL, "-p", want["prompt"], "-n", "64"]
+        answer = json.loads(run(*args, "--json").stdout)
+        self.assertEqual(answer["ids"], want["greedy"])
+        self.assertEqual(answer["text"], want["text"])
+        self.assertEqual(answer["finish_reason"], "length")
+        self.assertEqual(answer["prompt_tokens"], len(want["tokens"]))
+        self.assertEqual(run(*args).stdout.decode(), want["text"])
+        ids = ",".join(map(str, want["tokens"]))
+        again = json.loads(run("generate", "-m", MODEL, "--tokens", ids, "-n", "64", "--json",
+                               "--split", "3", "--codec", "f32").stdout)
+        self.assertEqual(again["ids"], want["greedy"])
+        self.assertEqual(again["bytes_per_token"], 4 * 64)
+
+    def test_a_seed_gives_its_text_again_whatever_the_threads_and_the_split(self):
+        args = ["generate", "-m", MODEL, "-p", "Once", "-n", "40", "--temp", "1.2", "--top-p",
+                "0.95", "--min-p", "0.01", "--repeat-penalty", "1.1", "--json"]
+        first, other = (json.loads(run(*args, "--seed", s).stdout)["ids"] for s in ("5", "6"))
+        self.assertNotEqual(first, other)
+        for more in (["-t", "1"], ["--split", "0", "--codec", "f32"],
+                     ["--split", "5", "--codec", "f32", "-t", "3"]):
+            self.assertEqual(json.loads(run(*args, "--seed", "5", *more).stdout)["ids"], first)
+
+    def test_logits_are_those_of_the_pack_and_a_split_keeps_their_bits(self):
+        whole = self.logits()
+        with open(os.path.join(PACK, "models/llama-q4_k_m.exact.f32"), "rb") as f:
+            exact = f.read()
+        self.assertEqual(len(whole), len(exact))
+        worst = max(abs(a[0] - b[0]) for a, b in zip(struct.iter_unpack("<f", whole),
+                                                      struct.iter_unpack("<f", exact)))
+        self.assertLess(worst, 1e-4)
+        self.assertEqual(self.logits("--split", "2", "--codec", "f32"), whole)
+        self.assertNotEqual(self.logits("--split", "2", "--codec", "q8"), whole)
+
+    def test_hidden_rows_have_the_width_of_the_model(self):
+        rows = self.logits("--hidden", "0")
+        self.assertEqual(len(rows) % (4 * 48), 0)
+        self.assertNotEqual(self.logits("--hidden", "2"), rows)
+
+    def test_perplexity_is_the_one_given(self):
+        want = load("stories260K/ppl.json")
+        text = os.path.join(self.dir.name, "text")
+        with open(text, "w", encoding="utf-8") as f:
+            f.write(want["text"])
+        got = json.loads(run("perplexity", "-m", MODEL, "-f", text, "--json").stdout)
+        self.assertLessEqual(abs(got["nll"] - want["mean_nll"]), 1e-4)
+        self.assertEqual(got["tokens"], len(want["nll"]))
+        self.assertEqual(got["bytes_per_token"], 0)
+        split = json.loads(run("perplexity", "-m", MODEL, "-f", text, "--json", "--split", "2",
+                               "--codec", "q8").stdout)
+        self.assertLess(abs(split["nll"] - got["nll"]), 0.02)
+        self.assertEqual(split["bits_per_element"], 8.5)
+        short = json.loads(run("perplexity", "-m", MODEL, "-f", text, "--json", "--ctx",
+                               "32").stdout)
+        self.assertEqual(short["tokens"], got["tokens"])
+        self.assertGreater(short["nll"], got["nll"])
+
+    def test_a_full_context_ends_the_answer_and_a_longer_prompt_is_refused(self):
+        answer = json.loads(run("generate", "-m", MODEL, "--tokens", "1,403,407", "--ctx", "10",
+                                "--json").stdout)
+        self.assertEqual((answer["finish_reason"], answer["tokens"]), ("context", 7))
+        failed = run("generate", "-m", MODEL, "--tokens", "1,403,407", "--ctx", "3", status=1)
+        self.assertIn(b"context of 3", failed.stderr)
+
+    def test_mistakes_are_named(self):
+        for args, status, says in (
+                (["generate", "-m", MODEL], 2, b"--tokens"),
+                (["generate", "-m", MODEL, "-p", "x", "--tokens", "1"], 2, b"either"),
+                (["generate", "-m", MODEL, "-p", "x", "--top-p", "2"], 2, b"top_p"),
+                (["generate", "-m", MODEL, "-p", "x", "--codec", "mp3"], 2, b"--codec"),
+                (["generate", "-m", MODEL, "-p", "x", "--split", "6"], 1, b"layer 6"),
+                (["generate", "-m", MODEL, "-p", "x", "--ctx", "9999"], 1, b"9999"),
+                (["generate", "-m", MODEL, "--tokens", "512"], 1, b"0..511"),
+                (["generate", "-m", "no such file", "-p", "x"], 1, b"no such file"),
+                (["logits", "-m", MODEL, "--tokens", "1", "-o", "/no/such/file"], 1, b"/no/such"),
+                (["perplexity", "-m", MODEL, "-f", "/dev/null"], 1, b"too short"),
+        ):
+            self.assertIn(says, run(*args, status=status).stderr, args)
+
+    def test_help_is_for_everybody(self):
+        for command in ("generate", "logits", "perplexity"):
+            self.assertIn(b"--codec", run(command, "--help").stdout)
+
+
+if not os.path.isfile(MODEL):
+    print(f"SKIP: {PACK} is not there (SPLITMQ_CONFORMANCE says where)")
+    sys.exit(77)
+unittest.main(argv=sys.argv[:1])
