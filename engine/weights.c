@@ -217,6 +217,18 @@ static int load_head(struct weights *w, const struct gguf *g, struct err *e)
 	return copy_vector(&w->norm, norm, e);
 }
 
+static int load_rope_factors(struct weights *w, const struct gguf_tensor *t, struct err *e)
+{
+	int rc = copy_vector(&w->rope_factors, t, e);
+
+	for (uint64_t i = 0; !rc && i < t->dims[0]; i++) {
+		if (!(w->rope_factors[i] > 0))
+			rc = err_set(e, ERR_FORMAT, "tensor %s: factors must be above 0, not %g",
+				     t->name, (double)w->rope_factors[i]);
+	}
+	return rc;
+}
+
 int weights_init(struct weights *w, const struct gguf *g, const struct model_hparams *hp,
 		 const struct model_conf *conf, struct err *e)
 {
@@ -238,7 +250,7 @@ int weights_init(struct weights *w, const struct gguf *g, const struct model_hpa
 	if (!rc && conf->head)
 		rc = load_head(w, g, e);
 	if (!rc && freqs)
-		rc = copy_vector(&w->rope_factors, freqs, e);
+		rc = load_rope_factors(w, freqs, e);
 	return rc;
 }
 
