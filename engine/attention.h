@@ -1,9 +1,9 @@
 /* engine/attention.h - causal attention of some rows over one layer's cache.
  *
- * Softmax runs in one pass over blocks of ATTENTION_BLOCK positions counted from 0, each block's sum
- * joined to the earlier ones in order, so a row's result depends on its position and the cache alone,
- * not on the rows that came with it; and no scratch grows with the context.
- * Source: arXiv 2305.13245 (GQA); 1805.02867 (online softmax). */
+ * Softmax runs in one pass over blocks of ATTENTION_BLOCK positions counted from 0, each block's
+ * sum joined to the earlier ones in order, so a row's result depends on its position and the cache
+ * alone, not on the rows that came with it; and no scratch grows with the context. Source: arXiv
+ * 2305.13245 (GQA); 1805.02867 (online softmax). */
 #ifndef ENGINE_ATTENTION_H
 #define ENGINE_ATTENTION_H
 

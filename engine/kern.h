@@ -3,8 +3,8 @@
  * kern_ref.c is the definition. Every other table gives the same bits for all finite inputs, on
  * every length and alignment, because the order of each sum is part of the contract:
  *
- *   dot   16 lanes; lane j takes elements j, j + 16, ... by fused multiply-add in that order, n being
- *         padded with zeros to a multiple of 16; then lane j += lane j + 8, j + 4, j + 2, j + 1.
+ *   dot   16 lanes; lane j takes elements j, j + 16, ... by fused multiply-add in that order, n
+ *         being padded with zeros to a multiple of 16; then lane j += lane j + 8, + 4, + 2, + 1.
  *
  * So one row alone (decode), many rows (prefill), any number of threads and any machine agree, and
  * a replay of the same rows in other chunks changes nothing. Infinities and NaN propagate to NaN or

@@ -1,6 +1,6 @@
 /* engine/kern_def.h - scalar pieces of the definition, shared by the files of the tables.
  *
- * Private to kern_*.c: included into files compiled with different flags, so everything is static. */
+ * Private to kern_*.c: they are compiled with different flags, so everything here is static. */
 #ifndef ENGINE_KERN_DEF_H
 #define ENGINE_KERN_DEF_H
 
@@ -9,8 +9,8 @@
 
 #include "engine/kern.h"
 
-/* e^x = 2^n * e^r with n = round(x / ln 2); adding EXP_MAGIC rounds to an integer and leaves it in the
- * low bits. ln 2 in two parts (the first is exact in few bits, so n * hi is exact). */
+/* e^x = 2^n * e^r with n = round(x / ln 2); adding EXP_MAGIC rounds to an integer and leaves it in
+ * the low bits. ln 2 in two parts (the first is exact in few bits, so n * hi is exact). */
 #define EXP_LO     (-87.0f)
 #define EXP_HI     88.0f
 #define EXP_LOG2E  1.44269504f

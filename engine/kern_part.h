@@ -1,8 +1,8 @@
 /* engine/kern_part.h - 32 elements of a row of each tensor type, dequantized into two vectors.
  *
- * Written in the vocabulary of vec_*.h; the layouts are told in quant_small.c and quant_super.c, and
- * products and sums are in their order, so that the bits are those of quant_dequant_row. Private to
- * kern_vec.h. */
+ * Written in the vocabulary of vec_*.h; the layouts are told in quant_small.c and quant_super.c,
+ * and products and sums are in their order, so that the bits are those of quant_dequant_row.
+ * Private to kern_vec.h. */
 #ifndef ENGINE_KERN_PART_H
 #define ENGINE_KERN_PART_H
 

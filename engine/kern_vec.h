@@ -1,7 +1,8 @@
 /* engine/kern_vec.h - the table of kern.h for any instruction set with a vocabulary of 16 lanes.
  *
- * kern_avx2.c and kern_avx512.c include their vec_*.h, define KERN_TABLE and KERN_NAME, then include
- * this. Function pointers below are constants after inlining: one loop per tensor type comes out. */
+ * kern_avx2.c and kern_avx512.c include their vec_*.h, define KERN_TABLE and KERN_NAME, then
+ * include this. Function pointers below are constants after inlining: one loop per tensor type
+ * comes out. */
 #ifndef ENGINE_KERN_VEC_H
 #define ENGINE_KERN_VEC_H
 

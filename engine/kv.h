@@ -1,7 +1,7 @@
 /* engine/kv.h - the inside of a KV cache, for the attention code. Contract: model.h.
  *
- * Per layer and key/value head the keys of all positions lie together, [capacity][D], and likewise the
- * values, [capacity][D_v]: attention reads one head at a time, front to back. */
+ * Per layer and key/value head the keys of all positions lie together, [capacity][D], and likewise
+ * the values, [capacity][D_v]: attention reads one head at a time, front to back. */
 #ifndef ENGINE_KV_H
 #define ENGINE_KV_H
 

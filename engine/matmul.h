@@ -1,8 +1,8 @@
 /* engine/matmul.h - activation rows times weight matrices, on all threads.
  *
- * One row alone goes through kern.rows; several rows share each tile of weights, which is dequantized
- * once into a scratch that fits the second-level cache, and go through kern.tile. Both give the same
- * bits (kern.h), so the choice is one of speed. */
+ * One row alone goes through kern.rows; several rows share each tile of weights, which is
+ * dequantized once into a scratch that fits the second-level cache, and go through kern.tile. Both
+ * give the same bits (kern.h), so the choice is one of speed. */
 #ifndef ENGINE_MATMUL_H
 #define ENGINE_MATMUL_H
 
@@ -27,7 +27,7 @@ struct matmul_out {
 	size_t ldy;
 };
 
-/* All outs read the same x [rows][ldx]; their weights have the same number of columns <= max_cols. */
+/* All outs read the same x [rows][ldx]; their weights have equally many columns, <= max_cols. */
 void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
 		const float *x, size_t ldx, size_t rows);
 

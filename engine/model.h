@@ -4,8 +4,8 @@
  *
  * A model is opened for a segment of layers [first, last): only the weights of that segment, and of
  * embedding and head when asked for, are ever touched, so that a process' RSS is its share. Weights
- * are read-only and shared; a kv belongs to one session. Forward functions: compute thread only (one
- * at a time per model, they use its scratch and its thread pool). */
+ * are read-only and shared; a kv belongs to one session. Forward functions: compute thread only
+ * (one at a time per model, they use its scratch and its thread pool). */
 #ifndef ENGINE_MODEL_H
 #define ENGINE_MODEL_H
 
@@ -76,7 +76,8 @@ size_t model_scratch_bytes(const struct model_hparams *hp, const struct model_co
 MUST_CHECK int kv_create(struct kv **out, const struct model_hparams *hp, uint32_t first,
 			 uint32_t last, uint32_t capacity, enum kv_type type);
 void kv_destroy(struct kv *kv);
-size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capacity, enum kv_type type);
+size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capacity,
+		enum kv_type type);
 uint32_t kv_length(const struct kv *kv);   /* positions [0, length) are filled, in every layer */
 uint32_t kv_capacity(const struct kv *kv); /* tokens */
 /* Forget positions >= length; no-op when there are fewer. */

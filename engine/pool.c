@@ -24,9 +24,9 @@ struct pool {
 	pthread_cond_t wake, done;
 	bool stop; /* under lock */
 
-	/* The loop in progress. Whoever lowers `left` owns an item of that round, and the round cannot
-	 * end before the owner has counted it in `finished`: so fn, arg and n hold still for owners,
-	 * and nobody waits for a worker that owns nothing because it was not scheduled. */
+	/* The loop in progress. Whoever lowers `left` owns an item of that round, and the round
+	 * cannot end before the owner has counted it in `finished`: so fn, arg and n hold still for
+	 * owners, and nobody waits for a worker that owns nothing because it was not scheduled. */
 	void (*fn)(void *arg, size_t item, unsigned thread);
 	void *arg;
 	size_t n;

@@ -19,9 +19,9 @@ void pool_destroy(struct pool *p);
 
 unsigned pool_threads(const struct pool *p);
 
-/* fn(arg, item, thread) once for every item < n, thread < pool_threads(); returns when all are done,
- * and what they wrote is visible. Which thread takes which item is left to chance: items must not
- * depend on each other. */
+/* fn(arg, item, thread) once for every item < n, thread < pool_threads(); returns when all are
+ * done, and what they wrote is visible. Which thread takes which item is left to chance: items must
+ * not depend on each other. */
 void pool_run(struct pool *p, void (*fn)(void *arg, size_t item, unsigned thread), void *arg,
 	      size_t n);
 

@@ -1,7 +1,7 @@
 /* engine/rope.h - rotary position embedding. Source: arXiv 2104.09864.
  *
  * Pair i of a head turns by position * base^(-2i / dim), divided by the model's linear scale and by
- * element i of rope_freqs.weight if there is one. Angles are double, so long contexts stay exact. */
+ * element i of rope_freqs.weight if there is one. Angles are double: long contexts stay exact. */
 #ifndef ENGINE_ROPE_H
 #define ENGINE_ROPE_H
 

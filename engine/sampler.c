@@ -92,7 +92,8 @@ static void mark_repeats(struct sampler *s, const struct sampler_params *p, cons
 	}
 }
 
-/* All tokens with their penalized logits. -inf is a token that cannot come; NaN and +inf are nonsense. */
+/* All tokens with their penalized logits. -inf is a token that cannot come; NaN and +inf are
+ * nonsense. */
 static int fill(struct sampler *s, const struct sampler_params *p, const float *logits)
 {
 	for (uint32_t i = 0; i < s->n_vocab; i++) {

@@ -28,7 +28,7 @@ static inline struct vb vb_sub(struct vb a, struct vb b)
 	return (struct vb){ _mm_sub_epi8(a.v, b.v) };
 }
 
-/* Bits of 16-bit pairs: what crosses from the neighbouring byte must be masked off by the caller. */
+/* Bits of 16-bit pairs: the caller masks off what crosses from the neighbouring byte. */
 static inline struct vb vb_shr(struct vb a, unsigned n)
 {
 	return (struct vb){ _mm_srl_epi16(a.v, _mm_cvtsi32_si128((int)n)) };

@@ -1,7 +1,7 @@
 /* tests/conformance.h - files of the conformance pack, wherever it is.
  *
- * SPLITMQ_CONFORMANCE names the folder; else it is looked for beside the source tree. Tests that need
- * it are skipped, aloud, where it is absent. Include after cmocka.h. */
+ * SPLITMQ_CONFORMANCE names the folder; else it is looked for beside the source tree. Tests that
+ * need it are skipped, aloud, where it is absent. Include after cmocka.h. */
 #ifndef TESTS_CONFORMANCE_H
 #define TESTS_CONFORMANCE_H
 

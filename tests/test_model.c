@@ -223,8 +223,8 @@ static void for_each_case(void (*test)(const struct given *c))
 	assert_true(n >= 15);
 }
 
-/* The pack accepts 1e-3 to 2e-3 with float activations; sums of f32 rounded once per product stay far
- * below, whatever the type, so a mistake in one block of one layer cannot hide. */
+/* The pack accepts 1e-3 to 2e-3 with float activations; sums of f32 rounded once per product stay
+ * far below, whatever the type, so a mistake in one block of one layer cannot hide. */
 static void near_exact(const struct given *c)
 {
 	const double limit = 1e-4;
@@ -536,7 +536,8 @@ static void a_segment_maps_in_only_its_share(void **state)
 	used = resident(c.gguf);
 	print_message("  layer 0 of 4 and embedding: %zu KiB of weights, %zu KiB of %zu resident\n",
 		      share / 1024, used / 1024, gguf_file_bytes(l.g) / 1024);
-	/* the kernel maps neighbours of a touched page in units of 64 KiB, and there is the metadata */
+	/* the kernel maps neighbours of a touched page in units of 64 KiB, and there is the
+	 * metadata */
 	assert_true(used <= share + 256 * 1024);
 	line_close(&l);
 	given_close(&c);

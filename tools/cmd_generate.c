@@ -48,7 +48,7 @@ struct options {
 	bool raw, json;
 };
 
-/* Text that --json keeps to itself; NUL bytes, which JSON strings here cannot hold, become U+FFFD. */
+/* Text kept for --json. NUL bytes, which our JSON strings cannot hold, become U+FFFD. */
 struct text {
 	char *bytes;
 	size_t len, cap;

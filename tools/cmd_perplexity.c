@@ -133,8 +133,8 @@ static int score_window(struct local *l, const uint32_t *ids, uint32_t n, struct
 	return rc;
 }
 
-/* All windows. ids[0] is BOS when bos: it is then put before each later window, too, in the place of
- * the token that the window before it ended with. */
+/* All windows. ids[0] is BOS when bos: it is then put before each later window, too, in the place
+ * of the token that the window before it ended with. */
 static int score_text(struct local *l, uint32_t *ids, size_t n, bool bos, struct score *s,
 		      struct err *e)
 {

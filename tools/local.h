@@ -1,7 +1,7 @@
 /* tools/local.h - a model in one process: one segment, or two with the codec in between.
  *
- * What `generate`, `logits` and `perplexity` share: the way of a row is that of agent and worker, cut
- * into the same layers and through the same codec, without broker and frames. One thread calls. */
+ * What `generate`, `logits` and `perplexity` share: the way of a row is that of agent and worker,
+ * cut into the same layers and through the same codec, but there is no broker. One thread calls. */
 #ifndef TOOLS_LOCAL_H
 #define TOOLS_LOCAL_H
 
@@ -69,12 +69,12 @@ uint32_t local_ctx(const struct local *l);
 /* Begin a sequence of at most capacity tokens; forgets the one before. */
 MUST_CHECK int local_begin(struct local *l, uint32_t capacity, struct err *e);
 
-/* The next n (<= LOCAL_ROWS) tokens of the sequence; *x [n][d] are their rows after the last layer, valid
- * until the next call. */
+/* The next n (<= LOCAL_ROWS) tokens of the sequence; *x [n][d] are their rows after the last layer,
+ * valid until the next call. */
 MUST_CHECK int local_run(struct local *l, const uint32_t *ids, uint32_t n, const float **x,
 			 struct err *e);
 
-/* Head over rows of local_run -> logits [rows][V], valid until the next call; rows <= LOCAL_ROWS. */
+/* Head over rows (<= LOCAL_ROWS) of local_run -> logits [rows][V], valid until the next call. */
 MUST_CHECK int local_logits(struct local *l, const float *x, uint32_t rows, const float **logits,
 			    struct err *e);
 
