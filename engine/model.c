@@ -224,6 +224,11 @@ const struct model_hparams *model_hparams(const struct model *m)
 	return &m->hp;
 }
 
+const char *model_isa(const struct model *m)
+{
+	return m->kern->name;
+}
+
 int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x)
 {
 	const struct gguf_tensor *t = m->weights.embed;

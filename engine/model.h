@@ -64,6 +64,9 @@ void model_close(struct model *m);
 
 const struct model_hparams *model_hparams(const struct model *m);
 
+/* "avx512": the kernels in use, for a log line at start-up. A constant string. */
+const char *model_isa(const struct model *m);
+
 /* Bytes of weights that this configuration touches, before opening anything: "does it fit?". */
 size_t model_weight_bytes(const struct gguf *g, const struct model_hparams *hp,
 			  const struct model_conf *conf);
