@@ -421,20 +421,6 @@ static void merge_sampling(struct msg_sampling *s, const struct msg_sampling *co
 	s->seed = m->given & MSG_SEED ? p->seed : rng_entropy() >> 11;
 }
 
-static void set_sampling(const struct agent_core *c, struct slot *sl, const struct msg_prompt *m)
-{
-	merge_sampling(&sl->sampling, &c->conf.sampling, m);
-	sl->job.sampling = (struct sampler_params){
-		.temperature = (float)sl->sampling.temperature,
-		.top_k = sl->sampling.top_k,
-		.top_p = (float)sl->sampling.top_p,
-		.min_p = (float)sl->sampling.min_p,
-		.repeat_penalty = (float)sl->sampling.repeat_penalty,
-		.repeat_last = sl->sampling.repeat_last,
-		.seed = sl->sampling.seed,
-	};
-}
-
 void slot_begin(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, bool in_process,
 		const uint32_t *ids, uint32_t n_given, uint64_t now_us)
 {
@@ -447,7 +433,8 @@ void slot_begin(struct agent_core *c, struct slot *sl, const struct msg_prompt *
 	sl->job.slot = (unsigned)(sl - c->slots);
 	snprintf(sl->id, sizeof(sl->id), "%s", m->id);
 	sl->times.begun_us = now_us;
-	set_sampling(c, sl, m);
+	merge_sampling(&sl->sampling, &c->conf.sampling, m);
+	sl->job.sampling = segment_sampling(&sl->sampling);
 	if (!ids)
 		rc = tokenize(c, m, &made, &n, &e);
 	if (!rc)

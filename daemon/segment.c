@@ -197,6 +197,19 @@ int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t row
 	return rc ? err_set(e, rc, "layers at position %u: %s", pos, err_phrase(rc)) : 0;
 }
 
+struct sampler_params segment_sampling(const struct msg_sampling *s)
+{
+	return (struct sampler_params){
+		.temperature = (float)s->temperature,
+		.top_k = s->top_k,
+		.top_p = (float)s->top_p,
+		.min_p = (float)s->min_p,
+		.repeat_penalty = (float)s->repeat_penalty,
+		.repeat_last = s->repeat_last,
+		.seed = s->seed,
+	};
+}
+
 int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,
 		   const uint32_t *history, uint32_t n_history, uint32_t pos, uint32_t *id,
 		   bool *end, struct err *e)

@@ -14,7 +14,7 @@
 #include "engine/model.h"
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
-#include "schema/topic.h"
+#include "schema/msg.h"
 
 struct segment_conf {
 	const char *path;
@@ -65,6 +65,9 @@ void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last
 /* s->x [rows][d] through kv's layers, at position pos exactly: what the cache holds beyond is forgotten. */
 MUST_CHECK int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows,
 			       struct err *e);
+
+/* The sampler's view of what travels. */
+struct sampler_params segment_sampling(const struct msg_sampling *s);
 
 /* Logits of row `row` of s->x, and the token that follows position pos. *end: it ends the answer. */
 MUST_CHECK int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,

@@ -6,25 +6,7 @@
 
 #include "base/log.h"
 #include "daemon/link.h"
-
-#define DATA_EXPIRY_S 10
-
-struct place {
-	struct lane lane;
-	struct kv *kv; /* layers [kv_split, L) for kv_context tokens; NULL when free */
-	uint32_t kv_split, kv_context;
-};
-
-struct worker_core {
-	struct worker_core_conf conf;
-	struct worker_ops ops;
-	struct bus *bus;
-	struct place *places; /* [conf.max_sessions] */
-	unsigned jobs;        /* out */
-	bool draining;
-	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
-	double token_ms;
-};
+#include "worker/answer.h"
 
 int worker_core_create(struct worker_core **out, const struct worker_core_conf *conf,
 		       const struct worker_ops *ops)
@@ -66,21 +48,10 @@ void worker_core_destroy(struct worker_core *c)
 	free(c);
 }
 
-/* A topic of this worker; agent and session stay wildcards. */
-static struct topic own_topic(const struct worker_core *c, enum topic_kind kind)
-{
-	struct topic t = { .kind = kind };
-
-	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf.fleet);
-	snprintf(t.worker, sizeof(t.worker), "%s", c->conf.limits.worker);
-	snprintf(t.model, sizeof(t.model), "%s", c->conf.limits.model);
-	return t;
-}
-
 static int announce(struct worker_core *c, enum msg_state state)
 {
 	const struct lane_limits *lim = &c->conf.limits;
-	struct topic t = own_topic(c, TOPIC_WORKER_STATUS);
+	struct topic t = answer_topic(c, TOPIC_WORKER_STATUS);
 	struct msg m = { .type = MSG_WORKER_STATUS };
 	struct msg_worker_status *st = &m.u.worker_status;
 
@@ -100,7 +71,7 @@ static int announce(struct worker_core *c, enum msg_state state)
 
 int worker_core_start(struct worker_core *c, struct bus *bus)
 {
-	struct topic up = own_topic(c, TOPIC_UP), open = own_topic(c, TOPIC_OPEN);
+	struct topic up = answer_topic(c, TOPIC_UP), open = answer_topic(c, TOPIC_OPEN);
 	char filter[TOPIC_MAX];
 	int rc;
 
@@ -135,48 +106,6 @@ static struct place *free_place(struct worker_core *c)
 	return NULL;
 }
 
-static void send(struct worker_core *c, const char *agent, uint64_t session, const struct msg *m)
-{
-	struct topic t = own_topic(c, TOPIC_DOWN);
-	int rc;
-
-	snprintf(t.agent, sizeof(t.agent), "%s", agent);
-	t.session = session;
-	rc = link_publish(c->bus, &t, m, m->type == MSG_TOKENS ? c->conf.qos : 1, false,
-			  DATA_EXPIRY_S);
-	if (rc)
-		log_event(LOG_LEVEL_DEBUG, "publish.failed",
-			  "session=%016llx type=%s reason=\"%s\"", (unsigned long long)session,
-			  msg_type_name(m->type), err_phrase(rc));
-}
-
-static void send_error(struct worker_core *c, const char *agent, uint64_t session, uint32_t epoch,
-		       uint32_t seq, int code, const char *reason)
-{
-	struct msg m = { .type = MSG_ERROR,
-			 .u.error = {
-				 .session = session, .epoch = epoch, .seq = seq, .code = code } };
-
-	snprintf(m.u.error.reason, sizeof(m.u.error.reason), "%s", reason);
-	c->sessions_failed++;
-	log_event(LOG_LEVEL_WARN, "session.refused",
-		  "agent=%s session=%016llx code=%s reason=\"%s\"", agent,
-		  (unsigned long long)session, err_name(code), reason);
-	send(c, agent, session, &m);
-}
-
-static void send_accept(struct worker_core *c, const struct lane *l)
-{
-	struct msg m = { .type = MSG_ACCEPT,
-			 .u.accept = { .session = l->open.session,
-				       .epoch = l->open.epoch,
-				       .context_tokens = l->context_tokens,
-				       .max_packet_bytes = c->conf.limits.max_packet_bytes } };
-
-	memcpy(m.u.accept.worker, c->conf.limits.worker, sizeof(m.u.accept.worker));
-	send(c, l->agent, l->open.session, &m);
-}
-
 /* A KV cache that fits the lane's epoch: the one that is there, or a new one. */
 static int ensure_kv(struct worker_core *c, struct place *p, struct err *e)
 {
@@ -207,23 +136,32 @@ static void set_history(struct tail_job *job, const struct lane *l)
 	job->n_history = n;
 }
 
-static void set_sampling(struct tail_job *job, const struct msg_sampling *s)
+static void free_job(struct tail_job *job)
 {
-	job->sampling = (struct sampler_params){
-		.temperature = (float)s->temperature,
-		.top_k = s->top_k,
-		.top_p = (float)s->top_p,
-		.min_p = (float)s->min_p,
-		.repeat_penalty = (float)s->repeat_penalty,
-		.repeat_last = s->repeat_last,
-		.seed = s->seed,
-	};
+	if (job)
+		free(job->logits);
+	free(job);
+}
+
+/* A job with room for what it brings and what it is asked for; NULL when memory is out. */
+static struct tail_job *make_job(const struct worker_core *c, const struct wire_hdr *h)
+{
+	const unsigned both = WIRE_SAMPLE | WIRE_WANT_LOGITS;
+	struct tail_job *job = calloc(1, sizeof(*job) + h->body_len);
+
+	if (!job || (h->flags & both) != both)
+		return job;
+	job->logits = calloc(c->conf.n_vocab, sizeof(*job->logits));
+	if (job->logits)
+		return job;
+	free_job(job);
+	return NULL;
 }
 
 static void run(struct worker_core *c, struct place *p, const struct wire_hdr *h,
 		const uint8_t *body, uint64_t now_us)
 {
-	struct tail_job *job = calloc(1, sizeof(*job) + h->body_len);
+	struct tail_job *job = make_job(c, h);
 	struct lane_event ev = { .kind = LANE_EV_FAILED,
 				 .now_us = now_us,
 				 .epoch = h->epoch,
@@ -236,37 +174,16 @@ static void run(struct worker_core *c, struct place *p, const struct wire_hdr *h
 		job->hdr = *h;
 		job->kv = p->kv;
 		memcpy(job->body, body, h->body_len);
-		set_sampling(job, &p->lane.open.sampling);
+		job->sampling = segment_sampling(&p->lane.open.sampling);
 		set_history(job, &p->lane);
 		c->jobs++;
 		c->rows += h->rows;
 		if (c->jobs <= INBOX_JOBS && c->ops.submit(c->ops.ctx, job))
 			return;
 		c->jobs--;
-		free(job);
+		free_job(job);
 	}
 	step(c, p, &ev, NULL);
-}
-
-static void send_need(struct worker_core *c, const struct lane *l, uint32_t seq)
-{
-	struct msg m = { .type = MSG_NEED,
-			 .u.need = { .session = l->open.session,
-				     .epoch = l->open.epoch,
-				     .seq = seq,
-				     .kv_len = l->planned_len } };
-
-	c->retries++;
-	send(c, l->agent, l->open.session, &m);
-}
-
-static void send_answer(struct worker_core *c, const struct lane *l)
-{
-	struct msg m = { .type = MSG_TOKENS, .u.tokens = l->answer };
-
-	c->tokens++;
-	c->token_ms = l->answer.compute_us / 1000.0;
-	send(c, l->agent, l->open.session, &m);
 }
 
 /* The new epoch cannot be served after all: memory. */
@@ -275,8 +192,8 @@ static void fail_reset(struct worker_core *c, struct place *p, uint64_t now_us, 
 {
 	uint64_t session = p->lane.open.session;
 
-	send_error(c, p->lane.agent, session, p->lane.open.epoch, 0,
-		   rc == ERR_LIMIT ? ERR_BUSY : rc, e->text);
+	answer_error(c, p->lane.agent, session, p->lane.open.epoch, 0,
+		     rc == ERR_LIMIT ? ERR_BUSY : rc, e->text);
 	step(c, p,
 	     &(struct lane_event){
 		     .kind = LANE_EV_CLOSE, .now_us = now_us, .epoch = p->lane.open.epoch },
@@ -301,14 +218,14 @@ static void step(struct worker_core *c, struct place *p, const struct lane_event
 		}
 	}
 	if (fx.accept)
-		send_accept(c, l);
+		answer_accept(c, l);
 	if (fx.answer)
-		send_answer(c, l);
+		answer_tokens(c, l);
 	if (fx.need)
-		send_need(c, l, fx.need_seq);
+		answer_need(c, l, fx.need_seq);
 	if (fx.error)
-		send_error(c, l->agent, l->open.session, fx.error_epoch, fx.error_seq, fx.error,
-			   fx.reason);
+		answer_error(c, l->agent, l->open.session, fx.error_epoch, fx.error_seq, fx.error,
+			     fx.reason);
 	if (fx.freed) {
 		c->sessions_done++;
 		log_event(LOG_LEVEL_INFO, "session.freed", "agent=%s session=%016llx", l->agent,
@@ -329,7 +246,10 @@ static void on_open(struct worker_core *c, const struct topic *t, const struct m
 	char reason[MSG_REASON_MAX] = "";
 	int rc = lane_admit(&c->conf.limits, o, reason);
 
-	if (!rc && !p && c->draining) {
+	if (strcmp(o->agent, t->agent)) {
+		rc = ERR_REFUSED;
+		snprintf(reason, sizeof(reason), "the topic is not that of agent %s", o->agent);
+	} else if (!rc && !p && c->draining) {
 		rc = ERR_BUSY;
 		snprintf(reason, sizeof(reason), "worker %s is shutting down",
 			 c->conf.limits.worker);
@@ -339,7 +259,7 @@ static void on_open(struct worker_core *c, const struct topic *t, const struct m
 			 c->conf.limits.worker, c->conf.max_sessions);
 	}
 	if (rc) {
-		send_error(c, t->agent, o->session, o->epoch, 0, rc, reason);
+		answer_error(c, t->agent, o->session, o->epoch, 0, rc, reason);
 		return;
 	}
 	if (!p) {
@@ -368,8 +288,8 @@ static void on_frame(struct worker_core *c, const struct topic *t, const struct 
 	p = find(c, t->agent, h.session);
 	if (!p) {
 		if (h.flags & WIRE_SAMPLE)
-			send_error(c, t->agent, h.session, h.epoch, h.seq, ERR_NOT_FOUND,
-				   "no such session here");
+			answer_error(c, t->agent, h.session, h.epoch, h.seq, ERR_NOT_FOUND,
+				     "no such session here");
 		return;
 	}
 	ev.hdr = &h;
@@ -400,7 +320,7 @@ static void refuse_message(struct worker_core *c, const struct topic *t, const s
 	if (t->kind == TOPIC_UP && (!named || peek.session != t->session))
 		peek = (struct msg_peek){ .session = t->session };
 	if (peek.session)
-		send_error(c, t->agent, peek.session, peek.epoch, peek.seq, e->code, e->text);
+		answer_error(c, t->agent, peek.session, peek.epoch, peek.seq, e->code, e->text);
 }
 
 void worker_core_message(struct worker_core *c, const struct bus_event *ev, uint64_t now_us)
@@ -428,6 +348,14 @@ void worker_core_message(struct worker_core *c, const struct bus_event *ev, uint
 	msg_finish(&m);
 }
 
+/* The lane still serves the epoch that asked. */
+static bool is_current(const struct worker_core *c, const struct tail_job *job)
+{
+	const struct lane *l = &c->places[job->lane].lane;
+
+	return l->state == LANE_SERVING && l->open.epoch == job->hdr.epoch;
+}
+
 void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t now_us)
 {
 	struct lane_event ev = {
@@ -446,8 +374,10 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 	};
 
 	c->jobs--;
+	if (!job->rc && job->logits && is_current(c, job))
+		answer_logits(c, job);
 	step(c, &c->places[job->lane], &ev, NULL);
-	free(job);
+	free_job(job);
 }
 
 void worker_core_tick(struct worker_core *c, uint64_t now_us)

@@ -22,7 +22,8 @@ struct worker_core_conf {
 	char model_name[TOPIC_NAME_MAX + 1];
 	struct lane_limits limits;
 	uint32_t max_sessions;
-	int qos; /* of tokens */
+	uint32_t n_vocab; /* of a LOGITS frame */
+	int qos;          /* of tokens */
 	uint64_t boot;
 };
 

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "codec/codec.h"
@@ -27,6 +28,8 @@ static void run(struct tail *t, struct tail_job *job)
 		job->rc = segment_sample(&t->seg, &job->sampling, h->rows - 1, job->history,
 					 job->n_history, h->pos + h->rows, &job->id, &job->end,
 					 &job->err);
+	if (!job->rc && job->logits)
+		memcpy(job->logits, t->seg.logits, t->seg.hp.n_vocab * sizeof(*job->logits));
 	job->compute_us = (uint32_t)(clock_now_us() - t0);
 }
 

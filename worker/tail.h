@@ -26,6 +26,7 @@ struct tail_job {
 	struct sampler_params sampling;
 	uint32_t history[MSG_IDS_MAX]; /* tokens before, when a penalty needs them */
 	uint32_t n_history;
+	float *logits; /* [V], when hdr asks for them; of the job's owner */
 	uint64_t queued_us;
 	/* results */
 	int rc;

@@ -83,6 +83,7 @@ static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
 			.idle_us = w->conf->session_idle_ms * 1000ull,
 		},
 		.max_sessions = w->conf->max_sessions,
+		.n_vocab = seg->hp.n_vocab,
 		.qos = (int)w->conf->broker.qos,
 		.boot = w->boot,
 	};

@@ -1,0 +1,129 @@
+#include "worker/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "codec/codec.h"
+#include "daemon/link.h"
+
+#define DATA_EXPIRY_S 10
+
+struct topic answer_topic(const struct worker_core *c, enum topic_kind kind)
+{
+	struct topic t = { .kind = kind };
+
+	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf.fleet);
+	snprintf(t.worker, sizeof(t.worker), "%s", c->conf.limits.worker);
+	snprintf(t.model, sizeof(t.model), "%s", c->conf.limits.model);
+	return t;
+}
+
+/* A publish that fails is only noted: the agent's deadline repeats what mattered. */
+static void note_failure(uint64_t session, const char *what, int rc)
+{
+	if (rc)
+		log_event(LOG_LEVEL_DEBUG, "publish.failed",
+			  "session=%016llx type=%s reason=\"%s\"", (unsigned long long)session,
+			  what, err_phrase(rc));
+}
+
+static void send(struct worker_core *c, const char *agent, uint64_t session, const struct msg *m)
+{
+	struct topic t = answer_topic(c, TOPIC_DOWN);
+	int rc;
+
+	snprintf(t.agent, sizeof(t.agent), "%s", agent);
+	t.session = session;
+	rc = link_publish(c->bus, &t, m, m->type == MSG_TOKENS ? c->conf.qos : 1, false,
+			  DATA_EXPIRY_S);
+	note_failure(session, msg_type_name(m->type), rc);
+}
+
+void answer_error(struct worker_core *c, const char *agent, uint64_t session, uint32_t epoch,
+		  uint32_t seq, int code, const char *reason)
+{
+	struct msg m = { .type = MSG_ERROR,
+			 .u.error = {
+				 .session = session, .epoch = epoch, .seq = seq, .code = code } };
+
+	snprintf(m.u.error.reason, sizeof(m.u.error.reason), "%s", reason);
+	c->sessions_failed++;
+	log_event(LOG_LEVEL_WARN, "session.refused",
+		  "agent=%s session=%016llx code=%s reason=\"%s\"", agent,
+		  (unsigned long long)session, err_name(code), reason);
+	send(c, agent, session, &m);
+}
+
+void answer_accept(struct worker_core *c, const struct lane *l)
+{
+	struct msg m = { .type = MSG_ACCEPT,
+			 .u.accept = { .session = l->open.session,
+				       .epoch = l->open.epoch,
+				       .context_tokens = l->context_tokens,
+				       .max_packet_bytes = c->conf.limits.max_packet_bytes } };
+
+	memcpy(m.u.accept.worker, c->conf.limits.worker, sizeof(m.u.accept.worker));
+	send(c, l->agent, l->open.session, &m);
+}
+
+void answer_need(struct worker_core *c, const struct lane *l, uint32_t seq)
+{
+	struct msg m = { .type = MSG_NEED,
+			 .u.need = { .session = l->open.session,
+				     .epoch = l->open.epoch,
+				     .seq = seq,
+				     .kv_len = l->planned_len } };
+
+	c->retries++;
+	send(c, l->agent, l->open.session, &m);
+}
+
+void answer_tokens(struct worker_core *c, const struct lane *l)
+{
+	struct msg m = { .type = MSG_TOKENS, .u.tokens = l->answer };
+
+	c->tokens++;
+	c->token_ms = l->answer.compute_us / 1000.0;
+	send(c, l->agent, l->open.session, &m);
+}
+
+void answer_logits(struct worker_core *c, const struct tail_job *job)
+{
+	const struct lane *l = &c->places[job->lane].lane;
+	struct codec_spec spec = { .id = CODEC_F32 };
+	struct wire_hdr h = job->hdr;
+	struct topic t = answer_topic(c, TOPIC_DOWN);
+	char topic[TOPIC_MAX];
+	uint8_t *frame;
+	size_t len = 0;
+
+	snprintf(t.agent, sizeof(t.agent), "%s", l->agent);
+	t.session = h.session;
+	topic_put(topic, &t);
+	if (WIRE_HDR_LEN + codec_bound(&spec, c->conf.n_vocab, 1) > bus_max_payload(c->bus, topic))
+		spec.id = CODEC_F16;
+	frame = malloc(WIRE_HDR_LEN + codec_bound(&spec, c->conf.n_vocab, 1));
+	if (!frame || codec_encode(&spec, job->logits, c->conf.n_vocab, 1, frame + WIRE_HDR_LEN,
+				   codec_bound(&spec, c->conf.n_vocab, 1), &len, NULL)) {
+		free(frame);
+		return;
+	}
+	h.kind = WIRE_LOGITS;
+	h.flags = 0;
+	h.codec = (uint8_t)spec.id;
+	h.pos += h.rows;
+	h.rows = 1;
+	h.dim = c->conf.n_vocab;
+	h.split = c->conf.limits.n_layers;
+	h.body_len = (uint32_t)len;
+	wire_put_hdr(frame, &h, frame + WIRE_HDR_LEN);
+	note_failure(h.session, "logits",
+		     bus_publish(c->bus, &(struct bus_publish){ .topic = topic,
+								.payload = frame,
+								.len = WIRE_HDR_LEN + len,
+								.qos = c->conf.qos,
+								.expiry_s = DATA_EXPIRY_S }));
+	free(frame);
+}

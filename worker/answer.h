@@ -1,0 +1,38 @@
+/* worker/answer.h - what a worker publishes on a session's down topic. Internal. Loop thread. */
+#ifndef WORKER_ANSWER_H
+#define WORKER_ANSWER_H
+
+#include "worker/core.h"
+
+struct place {
+	struct lane lane;
+	struct kv *kv; /* layers [kv_split, L) for kv_context tokens; NULL when free */
+	uint32_t kv_split, kv_context;
+};
+
+struct worker_core {
+	struct worker_core_conf conf;
+	struct worker_ops ops;
+	struct bus *bus;
+	struct place *places; /* [conf.max_sessions] */
+	unsigned jobs;        /* out */
+	bool draining;
+	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
+	double token_ms;
+};
+
+/* A topic of this worker; agent and session stay wildcards. */
+struct topic answer_topic(const struct worker_core *c, enum topic_kind kind);
+
+void answer_error(struct worker_core *c, const char *agent, uint64_t session, uint32_t epoch,
+		  uint32_t seq, int code, const char *reason);
+void answer_accept(struct worker_core *c, const struct lane *l);
+void answer_need(struct worker_core *c, const struct lane *l, uint32_t seq);
+
+/* The lane's stored answer. */
+void answer_tokens(struct worker_core *c, const struct lane *l);
+
+/* The logits that a request asked for, before its answer; exact if a packet takes them, else in f16. */
+void answer_logits(struct worker_core *c, const struct tail_job *job);
+
+#endif
