@@ -21,8 +21,8 @@ MUST_CHECK int agent_create(struct agent **out, const struct config_agent *conf,
 			    agent_reply_fn *on_reply, void *ctx, struct err *e);
 void agent_destroy(struct agent *a);
 
-/* Loop until agent_stop, or until a signal has been obeyed: the first drains, the second ends at once.
- * Returns 0, or ERR_* when the bus gave up for good. */
+/* Loop until agent_stop, or until a signal has been obeyed: the first drains, the second ends at
+ * once. Returns 0, or ERR_* when the bus gave up for good. */
 MUST_CHECK int agent_run(struct agent *a, struct err *e);
 
 /* From the loop thread (a reply handler): leave agent_run once no job is out. */

@@ -334,7 +334,8 @@ static void close_stray(struct agent_core *c, const struct msg_accept *a)
 	slot_send_control(c, &m, a->worker, a->session);
 }
 
-/* What a message says about itself is what its topic says, which the broker's access list vouches for. */
+/* What a message says about itself is what its topic says, which the broker's access list vouches
+ * for. */
 static bool is_genuine(const struct topic *t, const struct msg *m)
 {
 	switch (m->type) {
@@ -353,7 +354,8 @@ static bool is_genuine(const struct topic *t, const struct msg *m)
 	}
 }
 
-/* A second worker may accept; all other answers count only from the worker that holds the session. */
+/* A second worker may accept; all other answers count only from the worker that holds the
+ * session. */
 static bool from_ours(const struct slot *sl, const char *worker)
 {
 	return sl->session.state != SESSION_OPEN || !strcmp(sl->session.worker, worker);

@@ -1,8 +1,8 @@
 /* agent/core.h - the agent without its threads: prompts, sessions, workers, decisions, replies.
  *
  * Everything that happens comes in through a function with the time in it; everything that it does
- * goes out through the bus and the ops. So the whole agent runs on a fake clock over an in-memory bus
- * in tests. Loop thread only. */
+ * goes out through the bus and the ops. So the whole agent runs on a fake clock over an in-memory
+ * bus in tests. Loop thread only. */
 #ifndef AGENT_CORE_H
 #define AGENT_CORE_H
 
@@ -62,7 +62,8 @@ void agent_core_computed(struct agent_core *c, struct head_job *job, uint64_t no
 void agent_core_tick(struct agent_core *c, uint64_t now_us);
 uint64_t agent_core_due_us(const struct agent_core *c);
 
-/* A prompt from this process; its replies go to ops.reply. m is moved from (its text is taken over). */
+/* A prompt from this process; its replies go to ops.reply. m is moved from (its text is taken
+ * over). */
 void agent_core_prompt(struct agent_core *c, struct msg_prompt *m, uint64_t now_us);
 /* The same with ids instead of text (no tokenizer involved): simulation. */
 void agent_core_prompt_ids(struct agent_core *c, const struct msg_prompt *m, const uint32_t *ids,

@@ -1,8 +1,8 @@
 /* agent/head.h - the gateway's share of the model: embedding, layers [0, split), encoding.
  *
- * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's; a job belongs
- * to the compute thread from head_submit until it comes back through the inbox. One job per session at a
- * time. */
+ * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's;
+ * a job belongs to the compute thread from head_submit until it comes back through the inbox. One
+ * job per session at a time. */
 #ifndef AGENT_HEAD_H
 #define AGENT_HEAD_H
 

@@ -68,7 +68,8 @@ uint32_t reply_n_answer(const struct session *s)
 	return s->state == SESSION_ENDED && s->finish == SESSION_STOP && n ? n - 1 : n;
 }
 
-/* Where the time of a decode token goes: means over the decode steps, which follow the first token. */
+/* Where the time of a decode token goes: means over the decode steps, which follow the first
+ * token. */
 static void breakdown(struct msg_stats *st, const struct slot *sl)
 {
 	const struct slot_times *t = &sl->times;

@@ -6,10 +6,10 @@
  *       |               +-----------------+ there: epoch + 1, replay the log  |
  *       +---------> LOCAL (split = L: no worker at all) ----------------------+
  *
- * It waits in OPENING (for ACCEPT), in OPEN (for the answer to the last chunk), and in any state for
- * rows from the compute thread; every wait has a due time. Losses, repetitions and reordering of
- * messages are ordinary: an event that makes no sense now is ignored. A token is emitted exactly
- * once, since only an answer for the expected position of the current epoch counts.
+ * It waits in OPENING (for ACCEPT), in OPEN (for the answer to the last chunk), and in any state
+ * for rows from the compute thread; every wait has a due time. Losses, repetitions and reordering
+ * of messages are ordinary: an event that makes no sense now is ignored. A token is emitted
+ * exactly once, since only an answer for the expected position of the current epoch counts.
  *
  * The session owns its truth: the ids and the replay log (encoded chunks, in order). Chunk i always
  * travels as seq i + 1, in whichever epoch. Only the chunk that ends with the newest token asks for

@@ -14,8 +14,8 @@ struct workers {
 	unsigned n;
 };
 
-/* Take a status over. True when that worker's sessions are lost by it: it went away (and the notice is
- * of the life that we knew), or it is back in a new life. */
+/* Take a status over. True when that worker's sessions are lost by it: it went away (and the
+ * notice is of the life that we knew), or it is back in a new life. */
 bool workers_update(struct workers *w, const struct msg_worker_status *st);
 
 /* Another ready worker than `than` serves this model. */

@@ -44,8 +44,9 @@ MUST_CHECK int roster_decided(struct roster *r, const struct msg_decision *d);
 struct roster_agent *roster_find_agent(struct roster *r, const char *name);
 
 /* Decide for an agent: *d is the new decision (number counted up) and true, or false when nothing
- * changes or the agent is not ready. The wish is bent to what is possible, and `reason` says so: a split beyond
- * the model becomes its number of layers, a named worker that is not ready or serves another model is left out. */
+ * changes or the agent is not ready. The wish is bent to what is possible, and `reason` says so:
+ * a split beyond the model becomes its number of layers, a named worker that is not ready or
+ * serves another model is left out. */
 bool roster_decide(const struct roster *r, const struct roster_agent *a,
 		   const struct roster_wish *w, struct msg_decision *d);
 

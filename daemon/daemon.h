@@ -1,4 +1,4 @@
-/* daemon/daemon.h - what the three daemons share: command line, signals, facts about the process. */
+/* daemon/daemon.h - what the daemons share: command line, signals, facts about the process. */
 #ifndef DAEMON_DAEMON_H
 #define DAEMON_DAEMON_H
 
@@ -18,8 +18,8 @@ struct daemon_args {
 int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *what,
 		 const char *version);
 
-/* Block SIGINT and SIGTERM in the calling thread and all threads it starts later, ignore SIGPIPE. First
- * thing in main. */
+/* Block SIGINT and SIGTERM in the calling thread and all threads it starts later, ignore SIGPIPE.
+ * First thing in main. */
 void daemon_block_signals(void);
 
 /* Start one thread that calls on_signal(ctx, signal) for each SIGINT and SIGTERM. Call once.

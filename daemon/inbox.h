@@ -1,8 +1,9 @@
-/* daemon/inbox.h - what reaches a daemon's loop thread, in one queue: bus events, finished jobs, signals.
+/* daemon/inbox.h - what reaches a daemon's loop thread, in one queue: bus events, finished jobs,
+ * signals.
  *
- * Producers: net threads (inbox_bus_handler), the compute thread (inbox_push_job), the signal thread.
- * The loop owns an item from queue_pop to inbox_free. Network messages may fill the queue only in part,
- * so that a finished job always finds room. */
+ * Producers: net threads (inbox_bus_handler), the compute thread (inbox_push_job), the signal
+ * thread. The loop owns an item from queue_pop to inbox_free. Network messages may fill the queue
+ * only in part, so that a finished job always finds room. */
 #ifndef DAEMON_INBOX_H
 #define DAEMON_INBOX_H
 
@@ -34,8 +35,8 @@ struct inbox_signal {
 MUST_CHECK int inbox_create(struct queue **out);
 void inbox_destroy(struct queue *q);
 
-/* A bus_handler: copies the event into the queue `ctx`. Too many waiting: dropped; the sender's deadline
- * resends. */
+/* A bus_handler: copies the event into the queue `ctx`. Too many waiting: dropped; the sender's
+ * deadline resends. */
 void inbox_bus_handler(void *ctx, const struct bus_event *ev);
 
 /* *job is the first member of the job; its kind is set. At most INBOX_JOBS may be out. */

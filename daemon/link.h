@@ -6,7 +6,7 @@
 #include "config/config.h"
 #include "schema/msg.h"
 
-/* The strings of b, client and the will are borrowed: they must live until bus_mqtt_open returns. */
+/* The strings of b, client and the will are borrowed: they live until bus_mqtt_open returns. */
 struct bus_conf link_conf(const struct config_broker *b, const char *client, const char *will_topic,
 			  const char *will_payload);
 

@@ -62,14 +62,15 @@ MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, 
 void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last,
 		 uint32_t context_tokens);
 
-/* s->x [rows][d] through kv's layers, at position pos exactly: what the cache holds beyond is forgotten. */
+/* s->x [rows][d] through kv's layers, at position pos exactly: what the cache holds beyond is
+ * forgotten. */
 MUST_CHECK int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows,
 			       struct err *e);
 
 /* The sampler's view of what travels. */
 struct sampler_params segment_sampling(const struct msg_sampling *s);
 
-/* Logits of row `row` of s->x, and the token that follows position pos. *end: it ends the answer. */
+/* Logits of row `row` of s->x, and the token that follows position pos; *end: the last one. */
 MUST_CHECK int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,
 			      const uint32_t *history, uint32_t n_history, uint32_t pos,
 			      uint32_t *id, bool *end, struct err *e);

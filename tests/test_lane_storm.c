@@ -1,7 +1,7 @@
 /* tests/test_lane_storm.c - 200,000 events at random over the worker's lane.
  *
- * Most of them are nearly right, so that sessions get somewhere; after each the lane's own invariant
- * and those below must hold: above all, no chunk is run twice, and none out of place. */
+ * Most of them are nearly right, so that sessions get somewhere; after each the lane's own
+ * invariant and those below must hold: above all, no chunk is run twice, and none out of place. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

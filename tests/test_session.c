@@ -16,7 +16,7 @@
 #define MAX_IDS     32u
 #define NEVER       UINT64_MAX
 
-/* A session, its newest effects, and the time. Rows are encoded as one byte each: their position. */
+/* A session, its newest effects, and the time. A row is encoded as one byte: its position. */
 struct machine {
 	struct session s;
 	struct session_effects fx;

@@ -1,9 +1,10 @@
 /* tests/test_sim.c - real agent, workers and coordinator over a bus in memory, on a fake clock.
  *
  * Messages are dropped, doubled, held back (and so reordered) at random; links are cut, workers die
- * and come back. The model is a toy whose next token is a hash of all rows so far, so that one row lost, doubled or
- * out of place changes every later token. What must hold: every prompt gets exactly one final reply,
- * with exactly the tokens of an undisturbed run. Prints its seed when it fails. */
+ * and come back. The model is a toy whose next token is a hash of all rows so far, so that one
+ * row lost, doubled or out of place changes every later token. What must hold: every prompt gets
+ * exactly one final reply, with exactly the tokens of an undisturbed run. Prints its seed when it
+ * fails. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

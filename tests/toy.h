@@ -1,7 +1,8 @@
-/* tests/toy.h - a model whose next token is a hash of all rows so far, and a node on a bus in memory.
+/* tests/toy.h - a model whose next token is a hash of all rows so far, and a node on a bus in
+ * memory.
  *
- * One row that is lost, doubled or out of place changes every later token, so that comparing answers
- * finds it. The agent's head and the worker's tail run it through their ops. */
+ * One row that is lost, doubled or out of place changes every later token, so that comparing
+ * answers finds it. The agent's head and the worker's tail run it through their ops. */
 #ifndef TESTS_TOY_H
 #define TESTS_TOY_H
 
@@ -21,8 +22,8 @@
 #define TOY_FLEET   "sim"
 #define TOY_MODEL   "00112233445566778899aabbccddeeff"
 
-/* The answer of an undisturbed run to prompt[n]: at most max_new ids, and no more positions than the
- * context has. Returns their number (the end token not counted). */
+/* The answer of an undisturbed run to prompt[n]: at most max_new ids, and no more positions than
+ * the context has. Returns their number (the end token not counted). */
 uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
 		    uint32_t *out);
 

@@ -32,7 +32,8 @@ void answer_need(struct worker_core *c, const struct lane *l, uint32_t seq);
 /* The lane's stored answer. */
 void answer_tokens(struct worker_core *c, const struct lane *l);
 
-/* The logits that a request asked for, before its answer; exact if a packet takes them, else in f16. */
+/* The logits that a request asked for, before its answer; exact if a packet takes them, else in
+ * f16. */
 void answer_logits(struct worker_core *c, const struct tail_job *job);
 
 #endif

@@ -1,7 +1,8 @@
 /* worker/core.h - the worker without its threads: lanes, admission, answers.
  *
- * Events come in through functions with the time in them, everything goes out through the bus and the
- * ops: the whole worker runs on a fake clock over an in-memory bus in tests. Loop thread only. */
+ * Events come in through functions with the time in them, everything goes out through the bus and
+ * the ops: the whole worker runs on a fake clock over an in-memory bus in tests. Loop thread
+ * only. */
 #ifndef WORKER_CORE_H
 #define WORKER_CORE_H
 

@@ -43,8 +43,7 @@ struct lane {
 	uint32_t last_seq;       /* newest chunk that was taken; 0: none */
 	bool answered;           /* answer is that of last_seq */
 	struct msg_tokens answer;
-	uint32_t *
-		generated; /* [context_tokens of the limits] tokens sampled in this epoch and before */
+	uint32_t *generated; /* [lim.context_tokens] sampled in this epoch and before */
 	uint32_t n_generated;
 	uint32_t generated_pos; /* position of generated[0]; UINT32_MAX: none yet */
 	uint32_t jobs;          /* out on the compute thread */
@@ -76,7 +75,7 @@ struct lane_event {
 
 /* What the driver must do now, in this order. */
 struct lane_effects {
-	bool reset; /* have a KV cache for open.split and context_tokens; no job is out if these changed */
+	bool reset;  /* have a KV cache for open.split, context_tokens; no job out if they changed */
 	bool accept; /* publish ACCEPT for open.epoch */
 	bool run;    /* queue the rows of hdr: truncate the KV to hdr.pos, run, sample if asked */
 	bool answer; /* publish lane.answer */

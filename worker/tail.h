@@ -1,8 +1,8 @@
 /* worker/tail.h - the worker's share of the model: decoding, layers [split, L), head, sampling.
  *
- * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's. A job belongs
- * to the compute thread from tail_submit until it comes back through the inbox. Jobs run in the order they
- * were submitted. */
+ * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's.
+ * A job belongs to the compute thread from tail_submit until it comes back through the inbox.
+ * Jobs run in the order they were submitted. */
 #ifndef WORKER_TAIL_H
 #define WORKER_TAIL_H
 
