@@ -12,7 +12,8 @@
 #define QUEUE_MESSAGES   1024
 #define BACKOFF_MIN_MS   500
 #define BACKOFF_MAX_MS   30000
-#define PACKET_BYTES_MIN 64 /* room for any CONNACK */
+#define PACKET_BYTES_MAX 268435460u /* MQTT 5.0, 1.5.5: no packet can be longer */
+#define PACKET_BYTES_MIN 64         /* room for any CONNACK */
 
 static void strings_of(struct bus_conf *c, const char **list[static N_STRINGS])
 {
@@ -119,6 +120,8 @@ int bus_conf_copy(struct bus_conf *dst, const struct bus_conf *src, struct err *
 		return err_set(e, ERR_NOMEM, "configuration of the bus");
 	set_default(&dst->keepalive_s, KEEPALIVE_S);
 	set_default(&dst->max_packet_bytes, BUS_PACKET_BYTES_DEFAULT);
+	if (dst->max_packet_bytes > PACKET_BYTES_MAX)
+		dst->max_packet_bytes = PACKET_BYTES_MAX;
 	set_default(&dst->queue_messages, QUEUE_MESSAGES);
 	set_default(&dst->backoff_min_ms, BACKOFF_MIN_MS);
 	set_default(&dst->backoff_max_ms, BACKOFF_MAX_MS);

@@ -26,10 +26,8 @@
 #include "bus/bus_link.h"
 #include "bus/bus_nodelay.h"
 #include "bus/bus_out.h"
+#include "bus/bus_retry.h"
 
-#define STABLE_MS       60000 /* a connection this old makes the backoff start anew */
-#define SHORT_MS        10000 /* a connection younger than this was lost "at once" */
-#define SHORT_IN_A_ROW  5     /* so many of them: somebody has our id */
 #define BIRTH_ANSWER_MS 3000
 #define ACKS_MAX        2048 /* above what bus_link lets be unanswered */
 #define GRACE_MS        1000 /* for net-out to notice that it shall end */
@@ -63,7 +61,7 @@ struct mqtt {
 	struct bus_link_limits limits;
 	uint32_t unanswered;
 	uint64_t since_ms; /* the connection stands */
-	unsigned failures, short_in_a_row;
+	struct bus_retry retry;
 	bool fatal;
 	struct sub *subs;
 	struct out_item *birth; /* NULL: none */
@@ -272,18 +270,22 @@ static int dial(struct mqtt *b, struct err *e)
 	return 0;
 }
 
-/* Connected, subscribed, born. Returns 0, or an error after which nothing is connected. */
+/* Connected, subscribed, born. Returns 0, or an error after which nothing is connected. A bus that
+ * is being closed shall not be born any more: nobody would take the status back. */
 static int session_open(struct mqtt *b, struct err *e)
 {
 	char text[400], slow[240] = "", mute[160] = "";
 	struct err nodelay;
 	int rc = dial(b, e);
 
-	b->short_in_a_row =
-		rc ? 0 : b->short_in_a_row; /* two that fight for an id never fail here */
 	if (rc) {
+		bus_retry_refused(&b->retry);
 		err_wrap(e, "connect to %s:%u", b->conf.host, b->conf.port);
 		return rc;
+	}
+	if (atomic_load(&b->closing)) {
+		bus_link_disconnect(b->link);
+		return err_set(e, ERR_CANCELLED, "closed");
 	}
 	if (bus_nodelay_set(b->conf.port, &nodelay))
 		snprintf(slow, sizeof(slow), ", but slowly (no TCP_NODELAY: %.100s)", nodelay.text);
@@ -352,45 +354,27 @@ static int serve(struct mqtt *b, struct err *e)
 	return rc;
 }
 
-/* Two clients with one id kick each other out for ever; the broker may or may not say so. */
+/* Two clients with one id kick each other out for ever. */
 static void judge(struct mqtt *b, struct err *e)
 {
-	uint64_t age_ms = clock_now_ms() - b->since_ms;
-
-	if (age_ms >= STABLE_MS)
-		b->failures = 0;
-	if (age_ms < SHORT_MS || atomic_load(&b->lost_reason) == BUS_LINK_TAKEN_OVER)
-		b->short_in_a_row++;
-	else
-		b->short_in_a_row = 0;
-	b->fatal = b->short_in_a_row >= SHORT_IN_A_ROW;
+	b->fatal = bus_retry_lost(&b->retry, clock_now_ms() - b->since_ms,
+				  atomic_load(&b->lost_reason) == BUS_LINK_TAKEN_OVER);
 	if (b->fatal)
 		err_wrap(e,
 			 "%d connections in a row were lost at once; another client is using the "
 			 "id \"%s\"",
-			 SHORT_IN_A_ROW, b->conf.client_id);
+			 RETRY_SHORT_IN_A_ROW, b->conf.client_id);
 }
 
 /* ---- the thread ---- */
 
-/* Exponential backoff with full jitter. */
-static uint64_t backoff_ms(struct mqtt *b)
-{
-	uint64_t cap = b->conf.backoff_min_ms;
-
-	for (unsigned i = 0; i < b->failures && cap < b->conf.backoff_max_ms; i++)
-		cap *= 2;
-	if (cap > b->conf.backoff_max_ms)
-		cap = b->conf.backoff_max_ms;
-	b->failures++;
-	return (uint64_t)(rng_unit(rng_entropy(), 0) * (double)cap);
-}
-
 /* Wait, but keep what is asked of us meanwhile. */
 static void rest(struct mqtt *b)
 {
-	uint64_t now = clock_now_ms(), until = now + backoff_ms(b);
+	uint64_t now = clock_now_ms(), until = now;
 
+	until += bus_retry_delay_ms(&b->retry, b->conf.backoff_min_ms, b->conf.backoff_max_ms,
+				    rng_unit(rng_entropy(), 0));
 	while (!atomic_load(&b->closing) && (b->fatal || now < until)) {
 		struct out_item *it = bus_out_take(b->out, b->fatal ? -1 : (long)(until - now));
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bus/bus.h"
+#include "bus/bus_retry.h"
 
 #define SEEN_MAX 32
 
@@ -331,6 +332,40 @@ static void a_packet_above_the_maximum_is_refused(void **state)
 	bus_mem_destroy(m);
 }
 
+static void the_backoff_doubles_up_to_its_maximum_and_starts_anew(void **state)
+{
+	static const uint64_t caps[] = { 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000 };
+	struct bus_retry r = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(caps) / sizeof(caps[0]); i++) {
+		struct bus_retry same = r;
+
+		assert_int_equal(bus_retry_delay_ms(&same, 500, 30000, 0.0), 0);
+		assert_int_equal(bus_retry_delay_ms(&r, 500, 30000, 0.5), caps[i] / 2);
+	}
+	assert_false(bus_retry_lost(&r, RETRY_STABLE_MS - 1, false));
+	assert_int_equal(bus_retry_delay_ms(&r, 500, 30000, 0.5), 15000);
+	assert_false(bus_retry_lost(&r, RETRY_STABLE_MS, false));
+	assert_int_equal(bus_retry_delay_ms(&r, 500, 30000, 0.5), 250);
+}
+
+static void short_connections_in_a_row_are_hopeless_refusals_are_not(void **state)
+{
+	struct bus_retry r = { 0 };
+
+	(void)state;
+	for (int i = 1; i < RETRY_SHORT_IN_A_ROW; i++)
+		assert_false(bus_retry_lost(&r, 3, false));
+	bus_retry_refused(&r); /* a broker that restarts again and again */
+	for (int i = 1; i < RETRY_SHORT_IN_A_ROW; i++)
+		assert_false(bus_retry_lost(&r, 3, false));
+	assert_false(bus_retry_lost(&r, RETRY_SHORT_MS, false));
+	for (int i = 1; i < RETRY_SHORT_IN_A_ROW; i++)
+		assert_false(bus_retry_lost(&r, RETRY_STABLE_MS, true));
+	assert_true(bus_retry_lost(&r, RETRY_SHORT_MS - 1, false));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +377,8 @@ int main(void)
 		cmocka_unit_test(retained_messages_meet_new_subscribers),
 		cmocka_unit_test(the_hook_drops_duplicates_and_holds_back),
 		cmocka_unit_test(a_packet_above_the_maximum_is_refused),
+		cmocka_unit_test(the_backoff_doubles_up_to_its_maximum_and_starts_anew),
+		cmocka_unit_test(short_connections_in_a_row_are_hopeless_refusals_are_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
