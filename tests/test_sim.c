@@ -15,73 +15,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/core.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "bus/bus.h"
 #include "coordinator/core.h"
 #include "daemon/inbox.h"
-#include "worker/core.h"
+#include "tests/toy.h"
 
-#define DIM      8u
-#define LAYERS   4u
-#define VOCAB    64u
-#define END_ID   63u /* this token ends an answer */
-#define CONTEXT  96u
 #define WORKERS  2u
 #define PROMPTS  6u
 #define MAX_JOBS 512u
-
-/* ---- the toy model: state after n rows ---- */
-
-struct toy_kv {
-	uint32_t len;
-	uint64_t state[CONTEXT + 1];
-};
-
-static uint64_t absorb(uint64_t state, const float *row)
-{
-	uint64_t bits = 0;
-
-	for (unsigned i = 0; i < DIM; i++)
-		bits = bits * 131 + (uint64_t)(int64_t)row[i];
-	return rng_u64(state, bits);
-}
-
-static void make_row(uint32_t id, uint32_t pos, float *row)
-{
-	for (unsigned i = 0; i < DIM; i++)
-		row[i] = (float)((id * 31 + pos * 7 + i) % 1000);
-}
-
-static uint32_t pick(uint64_t state, uint64_t seed, uint32_t pos)
-{
-	return (uint32_t)(rng_u64(state ^ seed, pos) % VOCAB);
-}
-
-/* The answer of an undisturbed run; returns its length (the end token not counted). */
-static uint32_t answer_of(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
-			  uint32_t *out)
-{
-	uint64_t state = 0;
-	uint32_t made = 0, pos = 0;
-	float row[DIM];
-
-	for (; pos < n; pos++) {
-		make_row(prompt[pos], pos, row);
-		state = absorb(state, row);
-	}
-	while (made < max_new) {
-		uint32_t id = pick(state, seed, pos);
-
-		if (id == END_ID)
-			break;
-		out[made++] = id;
-		make_row(id, pos++, row);
-		state = absorb(state, row);
-	}
-	return made;
-}
 
 /* ---- the world ---- */
 
@@ -92,14 +34,8 @@ struct pending {
 	unsigned worker;
 };
 
-struct node {
-	char name[TOPIC_NAME_MAX + 1];
-	struct bus *bus;
-	struct queue *inbox;
-};
-
 struct worker_node {
-	struct node n;
+	struct toy_node n;
 	struct worker_core *core; /* NULL while dead */
 	unsigned index;
 	struct world *world;
@@ -111,7 +47,7 @@ struct world {
 	unsigned drop_percent, double_percent, max_delay_ms;
 	bool quiet; /* faults are over */
 	struct bus_mem *broker;
-	struct node agent_node, coordinator_node;
+	struct toy_node agent_node, coordinator_node;
 	struct agent_core *agent;
 	struct coordinator_core coordinator;
 	struct config_coordinator coordinator_conf;
@@ -119,7 +55,7 @@ struct world {
 	struct pending jobs[MAX_JOBS];
 	unsigned n_jobs;
 	unsigned finals[PROMPTS], finished;
-	uint32_t expected[PROMPTS][CONTEXT], n_expected[PROMPTS];
+	uint32_t expected[PROMPTS][TOY_CONTEXT], n_expected[PROMPTS];
 	int errors[PROMPTS];
 	unsigned worker_runs; /* rows that were run in the tail */
 };
@@ -152,57 +88,12 @@ static void schedule(struct world *w, struct head_job *head, struct tail_job *ta
 	};
 }
 
-/* ---- agent ops ---- */
-
-static int toy_begin(struct kv **kv)
-{
-	*kv = (struct kv *)calloc(1, sizeof(struct toy_kv));
-	return *kv ? 0 : ERR_NOMEM;
-}
-
-static int agent_begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
-		       struct err *e)
-{
-	(void)ctx;
-	(void)split;
-	(void)context;
-	(void)e;
-	return toy_begin(&job->kv);
-}
-
-static void agent_end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
-{
-	(void)ctx;
-	(void)split;
-	(void)context;
-	free(job->kv);
-}
+/* ---- ops ---- */
 
 static bool agent_submit(void *ctx, struct head_job *job)
 {
 	schedule(ctx, job, NULL, 0);
 	return true;
-}
-
-static void run_head(struct head_job *job)
-{
-	struct toy_kv *kv = (struct toy_kv *)job->kv;
-	float x[AGENT_CHUNK_ROWS * DIM];
-
-	assert_int_equal(kv->len, job->pos);
-	for (uint32_t i = 0; i < job->rows; i++) {
-		make_row(job->ids[i], job->pos + i, x + (size_t)i * DIM);
-		kv->state[kv->len + 1] = absorb(kv->state[kv->len], x + (size_t)i * DIM);
-		kv->len++;
-	}
-	job->rc = 0;
-	if (job->sample) {
-		job->id = pick(kv->state[kv->len], job->sampling.seed, kv->len);
-		job->end = job->id == END_ID;
-		return;
-	}
-	job->rc = codec_encode(&job->codec, x, DIM, job->rows, job->bytes, job->cap, &job->len,
-			       &job->err);
 }
 
 static void on_reply(void *ctx, const struct msg_reply *r)
@@ -221,25 +112,6 @@ static void on_reply(void *ctx, const struct msg_reply *r)
 	assert_memory_equal(r->ids, w->expected[i], r->n_ids * sizeof(r->ids[0]));
 }
 
-/* ---- worker ops ---- */
-
-static int worker_begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
-{
-	(void)ctx;
-	(void)split;
-	(void)context;
-	(void)e;
-	return toy_begin(kv);
-}
-
-static void worker_end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
-{
-	(void)ctx;
-	(void)split;
-	(void)context;
-	free(kv);
-}
-
 static bool worker_submit(void *ctx, struct tail_job *job)
 {
 	struct worker_node *n = ctx;
@@ -248,74 +120,21 @@ static bool worker_submit(void *ctx, struct tail_job *job)
 	return true;
 }
 
-static void run_tail(struct world *w, struct tail_job *job)
-{
-	struct toy_kv *kv = (struct toy_kv *)job->kv;
-	const struct wire_hdr *h = &job->hdr;
-	float x[AGENT_CHUNK_ROWS * DIM];
-
-	assert_true(h->pos <= kv->len);
-	kv->len = h->pos;
-	job->rc = codec_decode(h->codec, job->body, h->body_len, DIM, h->rows, x, &job->err);
-	for (uint32_t i = 0; !job->rc && i < h->rows; i++) {
-		kv->state[kv->len + 1] = absorb(kv->state[kv->len], x + (size_t)i * DIM);
-		kv->len++;
-		w->worker_runs++;
-	}
-	if (h->flags & WIRE_SAMPLE) {
-		job->id = pick(kv->state[kv->len], job->sampling.seed, kv->len);
-		job->end = job->id == END_ID;
-	}
-}
-
 /* ---- building and tearing down ---- */
-
-static void open_node(struct world *w, struct node *n, const char *name, const char *will_topic,
-		      const char *will)
-{
-	struct bus_conf bc = { .client_id = name, .will_topic = will_topic, .will_payload = will };
-
-	snprintf(n->name, sizeof(n->name), "%s", name);
-	assert_int_equal(inbox_create(&n->inbox), 0);
-	assert_int_equal(bus_mem_open(&n->bus, w->broker, &bc, inbox_bus_handler, n->inbox), 0);
-}
-
-static void close_node(struct node *n)
-{
-	bus_close(n->bus, 0);
-	inbox_destroy(n->inbox);
-	*n = (struct node){ 0 };
-}
 
 static void start_worker(struct world *w, unsigned i)
 {
 	struct worker_node *wn = &w->workers[i];
-	struct worker_core_conf wc = {
-		.fleet = "sim",
-		.model_name = "toy",
-		.limits = { .model = "00112233445566778899aabbccddeeff",
-			    .n_layers = LAYERS,
-			    .dim = DIM,
-			    .context_tokens = CONTEXT,
-			    .max_packet_bytes = 65536,
-			    .max_rows = AGENT_CHUNK_ROWS,
-			    .idle_us = 60000000 },
-		.max_sessions = PROMPTS,
-		.boot = roll(w, UINT64_MAX - 1) + 1,
-	};
-	char topic[64], will[128];
+	struct worker_core_conf wc;
+	char name[8];
 
-	snprintf(wc.limits.worker, sizeof(wc.limits.worker), "w%u", i);
-	snprintf(topic, sizeof(topic), "splitmq/v1/sim/worker/w%u/status", i);
-	snprintf(will, sizeof(will),
-		 "{\"v\":1,\"type\":\"worker.status\",\"worker\":\"w%u\",\"state\":\"lost\","
-		 "\"boot\":\"%016llx\"}",
-		 i, (unsigned long long)wc.boot);
+	snprintf(name, sizeof(name), "w%u", i);
+	wc = toy_worker_conf(name, roll(w, UINT64_MAX - 1) + 1);
 	wn->index = i;
 	wn->world = w;
-	open_node(w, &wn->n, wc.limits.worker, topic, will);
+	toy_open_node(&wn->n, w->broker, name, wc.boot);
 	assert_int_equal(worker_core_create(&wn->core, &wc,
-					    &(struct worker_ops){ wn, worker_begin, worker_end,
+					    &(struct worker_ops){ wn, toy_begin_tail, toy_end_tail,
 								  worker_submit }),
 			 0);
 	assert_int_equal(worker_core_start(wn->core, wn->n.bus), 0);
@@ -335,7 +154,7 @@ static void kill_worker(struct world *w, unsigned i)
 	}
 	w->n_jobs = kept;
 	bus_mem_cut(w->broker, wn->n.name);
-	close_node(&wn->n);
+	toy_close_node(&wn->n);
 	worker_core_destroy(wn->core);
 	wn->core = NULL;
 	wn->back_us = w->now_us + 100000 + roll(w, 3000000);
@@ -343,28 +162,11 @@ static void kill_worker(struct world *w, unsigned i)
 
 static void start_agent(struct world *w)
 {
-	struct agent_core_conf ac = {
-		.fleet = "sim",
-		.agent = "gw",
-		.model = "00112233445566778899aabbccddeeff",
-		.model_name = "toy",
-		.n_layers = LAYERS,
-		.dim = DIM,
-		.split = 1,
-		.codec = { CODEC_F32 },
-		.context_tokens = CONTEXT,
-		.max_sessions = 3,
-		.max_tokens = 40,
-		.sampling = { .top_p = 1, .repeat_penalty = 1 },
-		.accept_timeout_ms = 300,
-		.reply_timeout_ms = 200,
-		.session_deadline_ms = 120000,
-		.boot = 1,
-	};
+	struct agent_core_conf ac = toy_agent_conf();
 
-	open_node(w, &w->agent_node, "gw", NULL, NULL);
+	toy_open_node(&w->agent_node, w->broker, "gw", 0);
 	assert_int_equal(agent_core_create(&w->agent, &ac,
-					   &(struct agent_ops){ w, agent_begin, agent_end,
+					   &(struct agent_ops){ w, toy_begin_head, toy_end_head,
 								agent_submit, on_reply }),
 			 0);
 	assert_int_equal(agent_core_start(w->agent, w->agent_node.bus), 0);
@@ -373,11 +175,11 @@ static void start_agent(struct world *w)
 static void start_coordinator(struct world *w)
 {
 	w->coordinator_conf = (struct config_coordinator){
-		.fleet = "sim",
+		.fleet = TOY_FLEET,
 		.policy = { .split = 2, .codec = "f32", .context_tokens = UINT32_MAX },
 	};
 	w->coordinator = (struct coordinator_core){ .conf = &w->coordinator_conf, .boot = 1 };
-	open_node(w, &w->coordinator_node, "coordinator", NULL, NULL);
+	toy_open_node(&w->coordinator_node, w->broker, "coordinator", 0);
 	assert_int_equal(coordinator_core_start(&w->coordinator, w->coordinator_node.bus), 0);
 }
 
@@ -400,15 +202,15 @@ static void world_destroy(struct world *w)
 {
 	for (unsigned j = 0; j < w->n_jobs; j++)
 		free(w->jobs[j].tail);
-	close_node(&w->agent_node);
+	toy_close_node(&w->agent_node);
 	agent_core_destroy(w->agent);
 	for (unsigned i = 0; i < WORKERS; i++) {
 		if (!w->workers[i].core)
 			continue;
-		close_node(&w->workers[i].n);
+		toy_close_node(&w->workers[i].n);
 		worker_core_destroy(w->workers[i].core);
 	}
-	close_node(&w->coordinator_node);
+	toy_close_node(&w->coordinator_node);
 	coordinator_core_finish(&w->coordinator);
 	bus_mem_destroy(w->broker);
 	free(w);
@@ -479,10 +281,10 @@ static void return_jobs(struct world *w)
 		memmove(&w->jobs[j], &w->jobs[j + 1], (w->n_jobs - j - 1) * sizeof(w->jobs[0]));
 		w->n_jobs--;
 		if (p.head) {
-			run_head(p.head);
+			toy_run_head(p.head);
 			agent_core_computed(w->agent, p.head, w->now_us);
 		} else {
-			run_tail(w, p.tail);
+			w->worker_runs += toy_run_tail(p.tail);
 			worker_core_computed(w->workers[p.worker].core, p.tail, w->now_us);
 		}
 		j = 0;
@@ -508,13 +310,16 @@ static void advance(struct world *w)
 static void ask(struct world *w, unsigned i, bool local)
 {
 	uint32_t ids[32], n = 1 + (uint32_t)roll(w, 31), max_new = 1 + (uint32_t)roll(w, 40);
-	struct msg_prompt m = { .max_tokens = max_new, .has_split = local, .split = LAYERS,
-				.given = MSG_SEED, .sampling = { .seed = 7 } };
+	struct msg_prompt m = { .max_tokens = max_new,
+				.has_split = local,
+				.split = TOY_LAYERS,
+				.given = MSG_SEED,
+				.sampling = { .seed = 7 } };
 
 	m.id[0] = (char)('a' + i);
 	for (uint32_t k = 0; k < n; k++)
-		ids[k] = (uint32_t)roll(w, VOCAB);
-	w->n_expected[i] = answer_of(ids, n, max_new, 7, w->expected[i]);
+		ids[k] = (uint32_t)roll(w, TOY_VOCAB);
+	w->n_expected[i] = toy_answer(ids, n, max_new, 7, w->expected[i]);
 	agent_core_prompt_ids(w->agent, &m, ids, n, w->now_us);
 }
 
