@@ -22,7 +22,7 @@ from model import CONTEXT, Model
 from muon import Muon
 
 VOCAB = 1024
-PROMPT_WEIGHT, STOP_WEIGHT = 0.25, 3.0    # loss of prompt tokens; of <|answer|>, so that a complete sentence is answered
+PROMPT_WEIGHT, STOP_WEIGHT = 0.25, 8.0    # loss of prompt tokens; of <|answer|>, so that a complete sentence is answered
 
 
 def tokenizer(out, seed):
@@ -153,7 +153,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--out", required=True, help="folder of the run")
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--steps", type=int, default=4500, help="steps in all, decay included")
+    ap.add_argument("--steps", type=int, default=3700, help="steps in all, decay included")
     ap.add_argument("--decay", type=int, default=1500)
     ap.add_argument("--warmup", type=int, default=100)
     ap.add_argument("--tokens", type=int, default=1560, help="tokens of a micro-batch")
