@@ -61,13 +61,6 @@ static double median_ms(const struct slot_times *t)
 	return sorted[n / 2] / 1000.0;
 }
 
-uint32_t reply_n_answer(const struct session *s)
-{
-	uint32_t n = s->n_ids - s->n_prompt;
-
-	return s->state == SESSION_ENDED && s->finish == SESSION_STOP && n ? n - 1 : n;
-}
-
 /* Where the time of a decode token goes: means over the decode steps, which follow the first
  * token. */
 static void breakdown(struct msg_stats *st, const struct slot *sl)
@@ -96,7 +89,7 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 
 	*st = (struct msg_stats){
 		.prompt_tokens = s->n_prompt,
-		.tokens = reply_n_answer(s),
+		.tokens = s->n_ids - s->n_prompt,
 		.split = s->conf.split,
 		.bytes_up = t->bytes_up,
 		.bytes_down = t->bytes_down,
@@ -146,8 +139,8 @@ void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	}
 	r.text = sl->text;
 	r.ids = s->ids + s->n_prompt;
-	r.n_ids = reply_n_answer(s);
 	fill_stats(sl, &r.stats, now_us);
+	r.n_ids = r.stats.tokens;
 	count(c, &r);
 	log_event(r.error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "session.ended",
 		  "id=%s session=%016llx finish=%s%s%s%s tokens=%u epochs=%u retries=%u ms=%.0f",

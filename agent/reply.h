@@ -4,9 +4,6 @@
 
 #include "agent/slot.h"
 
-/* Tokens of the answer's text: the one that ends it does not count. */
-uint32_t reply_n_answer(const struct session *s);
-
 /* One piece of text while streaming; piece is only read. */
 void reply_piece(struct agent_core *c, struct slot *sl, char *piece);
 

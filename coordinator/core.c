@@ -4,9 +4,29 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "codec/codec.h"
 #include "daemon/link.h"
 
 #define SETTLE_MS 300 /* after a connect: retained statuses and decisions come first */
+
+static int check_codec(const char *key, const char *agent, const char *spec, struct err *e)
+{
+	struct codec_spec parsed;
+	struct err why = { 0 };
+
+	if (!spec[0] || !codec_parse(&parsed, spec, &why))
+		return 0;
+	return err_set(e, ERR_CONFIG, "%s%s.codec: %.150s", key, agent, why.text);
+}
+
+int coordinator_check(const struct config_coordinator *conf, struct err *e)
+{
+	int rc = check_codec("policy", "", conf->policy.codec, e);
+
+	for (uint32_t i = 0; !rc && i < conf->n_agents; i++)
+		rc = check_codec("agents.", conf->agents[i].agent, conf->agents[i].codec, e);
+	return rc;
+}
 
 static struct topic topic_of(const struct coordinator_core *c, enum topic_kind kind)
 {

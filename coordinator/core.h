@@ -18,6 +18,9 @@ struct coordinator_core {
 	uint32_t announced_agents, announced_workers;
 };
 
+/* Names in the policy that no agent could obey: ERR_CONFIG naming the key. */
+MUST_CHECK int coordinator_check(const struct config_coordinator *conf, struct err *e);
+
 /* Subscribe and announce: call once after the bus was opened. */
 MUST_CHECK int coordinator_core_start(struct coordinator_core *c, struct bus *bus);
 void coordinator_core_finish(struct coordinator_core *c);

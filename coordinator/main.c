@@ -130,6 +130,10 @@ int main(int argc, char **argv)
 		return rc;
 	if (config_load_coordinator(&conf, args.config, &e))
 		return fail(&e);
+	if (coordinator_check(&conf, &e)) {
+		err_wrap(&e, "%s", args.config);
+		return fail(&e);
+	}
 	if (!log_level_parse(&level, conf.log))
 		log_set_level(level);
 	if (args.print_config) {

@@ -54,9 +54,9 @@ uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64
 	while (made < max_new && pos < TOY_CONTEXT) {
 		uint32_t id = pick(state, seed, pos);
 
+		out[made++] = id;
 		if (id == TOY_END_ID)
 			break;
-		out[made++] = id;
 		toy_rows(&id, 1, pos++, row);
 		state = absorb(state, row);
 	}

@@ -23,7 +23,7 @@
 #define TOY_MODEL   "00112233445566778899aabbccddeeff"
 
 /* The answer of an undisturbed run to prompt[n]: at most max_new ids, and no more positions than
- * the context has. Returns their number (the end token not counted). */
+ * the context has. Returns their number (the end token counted). */
 uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
 		    uint32_t *out);
 

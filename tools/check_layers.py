@@ -39,7 +39,7 @@ MAY_INCLUDE = {
     "bus": {"base"},
     "codec": {"base", "schema"},
     "daemon": ALL,
-    "coordinator": {"base", "schema", "config", "bus", "daemon"},
+    "coordinator": {"base", "schema", "config", "codec", "bus", "daemon"},
     "agent": ALL | {"daemon"},
     "worker": ALL | {"daemon"},
     "tools": ALL | {"daemon", "agent", "worker", "coordinator"},

@@ -325,7 +325,9 @@ def check_finds_what_is_wrong_before_the_start(w: World):
             ("agent", lambda: w.agent_config("broker:\n  port: 1\n"), ("broker", "twice")),
             ("worker", lambda: w.worker_config("first_layer: 99\n"), ("99",)),
             ("worker", lambda: "missing.yaml", ("missing.yaml",)),
-            ("coordinator", lambda: w.config("c2.yaml", "policy:\n  split: many\n"), ("policy.split", "many"))):
+            ("coordinator", lambda: w.config("c2.yaml", "policy:\n  split: many\n"), ("policy.split", "many")),
+            ("coordinator", lambda: w.config("c3.yaml", "agents:\n  gw1:\n    codec: mp3\n"),
+             ("agents.gw1.codec", "mp3"))):
         rc, err = check(kind, config())
         expect(rc, 1, f"{words}: {err}")
         for word in words:
