@@ -6,8 +6,8 @@
 LOG is meson-logs/testlog.json of a build; empty: the build failed (counts as one failure);
 SKIP:REASON: the whole build was skipped. A Meson test counts once; a cmocka test that skipped
 itself inside a test that passed counts as one skipped more; the line that it printed before, or
-`SKIP: reason` of any test, is the reason. The last line is `N passed, N failed, N skipped`; the exit
-status is 1 when something failed or nothing passed.
+`SKIP: reason` of any test, is the reason. The last line is `N passed, N failed, N skipped`; the
+exit status is 1 when something failed or nothing passed.
 
   --brief   for one build that was just tested: the output of what failed, and the sum
 """
