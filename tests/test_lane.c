@@ -716,6 +716,25 @@ static void an_opening_brings_its_history_along(void **state)
 	assert_generated((uint32_t[]){ 40, 50, 60, 70 }, 4);
 }
 
+static void the_history_of_the_session_before_is_forgotten(void **state)
+{
+	struct msg_open o = an_open(2);
+
+	(void)state;
+	open_epoch(1);
+	send_rows(1, 0, 12);
+	compute(1, 1, 12, 9);
+	close_epoch(1);
+	assert_true(fx.freed);
+	o.session = 6;
+	o.n_history = 5;
+	memcpy(o.history, (uint32_t[]){ 1, 2, 3, 4, 5 }, 5 * sizeof(o.history[0]));
+	open_as(&o);
+	send_rows(1, 0, 15);
+	compute(2, 1, 15, 6);
+	assert_generated((uint32_t[]){ 1, 2, 3, 4, 5, 6 }, 6);
+}
+
 static void a_history_longer_than_the_context_is_cut(void **state)
 {
 	struct msg_open o = an_open(1);
@@ -774,6 +793,7 @@ int main(void)
 		TEST(traffic_keeps_a_lane),
 		TEST(generated_tokens_are_remembered_in_order),
 		TEST(an_opening_brings_its_history_along),
+		TEST(the_history_of_the_session_before_is_forgotten),
 		TEST(a_history_longer_than_the_context_is_cut),
 	};
 
