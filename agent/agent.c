@@ -270,11 +270,12 @@ static void dispatch(struct agent *a, struct inbox_item *item)
 {
 	if (item->kind == INBOX_BUS)
 		on_bus(a, &((struct inbox_bus *)item)->ev);
-	else if (item->kind == INBOX_JOB)
+	else if (item->kind == INBOX_SIGNAL)
+		on_signal(a, ((struct inbox_signal *)item)->number);
+	if (item->kind == INBOX_JOB) /* the core may end the job's session, and the job with it */
 		agent_core_computed(a->core, (struct head_job *)item, clock_now_us());
 	else
-		on_signal(a, ((struct inbox_signal *)item)->number);
-	inbox_free(item);
+		inbox_free(item);
 }
 
 /* Milliseconds to wait for an item: until the next due time, at most a second. */

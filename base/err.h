@@ -41,7 +41,7 @@ struct err {
 	char text[240]; /* a sentence without final stop; cut text ends in "..." */
 };
 
-/* Store code and text in *e (e may be NULL) and return code, so `return err_set(...)` reads well. */
+/* Store code and text in *e (e may be NULL) and return code: `return err_set(...)` reads well. */
 int err_set(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Put "context: " before the text that is there. Returns e's code (or ERR_INTERNAL without e). */

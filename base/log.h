@@ -1,7 +1,8 @@
 /* base/log.h - one line per event on stderr: time, level, event word, key=value.
  *
- * Only agent/, worker/, coordinator/ and tools/ log; everything below returns errors. Never log prompts,
- * tokens, activations or passwords: lengths and ids only. Any thread; a line is written whole. */
+ * Only agent/, worker/, coordinator/ and tools/ log; everything below returns errors. Never log
+ * prompts, tokens, activations or passwords: lengths and ids only. Any thread; a line is written
+ * whole. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

@@ -199,7 +199,7 @@ struct msg_reply {
 	int error;		/* ERR_* or 0; when done */
 	char reason[MSG_REASON_MAX];
 	struct msg_stats stats; /* when done */
-	uint32_t *ids;		/* owned; all generated ids (the one that ended the answer too), when done */
+	uint32_t *ids;		/* owned; all generated, the one that ended the answer too */
 	uint32_t n_ids;
 };
 

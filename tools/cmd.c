@@ -132,7 +132,8 @@ static int parse_ids(const char *list, uint32_t *ids, size_t *n, struct err *e)
 		id = strtoull(list, &end, 10);
 		if (!isdigit((unsigned char)*list) || errno || id >= UINT32_MAX ||
 		    (*end && !is_separator(*end)))
-			return err_set(e, ERR_USAGE, "token %zu is not a token id: \"%.16s\"", *n, list);
+			return err_set(e, ERR_USAGE, "token %zu is not a token id: \"%.16s\"", *n,
+				       list);
 		ids[(*n)++] = (uint32_t)id;
 		list = end;
 	}
@@ -151,7 +152,8 @@ int cmd_read_ids(const char *text, uint32_t **ids, size_t *n, struct err *e)
 			return rc;
 	}
 	*ids = malloc((len / 2 + 1) * sizeof(**ids));
-	rc = *ids ? parse_ids(file ? file : text, *ids, n, e) : err_set(e, ERR_NOMEM, "out of memory");
+	rc = *ids ? parse_ids(file ? file : text, *ids, n, e)
+		  : err_set(e, ERR_NOMEM, "out of memory");
 	if (rc) {
 		free(*ids);
 		*ids = NULL;

@@ -1,4 +1,4 @@
-/* tools/run_remote.c - the prompt goes to the agent's daemon, replies come back on its reply topic. */
+/* tools/run_remote.c - the prompt goes to the agent's daemon, replies come back on a topic. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "tools/run.h"
 
 #define CONNECT_MS 5000
-#define STATUS_MS  500 /* for the retained status, once connected */
+#define STATUS_MS  500  /* for the retained status, once connected */
 #define SLACK_MS   5000 /* beyond the session's deadline: the reply's own way */
 #define GOODBYE_MS 500
 
@@ -18,7 +18,7 @@ struct remote {
 	struct run *r;
 	struct queue *inbox;
 	struct bus *bus;
-	bool up, agent_ready, interrupted;
+	bool up, agent_ready, agent_gone, interrupted;
 	char down[128]; /* why there is no connection */
 };
 
@@ -33,6 +33,13 @@ static struct topic topic_of(const struct run *r, enum topic_kind kind)
 	return t;
 }
 
+/* While it drains the agent still finishes what it has. */
+static void note_status(struct remote *m, enum msg_state state)
+{
+	m->agent_ready = state == MSG_READY;
+	m->agent_gone = state == MSG_OFFLINE || state == MSG_LOST;
+}
+
 static void on_message(struct remote *m, const struct bus_event *ev)
 {
 	struct err e = { 0 };
@@ -41,7 +48,7 @@ static void on_message(struct remote *m, const struct bus_event *ev)
 	if (!ev->len || msg_parse(&msg, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e))
 		return;
 	if (msg.type == MSG_AGENT_STATUS)
-		m->agent_ready = msg.u.agent_status.state == MSG_READY;
+		note_status(m, msg.u.agent_status.state);
 	else if (msg.type == MSG_REPLY && !strcmp(msg.u.reply.id, m->r->prompt.id))
 		run_show(m->r, &msg.u.reply);
 	msg_finish(&msg);
@@ -121,20 +128,23 @@ static int ask(struct remote *m, struct err *e)
 {
 	struct topic t = topic_of(m->r, TOPIC_AGENT_PROMPT);
 	struct msg msg = { .type = MSG_PROMPT, .u.prompt = m->r->prompt };
-	uint32_t patience_ms = m->r->prompt.deadline_ms ? m->r->prompt.deadline_ms :
-							  m->r->conf.session_deadline_ms;
+	uint32_t patience_ms = m->r->prompt.deadline_ms ? m->r->prompt.deadline_ms
+							: m->r->conf.session_deadline_ms;
 	uint64_t until = clock_now_ms() + patience_ms + SLACK_MS;
 	int rc = link_publish(m->bus, &t, &msg, 1, false, 0);
 
 	if (rc)
 		return err_set(e, rc, "prompt to agent %s: %s", m->r->conf.agent, err_phrase(rc));
-	while (!m->r->done && !m->interrupted && clock_now_ms() < until)
+	while (!m->r->done && !m->interrupted && !m->agent_gone && clock_now_ms() < until)
 		turn(m, 100);
 	if (m->interrupted) {
 		cancel(m);
 		return err_set(e, ERR_CANCELLED, "interrupted");
 	}
-	return m->r->done ? 0 : err_set(e, ERR_TIMEOUT, "agent %s did not reply", m->r->conf.agent);
+	if (m->r->done)
+		return 0;
+	return err_set(e, ERR_TIMEOUT, "agent %s %s", m->r->conf.agent,
+		       m->agent_gone ? "went away before it replied" : "did not reply");
 }
 
 static void on_signal(void *ctx, int signal)

@@ -14,17 +14,20 @@ static void summary(const struct msg_reply *reply)
 	const struct msg_stats *s = &reply->stats;
 	uint32_t rows = s->prompt_tokens + (s->tokens ? s->tokens - 1 : 0);
 
-	fprintf(stderr, "\n%u tokens (%s), prompt %u tokens, split %u, codec %s, worker %s\n", s->tokens,
-		reply->finish_reason, s->prompt_tokens, s->split, s->codec,
+	fprintf(stderr, "\n%u tokens (%s), prompt %u tokens, split %u, codec %s, worker %s\n",
+		s->tokens, reply->finish_reason, s->prompt_tokens, s->split, s->codec,
 		s->worker[0] ? s->worker : "none");
-	fprintf(stderr, "first token after %.1f ms, then %.1f tokens/s; total %.1f ms\n", s->ttft_ms,
-		s->tok_s, s->total_ms);
-	fprintf(stderr, "bytes/token: %.0f up, %.0f down; round trip %.2f ms (median); %u sent again\n",
+	fprintf(stderr, "first token after %.1f ms, then %.1f tokens/s; total %.1f ms\n",
+		s->ttft_ms, s->tok_s, s->total_ms);
+	fprintf(stderr,
+		"bytes/token: %.0f up, %.0f down; round trip %.2f ms (median); %u sent again\n",
 		per(s->bytes_up, rows), per(s->bytes_down, s->tokens), s->rtt_ms, s->retries);
 	fprintf(stderr,
-		"time of a token: gateway layers %.2f, encode %.2f, wire and broker %.2f, worker queue "
+		"time of a token: gateway layers %.2f, encode %.2f, wire and broker %.2f, worker "
+		"queue "
 		"%.2f, worker layers %.2f, other %.2f ms\n",
-		s->head_ms, s->encode_ms, s->wire_ms, s->worker_queue_ms, s->worker_ms, s->other_ms);
+		s->head_ms, s->encode_ms, s->wire_ms, s->worker_queue_ms, s->worker_ms,
+		s->other_ms);
 }
 
 /* The reply message itself is the JSON output: one format to know. */

@@ -11,8 +11,10 @@ const struct cmd cmd_table[] = {
 	{ "logits", "what the model says after every position", cmd_logits_usage, cmd_logits },
 	{ "perplexity", "how well a model, or its split, predicts a text", cmd_perplexity_usage,
 	  cmd_perplexity },
-	{ "decode", "what a frame or control message from stdin says", cmd_decode_usage, cmd_decode },
-	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage, cmd_inspect },
+	{ "decode", "what a frame or control message from stdin says", cmd_decode_usage,
+	  cmd_decode },
+	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage,
+	  cmd_inspect },
 	{ "tokenize", "text to token ids, or back", cmd_tokenize_usage, cmd_tokenize },
 	{ "watch", "live traffic of a fleet, decoded", cmd_watch_usage, cmd_watch },
 	{ 0 },
@@ -23,7 +25,8 @@ static int list(FILE *out)
 	fprintf(out, "usage: splitmq COMMAND [OPTIONS]\n\n");
 	for (const struct cmd *c = cmd_table; c->name; c++)
 		fprintf(out, "  %-12s %s\n", c->name, c->summary);
-	fprintf(out, "\nsplitmq COMMAND --help tells more. splitmq --version prints the version.\n");
+	fprintf(out,
+		"\nsplitmq COMMAND --help tells more. splitmq --version prints the version.\n");
 	return out == stdout ? CMD_OK : CMD_USAGE;
 }
 

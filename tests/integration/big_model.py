@@ -82,8 +82,9 @@ def size_of(shape, kind):
 def write_big_model(vocabulary_from, path):
     """Write the model; returns the bytes of its layers."""
     version, kvs = split_header(vocabulary_from)
-    shape = {"llama.block_count": LAYERS, "llama.embedding_length": DIM, "llama.feed_forward_length": FF,
-             "llama.attention.head_count": HEADS, "llama.attention.head_count_kv": HEADS // 2,
+    shape = {"llama.block_count": LAYERS, "llama.embedding_length": DIM,
+             "llama.feed_forward_length": FF, "llama.attention.head_count": HEADS,
+             "llama.attention.head_count_kv": HEADS // 2,
              "llama.rope.dimension_count": DIM // HEADS}
     for key in ("llama.attention.key_length", "llama.attention.value_length"):
         if key in kvs:

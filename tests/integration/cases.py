@@ -28,8 +28,8 @@ def one_prompt_crosses_the_broker(w: World):
     w.start_worker()
     wanted = w.generate(PROMPT, 100)
     for split in ("0", "3", "8"):
-        rc, out, err = w.tool("run", "-c", w.agent_config("codec: f32\n"), "-p", PROMPT, "-n", "100",
-                              "--json", "--split", split, "--in-process")
+        rc, out, err = w.tool("run", "-c", w.agent_config("codec: f32\n"), "-p", PROMPT,
+                              "-n", "100", "--json", "--split", split, "--in-process")
         expect(rc, 0, err)
         reply = json.loads(out)
         expect(reply["text"], wanted["text"], f"split {split}")
@@ -64,8 +64,8 @@ def mosquitto_pub_alone_drives_a_gateway(w: World):
             continue  # rows, the one binary thing
         if payload.startswith("{"):
             types.add(json.loads(payload).get("type", "as typed by a person"))
-    for wanted in ("open", "accept", "tokens", "close", "reply", "decision", "agent.status", "worker.status",
-                   "coordinator.status"):
+    for wanted in ("open", "accept", "tokens", "close", "reply", "decision", "agent.status",
+                   "worker.status", "coordinator.status"):
         assert wanted in types, f"no {wanted} among {sorted(types)}"
 
 
@@ -106,7 +106,7 @@ def a_killed_broker_that_comes_back_changes_nothing(w: World):
     assert agent.alive() and worker.alive()
     log = agent.log()
     assert "finish=length" in log or "finish=stop" in log, log
-    reply = [r for r in again.replies("long") if r["done"]] or [r for r in sub.replies("long") if r["done"]]
+    reply = [r for r in again.replies("long") + sub.replies("long") if r["done"]]
     if reply:  # the reply itself may have been published while nobody was subscribed
         expect(reply[0]["ids"], wanted["ids"], "ids over the restart")
     w.prompt(prompt=PROMPT, id="after", max_tokens=100)
@@ -161,10 +161,11 @@ def an_agent_finishes_its_sessions_before_it_stops(w: World):
     begin_long(w, sub)
     expect(agent.stop(signal.SIGTERM), 0, "exit status")
     expect(sub.final("long")["ids"], wanted["ids"], "ids over the drain")
-    states = [json.loads(p)["state"] for t, p in sub.lines() if t.endswith("/status")]
-    wait_until("the offline status",
-               lambda: json.loads([p for t, p in sub.lines() if t.endswith("/status")][-1])["state"] == "offline")
-    assert "draining" in [json.loads(p)["state"] for t, p in sub.lines() if t.endswith("/status")], states
+
+    def states():
+        return [json.loads(p)["state"] for t, p in sub.lines() if t.endswith("/status")]
+    wait_until("the offline status", lambda: states()[-1] == "offline")
+    assert "draining" in states(), states()
 
 
 def no_worker_is_an_error_by_the_deadline(w: World):
@@ -224,8 +225,9 @@ def malformed_messages_leave_other_sessions_alone(w: World):
     up = [t for t, p in sub.lines() if t.endswith("/up")][0][len(f"splitmq/v1/{FLEET}/"):]
     down = up[:-2] + "down"
     other = "session/w1/gw1/00000000000000aa/up"
-    for text in ("{", "SQ", "SQ" + "x" * 60, "{}", '{"v":9,"type":"open"}', '{"v":1,"type":"open","session":"zz"}',
-                 '{"v":1,"type":"tokens"}', "[" * 3000, "\u0000", '{"v":1,"type":"close","session":"1"}',
+    for text in ("{", "SQ", "SQ" + "x" * 60, "{}", '{"v":9,"type":"open"}',
+                 '{"v":1,"type":"open","session":"zz"}', '{"v":1,"type":"tokens"}', "[" * 3000,
+                 "\u0000", '{"v":1,"type":"close","session":"1"}',
                  '{"a":' * 50 + "1" + "}" * 50, "x" * 100000):
         for topic in (other, up, down, "agent/gw1/prompt", "decision/gw1", "worker/w9/status"):
             if topic == up and text.startswith("{"):
@@ -267,21 +269,23 @@ def tls_with_client_certificates(w: World):
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=it-ca",
             "-keyout", "ca.key", "-out", "ca.crt")
     for name in ("localhost", "gw1", "w1"):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.csr")
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr")
         w.write("ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "2", "-extfile", "ext", "-out", f"{name}.crt")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+                "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", f"{name}.crt")
     for f in os.listdir(w.dir):
         os.chmod(w.path(f), 0o644)
     os.chmod(w.dir, 0o755)
-    w.broker_conf = ("allow_anonymous false\nrequire_certificate true\nuse_identity_as_username true\n"
+    w.broker_conf = ("allow_anonymous false\nrequire_certificate true\n"
+                     "use_identity_as_username true\n"
                      f"cafile {w.path('ca.crt')}\ncertfile {w.path('localhost.crt')}\n"
                      f"keyfile {w.path('localhost.key')}\n")
     w.start_broker()
     for kind, name in (("worker", "w1"), ("agent", "gw1")):
         w.broker_section = (f"  host: localhost\n  ca_file: {w.path('ca.crt')}\n"
-                            f"  cert_file: {w.path(name + '.crt')}\n  key_file: {w.path(name + '.key')}\n")
+                            f"  cert_file: {w.path(name + '.crt')}\n"
+                            f"  key_file: {w.path(name + '.key')}\n")
         if kind == "worker":
             w.start_worker()
         else:
@@ -316,7 +320,7 @@ def check_finds_what_is_wrong_before_the_start(w: World):
     expect(check("coordinator", w.config("c.yaml", ""))[0], 0, "a good configuration")
     bad = w.write("bad.gguf", "GGUF but not really")
     for kind, config, words in (
-            ("agent", lambda: w.agent_config("splitt: 3\n"), ("splitt", "agent-gw1.yaml:", "split")),
+            ("agent", lambda: w.agent_config("splitt: 3\n"), ("splitt", "gw1.yaml:", "split")),
             ("agent", lambda: w.agent_config("split: 99\n"), ("99", "0..8")),
             ("agent", lambda: w.agent_config("codec: mp3\n"), ("mp3",)),
             ("agent", lambda: w.agent_config(model="missing.gguf"), ("missing.gguf",)),
@@ -325,7 +329,8 @@ def check_finds_what_is_wrong_before_the_start(w: World):
             ("agent", lambda: w.agent_config("broker:\n  port: 1\n"), ("broker", "twice")),
             ("worker", lambda: w.worker_config("first_layer: 99\n"), ("99",)),
             ("worker", lambda: "missing.yaml", ("missing.yaml",)),
-            ("coordinator", lambda: w.config("c2.yaml", "policy:\n  split: many\n"), ("policy.split", "many")),
+            ("coordinator", lambda: w.config("c2.yaml", "policy:\n  split: many\n"),
+             ("policy.split", "many")),
             ("coordinator", lambda: w.config("c3.yaml", "agents:\n  gw1:\n    codec: mp3\n"),
              ("agents.gw1.codec", "mp3"))):
         rc, err = check(kind, config())

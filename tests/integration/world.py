@@ -66,7 +66,8 @@ class Process:
 
     def fail_if_dead(self, word):
         if self.p.poll() is not None and word not in self.log():
-            raise AssertionError(f"{self.name} ended ({self.p.returncode}) before {word!r}:\n{self.log()}")
+            raise AssertionError(f"{self.name} ended ({self.p.returncode}) before {word!r}:\n"
+                                 + self.log())
         return False
 
     def stop(self, sig=signal.SIGTERM, timeout_s=PATIENCE_S):
@@ -127,17 +128,20 @@ class World:
     # ---- daemons ----
 
     def config(self, name, text):
-        return self.write(name, f"fleet: {FLEET}\nbroker:\n  port: {self.port}\n{self.broker_section}{text}")
+        return self.write(name, f"fleet: {FLEET}\nbroker:\n  port: {self.port}\n"
+                          f"{self.broker_section}{text}")
 
     def start(self, kind, config, name=None, env=None):
         argv = [os.path.join(self.bin, kind, f"splitmq-{kind}"), "-c", config]
         return Process(self, name or kind, argv, env)
 
     def agent_config(self, extra="", name="gw1", model=None):
-        return self.config(f"agent-{name}.yaml", f"agent: {name}\nmodel: {model or self.model}\n{extra}")
+        return self.config(f"agent-{name}.yaml",
+                           f"agent: {name}\nmodel: {model or self.model}\n{extra}")
 
     def worker_config(self, extra="", name="w1", model=None):
-        return self.config(f"worker-{name}.yaml", f"worker: {name}\nmodel: {model or self.model}\n{extra}")
+        return self.config(f"worker-{name}.yaml",
+                           f"worker: {name}\nmodel: {model or self.model}\n{extra}")
 
     def start_agent(self, extra="", name="gw1", model=None):
         p = self.start("agent", self.agent_config(extra, name, model), f"agent-{name}")
@@ -168,7 +172,8 @@ class World:
 
     def generate(self, prompt, n, *args):
         """The answer of one process, the reference: ids and text."""
-        rc, out, err = self.tool("generate", "-m", self.model, "-p", prompt, "-n", str(n), "--json", *args)
+        rc, out, err = self.tool("generate", "-m", self.model, "-p", prompt, "-n", str(n),
+                                 "--json", *args)
         assert rc == 0, err
         return json.loads(out)
 
@@ -202,8 +207,8 @@ class Listener(Process):
 
     def wait_ready(self):
         def probe():
-            subprocess.run(["mosquitto_pub", "-p", str(self.world.port), "-t", self.mark, "-m", "x"],
-                           check=True, timeout=30)
+            subprocess.run(["mosquitto_pub", "-p", str(self.world.port), "-t", self.mark,
+                            "-m", "x"], check=True, timeout=30)
             time.sleep(0.05)
             return self.mark in self.log()
         wait_until("mosquitto_sub", probe)
