@@ -264,6 +264,10 @@ static void on_accept(struct session *s, const struct session_event *ev, struct 
 	if (s->state != SESSION_OPENING || a->epoch != s->epoch)
 		return;
 	memcpy(s->worker, a->worker, sizeof(s->worker));
+	if (a->max_packet_bytes < s->conf.packet_bytes) {
+		fail(s, ERR_LIMIT, "a frame of rows does not fit the worker's packets", fx);
+		return;
+	}
 	if (a->context_tokens < s->conf.max_ids)
 		s->conf.max_ids = a->context_tokens;
 	if (s->n_ids >= s->conf.max_ids) {

@@ -57,6 +57,7 @@ struct session_conf {
 	uint32_t max_ids;                /* prompt + answer, tokens */
 	uint32_t max_new;                /* answer, tokens */
 	size_t log_bytes;                /* capacity of the log */
+	size_t packet_bytes;             /* of the largest frame that may be sent, topic included */
 	char worker[TOPIC_NAME_MAX + 1]; /* asked first; empty: any */
 	uint64_t accept_us,
 		reply_us;     /* patience for ACCEPT and for an answer (doubles per retry) */

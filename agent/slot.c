@@ -195,8 +195,11 @@ static void emit(struct agent_core *c, struct slot *sl, uint32_t id)
 	if (!c->conf.tokenizer)
 		return;
 	need = detok_bound(c->conf.tokenizer) + 1;
-	if (reserve(sl, need))
-		grow_text(c, sl, detok_push(&sl->detok, id, sl->text + sl->text_len, need - 1));
+	if (!reserve(sl, need)) {
+		sl->text_lost = true;
+		return;
+	}
+	grow_text(c, sl, detok_push(&sl->detok, id, sl->text + sl->text_len, need - 1));
 }
 
 static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
@@ -235,6 +238,11 @@ static void finish(struct agent_core *c, struct slot *sl, uint64_t now_us)
 {
 	if (c->conf.tokenizer && sl->text && reserve(sl, 8))
 		grow_text(c, sl, detok_flush(&sl->detok, sl->text + sl->text_len, 4));
+	if (sl->text_lost) { /* no answer with a hole in it */
+		sl->session.finish = SESSION_ERROR;
+		sl->session.error = ERR_NOMEM;
+		snprintf(sl->session.reason, sizeof(sl->session.reason), "no memory for the text");
+	}
 	reply_final(c, sl, now_us);
 	if (!sl->session.computing)
 		slot_free(c, sl);
@@ -364,7 +372,7 @@ static int check_packet(const struct agent_core *c, size_t frame_bytes, struct e
 		return 0;
 	topic_put(topic, &t);
 	most = bus_max_payload(c->bus, topic);
-	if (frame_bytes <= most)
+	if (frame_bytes + TOPIC_NAME_MAX <= most) /* the worker's name may be longer than ours */
 		return 0;
 	return err_set(e, ERR_LIMIT, "a frame of %zu bytes does not fit the broker's packets (%zu)",
 		       frame_bytes, most);
@@ -387,8 +395,10 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 			       n, context);
 	size_session(c, m, (uint32_t)n, &sl->job.codec, &sc, now_us);
 	cap = codec_bound(&sl->job.codec, c->conf.dim, sc.chunk_rows);
-	if (!sc.local)
+	if (!sc.local) {
+		sc.packet_bytes = cap + WIRE_HDR_LEN + TOPIC_MAX;
 		rc = check_packet(c, cap + WIRE_HDR_LEN, e);
+	}
 	if (rc)
 		return rc;
 	rc = session_init(&sl->session, &sc);

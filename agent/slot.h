@@ -38,6 +38,7 @@ struct slot {
 	struct detok detok;
 	char *text; /* [text_cap] the answer so far, NUL-terminated */
 	size_t text_len, text_cap;
+	bool text_lost; /* memory ran out: a piece is missing */
 	struct slot_times times;
 };
 

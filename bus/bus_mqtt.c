@@ -274,7 +274,7 @@ static int dial(struct mqtt *b, struct err *e)
  * is being closed shall not be born any more: nobody would take the status back. */
 static int session_open(struct mqtt *b, struct err *e)
 {
-	char text[400], slow[240] = "", mute[160] = "";
+	char text[768], slow[240] = "", mute[160] = "";
 	struct err nodelay;
 	int rc = dial(b, e);
 

@@ -404,6 +404,17 @@ static void a_context_too_short_for_the_prompt_fails(void **state)
 	assert_closes("w1", 1);
 }
 
+static void a_worker_whose_packets_are_too_small_fails(void **state)
+{
+	(void)state;
+	conf.packet_bytes = 1;
+	idle_machine();
+	start(4);
+	accept_from("w1", 1, MAX_IDS); /* says max_packet_bytes 0 */
+	assert_failed(ERR_LIMIT, "a frame of rows does not fit the worker's packets");
+	assert_closes("w1", 1);
+}
+
 /* ---- opening ---- */
 
 static void silence_repeats_the_open(void **state)
@@ -961,6 +972,7 @@ int main(void)
 		TEST(a_repeated_accept_is_ignored_and_a_second_worker_dismissed),
 		TEST(a_worker_may_grant_a_shorter_context),
 		TEST(a_context_too_short_for_the_prompt_fails),
+		TEST(a_worker_whose_packets_are_too_small_fails),
 		TEST(silence_repeats_the_open),
 		TEST(a_named_worker_is_asked_twice_and_then_any),
 		TEST(busy_while_opening_asks_others_when_the_wait_is_over),
