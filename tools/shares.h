@@ -23,8 +23,8 @@ struct shares_part {
 struct shares {
 	struct shares_part embed, head, rest;
 	struct shares_part *layers; /* [n_layers] */
-	uint32_t n_layers;	     /* by block_count or by names, whichever is more */
-	uint64_t tied_bytes;	     /* of the embedding, when the head has no matrix of its own */
+	uint32_t n_layers;          /* by block_count or by names, whichever is more */
+	uint64_t tied_bytes;        /* of the embedding, when the head has no matrix of its own */
 	uint64_t total;
 };
 
