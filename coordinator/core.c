@@ -77,6 +77,8 @@ void coordinator_core_finish(struct coordinator_core *c)
 void coordinator_core_link(struct coordinator_core *c, bool up, uint64_t now_ms)
 {
 	c->settled_ms = up ? now_ms + SETTLE_MS : 0;
+	if (!up)
+		roster_doubt(&c->roster);
 }
 
 /* What YAML says about an agent: its own section where it speaks, else the policy. */
@@ -109,8 +111,11 @@ static void decide(struct coordinator_core *c, struct roster_agent *a)
 	int rc;
 
 	wish_of(c->conf, a->status.agent, &w);
-	if (!roster_decide(&c->roster, a, &w, &m.u.decision))
-		return;
+	if (!roster_decide(&c->roster, a, &w, &m.u.decision)) {
+		if (a->retained || a->status.state != MSG_READY)
+			return;
+		m.u.decision = a->decision; /* the broker lost it */
+	}
 	memcpy(t.agent, a->status.agent, sizeof(t.agent));
 	rc = link_publish(c->bus, &t, &m, 1, true, 0);
 	if (rc) {
@@ -119,6 +124,7 @@ static void decide(struct coordinator_core *c, struct roster_agent *a)
 		return; /* the next tick tries again */
 	}
 	a->decision = m.u.decision;
+	a->retained = true;
 	log_event(LOG_LEVEL_INFO, "decision.made",
 		  "agent=%s number=%llu split=%u codec=%s worker=%s reason=\"%s\"", a->status.agent,
 		  (unsigned long long)a->decision.number, a->decision.split,
@@ -158,6 +164,17 @@ static bool is_genuine(const struct topic *t, const struct msg *m)
 	return m->type != MSG_DECISION || !strcmp(t->agent, m->u.decision.agent);
 }
 
+/* Somebody wiped a retained message: a decision is said again at the next tick. */
+static void on_cleared(struct coordinator_core *c, const struct topic *t)
+{
+	struct roster_agent *a = NULL;
+
+	if (t->kind == TOPIC_DECISION)
+		a = roster_find_agent(&c->roster, t->agent);
+	if (a)
+		a->retained = false;
+}
+
 void coordinator_core_message(struct coordinator_core *c, const struct bus_event *ev,
 			      uint64_t now_ms)
 {
@@ -165,8 +182,12 @@ void coordinator_core_message(struct coordinator_core *c, const struct bus_event
 	struct topic t;
 	struct msg m;
 
-	if (topic_get(&t, ev->topic, strlen(ev->topic)) || !ev->len)
+	if (topic_get(&t, ev->topic, strlen(ev->topic)))
 		return;
+	if (!ev->len) {
+		on_cleared(c, &t);
+		return;
+	}
 	if (msg_parse(&m, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e)) {
 		log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"",
 			  ev->topic, ev->len, e.text);

@@ -103,9 +103,17 @@ int roster_decided(struct roster *r, const struct msg_decision *d)
 	struct roster_agent *a;
 	int rc = ensure_agent(r, d->agent, &a);
 
-	if (!rc && d->number > a->decision.number)
-		a->decision = *d;
-	return rc;
+	if (rc || d->number < a->decision.number)
+		return rc;
+	a->decision = *d;
+	a->retained = true;
+	return 0;
+}
+
+void roster_doubt(struct roster *r)
+{
+	for (uint32_t i = 0; i < r->n_agents; i++)
+		r->agents[i].retained = false;
 }
 
 /* The worker to name, or why none is named. */

@@ -14,6 +14,7 @@
 struct roster_agent {
 	struct msg_agent_status status;
 	struct msg_decision decision; /* newest; number 0: none yet */
+	bool retained;                /* the broker holds the newest decision, as far as we know */
 };
 
 struct roster {
@@ -38,8 +39,11 @@ void roster_finish(struct roster *r);
 MUST_CHECK int roster_agent(struct roster *r, const struct msg_agent_status *st);
 MUST_CHECK int roster_worker(struct roster *r, const struct msg_worker_status *st);
 
-/* A decision that is retained on the broker already: numbers go on from there. */
+/* A decision that is retained on the broker: numbers go on from there. */
 MUST_CHECK int roster_decided(struct roster *r, const struct msg_decision *d);
+
+/* The broker is gone; when it comes back it must prove what it still holds. */
+void roster_doubt(struct roster *r);
 
 struct roster_agent *roster_find_agent(struct roster *r, const char *name);
 

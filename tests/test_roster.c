@@ -472,6 +472,30 @@ static void nothing_is_decided_before_the_retained_messages_are_in(void **state)
 	office_destroy(o);
 }
 
+static void a_decision_that_the_broker_lost_is_said_again(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	assert_int_equal(
+		bus_publish(o->crowd.bus,
+			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
+						   .payload = "",
+						   .retain = true }),
+		0);
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	assert_int_equal(o->heard.number, 1);
+	roster_doubt(&o->core.roster); /* as after a broker that kept nothing */
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 3);
+	office_destroy(o);
+}
+
 static void the_number_counts_on_over_a_restart(void **state)
 {
 	struct office *o = office_create();
@@ -622,6 +646,7 @@ int main(void)
 		cmocka_unit_test(a_split_beyond_the_model_becomes_all_of_it),
 		cmocka_unit_test(a_named_worker_must_be_ready_and_have_the_model),
 		cmocka_unit_test(an_agent_gets_one_decision_that_is_retained),
+		cmocka_unit_test(a_decision_that_the_broker_lost_is_said_again),
 		cmocka_unit_test(nothing_is_decided_before_the_retained_messages_are_in),
 		cmocka_unit_test(the_number_counts_on_over_a_restart),
 		cmocka_unit_test(an_override_speaks_where_it_says_something),
