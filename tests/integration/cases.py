@@ -95,6 +95,8 @@ def begin_long(w, sub, prompt_id="long", **more):
 
 def a_killed_broker_that_comes_back_changes_nothing(w: World):
     agent, worker = w.start_all("codec: f32\n")
+    coordinator = w.start_coordinator("policy:\n  split: 3\n")
+    agent.wait_log("decision.taken")
     wanted = long_answer(w)
     sub = w.listen("agent/+/reply/+")
     begin_long(w, sub)
@@ -103,7 +105,9 @@ def a_killed_broker_that_comes_back_changes_nothing(w: World):
     w.start_broker()
     again = w.listen("agent/+/reply/+")
     agent.wait_log("session.ended")
-    assert agent.alive() and worker.alive()
+    assert agent.alive() and worker.alive() and coordinator.alive()
+    decisions = w.listen("decision/+")  # the broker kept nothing: it must be said again
+    wait_until("the decision", lambda: [t for t, p in decisions.lines() if "/decision/gw1" in t])
     log = agent.log()
     assert "finish=length" in log or "finish=stop" in log, log
     reply = [r for r in again.replies("long") + sub.replies("long") if r["done"]]
