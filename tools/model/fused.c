@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADS 8
+#define HEADS    8
 #define KV_HEADS 4
-#define GROUP (HEADS / KV_HEADS)
-#define HEAD 32
-#define QKV ((HEADS + 2 * KV_HEADS) * HEAD)
-#define MAX_T 1024
+#define GROUP    (HEADS / KV_HEADS)
+#define HEAD     32
+#define QKV      ((HEADS + 2 * KV_HEADS) * HEAD)
+#define MAX_T    1024
 
-typedef float lanes __attribute__((vector_size(64), aligned(4)));    /* sixteen floats, anywhere */
+typedef float lanes __attribute__((vector_size(64), aligned(4))); /* sixteen floats, anywhere */
 
 static inline float up(uint16_t b)
 {
@@ -30,7 +30,8 @@ static inline uint16_t down(float x)
 }
 
 /* x[n][d] += delta (unless NULL); y = x / rms(x), scale = 1 / rms(x). */
-void add_rms(float *x, const uint16_t *delta, uint16_t *y, float *scale, int64_t n, int64_t d, float eps)
+void add_rms(float *x, const uint16_t *delta, uint16_t *y, float *scale, int64_t n, int64_t d,
+	     float eps)
 {
 	for (int64_t i = 0; i < n; i++, x += d, y += d) {
 		float sum = 0;
@@ -47,7 +48,8 @@ void add_rms(float *x, const uint16_t *delta, uint16_t *y, float *scale, int64_t
 }
 
 /* Gradient of add_rms: gx += what comes back through y; low = gx as bf16. */
-void rms_back(float *gx, const uint16_t *gy, const uint16_t *y, const float *scale, uint16_t *low, int64_t n, int64_t d)
+void rms_back(float *gx, const uint16_t *gy, const uint16_t *y, const float *scale, uint16_t *low,
+	      int64_t n, int64_t d)
 {
 	for (int64_t i = 0; i < n; i++, gx += d, gy += d, y += d, low += d) {
 		float dot = 0;
@@ -89,7 +91,8 @@ void accumulate(float *sum, const uint16_t *part, int64_t n)
 }
 
 /* Rotated copy of one head: out[t][HEAD]; sign -1 turns back. */
-static void rotate(float *out, const float *in, const float *cosine, const float *sine, int64_t T, float sign)
+static void rotate(float *out, const float *in, const float *cosine, const float *sine, int64_t T,
+		   float sign)
 {
 	for (int64_t t = 0; t < T; t++)
 		for (int j = 0; j < HEAD / 2; j++) {
@@ -139,11 +142,12 @@ static inline lanes at(const float *p)
 }
 
 /* out[j] = x . column j, of a transposed head; n a multiple of 16 */
-static void dots(float *restrict out, const float *x, const float *restrict columns, int64_t step, int64_t n)
+static void dots(float *restrict out, const float *x, const float *restrict columns, int64_t step,
+		 int64_t n)
 {
 	for (int64_t j = 0; j < n; j += 16) {
 		const float *c = columns + j;
-		lanes a = {0}, b = {0};
+		lanes a = { 0 }, b = { 0 };
 		for (int d = 0; d < HEAD; d += 2) {
 			a += x[d] * at(c + d * step);
 			b += x[d + 1] * at(c + (d + 1) * step);
@@ -173,7 +177,7 @@ static void softmax(float *p, int64_t n)
 /* out[HEAD] = sum of p[j] rows[j]; n even, as p ends in zeros */
 static void blend(float *restrict out, const float *p, const float *restrict rows, int64_t n)
 {
-	lanes a = {0}, b = {0}, c = {0}, d = {0};
+	lanes a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
 	for (int64_t j = 0; j < n; j += 2, rows += 2 * HEAD) {
 		a += p[j] * at(rows);
 		b += p[j] * at(rows + 16);
@@ -186,12 +190,14 @@ static void blend(float *restrict out, const float *p, const float *restrict row
 
 /* One head pair's scratch: rotated k and v by row and by column, gradients. */
 struct scratch {
-	float raw[MAX_T * HEAD], q[MAX_T * HEAD], k[MAX_T * HEAD], v[MAX_T * HEAD], o[MAX_T * HEAD], go[MAX_T * HEAD];
+	float raw[MAX_T * HEAD], q[MAX_T * HEAD], k[MAX_T * HEAD], v[MAX_T * HEAD], o[MAX_T * HEAD],
+		go[MAX_T * HEAD];
 	float gq[MAX_T * HEAD], gk[MAX_T * HEAD], gv[MAX_T * HEAD];
 	float k_column[HEAD * (MAX_T + 16)], v_column[HEAD * (MAX_T + 16)], p[MAX_T], dp[MAX_T];
 };
 
-static struct scratch *open_head(const uint16_t *qkv, int kv, const float *cosine, const float *sine, int64_t T)
+static struct scratch *open_head(const uint16_t *qkv, int kv, const float *cosine,
+				 const float *sine, int64_t T)
 {
 	static struct scratch *s;
 	if (!s && !(s = calloc(1, sizeof *s)))
@@ -204,7 +210,8 @@ static struct scratch *open_head(const uint16_t *qkv, int kv, const float *cosin
 }
 
 /* Causal attention of B sequences of T rows: qkv[B][T][QKV] before rotation, out[B][T][HEADS][HEAD]. */
-void attention(const uint16_t *qkv, uint16_t *out, const float *cosine, const float *sine, int64_t B, int64_t T)
+void attention(const uint16_t *qkv, uint16_t *out, const float *cosine, const float *sine,
+	       int64_t B, int64_t T)
 {
 	for (int64_t b = 0; b < B; b++, qkv += T * QKV, out += T * HEADS * HEAD)
 		for (int kv = 0; kv < KV_HEADS; kv++) {
@@ -213,7 +220,8 @@ void attention(const uint16_t *qkv, uint16_t *out, const float *cosine, const fl
 				load(s->raw, qkv + h * HEAD, T, 1 / sqrtf(HEAD));
 				rotate(s->q, s->raw, cosine, sine, T, 1);
 				for (int64_t i = 0; i < T; i++) {
-					dots(s->p, s->q + i * HEAD, s->k_column, pitch(T), whole(i + 1));
+					dots(s->p, s->q + i * HEAD, s->k_column, pitch(T),
+					     whole(i + 1));
 					softmax(s->p, i + 1);
 					blend(s->o + i * HEAD, s->p, s->v, (i + 2) & ~(int64_t)1);
 				}
@@ -223,8 +231,8 @@ void attention(const uint16_t *qkv, uint16_t *out, const float *cosine, const fl
 }
 
 /* gk[j] += w[j] q, gv[j] += p[j] go, for j < n */
-static void spread(float *restrict gk, float *restrict gv, const float *w, const float *p, const float *restrict q,
-		   const float *restrict go, int64_t n)
+static void spread(float *restrict gk, float *restrict gv, const float *w, const float *p,
+		   const float *restrict q, const float *restrict go, int64_t n)
 {
 	lanes q0 = at(q), q1 = at(q + 16), go0 = at(go), go1 = at(go + 16);
 	for (int64_t j = 0; j < n; j++, gk += HEAD, gv += HEAD) {
@@ -252,8 +260,8 @@ static void back_row(struct scratch *s, int64_t step, int64_t i)
 }
 
 /* Gradient of attention(): gout[B][T][HEADS][HEAD] to gqkv[B][T][QKV]. */
-void attention_back(const uint16_t *gout, const uint16_t *qkv, uint16_t *gqkv, const float *cosine, const float *sine,
-		    int64_t B, int64_t T)
+void attention_back(const uint16_t *gout, const uint16_t *qkv, uint16_t *gqkv, const float *cosine,
+		    const float *sine, int64_t B, int64_t T)
 {
 	for (int64_t b = 0; b < B; b++, qkv += T * QKV, gqkv += T * QKV, gout += T * HEADS * HEAD)
 		for (int kv = 0; kv < KV_HEADS; kv++) {
@@ -266,7 +274,8 @@ void attention_back(const uint16_t *gout, const uint16_t *qkv, uint16_t *gqkv, c
 				rotate(s->q, s->raw, cosine, sine, T, 1);
 				for (int64_t t = 0; t < T; t++)
 					for (int j = 0; j < HEAD; j++)
-						s->go[t * HEAD + j] = up(gout[t * HEADS * HEAD + h * HEAD + j]);
+						s->go[t * HEAD + j] =
+							up(gout[t * HEADS * HEAD + h * HEAD + j]);
 				for (int64_t i = 0; i < T; i++)
 					back_row(s, pitch(T), i);
 				rotate(s->raw, s->gq, cosine, sine, T, -1);
@@ -279,7 +288,8 @@ void attention_back(const uint16_t *gout, const uint16_t *qkv, uint16_t *gqkv, c
 }
 
 /* Weighted cross-entropy: logits[n][v] become their gradients; sums = {weighted loss, loss on answers, answers}. */
-void entropy(uint16_t *logits, const int64_t *target, const float *weight, float factor, double *sums, int64_t n, int64_t v)
+void entropy(uint16_t *logits, const int64_t *target, const float *weight, float factor,
+	     double *sums, int64_t n, int64_t v)
 {
 	float *p = malloc(sizeof(float) * v);
 	if (!p)
