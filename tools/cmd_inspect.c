@@ -38,8 +38,6 @@ static int inspect(const char *path, bool json)
 		rc = inspect_json(g, hash, &s, &e);
 	else if (!rc)
 		inspect_text(g, hash, &s);
-	if (!rc && (fflush(stdout) || ferror(stdout)))
-		rc = err_set(&e, ERR_IO, "standard output cannot be written");
 	shares_finish(&s);
 	gguf_close(g);
 	return rc ? cmd_fail(NAME, &e) : CMD_OK;

@@ -149,8 +149,6 @@ static int tokenize(const struct options *o, struct err *e)
 	}
 	if (!rc)
 		rc = o->decode ? decode(t, o, text, e) : encode(t, o, text, len, e);
-	if (!rc && (fflush(stdout) || ferror(stdout)))
-		rc = err_set(e, ERR_IO, "standard output cannot be written");
 	free(text);
 	tokenizer_destroy(t);
 	gguf_close(g);

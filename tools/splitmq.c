@@ -1,4 +1,5 @@
 /* tools/splitmq.c - the one tool: `splitmq COMMAND ...`. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,19 +31,28 @@ static int list(FILE *out)
 	return out == stdout ? CMD_OK : CMD_USAGE;
 }
 
+/* What could not be written was not done: a full disk must not look like success. */
+static int finish(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	fprintf(stderr, "splitmq: standard output cannot be written: %s\n", strerror(errno));
+	return status ? status : CMD_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2)
 		return list(stderr);
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
-		return list(stdout);
+		return finish(list(stdout));
 	if (!strcmp(argv[1], "--version")) {
 		printf("splitmq %s\n", SPLITMQ_VERSION);
 		return CMD_OK;
 	}
 	for (const struct cmd *c = cmd_table; c->name; c++) {
 		if (!strcmp(c->name, argv[1]))
-			return c->run(argc - 1, argv + 1);
+			return finish(c->run(argc - 1, argv + 1));
 	}
 	fprintf(stderr, "splitmq: no command \"%s\" (see: splitmq --help)\n", argv[1]);
 	return CMD_USAGE;

@@ -343,6 +343,35 @@ def check_finds_what_is_wrong_before_the_start(w: World):
             assert word in err, f"{word!r} is not in: {err}"
 
 
+def what_cannot_be_read_or_written_is_named(w: World):
+    with open(w.model, "rb") as f:
+        data = f.read()
+    with open(w.path("cut.gguf"), "wb") as f:
+        f.write(data[:100000])
+    other = data.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0bloom", 1)
+    with open(w.path("bloom.gguf"), "wb") as f:
+        f.write(other)
+    for args, words in (
+            (("generate", "-m", "cut.gguf", "-p", "x"), ("cut.gguf", "tensor", "100000")),
+            (("generate", "-m", "bloom.gguf", "-p", "x"), ("bloom.gguf", "bloom")),
+            (("logits", "-m", w.model, "--tokens", "1", "-o", "no/x.f32"), ("no/x.f32",)),
+            (("logits", "-m", w.model, "--tokens", "1,999999", "-o", "x.f32"), ("token",)),
+            (("generate", "-m", w.model, "-p", "a" * 20000), ("context",)),
+            (("perplexity", "-m", w.model, "-f", "missing.txt"), ("missing.txt",)),
+            (("run", "-c", "missing.yaml", "-p", "x"), ("missing.yaml",))):
+        rc, _, err = w.tool(*args)
+        expect(rc, 1, err)
+        expect(len(err.strip().splitlines()), 1, f"lines of {err}")
+        for word in words:
+            assert word in err, f"{word!r} is not in: {err}"
+    with open("/dev/full", "w", encoding="ascii") as full:
+        for args in (("generate", "-m", w.model, "-p", "hi", "-n", "4"), ("inspect", w.model)):
+            r = subprocess.run([os.path.join(w.bin, "tools", "splitmq"), *args], stdout=full,
+                               stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+            expect(r.returncode, 1, r.stderr)
+            assert "standard output" in r.stderr, r.stderr
+
+
 def the_environment_overrides_the_file(w: World):
     w.start_broker()
     port, w.port = w.port, 1

@@ -94,7 +94,7 @@ class Sentence:
     def noun(self, device, numbered):
         """Words of a device, with a number behind it or not: words, part of the topic."""
         words = lx.DEVICES[device][0].split("|")
-        if not numbered or device == "climate":
+        if not numbered:
             return self.the(self.rng.choice(words)), device
         said, value = slots.place_id(self.rng, self.rng.choice(["num", "num", "num", "letter"]))
         word = self.rng.choice([w for w in words if not w.endswith("s") or w in ("jets", "ups")] or words)
@@ -103,7 +103,7 @@ class Sentence:
 
     def target(self, device, where=ABSENT, plain=False):
         """A device at a place: {D}, {d}, {L} and the topic without its verb."""
-        numbered = not plain and self.rng.random() < 0.2
+        numbered = not plain and device != "climate" and self.rng.random() < 0.2
         if where is ABSENT:
             where = NOWHERE if numbered and self.rng.random() < 0.5 else self.place(device)
         d, part = self.noun(device, numbered)

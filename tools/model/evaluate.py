@@ -97,7 +97,7 @@ def main():
     ap.add_argument("--count", type=int, default=1000, help="examples of each part")
     ap.add_argument("--template", action="store_true", help="give <|answer|> with the prompt")
     ap.add_argument("--errors", help="write the wrong answers to this file")
-    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--threads", type=int, default=1)
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     tok, model = load(args.model)
