@@ -11,24 +11,18 @@
 #include "engine/prompt.h"
 #include "schema/wire.h"
 
-#define CHUNK_BYTES   16384u /* frames up to this size travel best: see docs/decisions.md */
-#define OPEN_EXPIRY_S 5
-#define DATA_EXPIRY_S 10
+/* Frames of prefill: see docs/decisions.md, 18. */
+#define CHUNK_BYTES     16384u /* travels best */
+#define CHUNK_MIN_ROWS  8u     /* fewer make layers slow: take more bytes, ... */
+#define CHUNK_MAX_BYTES 65536u /* ... but not more than that */
+#define OPEN_EXPIRY_S   5
+#define DATA_EXPIRY_S   10
 
 size_t slot_frame_bytes(uint32_t dim)
 {
 	size_t row = codec_bound(&(struct codec_spec){ .id = CODEC_F32 }, dim, 1);
 
-	return WIRE_HDR_LEN + (row > CHUNK_BYTES ? row : CHUNK_BYTES);
-}
-
-/* Rows of one chunk: as many as fit a well-travelling frame, at least one. */
-static uint32_t chunk_rows(const struct codec_spec *codec, uint32_t dim)
-{
-	size_t row = codec_bound(codec, dim, 1);
-	size_t rows = row < CHUNK_BYTES ? CHUNK_BYTES / row : 1;
-
-	return rows < AGENT_CHUNK_ROWS ? (uint32_t)rows : AGENT_CHUNK_ROWS;
+	return WIRE_HDR_LEN + (row > CHUNK_MAX_BYTES ? row : CHUNK_MAX_BYTES);
 }
 
 static struct topic session_topic(const struct agent_core *c, const char *worker, uint64_t session)
@@ -326,6 +320,50 @@ static uint32_t context_of(const struct agent_core *c)
 	return d && d < c->conf.context_tokens ? d : c->conf.context_tokens;
 }
 
+/* Bytes of rows that one frame may take through the broker; no limit is known while there is no
+ * connection. */
+static size_t frame_room(const struct agent_core *c)
+{
+	struct topic t = session_topic(c, c->conf.agent, UINT64_MAX);
+	size_t reserved =
+		WIRE_HDR_LEN + TOPIC_NAME_MAX; /* the worker's name may be longer than ours */
+	char topic[TOPIC_MAX];
+	size_t most;
+
+	if (!c->up)
+		return SIZE_MAX;
+	topic_put(topic, &t);
+	most = bus_max_payload(c->bus, topic);
+	return most > reserved ? most - reserved : 0;
+}
+
+/* Rows of one chunk: what travels well, but enough for the layers, and at least one. */
+static uint32_t chunk_rows(const struct agent_core *c, const struct codec_spec *codec)
+{
+	size_t row = codec_bound(codec, c->conf.dim, 1), room = frame_room(c);
+	size_t rows = CHUNK_BYTES / row;
+
+	if (room > CHUNK_MAX_BYTES)
+		room = CHUNK_MAX_BYTES;
+	if (rows < CHUNK_MIN_ROWS)
+		rows = CHUNK_MIN_ROWS;
+	if (rows > room / row)
+		rows = room / row;
+	if (rows > AGENT_CHUNK_ROWS)
+		rows = AGENT_CHUNK_ROWS;
+	return rows ? (uint32_t)rows : 1;
+}
+
+static int check_packet(const struct agent_core *c, size_t body_bytes, struct err *e)
+{
+	size_t room = frame_room(c);
+
+	if (body_bytes <= room)
+		return 0;
+	return err_set(e, ERR_LIMIT, "a row of %zu bytes does not fit the broker's packets (%zu)",
+		       body_bytes, room);
+}
+
 static void size_session(const struct agent_core *c, const struct msg_prompt *m, uint32_t n_prompt,
 			 const struct codec_spec *codec, struct session_conf *sc, uint64_t now_us)
 {
@@ -335,7 +373,7 @@ static void size_session(const struct agent_core *c, const struct msg_prompt *m,
 	sc->id = rng_entropy() | 1; /* 0 is the wildcard of a topic */
 	sc->max_new = m->max_tokens ? m->max_tokens : c->conf.max_tokens;
 	sc->max_ids = sc->max_new < context - n_prompt ? n_prompt + sc->max_new : context;
-	sc->chunk_rows = chunk_rows(codec, c->conf.dim);
+	sc->chunk_rows = chunk_rows(c, codec);
 	sc->log_bytes = sc->local ? 0 : codec_bound(codec, c->conf.dim, 1) * (size_t)sc->max_ids;
 	sc->accept_us = c->conf.accept_timeout_ms * 1000ull;
 	sc->reply_us = c->conf.reply_timeout_ms * 1000ull;
@@ -361,23 +399,6 @@ static int tokenize(const struct agent_core *c, const struct msg_prompt *m, uint
 	return rc;
 }
 
-/* Does a frame of this size pass the broker? Unknown, and so yes, while there is no connection. */
-static int check_packet(const struct agent_core *c, size_t frame_bytes, struct err *e)
-{
-	struct topic t = session_topic(c, c->conf.agent, UINT64_MAX);
-	char topic[TOPIC_MAX];
-	size_t most;
-
-	if (!c->up)
-		return 0;
-	topic_put(topic, &t);
-	most = bus_max_payload(c->bus, topic);
-	if (frame_bytes + TOPIC_NAME_MAX <= most) /* the worker's name may be longer than ours */
-		return 0;
-	return err_set(e, ERR_LIMIT, "a frame of %zu bytes does not fit the broker's packets (%zu)",
-		       frame_bytes, most);
-}
-
 static int prepare(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, size_t n,
 		   uint64_t now_us, struct err *e)
 {
@@ -397,7 +418,7 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 	cap = codec_bound(&sl->job.codec, c->conf.dim, sc.chunk_rows);
 	if (!sc.local) {
 		sc.packet_bytes = cap + WIRE_HDR_LEN + TOPIC_MAX;
-		rc = check_packet(c, cap + WIRE_HDR_LEN, e);
+		rc = check_packet(c, cap, e);
 	}
 	if (rc)
 		return rc;

@@ -343,6 +343,16 @@ def check_finds_what_is_wrong_before_the_start(w: World):
             assert word in err, f"{word!r} is not in: {err}"
 
 
+def small_packets_of_the_broker_mean_smaller_chunks(w: World):
+    w.max_packet = 4096
+    w.start_all("codec: f32\n")
+    sub = w.listen("session/+/gw1/+/up")
+    answers = w.listen("agent/+/reply/+")
+    w.prompt(prompt=PROMPT, id="p", max_tokens=8)
+    expect(answers.final("p")["ids"], w.generate(PROMPT, 8)["ids"], "ids")
+    assert len([t for t, p in sub.lines() if p.startswith("SQ")]) > 9, "prefill in one chunk"
+
+
 def what_cannot_be_read_or_written_is_named(w: World):
     with open(w.model, "rb") as f:
         data = f.read()

@@ -91,6 +91,7 @@ class World:
         self.processes = []
         self.broker_conf = "allow_anonymous true\n"
         self.broker_section = ""
+        self.max_packet = 131072
         self.mosquitto = None
 
     def close(self):
@@ -114,7 +115,7 @@ class World:
         conf = self.write("mosquitto.conf",
                           f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\n"
                           "max_inflight_messages 1000\nmax_queued_messages 10000\n"
-                          "max_packet_size 131072\n" + self.broker_conf)
+                          f"max_packet_size {self.max_packet}\n" + self.broker_conf)
         self.mosquitto = Process(self, "mosquitto", [find_mosquitto(), "-c", conf])
         wait_until("the broker to listen", self.broker_listens)
 
