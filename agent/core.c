@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/reply.h"
 #include "agent/slot.h"
 #include "base/log.h"
 #include "daemon/link.h"
@@ -41,6 +42,7 @@ void agent_core_destroy(struct agent_core *c)
 	}
 	for (unsigned i = 0; i < c->n_waiting; i++)
 		free(c->waiting[i].prompt);
+	reply_drop_kept(c);
 	free(c->slots);
 	free(c->frame);
 	free(c);
@@ -301,6 +303,8 @@ void agent_core_link(struct agent_core *c, bool up, uint64_t now_us)
 {
 	c->up = up;
 	c->settled_us = now_us + SETTLE_US;
+	if (up)
+		reply_flush(c);
 	if (up)
 		broadcast(c,
 			  &(struct session_event){ .kind = SESSION_EV_LINK_UP, .now_us = now_us });

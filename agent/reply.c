@@ -5,12 +5,109 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "daemon/link.h"
+
+static void forget(struct kept_reply *k)
+{
+	free(k->topic);
+	free(k->text);
+	*k = (struct kept_reply){ 0 };
+}
+
+static int publish_text(struct agent_core *c, const char *topic, const char *text)
+{
+	return bus_publish(
+		c->bus, &(struct bus_publish){
+				.topic = topic, .payload = text, .len = strlen(text), .qos = 1 });
+}
+
+/* A final reply that cannot go out now waits for the broker; text is taken over. The oldest goes
+ * when there is no room. */
+static void keep(struct agent_core *c, const char *topic, char *text)
+{
+	if (c->n_kept == CORE_KEPT) {
+		log_event(LOG_LEVEL_WARN, "reply.lost", "topic=%s reason=\"too many are kept\"",
+			  c->kept[0].topic);
+		forget(&c->kept[0]);
+		memmove(c->kept, c->kept + 1, --c->n_kept * sizeof(c->kept[0]));
+	}
+	c->kept[c->n_kept] = (struct kept_reply){ .topic = strdup(topic), .text = text };
+	if (c->kept[c->n_kept].topic)
+		c->n_kept++;
+	else
+		forget(&c->kept[c->n_kept]);
+}
+
+void reply_flush(struct agent_core *c)
+{
+	unsigned done = 0;
+
+	while (done < c->n_kept) {
+		int rc = publish_text(c, c->kept[done].topic, c->kept[done].text);
+
+		if (rc == ERR_OFFLINE)
+			break;
+		if (rc)
+			log_event(LOG_LEVEL_WARN, "reply.lost", "topic=%s reason=\"%s\"",
+				  c->kept[done].topic, err_phrase(rc));
+		forget(&c->kept[done++]);
+	}
+	c->n_kept -= done;
+	memmove(c->kept, c->kept + done, c->n_kept * sizeof(c->kept[0]));
+}
+
+void reply_drop_kept(struct agent_core *c)
+{
+	while (c->n_kept)
+		forget(&c->kept[--c->n_kept]);
+}
+
+/* Print and publish; the text is kept when only the broker is missing. */
+static int send_reply(struct agent_core *c, const char *topic, const struct msg_reply *r)
+{
+	struct msg m = { .type = MSG_REPLY, .u.reply = *r };
+	char *text;
+	size_t len;
+	int rc = msg_print(&m, &text, &len);
+
+	if (rc)
+		return rc;
+	rc = publish_text(c, topic, text);
+	if (rc == ERR_OFFLINE && r->done) {
+		keep(c, topic, text);
+		return 0;
+	}
+	free(text);
+	return rc;
+}
+
+/* A final reply that does not fit a packet goes without its ids; then without its text, which only
+ * pieces (`stream`) can carry. */
+static int send_final(struct agent_core *c, const char *topic, struct msg_reply r)
+{
+	char empty[1] = "";
+	int rc = send_reply(c, topic, &r);
+
+	if (rc != ERR_LIMIT)
+		return rc;
+	r.ids = NULL;
+	r.n_ids = 0;
+	rc = send_reply(c, topic, &r);
+	if (rc != ERR_LIMIT)
+		return rc;
+	r.text = empty;
+	if (!r.error) {
+		r.error = ERR_LIMIT;
+		snprintf(r.finish_reason, sizeof(r.finish_reason), "error");
+		snprintf(r.reason, sizeof(r.reason),
+			 "the answer does not fit a packet of the broker: ask for it with stream");
+	}
+	return send_reply(c, topic, &r);
+}
 
 void slot_reply(struct agent_core *c, const char *id, bool in_process, const struct msg_reply *r)
 {
 	struct topic t = { .kind = TOPIC_AGENT_REPLY };
-	struct msg m = { .type = MSG_REPLY, .u.reply = *r };
+	char topic[TOPIC_MAX];
 	int rc;
 
 	if (in_process) {
@@ -20,9 +117,11 @@ void slot_reply(struct agent_core *c, const char *id, bool in_process, const str
 	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf.fleet);
 	snprintf(t.agent, sizeof(t.agent), "%s", c->conf.agent);
 	snprintf(t.reply, sizeof(t.reply), "%s", id);
-	rc = link_publish(c->bus, &t, &m, 1, false, 0);
+	topic_put(topic, &t);
+	rc = r->done ? send_final(c, topic, *r) : send_reply(c, topic, r);
 	if (rc)
-		log_event(LOG_LEVEL_WARN, "reply.lost", "id=%s reason=\"%s\"", id, err_phrase(rc));
+		log_event(r->done ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "reply.lost",
+			  "id=%s reason=\"%s\"", id, err_phrase(rc));
 }
 
 void slot_refuse(struct agent_core *c, const char *id, bool in_process, int code,

@@ -10,4 +10,8 @@ void reply_piece(struct agent_core *c, struct slot *sl, char *piece);
 /* The session ended: whole text, reason, statistics. */
 void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us);
 
+/* The broker is back: final replies that wait go out. */
+void reply_flush(struct agent_core *c);
+void reply_drop_kept(struct agent_core *c);
+
 #endif

@@ -15,6 +15,7 @@
 
 #define SLOT_RTTS    256 /* round trips kept for the median */
 #define CORE_WAITING 64  /* prompts that may wait for a slot */
+#define CORE_KEPT    16  /* final replies that may wait for the broker */
 
 struct slot_times {
 	uint64_t begun_us, first_token_us, last_token_us;
@@ -42,6 +43,11 @@ struct slot {
 	struct slot_times times;
 };
 
+/* A final reply that could not be published while the broker was away. */
+struct kept_reply {
+	char *topic, *text; /* owned */
+};
+
 struct agent_core {
 	struct agent_core_conf conf;
 	struct agent_ops ops;
@@ -50,6 +56,8 @@ struct agent_core {
 	struct msg_prompt waiting[CORE_WAITING]; /* oldest first */
 	bool waiting_in_process[CORE_WAITING];
 	unsigned n_waiting;
+	struct kept_reply kept[CORE_KEPT]; /* oldest first */
+	unsigned n_kept;
 	struct msg_decision decision;
 	bool has_decision;
 	struct workers workers;
@@ -57,7 +65,7 @@ struct agent_core {
 	size_t frame_cap;
 	bool up, draining;
 	uint64_t settled_us; /* retained statuses have arrived by then */
-	uint32_t ids_made; /* prompts that came without id */
+	uint32_t ids_made;   /* prompts that came without id */
 	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
 	double token_ms, rtt_ms; /* of the newest finished session */
 };

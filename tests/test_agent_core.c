@@ -927,6 +927,65 @@ static void without_a_free_session_ids_are_refused(void **state)
 	assert_int_equal(h->in_process.error, ERR_BUSY);
 }
 
+static void a_final_reply_waits_for_the_broker(void **state)
+{
+	struct hall *h = *state;
+
+	h->hold_heads = true;
+	ask(h, "a", "\"split\":4");
+	pass(h, 5);
+	assert_int_equal(agent_core_sessions(h->agent), 1);
+	bus_mem_cut(h->broker, "gw");
+	h->hold_heads = false;
+	pass(h, 100);
+	assert_int_equal(agent_core_sessions(h->agent), 0); /* it is done, but nobody can know */
+	assert_int_equal(n_finals(h, "a"), 0);
+	bus_mem_restore(h->broker, "gw");
+	pass(h, 10);
+	assert_answered(h, "a");
+}
+
+/* The same prompt through an agent whose packets hold so much. */
+static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet, const char *id)
+{
+	struct agent_core_conf conf = toy_agent_conf();
+	struct bus_conf bc = { .client_id = "gw", .max_packet_bytes = max_packet };
+
+	toy_close_node(&h->agent_node);
+	agent_core_destroy(h->agent);
+	conf.tokenizer = h->tokenizer;
+	assert_int_equal(inbox_create(&h->agent_node.inbox), 0);
+	assert_int_equal(bus_mem_open(&h->agent_node.bus, h->broker, &bc, inbox_bus_handler,
+				      h->agent_node.inbox),
+			 0);
+	assert_int_equal(
+		agent_core_create(&h->agent, &conf,
+				  &(struct agent_ops){ h, begin, end, submit_head, on_reply }),
+		0);
+	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
+	pass(h, 1000);
+	ask(h, id, "\"split\":4");
+	pass(h, 200);
+	return final(h, id);
+}
+
+static void an_answer_too_large_for_a_packet_goes_without_its_ids(void **state)
+{
+	struct hall *h = *state;
+	const struct msg_reply *r = answer_within(h, 65536, "a");
+	size_t len, whole;
+	char *text;
+
+	assert_int_equal(msg_print(&(struct msg){ .type = MSG_REPLY, .u.reply = *r }, &text, &len),
+			 0);
+	free(text);
+	whole = len + strlen("splitmq/v1/sim/agent/gw/reply/a") + 16;
+	r = answer_within(h, (uint32_t)(whole - 20), "b");
+	assert_int_equal(r->error, 0);
+	assert_int_equal(r->n_ids, 0);
+	assert_true(r->text[0]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -958,6 +1017,8 @@ int main(void)
 		TEST(a_full_worker_is_passed_over),
 		TEST(answers_about_another_session_than_their_topics_are_dropped),
 		TEST(without_a_free_session_ids_are_refused),
+		TEST(a_final_reply_waits_for_the_broker),
+		TEST(an_answer_too_large_for_a_packet_goes_without_its_ids),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
