@@ -18,7 +18,7 @@ def main():
     p.add_argument("--sanitized", action="store_true")
     p.add_argument("case", choices=CASES)
     a = p.parse_args()
-    model = os.path.join(a.root, "models", "gateway.gguf")
+    model = os.path.abspath(os.path.join(a.root, "models", "gateway.gguf"))
     if os.environ.get("SPLITMQ_BROKER_TESTS") == "0":
         skip("broker tests are switched off")
     if not find_mosquitto():
