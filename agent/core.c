@@ -172,11 +172,20 @@ static void fill_slots(struct agent_core *c, uint64_t now_us)
 	}
 }
 
+/* A prompt of this id runs or waits. */
+static bool is_live(struct agent_core *c, const char *id)
+{
+	return slot_of_id(c, id) || waiting_at(c, id) < c->n_waiting;
+}
+
 /* An id of ours, when the sender gave none. */
 static void make_id(struct agent_core *c, struct msg_prompt *m)
 {
-	if (!m->id[0])
+	if (m->id[0])
+		return;
+	do
 		snprintf(m->id, sizeof(m->id), "p%u", ++c->ids_made);
+	while (is_live(c, m->id));
 }
 
 /* Why m cannot be taken: 0, or ERR_* and a reason. */
@@ -224,7 +233,7 @@ static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_proc
 	int rc;
 
 	make_id(c, m);
-	if (slot_of_id(c, m->id) || waiting_at(c, m->id) < c->n_waiting) {
+	if (is_live(c, m->id)) {
 		log_event(LOG_LEVEL_INFO, "prompt.repeated", "id=%s", m->id);
 		return;
 	}
@@ -353,6 +362,8 @@ static bool is_genuine(const struct topic *t, const struct msg *m)
 		return m->u.error.session == t->session;
 	case MSG_WORKER_STATUS:
 		return !strcmp(m->u.worker_status.worker, t->worker);
+	case MSG_DECISION:
+		return !strcmp(m->u.decision.agent, t->agent);
 	default:
 		return true;
 	}
@@ -370,6 +381,7 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 {
 	struct slot *sl = slot_of_session(c, t->session);
 	struct session_event ev = { .now_us = now_us };
+	struct msg_error err;
 
 	if (!sl) {
 		if (m->type == MSG_ACCEPT)
@@ -388,8 +400,12 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 		ev.kind = SESSION_EV_NEED;
 		ev.need = &m->u.need;
 	} else if (m->type == MSG_ERROR && from_ours(sl, t->worker)) {
+		err = m->u.error;
+		if (err.code == ERR_REFUSED &&
+		    workers_can_serve(&c->workers, c->conf.model, sl->session.conf.split))
+			err.code = ERR_BUSY; /* that worker has not our layers, another one does */
 		ev.kind = SESSION_EV_ERROR;
-		ev.error = &m->u.error;
+		ev.error = &err;
 	} else {
 		return;
 	}
@@ -404,9 +420,9 @@ void agent_core_tick(struct agent_core *c, uint64_t now_us)
 }
 
 static void on_worker_status(struct agent_core *c, const struct msg_worker_status *st,
-			     uint64_t now_us)
+			     bool retained, uint64_t now_us)
 {
-	bool lost = workers_update(&c->workers, st);
+	bool lost = workers_update(&c->workers, st, retained);
 	bool leaves = st->state == MSG_DRAINING &&
 		      workers_other_ready(&c->workers, c->conf.model, st->worker);
 
@@ -498,7 +514,7 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 	else if (t.kind == TOPIC_DOWN)
 		on_down(c, &t, &m, ev->len, now_us);
 	else if (t.kind == TOPIC_WORKER_STATUS && m.type == MSG_WORKER_STATUS)
-		on_worker_status(c, &m.u.worker_status, now_us);
+		on_worker_status(c, &m.u.worker_status, ev->retained, now_us);
 	else if (t.kind == TOPIC_DECISION && m.type == MSG_DECISION)
 		on_decision(c, &m.u.decision);
 	else if (t.kind == TOPIC_AGENT_PROMPT && (m.type == MSG_PROMPT || m.type == MSG_CANCEL))

@@ -160,6 +160,11 @@ static double median_ms(const struct slot_times *t)
 	return sorted[n / 2] / 1000.0;
 }
 
+static double not_negative(double v)
+{
+	return v > 0 ? v : 0;
+}
+
 /* Where the time of a decode token goes: means over the decode steps, which follow the first
  * token. */
 static void breakdown(struct msg_stats *st, const struct slot *sl)
@@ -176,8 +181,9 @@ static void breakdown(struct msg_stats *st, const struct slot *sl)
 	st->encode_ms = (double)t->encode_us / n;
 	st->worker_queue_ms = (double)t->worker_queue_us / n;
 	st->worker_ms = (double)t->worker_us / n;
-	st->wire_ms = (double)t->rtt_us / n - st->worker_queue_ms - st->worker_ms;
-	st->other_ms = span_ms - st->head_ms - st->encode_ms - (double)t->rtt_us / n;
+	/* a worker may claim too much, a last step may have given no token */
+	st->wire_ms = not_negative((double)t->rtt_us / n - st->worker_queue_ms - st->worker_ms);
+	st->other_ms = not_negative(span_ms - st->head_ms - st->encode_ms - (double)t->rtt_us / n);
 	st->tok_s = span_ms > 0 ? 1000.0 / span_ms : 0;
 }
 

@@ -7,6 +7,7 @@
 
 #define BIT(n)      (1u << (n))
 #define NEVER       UINT64_MAX
+#define MAX_NEEDS   4 /* without progress; a worker that asks on and on is no good */
 #define MAX_RESENDS 2 /* of one chunk, before the session is opened elsewhere */
 #define NAMED_TRIES 2 /* OPENs to the worker that was named, before any worker is asked */
 
@@ -158,6 +159,7 @@ static void reopen(struct session *s, uint64_t now_us, struct session_effects *f
 	s->epoch++;
 	s->worker[0] = '\0';
 	s->next_send = 0;
+	s->need_len = 0;
 	s->awaiting = false;
 	s->retries++;
 	move(s, SESSION_OPENING);
@@ -311,7 +313,9 @@ static void on_need(struct session *s, const struct session_event *ev, struct se
 	    ev->need->seq != s->n_chunks)
 		return;
 	first = chunk_at(s, ev->need->kv_len);
-	if (first == s->n_chunks) {
+	s->tries = ev->need->kv_len > s->need_len ? 0 : s->tries + 1;
+	s->need_len = ev->need->kv_len;
+	if (first == s->n_chunks || s->tries > MAX_NEEDS) {
 		reopen(s, ev->now_us, fx);
 		return;
 	}

@@ -81,6 +81,7 @@ struct session {
 	uint32_t next_send;              /* first chunk that this epoch has not been sent */
 	bool awaiting;                   /* the newest chunk was sent, its answer is due */
 	unsigned tries;                  /* of the present wait */
+	uint32_t need_len;               /* positions that the newest NEED of the epoch spoke of */
 	uint64_t due_us;                 /* end of the present wait; UINT64_MAX: not waiting */
 	uint64_t sent_us;                /* when the awaited chunk was sent; 0: more than once */
 

@@ -28,7 +28,18 @@ static struct msg_worker_status *room(struct workers *w)
 	return NULL;
 }
 
-bool workers_update(struct workers *w, const struct msg_worker_status *st)
+/* Who went says no more than that: what it served is kept. */
+static void take(struct msg_worker_status *known, const struct msg_worker_status *st)
+{
+	if (st->model[0]) {
+		*known = *st;
+		return;
+	}
+	known->state = st->state;
+	known->boot = st->boot;
+}
+
+bool workers_update(struct workers *w, const struct msg_worker_status *st, bool retained)
 {
 	struct msg_worker_status *known = find(w, st->worker);
 	bool lost;
@@ -39,10 +50,10 @@ bool workers_update(struct workers *w, const struct msg_worker_status *st)
 			*known = *st;
 		return false;
 	}
-	if (!is_alive(st->state) && st->boot != known->boot)
+	if (!retained && !is_alive(st->state) && st->boot != known->boot)
 		return false; /* the late Last Will of an earlier life */
 	lost = is_alive(known->state) && (!is_alive(st->state) || st->boot != known->boot);
-	*known = *st;
+	take(known, st);
 	return lost;
 }
 
@@ -61,11 +72,20 @@ const struct msg_worker_status *workers_mismatch(const struct workers *w, const 
 	const struct msg_worker_status *other = NULL;
 
 	for (unsigned i = 0; i < w->n; i++) {
-		if (w->list[i].state != MSG_READY)
-			continue;
 		if (!strcmp(w->list[i].model, model))
-			return NULL;
-		other = &w->list[i];
+			return NULL; /* it may be back any moment */
+		if (w->list[i].state == MSG_READY)
+			other = &w->list[i];
 	}
 	return other;
+}
+
+bool workers_can_serve(const struct workers *w, const char *model, uint32_t split)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		if (w->list[i].state == MSG_READY && !strcmp(w->list[i].model, model) &&
+		    w->list[i].first_layer <= split)
+			return true;
+	}
+	return false;
 }

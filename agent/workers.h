@@ -15,13 +15,19 @@ struct workers {
 };
 
 /* Take a status over. True when that worker's sessions are lost by it: it went away (and the
- * notice is of the life that we knew), or it is back in a new life. */
-bool workers_update(struct workers *w, const struct msg_worker_status *st);
+ * notice is of the life that we knew), or it is back in a new life. A
+ * status from the broker's store is the newest truth; another one may be the late Last Will of an
+ * earlier life, and is then ignored. */
+bool workers_update(struct workers *w, const struct msg_worker_status *st, bool retained);
+
+/* A ready worker of this model that runs layers from `split` on. */
+bool workers_can_serve(const struct workers *w, const char *model, uint32_t split);
 
 /* Another ready worker than `than` serves this model. */
 bool workers_other_ready(const struct workers *w, const char *model, const char *than);
 
-/* A ready worker that serves another model, when none serves ours; NULL otherwise. */
+/* A ready worker that serves another model, when none that we know of has ours, ready or not; NULL
+ * otherwise. */
 const struct msg_worker_status *workers_mismatch(const struct workers *w, const char *model);
 
 #endif

@@ -7,6 +7,7 @@
 #include "codec/codec.h"
 #include "daemon/link.h"
 
+#define DECIDE_MS 1000
 #define SETTLE_MS 300 /* after a connect: retained statuses and decisions come first */
 
 static int check_codec(const char *key, const char *agent, const char *spec, struct err *e)
@@ -103,13 +104,16 @@ static void wish_of(const struct config_coordinator *conf, const char *agent, st
 		w->context_tokens = 0;
 }
 
-static void decide(struct coordinator_core *c, struct roster_agent *a)
+/* At most one a second for an agent: two coordinators that disagree must not flood the broker. */
+static void decide(struct coordinator_core *c, struct roster_agent *a, uint64_t now_ms)
 {
 	struct topic t = topic_of(c, TOPIC_DECISION);
 	struct msg m = { .type = MSG_DECISION };
 	struct roster_wish w;
 	int rc;
 
+	if (a->decided_ms && now_ms < a->decided_ms + DECIDE_MS)
+		return;
 	wish_of(c->conf, a->status.agent, &w);
 	if (!roster_decide(&c->roster, a, &w, &m.u.decision)) {
 		if (a->retained || a->status.state != MSG_READY)
@@ -125,6 +129,7 @@ static void decide(struct coordinator_core *c, struct roster_agent *a)
 	}
 	a->decision = m.u.decision;
 	a->retained = true;
+	a->decided_ms = now_ms;
 	log_event(LOG_LEVEL_INFO, "decision.made",
 		  "agent=%s number=%llu split=%u codec=%s worker=%s reason=\"%s\"", a->status.agent,
 		  (unsigned long long)a->decision.number, a->decision.split,
@@ -137,18 +142,19 @@ void coordinator_core_tick(struct coordinator_core *c, uint64_t now_ms)
 	if (!c->settled_ms || now_ms < c->settled_ms)
 		return;
 	for (uint32_t i = 0; i < c->roster.n_agents; i++)
-		decide(c, &c->roster.agents[i]);
+		decide(c, &c->roster.agents[i], now_ms);
 	if (roster_ready_agents(&c->roster) != c->announced_agents ||
 	    roster_ready_workers(&c->roster) != c->announced_workers)
 		(void)!announce(c, MSG_READY);
 }
 
-static int take(struct coordinator_core *c, const struct topic *t, const struct msg *m)
+static int take(struct coordinator_core *c, const struct topic *t, const struct msg *m,
+		bool retained)
 {
 	if (t->kind == TOPIC_AGENT_STATUS && m->type == MSG_AGENT_STATUS)
-		return roster_agent(&c->roster, &m->u.agent_status);
+		return roster_agent(&c->roster, &m->u.agent_status, retained);
 	if (t->kind == TOPIC_WORKER_STATUS && m->type == MSG_WORKER_STATUS)
-		return roster_worker(&c->roster, &m->u.worker_status);
+		return roster_worker(&c->roster, &m->u.worker_status, retained);
 	if (t->kind == TOPIC_DECISION && m->type == MSG_DECISION)
 		return roster_decided(&c->roster, &m->u.decision);
 	return 0;
@@ -196,7 +202,7 @@ void coordinator_core_message(struct coordinator_core *c, const struct bus_event
 	if (!is_genuine(&t, &m))
 		log_event(LOG_LEVEL_WARN, "message.refused",
 			  "topic=%s reason=\"name and topic differ\"", ev->topic);
-	else if (take(c, &t, &m))
+	else if (take(c, &t, &m, ev->retained))
 		log_event(LOG_LEVEL_ERROR, "roster.full", "reason=\"out of memory\"");
 	msg_finish(&m);
 	coordinator_core_tick(c, now_ms);

@@ -55,17 +55,17 @@ static int ensure_agent(struct roster *r, const char *name, struct roster_agent 
 }
 
 /* "gone" said by a life that is over already. */
-static bool is_late(enum msg_state state, uint64_t boot, uint64_t known)
+static bool is_late(enum msg_state state, uint64_t boot, uint64_t known, bool retained)
 {
-	return (state == MSG_LOST || state == MSG_OFFLINE) && known && boot != known;
+	return !retained && (state == MSG_LOST || state == MSG_OFFLINE) && known && boot != known;
 }
 
-int roster_agent(struct roster *r, const struct msg_agent_status *st)
+int roster_agent(struct roster *r, const struct msg_agent_status *st, bool retained)
 {
 	struct roster_agent *a;
 	int rc = ensure_agent(r, st->agent, &a);
 
-	if (!rc && !is_late(st->state, st->boot, a->status.boot))
+	if (!rc && !is_late(st->state, st->boot, a->status.boot, retained))
 		a->status = *st;
 	return rc;
 }
@@ -79,14 +79,14 @@ static struct msg_worker_status *find_worker(const struct roster *r, const char 
 	return NULL;
 }
 
-int roster_worker(struct roster *r, const struct msg_worker_status *st)
+int roster_worker(struct roster *r, const struct msg_worker_status *st, bool retained)
 {
 	struct msg_worker_status *w = find_worker(r, st->worker);
 	void *list = r->workers;
 	int rc;
 
 	if (w) {
-		if (!is_late(st->state, st->boot, w->boot))
+		if (!is_late(st->state, st->boot, w->boot, retained))
 			*w = *st;
 		return 0;
 	}
@@ -103,8 +103,12 @@ int roster_decided(struct roster *r, const struct msg_decision *d)
 	struct roster_agent *a;
 	int rc = ensure_agent(r, d->agent, &a);
 
-	if (rc || d->number < a->decision.number)
+	if (rc)
 		return rc;
+	if (d->number < a->decision.number) { /* somebody else's: ours must be said again */
+		a->retained = false;
+		return 0;
+	}
 	a->decision = *d;
 	a->retained = true;
 	return 0;
@@ -130,6 +134,10 @@ static void choose_worker(const struct roster *r, const struct roster_agent *a,
 	else if (strcmp(st->model, a->status.model))
 		snprintf(d->reason, sizeof(d->reason),
 			 "policy; worker %s serves another model: any", w->worker);
+	else if (st->first_layer > d->split)
+		snprintf(d->reason, sizeof(d->reason),
+			 "policy; worker %s has no layers below %u: any", w->worker,
+			 st->first_layer);
 	else
 		memcpy(d->worker, w->worker, sizeof(d->worker));
 }

@@ -14,6 +14,7 @@
 struct roster_agent {
 	struct msg_agent_status status;
 	struct msg_decision decision; /* newest; number 0: none yet */
+	uint64_t decided_ms;          /* when it was last published */
 	bool retained;                /* the broker holds the newest decision, as far as we know */
 };
 
@@ -35,9 +36,10 @@ struct roster_wish {
 
 void roster_finish(struct roster *r);
 
-/* Take a status over. ERR_NOMEM. A notice that an earlier life ended is ignored. */
-MUST_CHECK int roster_agent(struct roster *r, const struct msg_agent_status *st);
-MUST_CHECK int roster_worker(struct roster *r, const struct msg_worker_status *st);
+/* Take a status over. ERR_NOMEM. A notice that an earlier life ended is ignored,
+ * unless it is what the broker retained: then it is the newest truth. */
+MUST_CHECK int roster_agent(struct roster *r, const struct msg_agent_status *st, bool retained);
+MUST_CHECK int roster_worker(struct roster *r, const struct msg_worker_status *st, bool retained);
 
 /* A decision that is retained on the broker: numbers go on from there. */
 MUST_CHECK int roster_decided(struct roster *r, const struct msg_decision *d);

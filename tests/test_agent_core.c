@@ -986,6 +986,41 @@ static void an_answer_too_large_for_a_packet_goes_without_its_ids(void **state)
 	assert_true(r->text[0]);
 }
 
+static void our_workers_death_is_no_mismatch(void **state)
+{
+	struct hall *h = *state;
+
+	open_worker(h, 0);
+	tell_status(h, "w8", "ready", OTHER_MODEL);
+	pass(h, 400);
+	h->hold_tails = true;
+	ask(h, "a", "");
+	pass(h, 5);
+	bus_mem_cut(h->broker, "w0");
+	close_desk(&h->desks[0]);
+	h->hold_tails = false;
+	pass(h, 50);
+	assert_int_equal(n_finals(h, "a"), 0);
+	open_worker(h, 0);
+	pass(h, 1000);
+	assert_answered(h, "a");
+}
+
+static void a_made_id_is_never_one_that_lives(void **state)
+{
+	struct hall *h = *state;
+
+	h->hold_heads = true;
+	ask(h, "p1", "\"split\":4");
+	publish(h, "splitmq/v1/sim/agent/gw/prompt", "{\"prompt\":\"" PROMPT_TEXT "\",\"split\":4}",
+		false);
+	pass(h, 5);
+	h->hold_heads = false;
+	pass(h, 100);
+	assert_int_equal(n_finals(h, "p1"), 1);
+	assert_int_equal(n_finals(h, "p2"), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -1018,6 +1053,8 @@ int main(void)
 		TEST(answers_about_another_session_than_their_topics_are_dropped),
 		TEST(without_a_free_session_ids_are_refused),
 		TEST(a_final_reply_waits_for_the_broker),
+		TEST(our_workers_death_is_no_mismatch),
+		TEST(a_made_id_is_never_one_that_lives),
 		TEST(an_answer_too_large_for_a_packet_goes_without_its_ids),
 	};
 

@@ -59,7 +59,7 @@ static bool update(struct workers *w, const char *name, enum msg_state state, ui
 {
 	struct msg_worker_status st = worker_of(name, state, boot, TOY_MODEL);
 
-	return workers_update(w, &st);
+	return workers_update(w, &st, false);
 }
 
 static void a_worker_is_lost_when_it_goes_or_comes_back(void **state)
@@ -99,16 +99,49 @@ static void a_worker_that_is_not_ready_does_not_count(void **state)
 	(void)state;
 	w.n = 0;
 	assert_null(workers_mismatch(&w, TOY_MODEL));
-	assert_false(workers_update(&w, &other));
+	assert_false(workers_update(&w, &other, false));
 	assert_string_equal(workers_mismatch(&w, TOY_MODEL)->worker, "w2");
 	assert_false(workers_other_ready(&w, TOY_MODEL, "w1"));
 	update(&w, "w3", MSG_INIT, 1);
-	assert_non_null(workers_mismatch(&w, TOY_MODEL));
+	assert_null(workers_mismatch(&w, TOY_MODEL)); /* ours is on its way */
 	assert_false(workers_other_ready(&w, TOY_MODEL, "w1"));
+	assert_false(workers_can_serve(&w, TOY_MODEL, 1));
 	update(&w, "w3", MSG_READY, 1);
 	assert_null(workers_mismatch(&w, TOY_MODEL));
 	assert_true(workers_other_ready(&w, TOY_MODEL, "w1"));
 	assert_false(workers_other_ready(&w, TOY_MODEL, "w3"));
+	assert_true(workers_can_serve(&w, TOY_MODEL, 0));
+	w.list[1].first_layer = 2;
+	assert_false(workers_can_serve(&w, TOY_MODEL, 1));
+}
+
+static void a_worker_that_went_is_known_by_what_it_served(void **state)
+{
+	static struct workers w;
+	struct msg_worker_status will = { .worker = "w1", .state = MSG_LOST, .boot = 1 };
+	struct msg_worker_status other = worker_of("w2", MSG_READY, 1, OTHER_MODEL);
+
+	(void)state;
+	w.n = 0;
+	assert_false(update(&w, "w1", MSG_READY, 1));
+	assert_false(workers_update(&w, &other, false));
+	assert_true(workers_update(&w, &will, false));
+	assert_string_equal(w.list[0].model, TOY_MODEL);
+	assert_null(workers_mismatch(&w, TOY_MODEL));
+}
+
+static void a_retained_status_is_the_newest_truth(void **state)
+{
+	static struct workers w;
+	struct msg_worker_status will = { .worker = "w1", .state = MSG_LOST, .boot = 2 };
+
+	(void)state;
+	w.n = 0;
+	assert_false(update(&w, "w1", MSG_READY, 1));
+	assert_false(workers_update(&w, &will, false)); /* of another life: late */
+	assert_int_equal(w.list[0].state, MSG_READY);
+	assert_true(workers_update(&w, &will, true)); /* it came and died unseen */
+	assert_int_equal(w.list[0].state, MSG_LOST);
 }
 
 static void a_full_table_forgets_those_who_went(void **state)
@@ -135,7 +168,7 @@ static void add_agent(struct roster *r, const char *name, enum msg_state state, 
 {
 	struct msg_agent_status st = agent_of(name, state, boot);
 
-	assert_int_equal(roster_agent(r, &st), 0);
+	assert_int_equal(roster_agent(r, &st, false), 0);
 }
 
 static void add_worker(struct roster *r, const char *name, enum msg_state state, uint64_t boot,
@@ -143,7 +176,7 @@ static void add_worker(struct roster *r, const char *name, enum msg_state state,
 {
 	struct msg_worker_status st = worker_of(name, state, boot, model);
 
-	assert_int_equal(roster_worker(r, &st), 0);
+	assert_int_equal(roster_worker(r, &st, false), 0);
 }
 
 static bool decide(struct roster *r, const struct roster_wish *w, struct msg_decision *d)
@@ -635,6 +668,8 @@ int main(void)
 		cmocka_unit_test(a_worker_is_lost_when_it_goes_or_comes_back),
 		cmocka_unit_test(the_late_last_will_of_an_earlier_life_is_ignored),
 		cmocka_unit_test(a_worker_that_is_not_ready_does_not_count),
+		cmocka_unit_test(a_worker_that_went_is_known_by_what_it_served),
+		cmocka_unit_test(a_retained_status_is_the_newest_truth),
 		cmocka_unit_test(a_full_table_forgets_those_who_went),
 		cmocka_unit_test(ready_ones_are_counted),
 		cmocka_unit_test(a_status_of_an_earlier_life_is_ignored_unless_it_lives),

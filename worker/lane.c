@@ -162,6 +162,8 @@ static void on_rows(struct lane *l, const struct lane_limits *lim, const struct 
 		fx->need_seq = h->seq;
 		return;
 	}
+	if (l->jobs >= LANE_MAX_JOBS)
+		return; /* one agent must not take the worker: NEED will bring them back */
 	rc = check_rows(l, h, lim->max_rows, &why);
 	if (rc) {
 		refuse(fx, h->epoch, h->seq, rc, why);

@@ -21,6 +21,8 @@
 #include "schema/msg.h"
 #include "schema/wire.h"
 
+#define LANE_MAX_JOBS 128u /* chunks of one session that may wait for the compute thread */
+
 enum lane_state { LANE_FREE, LANE_SERVING, LANE_DRAINING, LANE_NSTATES };
 
 /* What this worker can do; the same for all its lanes. */
