@@ -41,7 +41,7 @@ void agent_core_destroy(struct agent_core *c)
 			slot_free(c, &c->slots[i]);
 	}
 	for (unsigned i = 0; i < c->n_waiting; i++)
-		free(c->waiting[i].prompt);
+		free(c->waiting[i].prompt.prompt);
 	reply_drop_kept(c);
 	free(c->slots);
 	free(c->frame);
@@ -142,33 +142,58 @@ static unsigned waiting_at(const struct agent_core *c, const char *id)
 {
 	unsigned i = 0;
 
-	while (i < c->n_waiting && strcmp(c->waiting[i].id, id))
+	while (i < c->n_waiting && strcmp(c->waiting[i].prompt.id, id))
 		i++;
 	return i;
 }
 
 static void drop_waiting(struct agent_core *c, unsigned i)
 {
-	free(c->waiting[i].prompt);
+	free(c->waiting[i].prompt.prompt);
 	c->n_waiting--;
 	memmove(&c->waiting[i], &c->waiting[i + 1], (c->n_waiting - i) * sizeof(c->waiting[0]));
-	memmove(&c->waiting_in_process[i], &c->waiting_in_process[i + 1],
-		(c->n_waiting - i) * sizeof(c->waiting_in_process[0]));
+}
+
+/* First waiting prompt that may begin: what crosses the broker waits until its limits are known. */
+static unsigned next_waiting(const struct agent_core *c)
+{
+	unsigned i = 0;
+
+	while (i < c->n_waiting && !c->up && !slot_is_local(c, &c->waiting[i].prompt))
+		i++;
+	return i;
 }
 
 /* Waiting prompts go to slots as these become free. */
 static void fill_slots(struct agent_core *c, uint64_t now_us)
 {
 	struct slot *sl;
+	unsigned i;
 
-	while (c->n_waiting && (sl = free_slot(c))) {
-		struct msg_prompt m = c->waiting[0];
-		bool in_process = c->waiting_in_process[0];
+	while ((i = next_waiting(c)) < c->n_waiting && (sl = free_slot(c))) {
+		struct waiting w = c->waiting[i];
 
-		c->waiting[0].prompt = NULL;
-		drop_waiting(c, 0);
-		slot_begin(c, sl, &m, in_process, NULL, 0, now_us);
-		free(m.prompt);
+		c->waiting[i].prompt.prompt = NULL;
+		drop_waiting(c, i);
+		slot_begin(c, sl, &w, NULL, 0, now_us);
+		free(w.prompt.prompt);
+	}
+}
+
+/* Those whose deadline passed while they waited. */
+static void expire_waiting(struct agent_core *c, uint64_t now_us)
+{
+	for (unsigned i = 0; i < c->n_waiting;) {
+		const struct waiting *w = &c->waiting[i];
+
+		if (now_us < w->deadline_us) {
+			i++;
+			continue;
+		}
+		slot_refuse(c, w->prompt.id, w->in_process, ERR_TIMEOUT,
+			    c->up ? "the prompt still waited for its turn when its deadline passed"
+				  : "the broker was away until the prompt's deadline passed");
+		drop_waiting(c, i);
 	}
 }
 
@@ -242,8 +267,11 @@ static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_proc
 		slot_refuse(c, m->id, in_process, rc, why);
 		return;
 	}
-	c->waiting_in_process[c->n_waiting] = in_process;
-	c->waiting[c->n_waiting++] = *m;
+	c->waiting[c->n_waiting++] = (struct waiting){
+		.prompt = *m,
+		.in_process = in_process,
+		.deadline_us = slot_deadline_us(c, m, now_us),
+	};
 	m->prompt = NULL;
 	fill_slots(c, now_us);
 	check_mismatch(c, now_us);
@@ -262,7 +290,11 @@ void agent_core_prompt_ids(struct agent_core *c, const struct msg_prompt *m, con
 	struct slot *sl = free_slot(c);
 
 	if (sl)
-		slot_begin(c, sl, m, true, ids, n, now_us);
+		slot_begin(c, sl,
+			   &(struct waiting){ .prompt = *m,
+					      .in_process = true,
+					      .deadline_us = slot_deadline_us(c, m, now_us) },
+			   ids, n, now_us);
 	else
 		slot_refuse(c, m->id, true, ERR_BUSY, "no free session");
 	check_mismatch(c, now_us);
@@ -277,7 +309,7 @@ void agent_core_cancel(struct agent_core *c, const char *id, uint64_t now_us)
 		slot_event(c, sl,
 			   &(struct session_event){ .kind = SESSION_EV_CANCEL, .now_us = now_us });
 	} else if (i < c->n_waiting) {
-		slot_refuse(c, id, c->waiting_in_process[i], ERR_CANCELLED, "cancelled");
+		slot_refuse(c, id, c->waiting[i].in_process, ERR_CANCELLED, "cancelled");
 		drop_waiting(c, i);
 	}
 	fill_slots(c, now_us);
@@ -286,7 +318,7 @@ void agent_core_cancel(struct agent_core *c, const char *id, uint64_t now_us)
 void agent_core_cancel_all(struct agent_core *c, uint64_t now_us)
 {
 	while (c->n_waiting) {
-		slot_refuse(c, c->waiting[0].id, c->waiting_in_process[0], ERR_CANCELLED,
+		slot_refuse(c, c->waiting[0].prompt.id, c->waiting[0].in_process, ERR_CANCELLED,
 			    "the agent is shutting down");
 		drop_waiting(c, 0);
 	}
@@ -328,6 +360,8 @@ uint64_t agent_core_due_us(const struct agent_core *c)
 
 		due = d < due ? d : due;
 	}
+	for (unsigned i = 0; i < c->n_waiting; i++)
+		due = c->waiting[i].deadline_us < due ? c->waiting[i].deadline_us : due;
 	return due;
 }
 
@@ -415,6 +449,7 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 
 void agent_core_tick(struct agent_core *c, uint64_t now_us)
 {
+	expire_waiting(c, now_us);
 	broadcast(c, &(struct session_event){ .kind = SESSION_EV_TICK, .now_us = now_us });
 	check_mismatch(c, now_us);
 }

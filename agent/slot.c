@@ -295,6 +295,18 @@ void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	slot_event(c, sl, &ev);
 }
 
+static uint32_t split_of(const struct agent_core *c, const struct msg_prompt *m)
+{
+	if (m->has_split)
+		return m->split;
+	return c->has_decision ? c->decision.split : c->conf.split;
+}
+
+bool slot_is_local(const struct agent_core *c, const struct msg_prompt *m)
+{
+	return split_of(c, m) == c->conf.n_layers;
+}
+
 /* What the session shall be: the prompt's wish, else the decision, else the configuration. */
 static int choose(const struct agent_core *c, const struct msg_prompt *m, struct session_conf *sc,
 		  struct codec_spec *codec, struct err *e)
@@ -302,7 +314,7 @@ static int choose(const struct agent_core *c, const struct msg_prompt *m, struct
 	const struct msg_decision *d = c->has_decision ? &c->decision : NULL;
 	const char *spec = m->codec[0] ? m->codec : d && d->codec[0] ? d->codec : NULL;
 
-	sc->split = m->has_split ? m->split : d ? d->split : c->conf.split;
+	sc->split = split_of(c, m);
 	if (sc->split > c->conf.n_layers)
 		return err_set(e, ERR_LIMIT, "split must be 0..%u for this model, not %u",
 			       c->conf.n_layers, sc->split);
@@ -364,10 +376,15 @@ static int check_packet(const struct agent_core *c, size_t body_bytes, struct er
 		       body_bytes, room);
 }
 
-static void size_session(const struct agent_core *c, const struct msg_prompt *m, uint32_t n_prompt,
-			 const struct codec_spec *codec, struct session_conf *sc, uint64_t now_us)
+uint64_t slot_deadline_us(const struct agent_core *c, const struct msg_prompt *m, uint64_t now_us)
 {
-	uint32_t deadline_ms = m->deadline_ms ? m->deadline_ms : c->conf.session_deadline_ms;
+	return now_us + (m->deadline_ms ? m->deadline_ms : c->conf.session_deadline_ms) * 1000ull;
+}
+
+static void size_session(const struct agent_core *c, const struct msg_prompt *m, uint32_t n_prompt,
+			 const struct codec_spec *codec, struct session_conf *sc,
+			 uint64_t deadline_us)
+{
 	uint32_t context = context_of(c);
 
 	sc->id = rng_entropy() | 1; /* 0 is the wildcard of a topic */
@@ -377,7 +394,7 @@ static void size_session(const struct agent_core *c, const struct msg_prompt *m,
 	sc->log_bytes = sc->local ? 0 : codec_bound(codec, c->conf.dim, 1) * (size_t)sc->max_ids;
 	sc->accept_us = c->conf.accept_timeout_ms * 1000ull;
 	sc->reply_us = c->conf.reply_timeout_ms * 1000ull;
-	sc->deadline_us = now_us + deadline_ms * 1000ull;
+	sc->deadline_us = deadline_us;
 }
 
 static int tokenize(const struct agent_core *c, const struct msg_prompt *m, uint32_t **ids,
@@ -400,7 +417,7 @@ static int tokenize(const struct agent_core *c, const struct msg_prompt *m, uint
 }
 
 static int prepare(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, size_t n,
-		   uint64_t now_us, struct err *e)
+		   uint64_t deadline_us, struct err *e)
 {
 	struct session_conf sc = { 0 };
 	uint32_t context = context_of(c);
@@ -414,7 +431,7 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 			       n ? "a prompt of %zu tokens does not fit the context of %u"
 				 : "the prompt is empty",
 			       n, context);
-	size_session(c, m, (uint32_t)n, &sl->job.codec, &sc, now_us);
+	size_session(c, m, (uint32_t)n, &sl->job.codec, &sc, deadline_us);
 	cap = codec_bound(&sl->job.codec, c->conf.dim, sc.chunk_rows);
 	if (!sc.local) {
 		sc.packet_bytes = cap + WIRE_HDR_LEN + TOPIC_MAX;
@@ -452,9 +469,11 @@ static void merge_sampling(struct msg_sampling *s, const struct msg_sampling *co
 	s->seed = m->given & MSG_SEED ? p->seed : rng_entropy() >> 11;
 }
 
-void slot_begin(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, bool in_process,
-		const uint32_t *ids, uint32_t n_given, uint64_t now_us)
+void slot_begin(struct agent_core *c, struct slot *sl, const struct waiting *w, const uint32_t *ids,
+		uint32_t n_given, uint64_t now_us)
 {
+	const struct msg_prompt *m = &w->prompt;
+	bool in_process = w->in_process;
 	struct err e = { 0 };
 	uint32_t *made = NULL;
 	size_t n = n_given;
@@ -469,7 +488,7 @@ void slot_begin(struct agent_core *c, struct slot *sl, const struct msg_prompt *
 	if (!ids)
 		rc = tokenize(c, m, &made, &n, &e);
 	if (!rc)
-		rc = prepare(c, sl, m, n, now_us, &e);
+		rc = prepare(c, sl, m, n, w->deadline_us, &e);
 	if (rc) {
 		slot_refuse(c, sl->id, in_process, rc, e.text);
 		slot_free(c, sl);

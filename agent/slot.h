@@ -43,6 +43,13 @@ struct slot {
 	struct slot_times times;
 };
 
+/* A prompt that waits for a slot, or for the broker. */
+struct waiting {
+	struct msg_prompt prompt; /* owns its text */
+	bool in_process;
+	uint64_t deadline_us;
+};
+
 /* A final reply that could not be published while the broker was away. */
 struct kept_reply {
 	char *topic, *text; /* owned */
@@ -52,9 +59,8 @@ struct agent_core {
 	struct agent_core_conf conf;
 	struct agent_ops ops;
 	struct bus *bus;
-	struct slot *slots;                      /* [conf.max_sessions] */
-	struct msg_prompt waiting[CORE_WAITING]; /* oldest first */
-	bool waiting_in_process[CORE_WAITING];
+	struct slot *slots;                   /* [conf.max_sessions] */
+	struct waiting waiting[CORE_WAITING]; /* oldest first */
 	unsigned n_waiting;
 	struct kept_reply kept[CORE_KEPT]; /* oldest first */
 	unsigned n_kept;
@@ -73,9 +79,16 @@ struct agent_core {
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */
 size_t slot_frame_bytes(uint32_t dim);
 
-/* Begin m in a free slot: tokenize, admit, start. Failures are replied. ids NULL: tokenize m. */
-void slot_begin(struct agent_core *c, struct slot *sl, const struct msg_prompt *m, bool in_process,
-		const uint32_t *ids, uint32_t n, uint64_t now_us);
+/* Begin w's prompt in a free slot: tokenize, admit, start. Failures are replied. ids NULL: tokenize
+ * the text. */
+void slot_begin(struct agent_core *c, struct slot *sl, const struct waiting *w, const uint32_t *ids,
+		uint32_t n, uint64_t now_us);
+
+/* Absolute time by which m must be answered when it is asked now. */
+uint64_t slot_deadline_us(const struct agent_core *c, const struct msg_prompt *m, uint64_t now_us);
+
+/* m will run here alone: split = L. */
+bool slot_is_local(const struct agent_core *c, const struct msg_prompt *m);
 
 /* Step the slot's session and carry the effects out; frees the slot when it ended. */
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev);

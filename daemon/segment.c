@@ -120,6 +120,8 @@ int segment_open(struct segment *s, const struct segment_conf *conf, struct err 
 	int rc;
 
 	*s = (struct segment){ 0 };
+	s->embed = conf->embed;
+	s->head = conf->head;
 	rc = open_files(s, &c, e);
 	if (!rc)
 		rc = resolve(s, &c, e);
@@ -159,8 +161,16 @@ int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t la
 		  uint32_t context_tokens, struct err *e)
 {
 	size_t bytes = kv_bytes(&s->hp, last - first, context_tokens, s->kv_type);
+	size_t weights = segment_weight_bytes(s, first, last, s->embed && !first,
+					      s->head || last == s->hp.n_layers);
+	size_t extra = weights > s->weight_bytes ? weights - s->weight_bytes : 0;
 	int rc;
 
+	if (s->used_bytes + extra + bytes > s->budget_bytes && extra)
+		return err_set(
+			e, ERR_LIMIT,
+			"layers %u..%u weigh %zu bytes more than the memory budget was made for",
+			first, last, extra);
 	if (s->used_bytes + bytes > s->budget_bytes)
 		return err_set(
 			e, ERR_LIMIT,

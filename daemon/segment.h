@@ -36,6 +36,7 @@ struct segment {
 	enum kv_type kv_type;
 	char hash[GGUF_HASH_LEN + 1];
 	char name[TOPIC_NAME_MAX + 1]; /* general.name, fit for a topic */
+	bool embed, head;              /* of the expected segment */
 	size_t weight_bytes;           /* of the expected segment */
 	uint64_t budget_bytes, used_bytes;
 	float *x;      /* [max_rows][d] */

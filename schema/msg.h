@@ -18,7 +18,7 @@
 #define MSG_SPEC_MAX 128      /* codec SPEC string, NUL included */
 #define MSG_REASON_MAX 240    /* a sentence, NUL included */
 #define MSG_IDS_MAX 256	      /* token ids in one message */
-#define MSG_PROMPT_MAX 262144 /* bytes of a prompt */
+#define MSG_PROMPT_MAX 65536  /* bytes of a prompt: with its escapes it must fit a packet */
 
 enum msg_type {
 	MSG_AGENT_STATUS, MSG_WORKER_STATUS, MSG_COORDINATOR_STATUS, MSG_AGENT_TELEMETRY,

@@ -1021,6 +1021,43 @@ static void a_made_id_is_never_one_that_lives(void **state)
 	assert_int_equal(n_finals(h, "p2"), 1);
 }
 
+static void a_waiting_prompt_has_its_deadline(void **state)
+{
+	struct hall *h = *state;
+	char id[8];
+
+	for (unsigned i = 0; i < 6; i++) { /* three find a session, none a worker */
+		snprintf(id, sizeof(id), "a%u", i);
+		ask(h, id, "\"deadline_ms\":500");
+	}
+	pass(h, 490);
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(id, sizeof(id), "a%u", i);
+		assert_int_equal(n_finals(h, id), 0);
+	}
+	pass(h, 50);
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(id, sizeof(id), "a%u", i);
+		assert_refused(h, id, ERR_TIMEOUT);
+	}
+}
+
+static void without_a_broker_prompts_wait_but_not_for_ever(void **state)
+{
+	struct hall *h = *state;
+	struct msg_prompt m = { .id = "x", .prompt = strdup(PROMPT_TEXT), .deadline_ms = 300 };
+
+	m.prompt_len = strlen(m.prompt);
+	bus_mem_cut(h->broker, "gw");
+	pass(h, 5);
+	agent_core_prompt(h->agent, &m, h->now_us);
+	pass(h, 290);
+	assert_int_equal(h->n_in_process, 0);
+	pass(h, 20);
+	assert_int_equal(h->n_in_process, 1);
+	assert_int_equal(h->in_process.error, ERR_TIMEOUT);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -1054,6 +1091,8 @@ int main(void)
 		TEST(without_a_free_session_ids_are_refused),
 		TEST(a_final_reply_waits_for_the_broker),
 		TEST(our_workers_death_is_no_mismatch),
+		TEST(a_waiting_prompt_has_its_deadline),
+		TEST(without_a_broker_prompts_wait_but_not_for_ever),
 		TEST(a_made_id_is_never_one_that_lives),
 		TEST(an_answer_too_large_for_a_packet_goes_without_its_ids),
 	};

@@ -261,7 +261,7 @@ static void a_prompt_of_the_longest_length_passes_and_one_more_byte_does_not(voi
 	msg_finish(&m);
 	len = snprintf(text, n + 32, "{\"prompt\":\"%*s\"}", (int)n + 1, "x");
 	assert_int_equal(parse(&m, text, (size_t)len, MSG_PROMPT, &e), ERR_FORMAT);
-	assert_non_null(strstr(e.text, "\"prompt\" is longer than 262144 bytes"));
+	assert_non_null(strstr(e.text, "\"prompt\" is longer than 65536 bytes"));
 	free(text);
 }
 

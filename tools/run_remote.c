@@ -10,16 +10,22 @@
 #include "tools/run.h"
 
 #define CONNECT_MS 5000
-#define STATUS_MS  500  /* for the retained status, once connected */
-#define SLACK_MS   5000 /* beyond the session's deadline: the reply's own way */
+#define STATUS_MS  500    /* for the retained status, once connected */
+#define SLACK_MS   5000   /* beyond the session's deadline: the reply's own way */
+#define LOST_MS    35000u /* longer than the agent waits between attempts to connect */
 #define GOODBYE_MS 500
 
 struct remote {
 	struct run *r;
 	struct queue *inbox;
 	struct bus *bus;
-	bool up, agent_ready, agent_gone, interrupted;
-	char down[128]; /* why there is no connection */
+	bool up, interrupted;
+	bool seen;                     /* a status of the agent came */
+	struct msg_agent_status agent; /* newest */
+	uint64_t asked_boot;           /* of the agent that was asked */
+	uint64_t lost_ms;  /* since when it is out of the broker's sight; 0: it is there */
+	struct err broken; /* a reply of ours that cannot be read */
+	char down[128];    /* why there is no connection */
 };
 
 static struct topic topic_of(const struct run *r, enum topic_kind kind)
@@ -33,11 +39,19 @@ static struct topic topic_of(const struct run *r, enum topic_kind kind)
 	return t;
 }
 
-/* While it drains the agent still finishes what it has. */
-static void note_status(struct remote *m, enum msg_state state)
+/* A Last Will means little: the link may be back in a moment, and the agent goes on meanwhile. */
+static void note_status(struct remote *m, const struct msg_agent_status *st)
 {
-	m->agent_ready = state == MSG_READY;
-	m->agent_gone = state == MSG_OFFLINE || state == MSG_LOST;
+	bool there = st->state != MSG_LOST && st->state != MSG_OFFLINE;
+
+	if (m->asked_boot && !there && st->boot != m->asked_boot)
+		return; /* late: of an earlier life */
+	m->seen = true;
+	m->agent = *st;
+	if (there)
+		m->lost_ms = 0;
+	else if (!m->lost_ms)
+		m->lost_ms = clock_now_ms();
 }
 
 static void on_message(struct remote *m, const struct bus_event *ev)
@@ -45,10 +59,15 @@ static void on_message(struct remote *m, const struct bus_event *ev)
 	struct err e = { 0 };
 	struct msg msg;
 
-	if (!ev->len || msg_parse(&msg, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e))
+	if (!ev->len)
 		return;
+	if (msg_parse(&msg, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e)) {
+		if (strstr(ev->topic, "/reply/"))
+			m->broken = e;
+		return;
+	}
 	if (msg.type == MSG_AGENT_STATUS)
-		note_status(m, msg.u.agent_status.state);
+		note_status(m, &msg.u.agent_status);
 	else if (msg.type == MSG_REPLY && !strcmp(msg.u.reply.id, m->r->prompt.id))
 		run_show(m->r, &msg.u.reply);
 	msg_finish(&msg);
@@ -108,10 +127,15 @@ static int find_agent(struct remote *m, struct err *e)
 		return err_set(e, ERR_OFFLINE, "broker %s:%u: %s", m->r->conf.broker.host,
 			       m->r->conf.broker.port, m->down[0] ? m->down : "no answer");
 	until = clock_now_ms() + STATUS_MS;
-	while (!m->agent_ready && !m->interrupted && clock_now_ms() < until)
+	while (!(m->seen && m->agent.state == MSG_READY) && !m->interrupted &&
+	       clock_now_ms() < until)
 		turn(m, 10);
-	if (!m->agent_ready)
+	if (!m->seen || m->lost_ms)
 		return err_set(e, ERR_NOT_FOUND, "agent %s is not running", m->r->conf.agent);
+	if (m->agent.state != MSG_READY) /* taking its place now would throw it off the broker */
+		return err_set(e, ERR_BUSY, "agent %s is %s", m->r->conf.agent,
+			       msg_state_name(m->agent.state));
+	m->asked_boot = m->agent.boot;
 	return 0;
 }
 
@@ -122,6 +146,26 @@ static void cancel(struct remote *m)
 
 	snprintf(msg.u.cancel.id, sizeof(msg.u.cancel.id), "%s", m->r->prompt.id);
 	(void)!link_publish(m->bus, &t, &msg, 1, false, 0);
+}
+
+/* Why there is no use in waiting on; false while there is. */
+static bool is_hopeless(const struct remote *m, struct err *e)
+{
+	const char *agent = m->r->conf.agent;
+
+	if (m->interrupted)
+		err_set(e, ERR_CANCELLED, "interrupted");
+	else if (m->broken.code)
+		err_set(e, m->broken.code, "reply of agent %s: %.150s", agent, m->broken.text);
+	else if (m->agent.boot != m->asked_boot)
+		err_set(e, ERR_CANCELLED, "agent %s was started anew and forgot the prompt", agent);
+	else if (m->agent.state == MSG_OFFLINE)
+		err_set(e, ERR_CANCELLED, "agent %s went away before it replied", agent);
+	else if (m->lost_ms && clock_now_ms() > m->lost_ms + LOST_MS)
+		err_set(e, ERR_TIMEOUT, "agent %s is lost since %u s", agent, LOST_MS / 1000);
+	else
+		return false;
+	return true;
 }
 
 static int ask(struct remote *m, struct err *e)
@@ -135,16 +179,14 @@ static int ask(struct remote *m, struct err *e)
 
 	if (rc)
 		return err_set(e, rc, "prompt to agent %s: %s", m->r->conf.agent, err_phrase(rc));
-	while (!m->r->done && !m->interrupted && !m->agent_gone && clock_now_ms() < until)
+	while (!m->r->done && !is_hopeless(m, e) && clock_now_ms() < until)
 		turn(m, 100);
-	if (m->interrupted) {
-		cancel(m);
-		return err_set(e, ERR_CANCELLED, "interrupted");
-	}
 	if (m->r->done)
 		return 0;
-	return err_set(e, ERR_TIMEOUT, "agent %s %s", m->r->conf.agent,
-		       m->agent_gone ? "went away before it replied" : "did not reply");
+	cancel(m);
+	if (e->code)
+		return e->code;
+	return err_set(e, ERR_TIMEOUT, "agent %s did not reply", m->r->conf.agent);
 }
 
 static void on_signal(void *ctx, int signal)

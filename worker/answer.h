@@ -16,7 +16,7 @@ struct worker_core {
 	struct bus *bus;
 	struct place *places; /* [conf.max_sessions] */
 	unsigned jobs;        /* out */
-	bool draining;
+	bool draining, stopped;
 	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
 	double token_ms;
 };

@@ -329,6 +329,8 @@ void worker_core_message(struct worker_core *c, const struct bus_event *ev, uint
 	struct topic t;
 	struct msg m;
 
+	if (c->stopped)
+		return;
 	if (topic_get(&t, ev->topic, strlen(ev->topic)) ||
 	    (t.kind != TOPIC_UP && t.kind != TOPIC_OPEN))
 		return;
@@ -394,6 +396,11 @@ void worker_core_drain(struct worker_core *c)
 	c->draining = true;
 	if (announce(c, MSG_DRAINING))
 		log_event(LOG_LEVEL_WARN, "status.failed", "state=draining");
+}
+
+void worker_core_stop(struct worker_core *c)
+{
+	c->stopped = true;
 }
 
 int worker_core_goodbye(struct worker_core *c)

@@ -52,6 +52,9 @@ void worker_core_tick(struct worker_core *c, uint64_t now_us);
 
 /* Take no new sessions, say so in the status; sessions go on. */
 void worker_core_drain(struct worker_core *c);
+/* Hear nothing more: what is out comes back, nothing new begins. */
+void worker_core_stop(struct worker_core *c);
+
 /* The last status: offline. */
 MUST_CHECK int worker_core_goodbye(struct worker_core *c);
 unsigned worker_core_sessions(const struct worker_core *c);

@@ -1,6 +1,7 @@
 #include "worker/tail.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ struct tail {
 	struct queue *jobs, *inbox;
 	pthread_t thread;
 	bool running;
+	atomic_bool abandoned;
 };
 
 static void run(struct tail *t, struct tail_job *job)
@@ -39,7 +41,10 @@ static void *compute(void *arg)
 	struct tail_job *job;
 
 	while ((job = queue_pop(t->jobs, -1))) {
-		run(t, job);
+		if (atomic_load(&t->abandoned))
+			job->rc = err_set(&job->err, ERR_CANCELLED, "the worker is shutting down");
+		else
+			run(t, job);
 		inbox_push_job(t->inbox, &job->item);
 	}
 	return NULL;
@@ -84,6 +89,11 @@ void tail_destroy(struct tail *t)
 struct segment *tail_segment(struct tail *t)
 {
 	return &t->seg;
+}
+
+void tail_abandon(struct tail *t)
+{
+	atomic_store(&t->abandoned, true);
 }
 
 bool tail_submit(struct tail *t, struct tail_job *job)

@@ -47,6 +47,9 @@ void tail_destroy(struct tail *t);
 /* For begin and end, and to read: loop thread. */
 struct segment *tail_segment(struct tail *t);
 
+/* Jobs that are queued come back as cancelled, without being run. */
+void tail_abandon(struct tail *t);
+
 /* False when the queue is full: the caller keeps the job. */
 MUST_CHECK bool tail_submit(struct tail *t, struct tail_job *job);
 

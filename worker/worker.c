@@ -216,8 +216,12 @@ static void on_signal(struct worker *w, int signal)
 {
 	log_event(LOG_LEVEL_INFO, "worker.signal", "signal=%d sessions=%u", signal,
 		  worker_core_sessions(w->core));
-	if (w->signals++ == 0)
+	if (w->signals++ == 0) {
 		worker_core_drain(w->core);
+		return;
+	}
+	worker_core_stop(w->core);
+	tail_abandon(w->tail);
 }
 
 static void dispatch(struct worker *w, struct inbox_item *item)

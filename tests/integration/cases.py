@@ -145,6 +145,17 @@ def another_worker_takes_over(w: World):
     assert reply["stats"]["worker"] != first, reply["stats"]
 
 
+def a_worker_without_the_layers_is_passed_over(w: World):
+    w.start_broker()
+    w.start_worker("first_layer: 3\n", name="w1")
+    w.start_worker(name="w2")
+    w.start_agent("split: 2\n")
+    sub = w.listen("agent/+/reply/+")
+    for i in range(4):  # the broker asks them in turn
+        w.prompt(prompt=PROMPT, id=f"p{i}", max_tokens=4)
+        expect(sub.final(f"p{i}").get("error"), None, "error")
+
+
 def a_draining_worker_hands_its_sessions_over(w: World):
     w.start_broker()
     workers = {n: w.start_worker(name=n) for n in ("w1", "w2")}
