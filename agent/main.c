@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/daemon.h"
+#include "daemon/link.h"
 
 static int fail(const struct err *e)
 {
@@ -17,7 +18,7 @@ static int check(const struct config_agent *conf)
 {
 	struct err e = { 0 };
 
-	if (agent_check(conf, &e))
+	if (link_check(&conf->broker, &e) || agent_check(conf, &e))
 		return fail(&e);
 	printf("ok: agent %s of fleet %s, model %s\n", conf->agent, conf->fleet, conf->model);
 	return 0;

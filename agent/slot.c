@@ -322,7 +322,9 @@ static int choose(const struct agent_core *c, const struct msg_prompt *m, struct
 	*codec = c->conf.codec;
 	if (d)
 		memcpy(sc->worker, d->worker, sizeof(sc->worker));
-	return spec ? codec_parse(codec, spec, e) : 0;
+	if (spec && codec_parse(codec, spec, e))
+		return e->code = ERR_UNSUPPORTED;
+	return 0;
 }
 
 static uint32_t context_of(const struct agent_core *c)

@@ -140,6 +140,8 @@ int main(int argc, char **argv)
 		config_print_coordinator(&conf, stdout);
 		return 0;
 	}
+	if (args.check && link_check(&conf.broker, &e))
+		return fail(&e);
 	if (args.check) {
 		printf("ok: coordinator %s of fleet %s\n", conf.coordinator, conf.fleet);
 		return 0;

@@ -23,6 +23,12 @@ static void usage(FILE *out, const char *name, const char *what)
 		name, what);
 }
 
+static int wrong(const char *name, const char *word, const char *what)
+{
+	fprintf(stderr, "%s: %s: %s (see: %s --help)\n", name, word, what, name);
+	return 2;
+}
+
 int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *what,
 		 const char *version)
 {
@@ -40,6 +46,7 @@ int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *wh
 	int c;
 
 	*args = (struct daemon_args){ 0 };
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
 		if (c == 'c') {
 			args->config = optarg;
@@ -50,15 +57,17 @@ int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *wh
 		} else if (c == OPT_VERSION) {
 			printf("%s %s\n", name, version);
 			return 0;
+		} else if (c == '?') {
+			return wrong(name, argv[optind - 1],
+				     "no such option, or its value is missing");
 		} else {
-			usage(c == '?' ? stderr : stdout, name, what);
-			return c == '?' ? 2 : 0;
+			usage(stdout, name, what);
+			return 0;
 		}
 	}
-	if (args->config && optind == argc)
-		return -1;
-	usage(stderr, name, what);
-	return 2;
+	if (optind < argc)
+		return wrong(name, argv[optind], "not an option");
+	return args->config ? -1 : wrong(name, "-c FILE", "missing");
 }
 
 static void fill(sigset_t *set)

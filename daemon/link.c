@@ -1,6 +1,9 @@
 #include "daemon/link.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *or_null(const char *text)
 {
@@ -24,6 +27,28 @@ struct bus_conf link_conf(const struct config_broker *b, const char *client, con
 		.will_topic = will_topic,
 		.will_payload = will_payload,
 	};
+}
+
+static int check_file(const char *key, const char *path, struct err *e)
+{
+	FILE *f;
+
+	if (!path[0])
+		return 0;
+	f = fopen(path, "r");
+	if (!f)
+		return err_set(e, ERR_CONFIG, "broker.%s: %s: %s", key, path, strerror(errno));
+	fclose(f);
+	return 0;
+}
+
+int link_check(const struct config_broker *b, struct err *e)
+{
+	int rc = check_file("ca_file", b->ca_file, e);
+
+	if (!rc)
+		rc = check_file("cert_file", b->cert_file, e);
+	return rc ? rc : check_file("key_file", b->key_file, e);
 }
 
 int link_open(struct bus **out, const struct config_broker *b, const char *client,

@@ -10,6 +10,9 @@
 struct bus_conf link_conf(const struct config_broker *b, const char *client, const char *will_topic,
 			  const char *will_payload);
 
+/* The files that b names can be read: ERR_CONFIG naming the key and the file. */
+MUST_CHECK int link_check(const struct config_broker *b, struct err *e);
+
 /* Open the bus of a daemon: client id and Last Will (a status message) included.
  * ERR_* as bus_mqtt_open. */
 MUST_CHECK int link_open(struct bus **out, const struct config_broker *b, const char *client,

@@ -527,7 +527,7 @@ static void prompts_that_cannot_be_are_refused_with_their_code(void **state)
 	publish(h, "splitmq/v1/sim/agent/gw/prompt", keys, false);
 	pass(h, 5);
 	assert_refused(h, "split", ERR_LIMIT);
-	assert_refused(h, "codec", ERR_CONFIG);
+	assert_refused(h, "codec", ERR_UNSUPPORTED);
 	assert_refused(h, "long", ERR_CONTEXT);
 	assert_int_equal(n_of_type(h, MSG_OPEN), 0);
 	ask(h, "a", "");

@@ -189,6 +189,7 @@ int cmd_decode(int argc, char **argv)
 	size_t len = 0;
 	int c, rc;
 
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		if (c == 'h')
 			return cmd_help(NAME);

@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "schema/json.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
 #include "tools/local.h"
@@ -23,14 +25,16 @@ const char cmd_logits_usage[] =
 	"  -o, --output FILE   little-endian f32 [tokens][vocabulary], row by row\n"
 	"  --hidden L          instead of logits the hidden rows [tokens][d] after L layers\n"
 	"                      (0: the embeddings)\n"
+	"      --json          one JSON line about the file on stdout\n"
 	"  -h, --help          this text\n";
 
 struct options {
 	struct local_conf conf;
 	const char *tokens, *output;
+	bool json;
 };
 
-enum { OPT_TOKENS = 0x200, OPT_HIDDEN };
+enum { OPT_TOKENS = 0x200, OPT_HIDDEN, OPT_JSON };
 
 /* One or two of getopt's results that are not shared; 0 or CMD_USAGE. */
 static int take(struct options *o, int opt)
@@ -44,6 +48,9 @@ static int take(struct options *o, int opt)
 		return 0;
 	case 'o':
 		o->output = optarg;
+		return 0;
+	case OPT_JSON:
+		o->json = true;
 		return 0;
 	case OPT_HIDDEN:
 		rc = cmd_u64(NAME, "--hidden", optarg, 0, 4096, &layer);
@@ -63,6 +70,7 @@ static int parse(struct options *o, int argc, char **argv)
 		{ "tokens", required_argument, NULL, OPT_TOKENS },
 		{ "output", required_argument, NULL, 'o' },
 		{ "hidden", required_argument, NULL, OPT_HIDDEN },
+		{ "json", no_argument, NULL, OPT_JSON },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -115,15 +123,47 @@ static int write_rows(struct local *l, const struct options *o, FILE *f, const f
 	return rc;
 }
 
+/* Before an older output is overwritten. */
+static int check_ids(const struct local *l, const uint32_t *ids, size_t n, struct err *e)
+{
+	uint32_t n_vocab = local_hparams(l)->n_vocab;
+
+	if (n > local_ctx(l))
+		return err_set(e, ERR_CONTEXT, "%zu tokens in a context of %" PRIu32, n,
+			       local_ctx(l));
+	for (size_t i = 0; i < n; i++) {
+		if (ids[i] >= n_vocab)
+			return err_set(e, ERR_LIMIT, "token id %" PRIu32 " is not in 0..%" PRIu32,
+				       ids[i], n_vocab - 1);
+	}
+	return 0;
+}
+
+static void print_json(const struct local *l, const struct options *o, size_t n)
+{
+	const struct model_hparams *hp = local_hparams(l);
+	bool hidden = o->conf.last != LOCAL_NO_SPLIT;
+	struct json *root = json_object();
+	char *line;
+	size_t len;
+
+	json_add_str(root, "file", o->output);
+	json_add_str(root, "kind", hidden ? "hidden" : "logits");
+	json_add_u64(root, "rows", n);
+	json_add_u64(root, "width", hidden ? hp->dim : hp->n_vocab);
+	if (!json_print(root, &line, &len)) {
+		puts(line);
+		free(line);
+	}
+	json_free(root);
+}
+
 static int write_all(struct local *l, const struct options *o, const uint32_t *ids, size_t n,
 		     FILE *f, struct err *e)
 {
 	struct progress progress = { .what = NAME, .units = "tokens", .total = n };
 	int rc = 0;
 
-	if (n > local_ctx(l))
-		return err_set(e, ERR_CONTEXT, "%zu tokens in a context of %" PRIu32, n,
-			       local_ctx(l));
 	rc = local_begin(l, (uint32_t)n, e);
 	for (size_t at = 0; at < n && !rc; at += LOCAL_ROWS) {
 		uint32_t rows = n - at < LOCAL_ROWS ? (uint32_t)(n - at) : LOCAL_ROWS;
@@ -148,6 +188,8 @@ static int logits(const struct options *o, struct err *e)
 
 	if (!rc)
 		rc = local_open(&l, &o->conf, e);
+	if (!rc)
+		rc = check_ids(l, ids, n, e);
 	if (!rc) {
 		f = fopen(o->output, "wb");
 		rc = f ? write_all(l, o, ids, n, f, e)
@@ -155,6 +197,8 @@ static int logits(const struct options *o, struct err *e)
 	}
 	if (f && fclose(f) && !rc)
 		rc = err_set(e, ERR_IO, "%s: %s", o->output, strerror(errno));
+	if (!rc && o->json)
+		print_json(l, o, n);
 	local_close(l);
 	free(ids);
 	return rc;

@@ -21,8 +21,10 @@ const char cmd_perplexity_usage[] =
 	"splitmq perplexity -m FILE -f TEXT [OPTIONS]\n"
 	"\n" LOCAL_USAGE "  --kv TYPE           cache in f16 or f32 (default f32)\n"
 	"  -f, --file TEXT     the text, - for standard input\n"
-	"  --json              "
-	"{\"ppl\",\"nll\",\"tokens\",\"bits_per_element\",\"bytes_per_token\"}\n"
+	"  --json              nothing but the line on stdout: {\"ppl\",\"nll\",\"tokens\",\n"
+	"                      \"bits_per_element\",\"bytes_per_token\"}; without it also a "
+	"sentence\n"
+	"                      on stderr\n"
 	"  -h, --help          this text\n"
 	"\n"
 	"The text is encoded once (control tokens in it are read as such) and cut into "
@@ -185,11 +187,12 @@ static void print_text(const struct local *l, const struct score *s)
 	const uint64_t rows = local_wire_rows(l);
 	const double mean = s->nll / (double)s->tokens;
 
-	printf("perplexity %.4f (nll %.6f) over %" PRIu64 " tokens\n", exp(mean), mean, s->tokens);
+	fprintf(stderr, "perplexity %.4f (nll %.6f) over %" PRIu64 " tokens\n", exp(mean), mean,
+		s->tokens);
 	if (rows)
-		printf("across the split: %.1f bytes per token, %.3f bits per element\n",
-		       (double)local_wire_bytes(l) / (double)rows,
-		       (double)local_wire_bytes(l) * 8 / (double)rows / local_hparams(l)->dim);
+		fprintf(stderr, "across the split: %.1f bytes per token, %.3f bits per element\n",
+			(double)local_wire_bytes(l) / (double)rows,
+			(double)local_wire_bytes(l) * 8 / (double)rows / local_hparams(l)->dim);
 }
 
 /* The text's ids; *bos: they begin with the BOS that the vocabulary adds. */
@@ -230,9 +233,9 @@ static int perplexity(const struct options *o, struct err *e)
 		rc = score_text(l, ids, n, bos, &score, e);
 	if (!rc && !isfinite(score.nll))
 		rc = err_set(e, ERR_NOT_FINITE, "the model's logits are not finite");
-	if (!rc && o->json)
+	if (!rc)
 		rc = print_json(l, &score, e);
-	else if (!rc)
+	if (!rc && !o->json)
 		print_text(l, &score);
 	local_close(l);
 	free(ids);

@@ -30,7 +30,8 @@ const char cmd_run_usage[] =
 	"      --codec SPEC       f32, f16 or q8, instead of the decision's\n"
 	"      --raw              do not apply the model's chat template\n"
 	"      --timeout S        give up after S seconds (default: timeouts.session_ms)\n"
-	"      --in-process       do not look for the daemon\n"
+	"      --in-process       be the agent, whatever runs already: a daemon of that name is\n"
+	"                         thrown off the broker meanwhile\n"
 	"      --json             one JSON object instead of text\n";
 
 enum {
@@ -141,7 +142,8 @@ static int take_session(struct run *r, int opt)
 
 	switch (opt) {
 	case 'n':
-		return take_u32("-n", 1 << 20, &p->max_tokens);
+		rc = take_u32("-n", 1 << 20, &p->max_tokens);
+		return rc || p->max_tokens ? rc : cmd_usage("run", "-n must be at least 1");
 	case OPT_SPLIT:
 		p->has_split = true;
 		return take_u32("--split", 4096, &p->split);
@@ -210,7 +212,13 @@ int cmd_run(int argc, char **argv)
 	const char *config = NULL;
 	int c, rc = 0;
 
+	opterr = 0;
 	while (!rc && (c = getopt_long(argc, argv, "c:p:n:h", longs, NULL)) != -1) {
+		if (c == '?')
+			rc = cmd_usage("run", "%s: no such option, or its value is missing",
+				       argv[optind - 1]);
+		if (rc)
+			break;
 		if (c == 'h')
 			return cmd_help("run");
 		rc = take(&r, c, &config);

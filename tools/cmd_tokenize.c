@@ -166,6 +166,7 @@ int cmd_tokenize(int argc, char **argv)
 	struct err e = { 0 };
 	int c;
 
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "m:h", longs, NULL)) != -1) {
 		switch (c) {
 		case 'm':

@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "codec/codec.h"
-#include "daemon/link.h"
 
 #define DATA_EXPIRY_S 10
 
@@ -29,15 +28,34 @@ static void note_failure(uint64_t session, const char *what, int rc)
 			  what, err_phrase(rc));
 }
 
+static int publish(struct worker_core *c, const char *topic, const void *payload, size_t len,
+		   int qos)
+{
+	int rc = bus_publish(c->bus, &(struct bus_publish){ .topic = topic,
+							    .payload = payload,
+							    .len = len,
+							    .qos = qos,
+							    .expiry_s = DATA_EXPIRY_S });
+
+	c->bytes_down += rc ? 0 : len;
+	return rc;
+}
+
 static void send(struct worker_core *c, const char *agent, uint64_t session, const struct msg *m)
 {
 	struct topic t = answer_topic(c, TOPIC_DOWN);
+	char topic[TOPIC_MAX], *text;
+	size_t len;
 	int rc;
 
 	snprintf(t.agent, sizeof(t.agent), "%s", agent);
 	t.session = session;
-	rc = link_publish(c->bus, &t, m, m->type == MSG_TOKENS ? c->conf.qos : 1, false,
-			  DATA_EXPIRY_S);
+	topic_put(topic, &t);
+	rc = msg_print(m, &text, &len);
+	if (!rc) {
+		rc = publish(c, topic, text, len, m->type == MSG_TOKENS ? c->conf.qos : 1);
+		free(text);
+	}
 	note_failure(session, msg_type_name(m->type), rc);
 }
 
@@ -120,10 +138,6 @@ void answer_logits(struct worker_core *c, const struct tail_job *job)
 	h.body_len = (uint32_t)len;
 	wire_put_hdr(frame, &h, frame + WIRE_HDR_LEN);
 	note_failure(h.session, "logits",
-		     bus_publish(c->bus, &(struct bus_publish){ .topic = topic,
-								.payload = frame,
-								.len = WIRE_HDR_LEN + len,
-								.qos = c->conf.qos,
-								.expiry_s = DATA_EXPIRY_S }));
+		     publish(c, topic, frame, WIRE_HDR_LEN + len, c->conf.qos));
 	free(frame);
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "daemon/daemon.h"
+#include "daemon/link.h"
 #include "worker/worker.h"
 
 static int fail(const struct err *e)
@@ -16,7 +17,7 @@ static int check(const struct config_worker *conf)
 {
 	struct err e = { 0 };
 
-	if (worker_check(conf, &e))
+	if (link_check(&conf->broker, &e) || worker_check(conf, &e))
 		return fail(&e);
 	printf("ok: worker %s of fleet %s, model %s\n", conf->worker, conf->fleet, conf->model);
 	return 0;

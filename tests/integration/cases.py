@@ -344,6 +344,10 @@ def check_finds_what_is_wrong_before_the_start(w: World):
             ("agent", lambda: w.agent_config("broker:\n  port: 1\n"), ("broker", "twice")),
             ("worker", lambda: w.worker_config("first_layer: 99\n"), ("99",)),
             ("worker", lambda: "missing.yaml", ("missing.yaml",)),
+            ("worker", lambda: w.config("tls.yaml", "  ca_file: /no/ca.crt\n" "worker: w\n"
+                                        f"model: {w.model}\n"), ("broker.ca_file", "/no/ca.crt")),
+            ("agent", lambda: w.agent_config("sampling:\n  temperature: 50\n"),
+             ("sampling.temperature", "0..10")),
             ("coordinator", lambda: w.config("c2.yaml", "policy:\n  split: many\n"),
              ("policy.split", "many")),
             ("coordinator", lambda: w.config("c3.yaml", "agents:\n  gw1:\n    codec: mp3\n"),
