@@ -693,6 +693,8 @@ static void an_invalid_decision_is_refused_and_the_old_one_kept(void **state)
 	publish(h, "splitmq/v1/sim/decision/gw", "{", true);
 	publish(h, "splitmq/v1/sim/decision/other",
 		"{\"type\":\"decision\",\"agent\":\"other\",\"number\":1,\"split\":0}", true);
+	publish(h, "splitmq/v1/sim/decision/gw",
+		"{\"type\":\"decision\",\"agent\":\"other\",\"number\":9,\"split\":0}", true);
 	pass(h, 2);
 	ask(h, "a", "");
 	pass(h, 100);

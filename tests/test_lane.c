@@ -752,6 +752,23 @@ static void a_history_longer_than_the_context_is_cut(void **state)
 	assert_true(l.n_generated <= CONTEXT);
 }
 
+static void one_session_may_not_fill_the_compute_queue(void **state)
+{
+	uint32_t seq = 0;
+
+	(void)state;
+	open_epoch(1);
+	while (seq < LANE_MAX_JOBS) { /* each at position 0 again: allowed, but not without end */
+		send_rows(++seq, 0, 1);
+		assert_true(fx.run);
+	}
+	send_rows(seq + 1, 0, 1);
+	assert_nothing();
+	compute(1, 1, 1, 5);
+	send_rows(seq + 1, 0, 1); /* there is room again */
+	assert_true(fx.run);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -762,6 +779,7 @@ int main(void)
 		TEST(rows_of_another_width_are_a_mismatch),
 		TEST(a_split_outside_the_workers_layers_is_refused),
 		TEST(open_resets_and_accepts),
+		TEST(one_session_may_not_fill_the_compute_queue),
 		TEST(the_context_granted_is_the_smaller_one),
 		TEST(a_repeated_open_is_accepted_again_and_resets_nothing),
 		TEST(a_newer_epoch_starts_over),

@@ -347,6 +347,10 @@ static void a_named_worker_must_be_ready_and_have_the_model(void **state)
 	assert_true(decide(&r, &w, &d));
 	assert_string_equal(d.worker, "w1");
 	assert_string_equal(d.reason, "policy");
+	r.workers[0].first_layer = TOY_LAYERS;
+	assert_true(decide(&r, &w, &d));
+	assert_string_equal(d.worker, "");
+	assert_string_equal(d.reason, "policy; worker w1 has no layers below 4: any");
 	roster_finish(&r);
 }
 
@@ -529,6 +533,33 @@ static void a_decision_that_the_broker_lost_is_said_again(void **state)
 	office_destroy(o);
 }
 
+static void two_coordinators_do_not_flood_the_broker(void **state)
+{
+	struct office *o = office_create();
+	static const char theirs[] = "{\"type\":\"decision\",\"agent\":\"gw\",\"number\":10,"
+				     "\"split\":3}";
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 500);
+	assert_int_equal(o->heard.number, 1);
+	assert_int_equal(
+		bus_publish(o->crowd.bus,
+			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
+						   .payload = theirs,
+						   .len = strlen(theirs),
+						   .retain = true }),
+		0);
+	pass(o, 100);
+	assert_int_equal(o->heard.number, 10);
+	pass(o, 1500);
+	assert_int_equal(o->heard.number, 11);
+	assert_int_equal(o->heard.split, 2);
+	office_destroy(o);
+}
+
 static void the_number_counts_on_over_a_restart(void **state)
 {
 	struct office *o = office_create();
@@ -682,6 +713,7 @@ int main(void)
 		cmocka_unit_test(a_named_worker_must_be_ready_and_have_the_model),
 		cmocka_unit_test(an_agent_gets_one_decision_that_is_retained),
 		cmocka_unit_test(a_decision_that_the_broker_lost_is_said_again),
+		cmocka_unit_test(two_coordinators_do_not_flood_the_broker),
 		cmocka_unit_test(nothing_is_decided_before_the_retained_messages_are_in),
 		cmocka_unit_test(the_number_counts_on_over_a_restart),
 		cmocka_unit_test(an_override_speaks_where_it_says_something),

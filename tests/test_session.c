@@ -664,6 +664,18 @@ static void need_from_elsewhere_opens_the_session_anew(void **state)
 	}
 }
 
+static void a_worker_that_needs_on_and_on_is_left(void **state)
+{
+	(void)state;
+	open_machine(10);
+	for (unsigned i = 0; i < 5; i++) { /* the first one is news, four are not */
+		give_need(1, 3, 4);
+		assert_int_equal(m.s.state, SESSION_OPEN);
+	}
+	give_need(1, 3, 4);
+	assert_int_equal(m.s.state, SESSION_OPENING);
+}
+
 static void a_need_that_is_not_for_the_newest_chunk_is_ignored(void **state)
 {
 	(void)state;
@@ -987,6 +999,7 @@ int main(void)
 		TEST(an_answer_starts_the_count_of_retries_anew),
 		TEST(need_replays_from_a_chunk_boundary),
 		TEST(need_from_elsewhere_opens_the_session_anew),
+		TEST(a_worker_that_needs_on_and_on_is_left),
 		TEST(a_need_that_is_not_for_the_newest_chunk_is_ignored),
 		TEST(a_passing_error_opens_the_session_anew),
 		TEST(a_lasting_error_fails_the_session_with_its_words),
