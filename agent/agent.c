@@ -35,7 +35,15 @@ static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t conte
 {
 	struct agent *a = ctx;
 
-	return segment_begin(head_segment(a->head), &job->kv, 0, split, context, e);
+	struct segment *seg = head_segment(a->head);
+	int rc = segment_begin(seg, &job->kv, 0, split, context, e);
+
+	if (rc)
+		return rc;
+	rc = segment_begin_codec(seg, &job->state, split, e);
+	if (rc)
+		segment_end(seg, job->kv, 0, split, context);
+	return rc;
 }
 
 static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
@@ -43,6 +51,7 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 	struct agent *a = ctx;
 
 	segment_end(head_segment(a->head), job->kv, 0, split, context);
+	codec_state_destroy(job->state);
 }
 
 static bool submit(void *ctx, struct head_job *job)
@@ -102,7 +111,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	snprintf(cc->agent, sizeof(cc->agent), "%s", conf->agent);
 	snprintf(cc->model, sizeof(cc->model), "%s", seg->hash);
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
-	return codec_parse(&cc->codec, conf->codec, e);
+	return spec_parse(&cc->codec, conf->codec, e);
 }
 
 static int open_head(struct head **h, const struct config_agent *conf, struct queue *inbox,
@@ -208,7 +217,7 @@ int agent_check(const struct config_agent *conf, struct err *e)
 	struct queue *inbox;
 	struct head *h = NULL;
 	struct codec_spec spec;
-	int rc = codec_parse(&spec, conf->codec, e);
+	int rc = spec_parse(&spec, conf->codec, e);
 
 	if (rc)
 		return rc;

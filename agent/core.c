@@ -482,7 +482,7 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d)
 		rc = err_set(&e, ERR_LIMIT, "split %u is outside 0..%u", d->split,
 			     c->conf.n_layers);
 	else if (d->codec[0])
-		rc = codec_parse(&spec, d->codec, &e);
+		rc = spec_parse(&spec, d->codec, &e);
 	if (rc) {
 		log_event(LOG_LEVEL_WARN, "decision.refused", "number=%llu reason=\"%s\"",
 			  (unsigned long long)d->number, e.text);
@@ -490,6 +490,10 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d)
 	}
 	c->decision = *d;
 	c->has_decision = true;
+	for (unsigned i = 0; d->codec[0] && i < c->conf.max_sessions; i++) {
+		if (c->slots[i].used && c->slots[i].session.state != SESSION_ENDED)
+			slot_decide(c, &c->slots[i], &spec);
+	}
 	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s worker=%s",
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
 		  d->worker[0] ? d->worker : "-");

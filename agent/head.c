@@ -7,6 +7,7 @@
 
 struct head {
 	struct segment seg;
+	struct codec_work *work;
 	struct queue *jobs, *inbox;
 	pthread_t thread;
 	bool running;
@@ -19,6 +20,23 @@ static int run_layers(struct head *h, struct head_job *job)
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
 	return segment_forward(&h->seg, job->kv, job->pos, job->rows, &job->err);
+}
+
+int head_encode(struct head_job *job, struct codec_work *work, const float *x)
+{
+	const struct codec_rows in = { x, job->tell_ids ? job->ids : NULL, job->rows };
+	struct codec_bytes out = { .dst = job->bytes, .cap = job->cap };
+	int rc;
+
+	if (!job->pos)
+		codec_state_reset(job->state);
+	job->state_hash = codec_state_hash(job->state);
+	rc = codec_encode(&job->codec, work, job->state, &in, &out, &job->err);
+	job->len = out.len;
+	job->codec_id = out.id;
+	if (codec_needs(out.id) == CODEC_NOTHING)
+		job->state_hash = 0;
+	return rc;
 }
 
 static void run(struct head *h, struct head_job *job)
@@ -36,8 +54,7 @@ static void run(struct head *h, struct head_job *job)
 	job->layers_us = (uint32_t)(t1 - t0);
 	if (job->rc || job->sample)
 		return;
-	job->rc = codec_encode(&job->codec, h->seg.x, h->seg.hp.dim, job->rows, job->bytes,
-			       job->cap, &job->len, &job->err);
+	job->rc = head_encode(job, h->work, h->seg.x);
 	job->encode_us = (uint32_t)(clock_now_us() - t1);
 }
 
@@ -63,6 +80,8 @@ int head_create(struct head **out, const struct segment_conf *conf, struct queue
 		return err_set(e, ERR_NOMEM, "front-end segment");
 	h->inbox = inbox;
 	rc = segment_open(&h->seg, conf, e);
+	if (!rc && codec_work_create(&h->work, h->seg.hp.dim, conf->max_rows))
+		rc = err_set(e, ERR_NOMEM, "buffers of the codec");
 	if (!rc && queue_create(&h->jobs, INBOX_JOBS))
 		rc = err_set(e, ERR_NOMEM, "job queue");
 	if (!rc && pthread_create(&h->thread, NULL, compute, h))
@@ -85,6 +104,7 @@ void head_destroy(struct head *h)
 		pthread_join(h->thread, NULL);
 	}
 	queue_destroy(h->jobs, NULL);
+	codec_work_destroy(h->work);
 	segment_close(&h->seg);
 	free(h);
 }

@@ -22,6 +22,8 @@ struct head_job {
 	const uint32_t
 		*ids; /* [rows], the session's own array (not written while the job is out) */
 	struct codec_spec codec;
+	bool tell_ids;             /* the worker knows, or will be told, the tokens of the rows */
+	struct codec_state *state; /* of the session */
 	bool sample; /* split = L and these are the newest rows: sample the next token here */
 	struct sampler_params sampling;
 	const uint32_t *history; /* [n_history] tokens generated so far */
@@ -34,6 +36,8 @@ struct head_job {
 	int rc;
 	struct err err;
 	size_t len;
+	uint8_t codec_id;
+	uint16_t state_hash; /* before these rows */
 	uint32_t id;
 	bool end;
 	uint32_t queue_us, layers_us, encode_us;
@@ -49,6 +53,9 @@ void head_destroy(struct head *h);
 
 /* For begin and end, and to read: loop thread. */
 struct segment *head_segment(struct head *h);
+
+/* Rows x [job->rows][d] -> job->bytes and what goes with them. For the head's thread, and tests. */
+MUST_CHECK int head_encode(struct head_job *job, struct codec_work *work, const float *x);
 
 /* False when the queue is full: the caller keeps the job. */
 MUST_CHECK bool head_submit(struct head *h, struct head_job *job);

@@ -205,8 +205,9 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 		.rtt_ms = median_ms(t),
 	};
 	breakdown(st, sl);
-	snprintf(st->codec, sizeof(st->codec), "%s",
-		 s->conf.local ? "none" : codec_name(sl->job.codec.id));
+	snprintf(st->codec, sizeof(st->codec), "none");
+	if (!s->conf.local)
+		spec_print(&sl->job.codec, st->codec);
 	snprintf(st->worker, sizeof(st->worker), "%s", s->conf.local ? "" : s->worker);
 }
 

@@ -160,6 +160,7 @@ static void reopen(struct session *s, uint64_t now_us, struct session_effects *f
 	s->worker[0] = '\0';
 	s->next_send = 0;
 	s->need_len = 0;
+	s->sampled_from = s->n_ids;
 	s->awaiting = false;
 	s->retries++;
 	move(s, SESSION_OPENING);
@@ -176,7 +177,7 @@ static void on_start(struct session *s, const struct session_event *ev, struct s
 		return;
 	}
 	memcpy(s->ids, ev->ids, ev->n_ids * sizeof(*s->ids));
-	s->n_ids = s->n_prompt = ev->n_ids;
+	s->n_ids = s->n_prompt = s->sampled_from = ev->n_ids;
 	s->epoch = 1;
 	if (s->conf.local) {
 		move(s, SESSION_LOCAL);
@@ -212,6 +213,7 @@ static void on_rows(struct session *s, const struct session_event *ev, struct se
 		.pos = s->computed,
 		.rows = rows,
 		.codec = ev->codec,
+		.state = ev->state,
 		.offset = s->log_len,
 		.len = ev->len,
 	};

@@ -46,6 +46,7 @@ enum session_finish {
 struct session_chunk {
 	uint32_t pos, rows;
 	uint8_t codec;
+	uint16_t state;     /* hash of what they are predicted from */
 	size_t offset, len; /* in the log */
 };
 
@@ -73,8 +74,9 @@ struct session {
 	uint32_t n_chunks;
 	uint8_t *log; /* [conf.log_bytes]; owned */
 	size_t log_len;
-	uint32_t computed; /* positions whose rows are in the log (LOCAL: in the KV cache) */
-	bool computing;    /* a compute effect is out */
+	uint32_t sampled_from; /* tokens from this position on were sampled in this epoch */
+	uint32_t computed;     /* positions whose rows are in the log (LOCAL: in the KV cache) */
+	bool computing;        /* a compute effect is out */
 
 	uint32_t epoch;                  /* of the newest OPEN; counts from 1 */
 	char worker[TOPIC_NAME_MAX + 1]; /* who accepted; while OPENING: who is asked, or empty */
@@ -95,7 +97,7 @@ struct session {
 
 enum session_event_kind {
 	SESSION_EV_START,          /* ids, n_ids of the prompt */
-	SESSION_EV_ROWS,           /* the compute effect is done: bytes, len, codec */
+	SESSION_EV_ROWS,           /* the compute effect is done: bytes, len, codec, state */
 	SESSION_EV_LOCAL_TOKEN,    /* LOCAL: all rows done, id sampled */
 	SESSION_EV_COMPUTE_FAILED, /* code, reason */
 	SESSION_EV_ACCEPT,         /* accept */
@@ -117,6 +119,7 @@ struct session_event {
 	const uint8_t *bytes;
 	size_t len;
 	uint8_t codec;
+	uint16_t state;
 	uint32_t id;
 	bool end; /* LOCAL_TOKEN: id ends the answer */
 	int code;

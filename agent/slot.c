@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/reply.h"
+#include "base/le.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "daemon/link.h"
@@ -15,12 +16,13 @@
 #define CHUNK_BYTES     16384u /* travels best */
 #define CHUNK_MIN_ROWS  8u     /* fewer make layers slow: take more bytes, ... */
 #define CHUNK_MAX_BYTES 65536u /* ... but not more than that */
+#define TOKEN_BYTES     4u     /* of a row, where its token is told */
 #define OPEN_EXPIRY_S   5
 #define DATA_EXPIRY_S   10
 
 size_t slot_frame_bytes(uint32_t dim)
 {
-	size_t row = codec_bound(&(struct codec_spec){ .id = CODEC_F32 }, dim, 1);
+	size_t row = plain_bound(PLAIN_F32, dim, 1);
 
 	return WIRE_HDR_LEN + (row > CHUNK_MAX_BYTES ? row : CHUNK_MAX_BYTES);
 }
@@ -90,10 +92,20 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 	o->dim = c->conf.dim;
 	o->split = s->conf.split;
 	o->context_tokens = s->conf.max_ids;
-	snprintf(o->codec, sizeof(o->codec), "%s", codec_name(sl->job.codec.id));
+	spec_print(&sl->job.codec, o->codec);
 	o->sampling = sl->sampling;
 	put_history(o, s);
 	slot_send_control(c, &m, s->worker, s->conf.id);
+}
+
+/* Tokens that rows are predicted with and that this worker did not sample itself. */
+static size_t put_ids(uint8_t *dst, const struct session *s, const struct session_chunk *ch)
+{
+	if (codec_needs(ch->codec) != CODEC_STATE_AND_TOKENS || ch->pos >= s->sampled_from)
+		return 0;
+	for (uint32_t i = 0; i < ch->rows; i++)
+		le_put32(dst + TOKEN_BYTES * (size_t)i, s->ids[ch->pos + i]);
+	return TOKEN_BYTES * (size_t)ch->rows;
 }
 
 static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
@@ -104,6 +116,7 @@ static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
 		.kind = WIRE_ROWS,
 		.flags = session_wants_sample(s, i) ? WIRE_SAMPLE : 0,
 		.codec = ch->codec,
+		.state = ch->state,
 		.session = s->conf.id,
 		.epoch = s->epoch,
 		.seq = i + 1,
@@ -111,23 +124,26 @@ static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
 		.rows = ch->rows,
 		.dim = c->conf.dim,
 		.split = s->conf.split,
-		.body_len = (uint32_t)ch->len,
 	};
 	struct topic t = session_topic(c, s->worker, s->conf.id);
 	char topic[TOPIC_MAX];
+	size_t ids_len;
 
-	memcpy(c->frame + WIRE_HDR_LEN, session_chunk_bytes(s, i), ch->len);
+	ids_len = put_ids(c->frame + WIRE_HDR_LEN, s, ch);
+	h.flags |= ids_len ? WIRE_IDS : 0;
+	h.body_len = (uint32_t)(ids_len + ch->len);
+	memcpy(c->frame + WIRE_HDR_LEN + ids_len, session_chunk_bytes(s, i), ch->len);
 	wire_put_hdr(c->frame, &h, c->frame + WIRE_HDR_LEN);
 	topic_put(topic, &t);
 	note_failure(sl, bus_publish(c->bus, &(struct bus_publish){
 						     .topic = topic,
 						     .payload = c->frame,
-						     .len = WIRE_HDR_LEN + ch->len,
+						     .len = WIRE_HDR_LEN + h.body_len,
 						     .qos = c->conf.qos,
 						     .expiry_s = DATA_EXPIRY_S,
 					     }));
-	sl->times.bytes_up += WIRE_HDR_LEN + ch->len;
-	c->bytes_up += WIRE_HDR_LEN + ch->len;
+	sl->times.bytes_up += WIRE_HDR_LEN + h.body_len;
+	c->bytes_up += WIRE_HDR_LEN + h.body_len;
 }
 
 static void start_job(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
@@ -136,9 +152,13 @@ static void start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	struct session *s = &sl->session;
 	struct head_job *job = &sl->job;
 
+	if (sl->has_next_codec)
+		job->codec = sl->next_codec;
+	sl->has_next_codec = false;
 	job->pos = fx->compute_pos;
 	job->rows = fx->compute_rows;
 	job->ids = s->ids + fx->compute_pos;
+	job->tell_ids = job->pos >= s->n_prompt || job->codec.predict == SPEC_TOKENS;
 	job->sample = s->conf.local && job->pos + job->rows == s->n_ids;
 	job->history = s->ids + s->n_prompt;
 	job->n_history = s->n_ids - s->n_prompt;
@@ -283,7 +303,8 @@ void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		ev.kind = SESSION_EV_ROWS;
 		ev.bytes = job->bytes;
 		ev.len = job->len;
-		ev.codec = (uint8_t)job->codec.id;
+		ev.codec = job->codec_id;
+		ev.state = job->state_hash;
 	}
 	if (sl->session.state == SESSION_ENDED) {
 		struct session_effects fx;
@@ -293,6 +314,15 @@ void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		return;
 	}
 	slot_event(c, sl, &ev);
+}
+
+void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec *spec)
+{
+	if (sl->codec_given || sl->session.conf.local ||
+	    codec_bound(spec, c->conf.dim, 1) > sl->row_bytes)
+		return;
+	sl->next_codec = *spec;
+	sl->has_next_codec = true;
 }
 
 static uint32_t split_of(const struct agent_core *c, const struct msg_prompt *m)
@@ -308,11 +338,12 @@ bool slot_is_local(const struct agent_core *c, const struct msg_prompt *m)
 }
 
 /* What the session shall be: the prompt's wish, else the decision, else the configuration. */
-static int choose(const struct agent_core *c, const struct msg_prompt *m, struct session_conf *sc,
-		  struct codec_spec *codec, struct err *e)
+static int choose(const struct agent_core *c, struct slot *sl, const struct msg_prompt *m,
+		  struct session_conf *sc, struct err *e)
 {
 	const struct msg_decision *d = c->has_decision ? &c->decision : NULL;
 	const char *spec = m->codec[0] ? m->codec : d && d->codec[0] ? d->codec : NULL;
+	struct codec_spec *codec = &sl->job.codec;
 
 	sc->split = split_of(c, m);
 	if (sc->split > c->conf.n_layers)
@@ -320,9 +351,10 @@ static int choose(const struct agent_core *c, const struct msg_prompt *m, struct
 			       c->conf.n_layers, sc->split);
 	sc->local = sc->split == c->conf.n_layers;
 	*codec = c->conf.codec;
+	sl->codec_given = m->codec[0];
 	if (d)
 		memcpy(sc->worker, d->worker, sizeof(sc->worker));
-	if (spec && codec_parse(codec, spec, e))
+	if (spec && spec_parse(codec, spec, e))
 		return e->code = ERR_UNSUPPORTED;
 	return 0;
 }
@@ -351,11 +383,21 @@ static size_t frame_room(const struct agent_core *c)
 	return most > reserved ? most - reserved : 0;
 }
 
+/* Bytes of the log for a row, whatever codec a decision may change to. */
+static size_t row_room(const struct agent_core *c, const struct codec_spec *codec)
+{
+	const struct codec_spec tabq = { .tabq = true };
+	size_t own = codec_bound(codec, c->conf.dim, 1), other = codec_bound(&tabq, c->conf.dim, 1);
+
+	return own > other ? own : other;
+}
+
 /* Rows of one chunk: what travels well, but enough for the layers, and at least one. */
 static uint32_t chunk_rows(const struct agent_core *c, const struct codec_spec *codec)
 {
-	size_t row = codec_bound(codec, c->conf.dim, 1), room = frame_room(c);
-	size_t rows = CHUNK_BYTES / row;
+	size_t row = row_room(c, codec) + TOKEN_BYTES, room = frame_room(c);
+	size_t usual = codec->tabq ? c->conf.dim * 5u / 8 + 1 : codec_bound(codec, c->conf.dim, 1);
+	size_t rows = CHUNK_BYTES / usual;
 
 	if (room > CHUNK_MAX_BYTES)
 		room = CHUNK_MAX_BYTES;
@@ -393,7 +435,7 @@ static void size_session(const struct agent_core *c, const struct msg_prompt *m,
 	sc->max_new = m->max_tokens ? m->max_tokens : c->conf.max_tokens;
 	sc->max_ids = sc->max_new < context - n_prompt ? n_prompt + sc->max_new : context;
 	sc->chunk_rows = chunk_rows(c, codec);
-	sc->log_bytes = sc->local ? 0 : codec_bound(codec, c->conf.dim, 1) * (size_t)sc->max_ids;
+	sc->log_bytes = sc->local ? 0 : row_room(c, codec) * sc->max_ids;
 	sc->accept_us = c->conf.accept_timeout_ms * 1000ull;
 	sc->reply_us = c->conf.reply_timeout_ms * 1000ull;
 	sc->deadline_us = deadline_us;
@@ -424,7 +466,7 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 	struct session_conf sc = { 0 };
 	uint32_t context = context_of(c);
 	size_t cap;
-	int rc = choose(c, m, &sc, &sl->job.codec, e);
+	int rc = choose(c, sl, m, &sc, e);
 
 	if (rc)
 		return rc;
@@ -434,10 +476,12 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 				 : "the prompt is empty",
 			       n, context);
 	size_session(c, m, (uint32_t)n, &sl->job.codec, &sc, deadline_us);
-	cap = codec_bound(&sl->job.codec, c->conf.dim, sc.chunk_rows);
+	sl->row_bytes = row_room(c, &sl->job.codec);
+	cap = sl->row_bytes * sc.chunk_rows;
 	if (!sc.local) {
-		sc.packet_bytes = cap + WIRE_HDR_LEN + TOPIC_MAX;
-		rc = check_packet(c, cap, e);
+		sc.packet_bytes =
+			cap + TOKEN_BYTES * (size_t)sc.chunk_rows + WIRE_HDR_LEN + TOPIC_MAX;
+		rc = check_packet(c, cap + TOKEN_BYTES * (size_t)sc.chunk_rows, e);
 	}
 	if (rc)
 		return rc;

@@ -33,7 +33,11 @@ struct slot {
 	char id[TOPIC_NAME_MAX + 1];
 	struct session session;
 	struct head_job job;
-	bool job_ready;      /* kv and bytes exist */
+	bool job_ready;               /* kv, state and bytes exist */
+	bool codec_given;             /* by the prompt: decisions do not change it */
+	struct codec_spec next_codec; /* decided while a job was out: from the next job on */
+	bool has_next_codec;
+	size_t row_bytes;    /* most that a row may take in the log */
 	uint32_t kv_context; /* tokens that kv was made for: the worker may grant fewer later */
 	struct msg_sampling sampling;
 	struct detok detok;
@@ -95,6 +99,10 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 
 /* The job of this slot came back. */
 void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us);
+
+/* A decision for a session that runs: rows go by this codec from the next chunk on, unless the
+ * prompt named one, or the log has no room for it. */
+void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec *spec);
 
 /* Release a slot that ended while its job was out. */
 void slot_free(struct agent_core *c, struct slot *sl);

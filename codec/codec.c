@@ -1,254 +1,516 @@
 #include "codec/codec.h"
 
-#include <assert.h>
-#include <float.h>
 #include <math.h>
-#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
-#include "base/le.h"
+#include "base/crc32c.h"
+#include "codec/packed.h"
+#include "codec/predict.h"
+#include "codec/squeeze.h"
+#include "codec/stream.h"
 
-#define Q8_MAX     127
-#define Q8_HDR_LEN 4 /* the row's scale */
+#define LARGEST 0x1p60f /* squares must not overflow */
 
-/* A codec works row by row; every row takes row_len(dim) bytes. */
-struct codec {
-	const char *name;
-	size_t (*row_len)(size_t dim);
-	/* Index of the first element that cannot be sent, dim when all can. */
-	size_t (*check)(const float *x, size_t dim);
-	void (*put)(uint8_t *dst, const float *x, size_t dim); /* after check */
-	/* 0, ERR_FORMAT or ERR_NOT_FINITE with *at, the element. */
-	int (*get)(float *x, const uint8_t *src, size_t dim, size_t *at);
+struct codec_work {
+	size_t dim, rows;
+	struct row *row;              /* [rows] */
+	int16_t *q;                   /* [rows][dim] */
+	struct row_outlier *outliers; /* [rows][ROW_OUTLIERS(dim)] */
+	float *before, *p, *u, *x;    /* [dim] each */
+	int16_t *z;                   /* [dim] */
+	uint8_t *packed, *stream;     /* [bound] each */
+	size_t bound;
+	void *lz4;
 };
 
-static float f32_of_bits(uint32_t bits)
+struct codec_state {
+	size_t dim;
+	const struct cal *cal;
+	const struct cal_split *split;
+	bool any; /* there was a row before; u is what it was decoded to */
+	float *u; /* [split->k] */
+	struct stream_before before;
+	bool has_id; /* the token before is known to both ends */
+	uint32_t id;
+	uint32_t hash;
+};
+
+void codec_work_destroy(struct codec_work *w)
 {
-	float f;
-
-	memcpy(&f, &bits, sizeof(f));
-	return f;
-}
-
-static uint32_t bits_of_f32(float f)
-{
-	uint32_t bits;
-
-	memcpy(&bits, &f, sizeof(bits));
-	return bits;
-}
-
-/* Index of the first x that is NaN or not below limit in magnitude, dim when there is none. The
- * first loop only answers whether, so that it vectorizes. */
-static size_t find_above(const float *x, size_t dim, float limit)
-{
-	unsigned bad = 0;
-
-	for (size_t i = 0; i < dim; i++)
-		bad |= !(fabsf(x[i]) < limit);
-	if (!bad)
-		return dim;
-	for (size_t i = 0; i < dim; i++) {
-		if (!(fabsf(x[i]) < limit))
-			return i;
-	}
-	return dim;
-}
-
-static size_t f32_row_len(size_t dim)
-{
-	return dim * 4;
-}
-
-static size_t f32_check(const float *x, size_t dim)
-{
-	return find_above(x, dim, INFINITY);
-}
-
-static void f32_put(uint8_t *dst, const float *x, size_t dim)
-{
-	for (size_t i = 0; i < dim; i++)
-		le_put32(dst + 4 * i, bits_of_f32(x[i]));
-}
-
-static int f32_get(float *x, const uint8_t *src, size_t dim, size_t *at)
-{
-	for (size_t i = 0; i < dim; i++)
-		x[i] = f32_of_bits(le_get32(src + 4 * i));
-	*at = find_above(x, dim, INFINITY);
-	return *at == dim ? 0 : ERR_NOT_FINITE;
-}
-
-static size_t f16_row_len(size_t dim)
-{
-	return dim * 2;
-}
-
-/* From 65520 on a value would round to infinity. */
-static size_t f16_check(const float *x, size_t dim)
-{
-	return find_above(x, dim, 65520.0f);
-}
-
-static void f16_put(uint8_t *dst, const float *x, size_t dim)
-{
-	for (size_t i = 0; i < dim; i++)
-		le_put16(dst + 2 * i, half_from_f32(x[i]));
-}
-
-static int f16_get(float *x, const uint8_t *src, size_t dim, size_t *at)
-{
-	for (size_t i = 0; i < dim; i++)
-		x[i] = half_to_f32(le_get16(src + 2 * i));
-	*at = find_above(x, dim, INFINITY);
-	return *at == dim ? 0 : ERR_NOT_FINITE;
-}
-
-static size_t q8_row_len(size_t dim)
-{
-	return Q8_HDR_LEN + dim;
-}
-
-/* max|x| / 127; a scale that would be subnormal counts as 0, so that no machine that flushes
- * subnormals can differ. */
-static float q8_scale(const float *x, size_t dim)
-{
-	float most = 0, scale;
-
-	for (size_t i = 0; i < dim; i++) {
-		float a = fabsf(x[i]);
-
-		most = a > most ? a : most;
-	}
-	scale = most / Q8_MAX;
-	return scale < FLT_MIN ? 0 : scale;
-}
-
-static size_t q8_check(const float *x, size_t dim)
-{
-	size_t at = find_above(x, dim, INFINITY);
-
-	/* 127 times the rounded scale may overflow where the largest value is next to FLT_MAX */
-	if (at == dim && isinf(q8_scale(x, dim) * Q8_MAX))
-		at = find_above(x, dim, FLT_MAX / 2);
-	return at;
-}
-
-/* Round half to even without a call: adding 1.5 * 2^23 leaves no bits for a fraction. */
-static float round_even(float v)
-{
-	return v + 12582912.0f - 12582912.0f;
-}
-
-static void q8_put(uint8_t *dst, const float *x, size_t dim)
-{
-	float scale = q8_scale(x, dim);
-
-	le_put32(dst, bits_of_f32(scale));
-	if (scale == 0) {
-		memset(dst + Q8_HDR_LEN, 0, dim);
+	if (!w)
 		return;
-	}
-	for (size_t i = 0; i < dim; i++)
-		dst[Q8_HDR_LEN + i] = (uint8_t)(int8_t)round_even(x[i] / scale);
+	free(w->row);
+	free(w->q);
+	free(w->outliers);
+	free(w->before);
+	free(w->p);
+	free(w->u);
+	free(w->x);
+	free(w->z);
+	free(w->packed);
+	free(w->stream);
+	free(w->lz4);
+	free(w);
 }
 
-static int q8_get(float *x, const uint8_t *src, size_t dim, size_t *at)
+int codec_work_create(struct codec_work **out, size_t dim, size_t rows)
 {
-	float scale = f32_of_bits(le_get32(src));
+	struct codec_work *w = calloc(1, sizeof(*w));
 
-	*at = 0;
-	if (!isfinite(scale))
-		return ERR_NOT_FINITE;
-	if (bits_of_f32(scale) && !(scale >= FLT_MIN)) /* negative, minus zero, subnormal */
-		return ERR_FORMAT;
-	for (size_t i = 0; i < dim; i++) {
-		*at = i;
-		if (src[Q8_HDR_LEN + i] == 0x80)
-			return ERR_FORMAT;
-		x[i] = (float)(int8_t)src[Q8_HDR_LEN + i] * scale;
+	if (!w)
+		return ERR_NOMEM;
+	w->dim = dim;
+	w->rows = rows;
+	w->bound = packed_bound(dim, rows);
+	w->row = calloc(rows, sizeof(*w->row));
+	w->q = calloc(rows * dim, sizeof(*w->q));
+	w->outliers = calloc(rows * ROW_OUTLIERS(dim), sizeof(*w->outliers));
+	w->before = calloc(dim, sizeof(float));
+	w->p = calloc(dim, sizeof(float));
+	w->u = calloc(dim, sizeof(float));
+	w->x = calloc(dim, sizeof(float));
+	w->z = calloc(dim, sizeof(*w->z));
+	w->packed = malloc(w->bound);
+	w->stream = malloc(w->bound);
+	w->lz4 = malloc(squeeze_memory());
+	if (!w->row || !w->q || !w->outliers || !w->before || !w->p || !w->u || !w->x || !w->z ||
+	    !w->packed || !w->stream || !w->lz4) {
+		codec_work_destroy(w);
+		return ERR_NOMEM;
 	}
-	*at = find_above(x, dim, INFINITY);
-	return *at == dim ? 0 : ERR_NOT_FINITE;
+	for (size_t r = 0; r < rows; r++) {
+		w->row[r].q = w->q + r * dim;
+		w->row[r].outliers = w->outliers + r * ROW_OUTLIERS(dim);
+	}
+	*out = w;
+	return 0;
 }
 
-static const struct codec codecs[CODEC_COUNT] = {
-	[CODEC_F32] = { "f32", f32_row_len, f32_check, f32_put, f32_get },
-	[CODEC_F16] = { "f16", f16_row_len, f16_check, f16_put, f16_get },
-	[CODEC_Q8] = { "q8", q8_row_len, q8_check, q8_put, q8_get },
-};
-
-int codec_parse(struct codec_spec *spec, const char *text, struct err *e)
+size_t codec_state_bytes(size_t dim)
 {
-	for (unsigned id = 0; id < CODEC_COUNT; id++) {
-		if (!strcmp(codecs[id].name, text)) {
-			*spec = (struct codec_spec){ .id = (enum codec_id)id };
-			return 0;
-		}
-	}
-	return err_set(e, ERR_CONFIG, "no codec \"%.40s\"; there are f32, f16 and q8", text);
+	return sizeof(struct codec_state) + dim * sizeof(float);
 }
 
-const char *codec_name(enum codec_id id)
+int codec_state_create(struct codec_state **out, size_t dim, const struct cal *cal,
+		       const struct cal_split *split)
 {
-	return (unsigned)id < CODEC_COUNT ? codecs[id].name : "unknown";
+	struct codec_state *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return ERR_NOMEM;
+	s->dim = dim;
+	s->cal = split ? cal : NULL;
+	s->split = split;
+	s->u = calloc(dim, sizeof(*s->u));
+	if (!s->u) {
+		free(s);
+		return ERR_NOMEM;
+	}
+	codec_state_reset(s);
+	*out = s;
+	return 0;
+}
+
+void codec_state_destroy(struct codec_state *s)
+{
+	if (!s)
+		return;
+	free(s->u);
+	free(s);
+}
+
+void codec_state_reset(struct codec_state *s)
+{
+	s->any = s->has_id = false;
+	s->before = (struct stream_before){ 0 };
+	s->hash = s->cal ? crc32c(0, s->cal->id, CAL_ID_LEN) : 0;
+}
+
+uint16_t codec_state_hash(const struct codec_state *s)
+{
+	return (uint16_t)(s->hash ^ s->hash >> 16);
 }
 
 size_t codec_bound(const struct codec_spec *spec, size_t dim, size_t rows)
 {
-	assert((unsigned)spec->id < CODEC_COUNT);
-	return codecs[spec->id].row_len(dim) * rows;
+	return spec->tabq ? packed_bound(dim, rows) : plain_bound(spec->plain, dim, rows);
 }
 
-int codec_encode(const struct codec_spec *spec, const float *x, size_t dim, size_t rows,
-		 uint8_t *dst, size_t cap, size_t *len, struct err *e)
+bool codec_known(unsigned id)
 {
-	const struct codec *c = &codecs[spec->id];
-	size_t need = codec_bound(spec, dim, rows);
+	return id < PLAIN_COUNT ||
+	       ((id & ~0xfu) == CODEC_TABQ && (id & 3) < CODEC_FORMS && (id >> 2 & 3) < SPEC_AUTO);
+}
 
-	if (cap < need)
-		return err_set(e, ERR_LIMIT, "%zu rows in %s take %zu bytes, there is room for %zu",
-			       rows, c->name, need, cap);
-	for (size_t r = 0; r < rows; r++) {
-		size_t at = c->check(x + r * dim, dim);
+enum codec_need codec_needs(unsigned id)
+{
+	unsigned predict = id < PLAIN_COUNT ? SPEC_PREDICT_NONE : id >> 2 & 3;
 
-		if (at < dim)
-			return err_set(e, ERR_NOT_FINITE,
-				       "row %zu, element %zu: %g cannot be sent as %s", r, at,
-				       (double)x[r * dim + at], c->name);
+	return predict == SPEC_PREDICT_NONE ? CODEC_NOTHING
+	       : predict == SPEC_TOKENS     ? CODEC_STATE_AND_TOKENS
+					    : CODEC_STATE;
+}
+
+const char *codec_name(unsigned id)
+{
+	static const char *const names[SPEC_AUTO][CODEC_FORMS] = {
+		{ "tabq packed", "tabq rans", "tabq lz4" },
+		{ "tabq packed rows", "tabq rans rows", "tabq lz4 rows" },
+		{ "tabq packed tokens", "tabq rans tokens", "tabq lz4 tokens" },
+	};
+
+	if (!codec_known(id))
+		return "unknown";
+	return id < PLAIN_COUNT ? plain_name((enum plain_id)id) : names[id >> 2 & 3][id & 3];
+}
+
+/* What remains of a codec_state when there is none, or while it may yet fail. */
+struct cursor {
+	const struct cal *cal;
+	const struct cal_split *split; /* NULL: no prediction */
+	enum cal_mode mode;
+	struct row_classes classes;
+	bool any, has_id;
+	uint32_t id;
+	struct stream_before before;
+};
+
+static struct cursor begin(const struct codec_state *s, enum spec_predict predict)
+{
+	struct cursor c = { 0 };
+
+	if (predict == SPEC_PREDICT_NONE)
+		return c;
+	c = (struct cursor){ .cal = s->cal,
+			     .split = s->split,
+			     .mode = predict == SPEC_TOKENS ? CAL_TOKENS : CAL_ROWS,
+			     .any = s->any,
+			     .has_id = s->has_id,
+			     .id = s->id,
+			     .before = s->before };
+	c.classes.class = c.split->predictors[c.mode].class;
+	c.classes.inverse = c.split->predictors[c.mode].inverse;
+	return c;
+}
+
+static const int8_t *features(const struct cal *c, uint32_t id)
+{
+	return c->features + (size_t)id * c->n_features;
+}
+
+/* p of the next row, whose token is *id (NULL: not known). */
+static void predict_next(struct codec_work *w, struct cursor *c, const uint32_t *id)
+{
+	struct predict_tokens t = { 0 };
+
+	if (c->mode == CAL_TOKENS) {
+		t.now = features(c->cal, *id);
+		t.before = c->has_id ? features(c->cal, c->id) : NULL;
 	}
-	for (size_t r = 0; r < rows; r++)
-		c->put(dst + r * c->row_len(dim), x + r * dim, dim);
-	*len = need;
+	predict_row(c->split, c->mode, c->any ? w->before : NULL, &t, c->cal->n_features, w->z,
+		    w->p);
+	c->any = true;
+	c->has_id = id;
+	c->id = id ? *id : 0;
+}
+
+/* The state after a chunk. w->before: components of its last row, where the cursor had a split; x:
+ * the last row as decoded, for where it had none. */
+static void commit(struct codec_work *w, struct codec_state *s, const struct cursor *c,
+		   const float *x, unsigned id, const uint8_t *bytes, size_t len,
+		   const uint32_t *ids, size_t n)
+{
+	if (!s || !s->split)
+		return;
+	if (c->split) {
+		memcpy(s->u, w->before, s->split->k * sizeof(*s->u));
+		s->before = c->before;
+	} else {
+		predict_forward(s->split, x, s->dim, s->u);
+	}
+	s->any = true;
+	s->has_id = c->has_id;
+	s->id = c->id;
+	s->hash = crc32c(s->hash ^ id, bytes, len);
+	for (size_t i = 0; i < n && codec_needs(id) == CODEC_STATE_AND_TOKENS; i++)
+		s->hash = s->hash * 0x9e3779b1u + ids[i];
+}
+
+static int check_finite(const float *x, size_t dim, size_t rows, struct err *e)
+{
+	for (size_t r = 0; r < rows; r++) {
+		unsigned bad = 0;
+
+		for (size_t i = 0; i < dim; i++)
+			bad |= !(fabsf(x[r * dim + i]) < LARGEST);
+		for (size_t i = 0; bad && i < dim; i++) {
+			if (!(fabsf(x[r * dim + i]) < LARGEST))
+				return err_set(e, ERR_NOT_FINITE,
+					       "row %zu, element %zu: %g cannot be sent as tabq", r,
+					       i, (double)x[r * dim + i]);
+		}
+	}
 	return 0;
 }
 
-/* Do len bytes hold rows of row_len each? By division: the claims may be anything. */
-static bool fits(size_t len, size_t row_len, size_t rows)
+/* One row -> w->row[r]; w->before is what it will be decoded to. */
+static void quantize(const struct codec_spec *spec, struct codec_work *w, struct cursor *c,
+		     const float *x, const uint32_t *id, size_t r)
 {
-	return row_len && len % row_len == 0 && len / row_len == rows;
+	const size_t k = c->split ? c->split->k : w->dim;
+	const float budget = spec->delta * row_energy(x, w->dim);
+	struct row *row = &w->row[r];
+
+	row->step = c->before.any ? c->before.step : 0; /* of a row that needs none */
+	row->gain = row->shape = 0;
+	if (!c->split) {
+		memcpy(w->u, x, w->dim * sizeof(*x));
+		row_quantize(&spec->row, w->u, NULL, k, budget, row);
+	} else {
+		predict_next(w, c, id);
+		predict_forward(c->split, x, w->dim, w->u);
+		for (size_t i = 0; i < k; i++)
+			w->u[i] -= w->p[i];
+		row_quantize(&spec->row, w->u, &c->classes, k, budget, row);
+		row_restore(row, k, w->before);
+		for (size_t i = 0; i < k; i++)
+			w->before[i] += w->p[i];
+	}
+	c->before = (struct stream_before){ true, row->step, row->gain, row->shape };
 }
 
-int codec_decode(unsigned id, const uint8_t *src, size_t len, size_t dim, size_t rows, float *x,
-		 struct err *e)
+/* Do two rows say the same, so that LZ4 may find it? */
+static bool repeats(const struct row *rows, size_t n, size_t k)
 {
-	const struct codec *c;
+	for (size_t r = 1; r < n; r++) {
+		if (rows[r].step == rows[r - 1].step &&
+		    !memcmp(rows[r].q, rows[r - 1].q, k * sizeof(*rows[r].q)))
+			return true;
+	}
+	return false;
+}
 
-	if (id >= CODEC_COUNT)
+/* The smallest of what the spec allows -> dst. Returns its length. */
+static size_t entropy_code(const struct codec_spec *spec, struct codec_work *w,
+			   const struct cursor *first, size_t n, size_t k, uint8_t *dst,
+			   enum codec_form *form)
+{
+	struct stream_before before = first->before;
+	const size_t packed = packed_len(w->row, n, k);
+	size_t len = packed, small;
+	uint8_t *begin;
+
+	*form = CODEC_PACKED;
+	if (spec->entropy == SPEC_RANS &&
+	    stream_put(w->row, n, k, first->classes.class, &before, w->stream, packed, &begin)) {
+		*form = CODEC_RANS;
+		len = (size_t)(w->stream + packed - begin);
+		memcpy(dst, begin, len);
+		if (!repeats(w->row, n, k))
+			return len;
+	}
+	packed_put(w->row, n, k, w->packed);
+	if (*form == CODEC_PACKED)
+		memcpy(dst, w->packed, packed);
+	if (spec->entropy == SPEC_NONE)
+		return len;
+	small = squeeze(w->lz4, w->packed, packed, w->stream, len - 1);
+	if (!small)
+		return len;
+	*form = CODEC_LZ4;
+	memcpy(dst, w->stream, small);
+	return small;
+}
+
+/* What the spec's wish comes to: no tokens that the other end does not know, no prediction without
+ * a calibration. */
+static enum spec_predict resolve(const struct codec_spec *spec, const struct codec_state *s,
+				 const uint32_t *ids)
+{
+	if (!s || !s->split || spec->predict == SPEC_PREDICT_NONE)
+		return SPEC_PREDICT_NONE;
+	if (spec->predict == SPEC_ROWS || !ids || !s->cal->n_features)
+		return SPEC_ROWS;
+	return SPEC_TOKENS;
+}
+
+static int check_ids(const struct cal *cal, const uint32_t *ids, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (ids[i] >= cal->n_vocab)
+			return err_set(e, ERR_FORMAT, "token %u of a vocabulary of %u",
+				       (unsigned)ids[i], (unsigned)cal->n_vocab);
+	}
+	return 0;
+}
+
+static int encode_tabq(const struct codec_spec *spec, struct codec_work *w, struct codec_state *s,
+		       const struct codec_rows *rows, struct codec_bytes *out, struct err *e)
+{
+	const enum spec_predict predict = resolve(spec, s, rows->ids);
+	const uint32_t *ids = predict == SPEC_TOKENS ? rows->ids : NULL;
+	struct cursor c = begin(s, predict);
+	const struct cursor first = c;
+	const size_t k = c.split ? c.split->k : w->dim;
+	enum codec_form form;
+	int rc = check_finite(rows->x, w->dim, rows->n, e);
+
+	if (!rc && ids)
+		rc = check_ids(c.cal, ids, rows->n, e);
+	if (rc)
+		return rc;
+	if (c.split)
+		memcpy(w->before, s->u, k * sizeof(*s->u));
+	for (size_t r = 0; r < rows->n; r++)
+		quantize(spec, w, &c, rows->x + r * w->dim, ids ? &ids[r] : NULL, r);
+	out->len = entropy_code(spec, w, &first, rows->n, k, out->dst, &form);
+	if (form != CODEC_RANS)
+		c.before.gain = c.before.shape = 0; /* the reader does not hear of them */
+	out->id = (uint8_t)(CODEC_TABQ | form | (unsigned)predict << 2);
+	if (s && s->split && !c.split)
+		row_restore(&w->row[rows->n - 1], w->dim, w->x);
+	commit(w, s, &c, w->x, out->id, out->dst, out->len, ids, rows->n);
+	return 0;
+}
+
+static int encode_plain(const struct codec_spec *spec, struct codec_work *w, struct codec_state *s,
+			const struct codec_rows *rows, struct codec_bytes *out, struct err *e)
+{
+	const struct cursor c = { 0 };
+	int rc = plain_encode(spec->plain, rows->x, w->dim, rows->n, out->dst, out->cap, &out->len,
+			      e);
+
+	if (rc)
+		return rc;
+	out->id = (uint8_t)spec->plain;
+	if (!s || !s->split)
+		return 0;
+	rc = plain_decode(out->id, out->dst + plain_bound(spec->plain, w->dim, rows->n - 1),
+			  plain_bound(spec->plain, w->dim, 1), w->dim, 1, w->x, e);
+	if (!rc)
+		commit(w, s, &c, w->x, out->id, out->dst, out->len, NULL, 0);
+	return rc;
+}
+
+int codec_encode(const struct codec_spec *spec, struct codec_work *w, struct codec_state *s,
+		 const struct codec_rows *rows, struct codec_bytes *out, struct err *e)
+{
+	size_t need = codec_bound(spec, w->dim, rows->n);
+
+	if (!rows->n || rows->n > w->rows)
+		return err_set(e, ERR_LIMIT, "%zu rows at a time; 1..%zu can be encoded", rows->n,
+			       w->rows);
+	if (out->cap < need)
+		return err_set(e, ERR_LIMIT, "%zu rows may take %zu bytes, there is room for %zu",
+			       rows->n, need, out->cap);
+	return spec->tabq ? encode_tabq(spec, w, s, rows, out, e)
+			  : encode_plain(spec, w, s, rows, out, e);
+}
+
+static int entropy_decode(struct codec_work *w, struct cursor *c, enum codec_form form,
+			  const struct codec_chunk *ch, size_t k)
+{
+	const uint8_t *src = ch->src;
+	size_t len = ch->len;
+
+	if (form == CODEC_RANS)
+		return stream_get(w->row, ch->n, k, c->classes.class, &c->before, src, len);
+	if (form == CODEC_LZ4) {
+		len = squeeze_expand(src, len, w->packed, w->bound);
+		src = w->packed;
+		if (!len)
+			return ERR_FORMAT;
+	}
+	if (packed_get(w->row, ch->n, k, src, len))
+		return ERR_FORMAT;
+	c->before = (struct stream_before){ true, w->row[ch->n - 1].step, 0, 0 };
+	return 0;
+}
+
+static void restore(struct codec_work *w, struct cursor *c, const uint32_t *id, size_t r, float *x)
+{
+	if (!c->split) {
+		row_restore(&w->row[r], w->dim, x);
+		return;
+	}
+	predict_next(w, c, id);
+	row_restore(&w->row[r], c->split->k, w->before);
+	for (size_t i = 0; i < c->split->k; i++)
+		w->before[i] += w->p[i];
+	predict_back(c->split, w->before, w->dim, x);
+}
+
+static int check_decoded(const float *x, size_t dim, size_t n, struct err *e)
+{
+	for (size_t r = 0; r < n; r++) {
+		for (size_t i = 0; i < dim; i++) {
+			if (!isfinite(x[r * dim + i]))
+				return err_set(e, ERR_NOT_FINITE,
+					       "row %zu, element %zu: %s in tabq", r, i,
+					       err_phrase(ERR_NOT_FINITE));
+		}
+	}
+	return 0;
+}
+
+static int decode_tabq(struct codec_work *w, struct codec_state *s, const struct codec_chunk *ch,
+		       float *x, struct err *e)
+{
+	const enum spec_predict predict = (enum spec_predict)(ch->id >> 2 & 3);
+	const uint32_t *ids = predict == SPEC_TOKENS ? ch->ids : NULL;
+	struct cursor c = begin(s, predict);
+	const size_t k = c.split ? c.split->k : w->dim;
+	int rc = ids ? check_ids(c.cal, ids, ch->n, e) : 0;
+
+	if (rc)
+		return rc;
+	rc = entropy_decode(w, &c, (enum codec_form)(ch->id & 3), ch, k);
+	if (rc)
+		return err_set(e, rc, "%zu bytes are not %zu rows of %zu elements in %s", ch->len,
+			       ch->n, ch->dim, codec_name(ch->id));
+	if (c.split)
+		memcpy(w->before, s->u, k * sizeof(*s->u));
+	for (size_t r = 0; r < ch->n; r++)
+		restore(w, &c, ids ? &ids[r] : NULL, r, x + r * w->dim);
+	rc = check_decoded(x, w->dim, ch->n, e);
+	if (!rc)
+		commit(w, s, &c, x + (ch->n - 1) * w->dim, ch->id, ch->src, ch->len, ids, ch->n);
+	return rc;
+}
+
+static int check_chunk(const struct codec_work *w, const struct codec_state *s,
+		       const struct codec_chunk *ch, struct err *e)
+{
+	const enum codec_need need = codec_needs(ch->id);
+
+	if (!codec_known(ch->id))
 		return err_set(e, ERR_UNSUPPORTED,
-			       "rows in codec %u, which this side does not know", id);
-	c = &codecs[id];
-	if (dim > SIZE_MAX / 8 || !dim || !rows || !fits(len, c->row_len(dim), rows))
-		return err_set(e, ERR_FORMAT, "%zu bytes are not %zu rows of %zu elements in %s",
-			       len, rows, dim, c->name);
-	for (size_t r = 0; r < rows; r++) {
-		size_t at;
-		int rc = c->get(x + r * dim, src + r * c->row_len(dim), dim, &at);
-
-		if (rc)
-			return err_set(e, rc, "row %zu, element %zu: %s in %s", r, at,
-				       err_phrase(rc), c->name);
-	}
+			       "rows in codec %u, which this side does not know", ch->id);
+	if (ch->dim != w->dim || !ch->n || ch->n > w->rows)
+		return err_set(e, ERR_LIMIT, "%zu rows of %zu elements; 1..%zu rows of %zu fit",
+			       ch->n, ch->dim, w->rows, w->dim);
+	if (need != CODEC_NOTHING && (!s || !s->split))
+		return err_set(e, ERR_STATE, "rows in %s, and no calibration of this split here",
+			       codec_name(ch->id));
+	if (need == CODEC_STATE_AND_TOKENS && (!ch->ids || !s->cal->n_features))
+		return err_set(e, ERR_STATE, "rows in %s, and their tokens are not known here",
+			       codec_name(ch->id));
 	return 0;
+}
+
+int codec_decode(struct codec_work *w, struct codec_state *s, const struct codec_chunk *ch,
+		 float *x, struct err *e)
+{
+	const struct cursor c = { 0 };
+	int rc = check_chunk(w, s, ch, e);
+
+	if (rc)
+		return rc;
+	if (ch->id >= PLAIN_COUNT)
+		return decode_tabq(w, s, ch, x, e);
+	rc = plain_decode(ch->id, ch->src, ch->len, ch->dim, ch->n, x, e);
+	if (!rc)
+		commit(w, s, &c, x + (ch->n - 1) * w->dim, ch->id, ch->src, ch->len, NULL, 0);
+	return rc;
 }

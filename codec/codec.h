@@ -1,41 +1,92 @@
 /* codec/codec.h - rows of hidden states <-> bytes on the wire.
  *
- * Pure, allocates nothing, deterministic and identical on every ISA. Any thread. The bytes are
- * described in schema/PROTOCOL.md, section "Codecs". */
+ * What is common to both ends of a session is a codec_state: the row before as it was decoded, and
+ * what its chunk said. Chunks are encoded and decoded in the same order; the state's hash, which
+ * travels with each chunk that needs it, proves that both ends did. Buffers that need not outlive a
+ * call are a codec_work, one per thread. Encode and decode allocate nothing, and give the same bits
+ * on every machine. A state or work belongs to one thread at a time. The bytes are described in
+ * schema/PROTOCOL.md, section "Codecs".
+ * Source: arXiv 2511.04002 (TS, TAB-Q); prediction and entropy stage: docs/codec.md. */
 #ifndef CODEC_CODEC_H
 #define CODEC_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "codec/cal.h"
+#include "codec/spec.h"
 
-/* Numbers travel in frames: append only. */
-enum codec_id { CODEC_F32 = 0, CODEC_F16 = 1, CODEC_Q8 = 2, CODEC_COUNT };
+/* The codec byte of a frame: a plain_id, or CODEC_TABQ | form | predict << 2. Append only. */
+#define CODEC_TABQ 0x40
+enum codec_form { CODEC_PACKED, CODEC_RANS, CODEC_LZ4, CODEC_FORMS };
 
-struct codec_spec {
-	enum codec_id id;
-};
+struct codec_work;
+struct codec_state;
 
-/* "f32", "f16", "q8" -> *spec. ERR_CONFIG with the list of what is allowed. */
-MUST_CHECK int codec_parse(struct codec_spec *spec, const char *text, struct err *e);
+/* For chunks of up to rows rows of dim elements. ERR_NOMEM. */
+MUST_CHECK int codec_work_create(struct codec_work **out, size_t dim, size_t rows);
+void codec_work_destroy(struct codec_work *w);
 
-/* The SPEC string of spec -> dst; a constant string for now. */
-const char *codec_name(enum codec_id id);
+/* cal, split: what to predict with; NULL: no prediction. Both must outlive the state. ERR_NOMEM. */
+MUST_CHECK int codec_state_create(struct codec_state **out, size_t dim, const struct cal *cal,
+				  const struct cal_split *split);
+void codec_state_destroy(struct codec_state *s);
+
+/* As new: position 0 of a session, or of an epoch. */
+void codec_state_reset(struct codec_state *s);
+
+/* Of all chunks since the reset, and of the calibration. */
+uint16_t codec_state_hash(const struct codec_state *s);
+
+/* Bytes of memory of a state. */
+size_t codec_state_bytes(size_t dim);
 
 /* Most bytes that rows rows of dim elements can take. */
 size_t codec_bound(const struct codec_spec *spec, size_t dim, size_t rows);
 
-/* x [rows][dim] f32 -> dst[cap], *len bytes. cap >= codec_bound(). ERR_NOT_FINITE (naming row and
- * element in e) when a value is NaN or infinite, or would decode as infinite; nothing is written
- * then. ERR_LIMIT when cap is too small. */
-MUST_CHECK int codec_encode(const struct codec_spec *spec, const float *x, size_t dim, size_t rows,
-			    uint8_t *dst, size_t cap, size_t *len, struct err *e);
+struct codec_rows {
+	const float *x;      /* [n][dim] */
+	const uint32_t *ids; /* [n] their tokens, when the other end knows them; else NULL */
+	size_t n;
+};
 
-/* src[len] -> x [rows][dim]. id, dim and rows are the frame's claims: ERR_FORMAT when len does not
- * match them, ERR_UNSUPPORTED for an unknown id, ERR_NOT_FINITE when a decoded value is not finite;
- * x holds nothing of use then. */
-MUST_CHECK int codec_decode(unsigned id, const uint8_t *src, size_t len, size_t dim, size_t rows,
-			    float *x, struct err *e);
+struct codec_bytes {
+	uint8_t *dst; /* cap >= codec_bound() */
+	size_t cap, len;
+	uint8_t id; /* the codec byte */
+};
+
+/* rows -> out->dst, out->len, out->id; *s is moved on. ERR_NOT_FINITE (naming row and element) when
+ * a value is NaN, infinite or too large; ERR_LIMIT when cap is too small or there are more rows
+ * than w is for. Then nothing is written and *s is as before. */
+MUST_CHECK int codec_encode(const struct codec_spec *spec, struct codec_work *w,
+			    struct codec_state *s, const struct codec_rows *rows,
+			    struct codec_bytes *out, struct err *e);
+
+struct codec_chunk {
+	unsigned id; /* the codec byte */
+	const uint8_t *src;
+	size_t len;
+	const uint32_t *ids; /* [n] tokens of its rows, or NULL: not known here */
+	size_t dim, n;       /* as the frame claims */
+};
+
+/* chunk -> x [n][dim]; *s is moved on. s may be NULL for a chunk that needs none (codec_needs).
+ * ERR_FORMAT, ERR_UNSUPPORTED for an unknown id, ERR_NOT_FINITE; ERR_STATE when the chunk needs
+ * what is not here: tokens, a calibration; ERR_LIMIT when n or dim are more than w is for. After an
+ * error x and *s hold nothing of use: reset. */
+MUST_CHECK int codec_decode(struct codec_work *w, struct codec_state *s,
+			    const struct codec_chunk *chunk, float *x, struct err *e);
+
+/* What a codec byte says: true for one that we know. */
+bool codec_known(unsigned id);
+
+enum codec_need { CODEC_NOTHING, CODEC_STATE, CODEC_STATE_AND_TOKENS };
+enum codec_need codec_needs(unsigned id);
+
+/* "f16", "tabq rans rows": for people. A constant string. */
+const char *codec_name(unsigned id);
 
 #endif

@@ -15,7 +15,7 @@ static int check_codec(const char *key, const char *agent, const char *spec, str
 	struct codec_spec parsed;
 	struct err why = { 0 };
 
-	if (!spec[0] || !codec_parse(&parsed, spec, &why))
+	if (!spec[0] || !spec_parse(&parsed, spec, &why))
 		return 0;
 	return err_set(e, ERR_CONFIG, "%s%s.codec: %.150s", key, agent, why.text);
 }

@@ -1,5 +1,6 @@
 #include "daemon/segment.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,25 @@ size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t la
 	return model_weight_bytes(s->gguf, &s->hp, &mc);
 }
 
+/* The one that is named, or the one beside the model. It must be of this very model. */
+static int open_calibration(struct segment *s, const struct segment_conf *c, struct err *e)
+{
+	const bool named = c->calibration && c->calibration[0];
+	char path[4096];
+	int rc;
+
+	snprintf(path, sizeof(path), named ? "%s" : "%s" CAL_SUFFIX,
+		 named ? c->calibration : c->path);
+	rc = cal_open(&s->cal, path, e);
+	if (rc)
+		return rc == ERR_NOT_FOUND && !named ? 0 : rc;
+	if (strcmp(s->cal->model, s->hash) || s->cal->dim != s->hp.dim ||
+	    s->cal->n_vocab != s->hp.n_vocab)
+		return err_set(e, ERR_MODEL_MISMATCH, "%.160s is of another model (%s)", path,
+			       s->cal->model);
+	return 0;
+}
+
 static int open_files(struct segment *s, const struct segment_conf *c, struct err *e)
 {
 	int rc = kv_type_parse(&s->kv_type, c->kv);
@@ -59,7 +79,7 @@ static int open_files(struct segment *s, const struct segment_conf *c, struct er
 		rc = gguf_hash(s->gguf, s->hash, e);
 	if (!rc)
 		take_name(s);
-	return rc;
+	return rc ? rc : open_calibration(s, c, e);
 }
 
 /* What "a quarter" and "all" mean for this model. */
@@ -139,6 +159,7 @@ int segment_open(struct segment *s, const struct segment_conf *conf, struct err 
 void segment_close(struct segment *s)
 {
 	sampler_destroy(s->sampler);
+	cal_close(s->cal);
 	model_close(s->model);
 	tokenizer_destroy(s->tokenizer);
 	gguf_close(s->gguf);
@@ -193,6 +214,14 @@ void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last
 		return;
 	kv_destroy(kv);
 	s->used_bytes -= kv_bytes(&s->hp, last - first, context_tokens, s->kv_type);
+}
+
+int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,
+			struct err *e)
+{
+	if (codec_state_create(state, s->hp.dim, s->cal, cal_split(s->cal, split)))
+		return err_set(e, ERR_NOMEM, "state of the codec");
+	return 0;
 }
 
 int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows, struct err *e)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "codec/codec.h"
 #include "engine/model.h"
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
@@ -18,7 +19,8 @@
 
 struct segment_conf {
 	const char *path;
-	const char *kv; /* "f16", "f32" */
+	const char *kv;          /* "f16", "f32" */
+	const char *calibration; /* path; NULL or empty: beside the model, if it is there */
 	uint32_t first,
 		last;     /* layers that are expected to run here: what the proof of fit is for */
 	bool embed, head; /* likewise */
@@ -38,6 +40,7 @@ struct segment {
 	char name[TOPIC_NAME_MAX + 1]; /* general.name, fit for a topic */
 	bool embed, head;              /* of the expected segment */
 	size_t weight_bytes;           /* of the expected segment */
+	struct cal *cal;               /* NULL: none */
 	uint64_t budget_bytes, used_bytes;
 	float *x;      /* [max_rows][d] */
 	float *logits; /* [V] */
@@ -62,6 +65,10 @@ MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, 
 /* kv is destroyed: no job of it may be out. NULL is fine. */
 void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last,
 		 uint32_t context_tokens);
+
+/* What a session at this split predicts rows with. ERR_NOMEM. */
+MUST_CHECK int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,
+				   struct err *e);
 
 /* s->x [rows][d] through kv's layers, at position pos exactly: what the cache holds beyond is
  * forgotten. */

@@ -10,7 +10,7 @@ enum {
 	AT_KIND = 3,
 	AT_FLAGS = 4,
 	AT_CODEC = 5,
-	AT_RESERVED = 6,
+	AT_STATE = 6,
 	AT_SESSION = 8,
 	AT_EPOCH = 16,
 	AT_SEQ = 20,
@@ -18,7 +18,7 @@ enum {
 	AT_ROWS = 28,
 	AT_DIM = 32,
 	AT_SPLIT = 36,
-	AT_RESERVED_2 = 38,
+	AT_RESERVED = 38,
 	AT_BODY_LEN = 40,
 	AT_CRC = 44,
 };
@@ -44,7 +44,7 @@ void wire_put_hdr(uint8_t dst[static WIRE_HDR_LEN], const struct wire_hdr *h, co
 	dst[AT_KIND] = (uint8_t)h->kind;
 	dst[AT_FLAGS] = h->flags;
 	dst[AT_CODEC] = h->codec;
-	le_put16(dst + AT_RESERVED, 0);
+	le_put16(dst + AT_STATE, h->state);
 	le_put64(dst + AT_SESSION, h->session);
 	le_put32(dst + AT_EPOCH, h->epoch);
 	le_put32(dst + AT_SEQ, h->seq);
@@ -52,7 +52,7 @@ void wire_put_hdr(uint8_t dst[static WIRE_HDR_LEN], const struct wire_hdr *h, co
 	le_put32(dst + AT_ROWS, h->rows);
 	le_put32(dst + AT_DIM, h->dim);
 	le_put16(dst + AT_SPLIT, (uint16_t)h->split);
-	le_put16(dst + AT_RESERVED_2, 0);
+	le_put16(dst + AT_RESERVED, 0);
 	le_put32(dst + AT_BODY_LEN, h->body_len);
 	le_put32(dst + AT_CRC, checksum(dst, body, h->body_len));
 }
@@ -86,6 +86,7 @@ static void read_fields(struct wire_hdr *h, const uint8_t *src)
 	h->kind = (enum wire_kind)src[AT_KIND];
 	h->flags = src[AT_FLAGS];
 	h->codec = src[AT_CODEC];
+	h->state = le_get16(src + AT_STATE);
 	h->session = le_get64(src + AT_SESSION);
 	h->epoch = le_get32(src + AT_EPOCH);
 	h->seq = le_get32(src + AT_SEQ);
@@ -98,7 +99,7 @@ static void read_fields(struct wire_hdr *h, const uint8_t *src)
 
 static int check_kind(const struct wire_hdr *h, struct err *e)
 {
-	unsigned known = h->kind == WIRE_ROWS ? WIRE_SAMPLE | WIRE_WANT_LOGITS : 0;
+	unsigned known = h->kind == WIRE_ROWS ? WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS : 0;
 
 	if (h->kind == WIRE_KV)
 		return err_set(e, ERR_VERSION, "frame kind 3 (KV) is reserved for a later version");
@@ -136,7 +137,7 @@ int wire_get_hdr(struct wire_hdr *h, const uint8_t *src, size_t len, struct err 
 	rc = check_envelope(src, len, e);
 	if (rc)
 		return rc;
-	if (le_get16(src + AT_RESERVED) || le_get16(src + AT_RESERVED_2))
+	if (le_get16(src + AT_RESERVED))
 		return err_set(e, ERR_FORMAT, "frame with reserved bytes that are not zero");
 	read_fields(&got, src);
 	rc = check_kind(&got, e);

@@ -20,19 +20,21 @@ enum wire_kind { WIRE_ROWS = 1, WIRE_LOGITS = 2, WIRE_KV = 3, WIRE_KIND_END };
 enum {
 	WIRE_SAMPLE = 1, /* ROWS: sample after the last row, answer TOKENS; else answer nothing */
 	WIRE_WANT_LOGITS = 2, /* ROWS: also send a LOGITS frame for the last row */
+	WIRE_IDS = 4,         /* ROWS: the body begins with the tokens of the rows, 4 bytes each */
 };
 
 struct wire_hdr {
 	enum wire_kind kind;
 	uint8_t flags;
-	uint8_t codec;	  /* enum codec_id */
+	uint8_t codec;  /* codec/codec.h; of LOGITS: a plain one */
+	uint16_t state; /* hash of what the rows are predicted from; 0: from nothing */
 	uint64_t session;
 	uint32_t epoch;
 	uint32_t seq;
-	uint32_t pos;	  /* position of the first row */
-	uint32_t rows;	  /* >= 1 */
-	uint32_t dim;	  /* elements of a row; of LOGITS: vocabulary */
-	uint32_t split;	  /* layers that have been run on the rows; 16 bits on the wire */
+	uint32_t pos;   /* position of the first row */
+	uint32_t rows;  /* >= 1 */
+	uint32_t dim;   /* elements of a row; of LOGITS: vocabulary */
+	uint32_t split; /* layers that have been run on the rows; 16 bits on the wire */
 	uint32_t body_len;
 };
 
@@ -49,9 +51,9 @@ void wire_put_hdr(uint8_t dst[static WIRE_HDR_LEN], const struct wire_hdr *h, co
  * Returns 0, ERR_FORMAT or ERR_VERSION; *h is written only on 0. The body is src + WIRE_HDR_LEN. */
 MUST_CHECK int wire_get_hdr(struct wire_hdr *h, const uint8_t *src, size_t len, struct err *e);
 
-#define WIRE_MAX_ROWS 65536u
-#define WIRE_MAX_DIM (1u << 20)
-#define WIRE_MAX_POS (1u << 20) /* pos + rows */
+#define WIRE_MAX_ROWS  65536u
+#define WIRE_MAX_DIM   (1u << 20)
+#define WIRE_MAX_POS   (1u << 20) /* pos + rows */
 #define WIRE_MAX_SPLIT 4096u
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codec/codec.h"
+#include "codec/plain.h"
 #include "engine/kern.h"
 #include "engine/model.h"
 #include "schema/json.h"
@@ -138,18 +138,16 @@ static void line_close(struct line *l)
 /* Through the codec f32 and back, as on the wire. */
 static void cross(float *x, size_t dim, uint32_t rows)
 {
-	struct codec_spec spec;
 	size_t cap, len;
 	uint8_t *wire;
 	struct err e;
 
-	check(codec_parse(&spec, "f32", &e), &e);
-	cap = codec_bound(&spec, dim, rows);
+	cap = plain_bound(PLAIN_F32, dim, rows);
 	wire = malloc(cap);
 	assert_non_null(wire);
-	check(codec_encode(&spec, x, dim, rows, wire, cap, &len, &e), &e);
+	check(plain_encode(PLAIN_F32, x, dim, rows, wire, cap, &len, &e), &e);
 	memset(x, 0, dim * rows * sizeof(*x));
-	check(codec_decode(CODEC_F32, wire, len, dim, rows, x, &e), &e);
+	check(plain_decode(PLAIN_F32, wire, len, dim, rows, x, &e), &e);
 	free(wire);
 }
 

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "codec/codec.h"
+#include "codec/plain.h"
 #include "schema/json.h"
 #include "schema/wire.h"
 #include "tests/bus_box.h"
@@ -117,11 +117,10 @@ static void await_connected(struct child *c)
 static size_t rows_frame(uint8_t *dst, size_t cap)
 {
 	static const float x[2][4] = { { 1, -2, 3, 0 }, { 0.5, 0, 0, -4 } };
-	const struct codec_spec spec = { CODEC_F16 };
 	struct wire_hdr h = {
 		.kind = WIRE_ROWS,
 		.flags = WIRE_SAMPLE,
-		.codec = CODEC_F16,
+		.codec = PLAIN_F16,
 		.session = 0xabc,
 		.epoch = 1,
 		.seq = 7,
@@ -133,7 +132,7 @@ static size_t rows_frame(uint8_t *dst, size_t cap)
 	struct err e;
 	size_t len;
 
-	if (codec_encode(&spec, x[0], 4, 2, dst + WIRE_HDR_LEN, cap - WIRE_HDR_LEN, &len, &e))
+	if (plain_encode(PLAIN_F16, x[0], 4, 2, dst + WIRE_HDR_LEN, cap - WIRE_HDR_LEN, &len, &e))
 		fail_msg("%s", e.text);
 	h.body_len = (uint32_t)len;
 	wire_put_hdr(dst, &h, dst + WIRE_HDR_LEN);

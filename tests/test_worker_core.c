@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "codec/codec.h"
+#include "codec/plain.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
 #include "tests/toy.h"
@@ -125,9 +125,10 @@ static int hall_open(void **state)
 	assert_int_equal(bus_mem_create(&h->broker, NULL, NULL), 0);
 	toy_open_node(&h->worker_node, h->broker, "w0", 1);
 	toy_open_node(&h->person, h->broker, "person", 0);
-	assert_int_equal(worker_core_create(&h->core, &h->conf,
-					    &(struct worker_ops){ h, begin, end, submit }),
-			 0);
+	assert_int_equal(
+		worker_core_create(&h->core, &h->conf,
+				   &(struct worker_ops){ h, begin, end, toy_begin_codec, submit }),
+		0);
 	assert_int_equal(worker_core_start(h->core, h->worker_node.bus), 0);
 	assert_int_equal(bus_subscribe(h->person.bus, "splitmq/v1/sim/session/+/+/+/down", 1), 0);
 	settle(h);
@@ -213,7 +214,7 @@ static struct wire_hdr a_hdr(uint64_t session, uint32_t seq, uint32_t pos, uint3
 {
 	return (struct wire_hdr){ .kind = WIRE_ROWS,
 				  .flags = WIRE_SAMPLE,
-				  .codec = CODEC_F32,
+				  .codec = PLAIN_F32,
 				  .session = session,
 				  .epoch = 1,
 				  .seq = seq,
@@ -227,7 +228,6 @@ static struct wire_hdr a_hdr(uint64_t session, uint32_t seq, uint32_t pos, uint3
 /* The rows of ids 0, 1, 2 ... at their positions. Returns the frame's length. */
 static size_t make_frame(uint8_t frame[static FRAME_MAX], const struct wire_hdr *h)
 {
-	struct codec_spec f32 = { CODEC_F32 };
 	float x[TOY_CONTEXT * TOY_DIM];
 	uint32_t ids[TOY_CONTEXT];
 	size_t len;
@@ -236,7 +236,7 @@ static size_t make_frame(uint8_t frame[static FRAME_MAX], const struct wire_hdr 
 	for (uint32_t i = 0; i < h->rows; i++)
 		ids[i] = h->pos + i;
 	toy_rows(ids, h->rows, h->pos, x);
-	assert_int_equal(codec_encode(&f32, x, TOY_DIM, h->rows, frame + WIRE_HDR_LEN,
+	assert_int_equal(plain_encode(PLAIN_F32, x, TOY_DIM, h->rows, frame + WIRE_HDR_LEN,
 				      FRAME_MAX - WIRE_HDR_LEN, &len, NULL),
 			 0);
 	wire_put_hdr(frame, h, frame + WIRE_HDR_LEN);

@@ -65,12 +65,15 @@ uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64
 
 int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context, struct err *e)
 {
-	return toy_begin_tail(ctx, &job->kv, split, context, e);
+	int rc = toy_begin_tail(ctx, &job->kv, split, context, e);
+
+	return rc ? rc : toy_begin_codec(ctx, &job->state, split, e);
 }
 
 void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
 {
 	toy_end_tail(ctx, job->kv, split, context);
+	codec_state_destroy(job->state);
 }
 
 int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
@@ -90,6 +93,22 @@ void toy_end_tail(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 	free(kv);
 }
 
+int toy_begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e)
+{
+	(void)ctx;
+	(void)split;
+	return codec_state_create(state, TOY_DIM, NULL, NULL) ? err_set(e, ERR_NOMEM, "toy") : 0;
+}
+
+/* Buffers for one call. */
+static struct codec_work *make_work(void)
+{
+	struct codec_work *w = NULL;
+
+	assert_int_equal(codec_work_create(&w, TOY_DIM, AGENT_CHUNK_ROWS), 0);
+	return w;
+}
+
 static void push(struct toy_kv *kv, const float *x, uint32_t rows)
 {
 	assert_true(rows <= TOY_CONTEXT - kv->len);
@@ -101,6 +120,7 @@ void toy_run_head(struct head_job *job)
 {
 	struct toy_kv *kv = (struct toy_kv *)job->kv;
 	float x[AGENT_CHUNK_ROWS * TOY_DIM];
+	struct codec_work *w;
 
 	assert_int_equal(kv->len, job->pos);
 	assert_in_range(job->rows, 1, AGENT_CHUNK_ROWS);
@@ -112,8 +132,9 @@ void toy_run_head(struct head_job *job)
 		job->end = job->id == TOY_END_ID;
 		return;
 	}
-	job->rc = codec_encode(&job->codec, x, TOY_DIM, job->rows, job->bytes, job->cap, &job->len,
-			       &job->err);
+	w = make_work();
+	job->rc = head_encode(job, w, x);
+	codec_work_destroy(w);
 }
 
 uint32_t toy_run_tail(struct tail_job *job)
@@ -121,11 +142,13 @@ uint32_t toy_run_tail(struct tail_job *job)
 	struct toy_kv *kv = (struct toy_kv *)job->kv;
 	const struct wire_hdr *h = &job->hdr;
 	float x[AGENT_CHUNK_ROWS * TOY_DIM];
+	struct codec_work *w = make_work();
 
 	assert_true(h->pos <= kv->len);
 	assert_in_range(h->rows, 1, AGENT_CHUNK_ROWS);
 	kv->len = h->pos;
-	job->rc = codec_decode(h->codec, job->body, h->body_len, TOY_DIM, h->rows, x, &job->err);
+	job->rc = tail_decode(job, w, x);
+	codec_work_destroy(w);
 	if (job->rc)
 		return 0;
 	push(kv, x, h->rows);
@@ -146,7 +169,7 @@ struct agent_core_conf toy_agent_conf(void)
 		.n_layers = TOY_LAYERS,
 		.dim = TOY_DIM,
 		.split = 1,
-		.codec = { CODEC_F32 },
+		.codec = { .plain = PLAIN_F32 },
 		.context_tokens = TOY_CONTEXT,
 		.max_sessions = 3,
 		.max_tokens = 40,

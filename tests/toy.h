@@ -35,6 +35,7 @@ int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t con
 		   struct err *e);
 void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context);
 int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e);
+int toy_begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e);
 void toy_end_tail(void *ctx, struct kv *kv, uint32_t split, uint32_t context);
 
 /* Run a job. The tail's returns how many rows it ran: none when they cannot be decoded. */

@@ -12,6 +12,7 @@
 #include "schema/wire.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
+#include "tools/frame.h"
 
 #define NAME          "decode"
 #define MAX_BYTES     ((size_t)256 << 20) /* of an MQTT packet */
@@ -62,9 +63,10 @@ static void print_header(const struct wire_hdr *h)
 	printf("  rows     %" PRIu32 "\n", h->rows);
 	printf("  dim      %" PRIu32 "\n", h->dim);
 	printf("  split    %" PRIu32 "\n", h->split);
-	printf("  flags   %s%s%s\n", h->flags & WIRE_SAMPLE ? " sample" : "",
-	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "", h->flags ? "" : " none");
-	printf("  codec    %s, %.2f bits per element\n", codec_name((enum codec_id)h->codec),
+	printf("  flags   %s%s%s%s\n", h->flags & WIRE_SAMPLE ? " sample" : "",
+	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "", h->flags & WIRE_IDS ? " ids" : "",
+	       h->flags ? "" : " none");
+	printf("  codec    %s, %.2f bits per element\n", codec_name(h->codec),
 	       8.0 * h->body_len / ((double)h->rows * h->dim));
 }
 
@@ -111,7 +113,9 @@ static int print_frame_json(const struct wire_hdr *h, const float *x, struct err
 		json_push_str(list, "sample");
 	if (h->flags & WIRE_WANT_LOGITS)
 		json_push_str(list, "want_logits");
-	json_add_str(o, "codec", codec_name((enum codec_id)h->codec));
+	if (h->flags & WIRE_IDS)
+		json_push_str(list, "ids");
+	json_add_str(o, "codec", codec_name(h->codec));
 	json_add_str(o, "session", session);
 	json_add_u64(o, "epoch", h->epoch);
 	json_add_u64(o, "seq", h->seq);
@@ -121,7 +125,7 @@ static int print_frame_json(const struct wire_hdr *h, const float *x, struct err
 	json_add_u64(o, "split", h->split);
 	json_add_u64(o, "body_len", h->body_len);
 	list = json_add_array(o, "stats");
-	for (uint32_t r = 0; r < h->rows; r++) {
+	for (uint32_t r = 0; x && r < h->rows; r++) {
 		struct spread s = measure(x + (size_t)r * h->dim, h->dim);
 		struct json *row = json_push_object(list);
 
@@ -135,25 +139,20 @@ static int print_frame_json(const struct wire_hdr *h, const float *x, struct err
 static int decode_frame(const uint8_t *frame, size_t len, bool json, struct err *e)
 {
 	struct wire_hdr h;
-	float *x;
-	size_t n;
+	float *x = NULL;
 	int rc = wire_get_hdr(&h, frame, len, e);
 
 	if (rc)
 		return rc;
-	n = (size_t)h.rows * h.dim;
-	if (n > h.body_len) /* no codec takes less than a byte per element */
-		return err_set(e, ERR_FORMAT, "%zu bytes cannot hold %" PRIu32 " rows of %" PRIu32,
-			       (size_t)h.body_len, h.rows, h.dim);
-	x = malloc(n * sizeof(*x));
-	if (!x)
-		return err_set(e, ERR_NOMEM, "%s", err_phrase(ERR_NOMEM));
-	rc = codec_decode(h.codec, frame + WIRE_HDR_LEN, h.body_len, h.dim, h.rows, x, e);
+	rc = frame_values(&h, frame + WIRE_HDR_LEN, &x, e);
 	if (!rc && json)
 		rc = print_frame_json(&h, x, e);
 	else if (!rc) {
 		print_header(&h);
-		print_rows(&h, x);
+		if (x)
+			print_rows(&h, x);
+		else
+			puts("  rows are told as their difference to earlier ones: not shown");
 	}
 	free(x);
 	return rc;

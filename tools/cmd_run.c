@@ -127,7 +127,7 @@ static int take_codec(struct msg_prompt *p)
 	struct codec_spec spec;
 	struct err e = { 0 };
 
-	if (strlen(optarg) >= sizeof(p->codec) || codec_parse(&spec, optarg, &e))
+	if (strlen(optarg) >= sizeof(p->codec) || spec_parse(&spec, optarg, &e))
 		return cmd_usage("run", "--codec: %s", e.code ? e.text : "too long");
 	memcpy(p->codec, optarg, strlen(optarg) + 1);
 	return 0;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "engine/pool.h"
@@ -21,6 +22,9 @@ struct local {
 	struct gguf *gguf;
 	struct segment front, back; /* back.model: NULL without a split */
 	struct codec_spec codec;
+	struct cal *cal;
+	struct codec_work *work;
+	struct codec_state *sender, *receiver;
 	float *x;      /* [LOCAL_ROWS][d] */
 	float *logits; /* [most rows asked for][V] */
 	uint32_t logits_rows;
@@ -61,7 +65,12 @@ int local_option(struct local_conf *conf, const char *command, int opt, const ch
 		return 0;
 	case LOCAL_OPT_CODEC:
 		conf->codec = arg;
-		return codec_parse(&spec, arg, &e) ? cmd_usage(command, "--codec: %s", e.text) : 0;
+		return spec_parse(&spec, arg, &e) ? cmd_usage(command, "--codec: %s", e.text) : 0;
+	case LOCAL_OPT_CALIBRATION:
+		conf->calibration = arg;
+		return 0;
+	case LOCAL_OPT_CHUNK:
+		return set_u32(command, "--chunk", arg, 1, LOCAL_ROWS, &conf->chunk);
 	default:
 		return -1;
 	}
@@ -112,8 +121,47 @@ static int open_models(struct local *l, struct err *e)
 	return model_open(&l->back.model, l->gguf, &conf, e);
 }
 
+/* The calibration that was named, or the one beside the model. */
+static int open_calibration(struct local *l, struct err *e)
+{
+	char path[4096], hash[GGUF_HASH_LEN + 1];
+	const char *named = l->conf.calibration;
+	int rc;
+
+	if (!l->codec.tabq || l->conf.split == LOCAL_NO_SPLIT)
+		return 0;
+	snprintf(path, sizeof(path), "%s" CAL_SUFFIX, l->conf.model);
+	rc = cal_open(&l->cal, named ? named : path, e);
+	if (rc)
+		return rc == ERR_NOT_FOUND && !named ? 0 : rc;
+	rc = gguf_hash(l->gguf, hash, e);
+	if (!rc && strcmp(hash, l->cal->model))
+		rc = err_set(e, ERR_MODEL_MISMATCH, "%s is of model %s, not of %s (%s)",
+			     named ? named : path, l->cal->model, l->conf.model, hash);
+	return rc;
+}
+
+static int open_codec(struct local *l, struct err *e)
+{
+	const struct cal_split *s;
+	int rc = open_calibration(l, e);
+
+	if (rc)
+		return rc;
+	s = cal_split(l->cal, l->front.last);
+	if (codec_work_create(&l->work, l->hp.dim, LOCAL_ROWS) ||
+	    codec_state_create(&l->sender, l->hp.dim, l->cal, s) ||
+	    codec_state_create(&l->receiver, l->hp.dim, l->cal, s))
+		return err_set(e, ERR_NOMEM, "codec: out of memory");
+	return 0;
+}
+
 static int open_buffers(struct local *l, struct err *e)
 {
+	int rc = open_codec(l, e);
+
+	if (rc)
+		return rc;
 	l->x = malloc((size_t)LOCAL_ROWS * l->hp.dim * sizeof(*l->x));
 	l->wire_cap = codec_bound(&l->codec, l->hp.dim, LOCAL_ROWS);
 	l->wire = malloc(l->wire_cap);
@@ -128,7 +176,7 @@ int local_open(struct local **out, const struct local_conf *conf, struct err *e)
 	if (!l)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	l->conf = *conf;
-	rc = codec_parse(&l->codec, conf->codec, e);
+	rc = spec_parse(&l->codec, conf->codec, e);
 	if (!rc)
 		rc = gguf_open(&l->gguf, conf->model, e);
 	if (!rc) {
@@ -159,6 +207,10 @@ void local_close(struct local *l)
 	model_close(l->front.model);
 	model_close(l->back.model);
 	gguf_close(l->gguf);
+	codec_work_destroy(l->work);
+	codec_state_destroy(l->sender);
+	codec_state_destroy(l->receiver);
+	cal_close(l->cal);
 	free(l->x);
 	free(l->logits);
 	free(l->wire);
@@ -202,20 +254,47 @@ int local_begin(struct local *l, uint32_t capacity, struct err *e)
 
 	if (!rc && l->back.model)
 		rc = begin_segment(l, &l->back, capacity, e);
+	codec_state_reset(l->sender);
+	codec_state_reset(l->receiver);
 	return rc;
 }
 
-/* Rows over the wire and back, in place. */
-static int cross(struct local *l, uint32_t rows, struct err *e)
+/* One chunk over the wire and back, in place. Tokens are known to both where the rows go one by
+ * one, as when they are generated, or where the spec tells them. */
+static int cross_chunk(struct local *l, const uint32_t *ids, float *x, uint32_t rows, struct err *e)
 {
-	size_t len;
-	int rc = codec_encode(&l->codec, l->x, l->hp.dim, rows, l->wire, l->wire_cap, &len, e);
+	const bool known = l->conf.chunk == 1 || l->codec.predict == SPEC_TOKENS;
+	const struct codec_rows in = { x, known ? ids : NULL, rows };
+	struct codec_bytes out = { .dst = l->wire, .cap = l->wire_cap };
+	int rc = codec_encode(&l->codec, l->work, l->sender, &in, &out, e);
 
 	if (rc)
 		return rc;
-	l->wire_bytes += len;
+	l->wire_bytes += out.len;
 	l->wire_rows += rows;
-	return codec_decode(l->codec.id, l->wire, len, l->hp.dim, rows, l->x, e);
+	rc = codec_decode(l->work, l->receiver,
+			  &(struct codec_chunk){ .id = out.id,
+						 .src = l->wire,
+						 .len = out.len,
+						 .ids = known ? ids : NULL,
+						 .dim = l->hp.dim,
+						 .n = rows },
+			  x, e);
+	if (!rc && codec_state_hash(l->sender) != codec_state_hash(l->receiver))
+		rc = err_set(e, ERR_INTERNAL, "the ends of the codec differ");
+	return rc;
+}
+
+static int cross(struct local *l, const uint32_t *ids, uint32_t rows, struct err *e)
+{
+	int rc = 0;
+
+	for (uint32_t at = 0; at < rows && !rc; at += l->conf.chunk) {
+		uint32_t n = rows - at < l->conf.chunk ? rows - at : l->conf.chunk;
+
+		rc = cross_chunk(l, ids + at, l->x + (size_t)at * l->hp.dim, n, e);
+	}
+	return rc;
 }
 
 int local_run(struct local *l, const uint32_t *ids, uint32_t n, const float **x, struct err *e)
@@ -226,7 +305,7 @@ int local_run(struct local *l, const uint32_t *ids, uint32_t n, const float **x,
 		return err_set(e, ERR_LIMIT, "a token id is not in 0..%" PRIu32, l->hp.n_vocab - 1);
 	rc = model_forward(l->front.model, l->front.kv, l->x, n);
 	if (!rc && l->back.model) {
-		rc = cross(l, n, e);
+		rc = cross(l, ids, n, e);
 		if (rc)
 			return err_wrap(e, "rows after layer %" PRIu32, l->front.last);
 		rc = model_forward(l->back.model, l->back.kv, l->x, n);
@@ -263,4 +342,9 @@ uint64_t local_wire_bytes(const struct local *l)
 uint64_t local_wire_rows(const struct local *l)
 {
 	return l->wire_rows;
+}
+
+const struct cal *local_calibration(const struct local *l)
+{
+	return l->cal;
 }

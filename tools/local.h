@@ -19,21 +19,33 @@
 #define LOCAL_NO_SPLIT UINT32_MAX
 
 struct local_conf {
-	const char *model; /* path */
-	uint32_t split;    /* LOCAL_NO_SPLIT: one segment, no codec */
-	const char *codec; /* SPEC, used with a split */
-	unsigned threads;  /* 0: as many as there are processors */
+	const char *model;       /* path */
+	uint32_t split;          /* LOCAL_NO_SPLIT: one segment, no codec */
+	const char *codec;       /* SPEC, used with a split */
+	const char *calibration; /* path; NULL: beside the model, if there is one */
+	uint32_t chunk;          /* rows that cross together, 1..LOCAL_ROWS; 1: as in decoding */
+	unsigned threads;        /* 0: as many as there are processors */
 	enum kv_type kv;
 	uint32_t ctx;  /* tokens; 0: the model's context */
 	uint32_t last; /* run layers [0, last) and no head; LOCAL_NO_SPLIT: all, and the head */
 };
 
 #define LOCAL_DEFAULTS(kv_)                                                                        \
-	((struct local_conf){                                                                      \
-		.split = LOCAL_NO_SPLIT, .codec = "f16", .kv = (kv_), .last = LOCAL_NO_SPLIT })
+	((struct local_conf){ .split = LOCAL_NO_SPLIT,                                             \
+			      .codec = "f16",                                                      \
+			      .chunk = LOCAL_ROWS,                                                 \
+			      .kv = (kv_),                                                         \
+			      .last = LOCAL_NO_SPLIT })
 
 /* The options that set a local_conf, for getopt_long, and what --help says of them. */
-enum { LOCAL_OPT_SPLIT = 0x100, LOCAL_OPT_CODEC, LOCAL_OPT_KV, LOCAL_OPT_CTX };
+enum {
+	LOCAL_OPT_SPLIT = 0x100,
+	LOCAL_OPT_CODEC,
+	LOCAL_OPT_KV,
+	LOCAL_OPT_CTX,
+	LOCAL_OPT_CALIBRATION,
+	LOCAL_OPT_CHUNK
+};
 
 /* clang-format off */
 #define LOCAL_OPTIONS                                                                              \
@@ -42,13 +54,19 @@ enum { LOCAL_OPT_SPLIT = 0x100, LOCAL_OPT_CODEC, LOCAL_OPT_KV, LOCAL_OPT_CTX };
 	{ "split", required_argument, NULL, LOCAL_OPT_SPLIT },                                     \
 	{ "codec", required_argument, NULL, LOCAL_OPT_CODEC },                                     \
 	{ "kv", required_argument, NULL, LOCAL_OPT_KV },                                           \
-	{ "ctx", required_argument, NULL, LOCAL_OPT_CTX }
+	{ "ctx", required_argument, NULL, LOCAL_OPT_CTX },                                         \
+	{ "calibration", required_argument, NULL, LOCAL_OPT_CALIBRATION },                         \
+	{ "chunk", required_argument, NULL, LOCAL_OPT_CHUNK }
 
 #define LOCAL_USAGE                                                                                \
 	"  -m, --model FILE    GGUF file\n"                                                        \
 	"  -t, --threads N     default: the number of processors\n"                                \
 	"  --split L           run layers [0, L) and the others as two segments\n"                 \
-	"  --codec SPEC        how rows cross the split: f32, f16, q8 (default f16)\n"             \
+	"  --codec SPEC        how rows cross the split: f32, f16, q8, q4, tabq:delta=0.005,...\n"   \
+	"                      (default f16; docs/codec.md)\n"                                     \
+	"  --calibration FILE  predictors for tabq (default: MODEL.cal, if it is there)\n"         \
+	"  --chunk N           rows that cross together, 1..64 (default 64: as a prompt does;\n"   \
+	"                      1: as generated tokens do)\n"                                       \
 	"  --ctx N             longest sequence in tokens (default: the model's context)\n"
 /* clang-format on */
 
@@ -81,5 +99,8 @@ MUST_CHECK int local_logits(struct local *l, const float *x, uint32_t rows, cons
 /* What crossed the split since local_open. */
 uint64_t local_wire_bytes(const struct local *l);
 uint64_t local_wire_rows(const struct local *l);
+
+/* What rows are predicted with; NULL: nothing. */
+const struct cal *local_calibration(const struct local *l);
 
 #endif

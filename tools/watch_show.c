@@ -2,6 +2,7 @@
  * object {"time_ms","topic","retained","bytes"} and then "message", "frame" or "error". */
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,16 +12,20 @@
 #include "schema/json.h"
 #include "schema/msg.h"
 #include "schema/wire.h"
+#include "tools/frame.h"
 #include "tools/watch.h"
 
 struct frame {
 	struct wire_hdr h;
+	bool has_values;      /* false: rows that are predicted from earlier ones */
 	double min, max, rms; /* of all elements */
 };
 
 static double bits_per_element(const struct frame *f)
 {
-	return 8.0 * f->h.body_len / ((double)f->h.rows * f->h.dim);
+	size_t ids = f->h.flags & WIRE_IDS ? 4u * f->h.rows : 0;
+
+	return 8.0 * (double)(f->h.body_len - ids) / ((double)f->h.rows * f->h.dim);
 }
 
 static void measure(struct frame *f, const float *x, size_t n)
@@ -39,25 +44,18 @@ static void measure(struct frame *f, const float *x, size_t n)
 static int decode(struct frame *f, const uint8_t *bytes, size_t len, struct err *e)
 {
 	int rc = wire_get_hdr(&f->h, bytes, len, e);
-	size_t n;
 	float *x;
 
 	if (rc)
 		return rc;
-	n = (size_t)f->h.rows * f->h.dim;
-	if (n >
-	    f->h.body_len) /* no codec takes less than a byte per element: do not allocate for it */
-		return err_set(e, ERR_FORMAT, "%" PRIu32 " bytes cannot hold %zu elements",
-			       f->h.body_len, n);
-	x = malloc(n * sizeof(*x));
-	if (!x)
-		return err_set(e, ERR_NOMEM, "%s", err_phrase(ERR_NOMEM));
-	rc = codec_decode(f->h.codec, bytes + WIRE_HDR_LEN, f->h.body_len, f->h.dim, f->h.rows, x,
-			  e);
-	if (!rc)
-		measure(f, x, n);
+	rc = frame_values(&f->h, bytes + WIRE_HDR_LEN, &x, e);
+	if (rc)
+		return rc;
+	f->has_values = x;
+	if (x)
+		measure(f, x, (size_t)f->h.rows * f->h.dim);
 	free(x);
-	return rc;
+	return 0;
 }
 
 static const char *kind_name(enum wire_kind kind)
@@ -108,12 +106,14 @@ static void print_frame(const struct frame *f)
 
 	printf("%s session=%016" PRIx64 " epoch=%" PRIu32 " seq=%" PRIu32 " pos=%" PRIu32
 	       " rows=%" PRIu32 " dim=%" PRIu32 " split=%" PRIu32
-	       "%s%s %s %.2f bit/element (%" PRIu32 " bytes) min=%.4g max=%.4g rms=%.4g\n",
+	       "%s%s%s %s %.2f bit/element (%" PRIu32 " bytes)",
 	       kind_name(h->kind), h->session, h->epoch, h->seq, h->pos, h->rows, h->dim, h->split,
 	       h->flags & WIRE_SAMPLE ? " sample" : "",
-	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "",
-	       codec_name((enum codec_id)h->codec), bits_per_element(f), h->body_len, f->min,
-	       f->max, f->rms);
+	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "", h->flags & WIRE_IDS ? " ids" : "",
+	       codec_name(h->codec), bits_per_element(f), h->body_len);
+	if (f->has_values)
+		printf(" min=%.4g max=%.4g rms=%.4g", f->min, f->max, f->rms);
+	putchar('\n');
 }
 
 static void show_text(const struct bus_event *ev, uint64_t wall_ms)
@@ -158,6 +158,8 @@ static void add_frame(struct json *o, const struct frame *f)
 		json_push_str(flags, "sample");
 	if (f->h.flags & WIRE_WANT_LOGITS)
 		json_push_str(flags, "want_logits");
+	if (f->h.flags & WIRE_IDS)
+		json_push_str(flags, "ids");
 	json_add_str(r, "session", session);
 	json_add_u64(r, "epoch", f->h.epoch);
 	json_add_u64(r, "seq", f->h.seq);
@@ -165,9 +167,11 @@ static void add_frame(struct json *o, const struct frame *f)
 	json_add_u64(r, "rows", f->h.rows);
 	json_add_u64(r, "dim", f->h.dim);
 	json_add_u64(r, "split", f->h.split);
-	json_add_str(r, "codec", codec_name((enum codec_id)f->h.codec));
+	json_add_str(r, "codec", codec_name(f->h.codec));
 	json_add_u64(r, "body_len", f->h.body_len);
 	json_add_f64(r, "bits_per_element", bits_per_element(f));
+	if (!f->has_values)
+		return;
 	json_add_f64(r, "min", f->min);
 	json_add_f64(r, "max", f->max);
 	json_add_f64(r, "rms", f->rms);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "codec/codec.h"
+#include "codec/plain.h"
 
 #define DATA_EXPIRY_S 10
 
@@ -110,7 +110,7 @@ void answer_tokens(struct worker_core *c, const struct lane *l)
 void answer_logits(struct worker_core *c, const struct tail_job *job)
 {
 	const struct lane *l = &c->places[job->lane].lane;
-	struct codec_spec spec = { .id = CODEC_F32 };
+	enum plain_id id = PLAIN_F32;
 	struct wire_hdr h = job->hdr;
 	struct topic t = answer_topic(c, TOPIC_DOWN);
 	char topic[TOPIC_MAX];
@@ -120,17 +120,17 @@ void answer_logits(struct worker_core *c, const struct tail_job *job)
 	snprintf(t.agent, sizeof(t.agent), "%s", l->agent);
 	t.session = h.session;
 	topic_put(topic, &t);
-	if (WIRE_HDR_LEN + codec_bound(&spec, c->conf.n_vocab, 1) > bus_max_payload(c->bus, topic))
-		spec.id = CODEC_F16;
-	frame = malloc(WIRE_HDR_LEN + codec_bound(&spec, c->conf.n_vocab, 1));
-	if (!frame || codec_encode(&spec, job->logits, c->conf.n_vocab, 1, frame + WIRE_HDR_LEN,
-				   codec_bound(&spec, c->conf.n_vocab, 1), &len, NULL)) {
+	if (WIRE_HDR_LEN + plain_bound(id, c->conf.n_vocab, 1) > bus_max_payload(c->bus, topic))
+		id = PLAIN_F16;
+	frame = malloc(WIRE_HDR_LEN + plain_bound(id, c->conf.n_vocab, 1));
+	if (!frame || plain_encode(id, job->logits, c->conf.n_vocab, 1, frame + WIRE_HDR_LEN,
+				   plain_bound(id, c->conf.n_vocab, 1), &len, NULL)) {
 		free(frame);
 		return;
 	}
 	h.kind = WIRE_LOGITS;
 	h.flags = 0;
-	h.codec = (uint8_t)spec.id;
+	h.codec = (uint8_t)id;
 	h.pos += h.rows;
 	h.rows = 1;
 	h.dim = c->conf.n_vocab;

@@ -33,6 +33,8 @@ static void drop_kv(struct worker_core *c, struct place *p)
 {
 	if (p->kv)
 		c->ops.end(c->ops.ctx, p->kv, p->kv_split, p->kv_context);
+	codec_state_destroy(p->codec);
+	p->codec = NULL;
 	p->kv = NULL;
 }
 
@@ -110,13 +112,19 @@ static struct place *free_place(struct worker_core *c)
 static int ensure_kv(struct worker_core *c, struct place *p, struct err *e)
 {
 	const struct lane *l = &p->lane;
+	int rc;
 
 	if (p->kv && p->kv_split == l->open.split && p->kv_context == l->context_tokens)
 		return 0;
 	drop_kv(c, p);
 	p->kv_split = l->open.split;
 	p->kv_context = l->context_tokens;
-	return c->ops.begin(c->ops.ctx, &p->kv, p->kv_split, p->kv_context, e);
+	rc = c->ops.begin(c->ops.ctx, &p->kv, p->kv_split, p->kv_context, e);
+	if (!rc)
+		rc = c->ops.begin_codec(c->ops.ctx, &p->codec, p->kv_split, e);
+	if (rc)
+		drop_kv(c, p);
+	return rc;
 }
 
 static void step(struct worker_core *c, struct place *p, const struct lane_event *ev,
@@ -173,6 +181,8 @@ static void run(struct worker_core *c, struct place *p, const struct wire_hdr *h
 		job->lane = (unsigned)(p - c->places);
 		job->hdr = *h;
 		job->kv = p->kv;
+		job->codec = p->codec;
+		job->has_token = lane_token_at(&p->lane, h->pos, &job->token);
 		memcpy(job->body, body, h->body_len);
 		job->sampling = segment_sampling(&p->lane.open.sampling);
 		set_history(job, &p->lane);

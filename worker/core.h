@@ -33,6 +33,8 @@ struct worker_ops {
 	int (*begin)(void *ctx, struct kv **kv, uint32_t split, uint32_t context_tokens,
 		     struct err *e);
 	void (*end)(void *ctx, struct kv *kv, uint32_t split, uint32_t context_tokens);
+	/* What rows at this split are predicted with; codec_state_destroy releases it. */
+	int (*begin_codec)(void *ctx, struct codec_state **state, uint32_t split, struct err *e);
 	/* Run the job and give it back with worker_core_computed, later or at once. */
 	bool (*submit)(void *ctx, struct tail_job *job);
 };

@@ -189,6 +189,15 @@ static void remember(struct lane *l, const struct lane_limits *lim, uint32_t pos
 	l->n_generated = pos - l->generated_pos + 1;
 }
 
+bool lane_token_at(const struct lane *l, uint32_t pos, uint32_t *id)
+{
+	if (l->generated_pos == UINT32_MAX || pos < l->generated_pos ||
+	    pos - l->generated_pos >= l->n_generated)
+		return false;
+	*id = l->generated[pos - l->generated_pos];
+	return true;
+}
+
 static void on_computed(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
 			struct lane_effects *fx)
 {

@@ -97,6 +97,9 @@ void lane_finish(struct lane *l);
 MUST_CHECK int lane_admit(const struct lane_limits *lim, const struct msg_open *open,
 			  char reason[static MSG_REASON_MAX]);
 
+/* The token at position pos, when this lane sampled it, or was told it by OPEN. */
+bool lane_token_at(const struct lane *l, uint32_t pos, uint32_t *id);
+
 /* The one transition function. *fx is overwritten. */
 void lane_step(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
 	       struct lane_effects *fx);

@@ -6,15 +6,56 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "codec/codec.h"
+#include "base/le.h"
 
 struct tail {
 	struct segment seg;
+	struct codec_work *work;
 	struct queue *jobs, *inbox;
 	pthread_t thread;
 	bool running;
 	atomic_bool abandoned;
 };
+
+/* Tokens at the head of the body -> ids; *len: their bytes. ids NULL: they are not known. */
+static int take_ids(const struct tail_job *job, uint32_t ids[TAIL_MAX_ROWS], size_t *len,
+		    const uint32_t **known)
+{
+	const struct wire_hdr *h = &job->hdr;
+
+	*len = h->flags & WIRE_IDS ? 4 * (size_t)h->rows : 0;
+	*known = NULL;
+	if (*len > h->body_len)
+		return ERR_FORMAT;
+	for (uint32_t i = 0; i < h->rows && *len; i++)
+		ids[i] = le_get32(job->body + 4 * (size_t)i);
+	if (*len)
+		*known = ids;
+	else if (job->has_token && h->rows == 1)
+		*known = &job->token;
+	return 0;
+}
+
+int tail_decode(struct tail_job *job, struct codec_work *work, float *x)
+{
+	const struct wire_hdr *h = &job->hdr;
+	struct codec_chunk chunk = { .id = h->codec, .dim = h->dim, .n = h->rows };
+	uint32_t ids[TAIL_MAX_ROWS];
+	size_t len;
+
+	if (take_ids(job, ids, &len, &chunk.ids))
+		return err_set(&job->err, ERR_FORMAT,
+			       "a body of %u bytes has no room for %u tokens",
+			       (unsigned)h->body_len, (unsigned)h->rows);
+	chunk.src = job->body + len;
+	chunk.len = h->body_len - len;
+	if (!h->pos)
+		codec_state_reset(job->codec);
+	if (codec_needs(h->codec) != CODEC_NOTHING && h->state != codec_state_hash(job->codec))
+		return err_set(&job->err, ERR_STATE,
+			       "rows that are predicted from another past than this worker's");
+	return codec_decode(work, job->codec, &chunk, x, &job->err);
+}
 
 static void run(struct tail *t, struct tail_job *job)
 {
@@ -22,8 +63,7 @@ static void run(struct tail *t, struct tail_job *job)
 	uint64_t t0 = clock_now_us();
 
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
-	job->rc = codec_decode(h->codec, job->body, h->body_len, h->dim, h->rows, t->seg.x,
-			       &job->err);
+	job->rc = tail_decode(job, t->work, t->seg.x);
 	if (!job->rc)
 		job->rc = segment_forward(&t->seg, job->kv, h->pos, h->rows, &job->err);
 	if (!job->rc && h->flags & WIRE_SAMPLE)
@@ -60,6 +100,8 @@ int tail_create(struct tail **out, const struct segment_conf *conf, struct queue
 		return err_set(e, ERR_NOMEM, "back-end segment");
 	t->inbox = inbox;
 	rc = segment_open(&t->seg, conf, e);
+	if (!rc && codec_work_create(&t->work, t->seg.hp.dim, TAIL_MAX_ROWS))
+		rc = err_set(e, ERR_NOMEM, "buffers of the codec");
 	if (!rc && queue_create(&t->jobs, INBOX_JOBS))
 		rc = err_set(e, ERR_NOMEM, "job queue");
 	if (!rc && pthread_create(&t->thread, NULL, compute, t))
@@ -82,6 +124,7 @@ void tail_destroy(struct tail *t)
 		pthread_join(t->thread, NULL);
 	}
 	queue_destroy(t->jobs, NULL);
+	codec_work_destroy(t->work);
 	segment_close(&t->seg);
 	free(t);
 }

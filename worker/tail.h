@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "codec/codec.h"
 #include "daemon/inbox.h"
 #include "daemon/segment.h"
 #include "schema/msg.h"
@@ -21,8 +22,11 @@
 struct tail_job {
 	struct inbox_item item;
 	unsigned lane;
-	struct wire_hdr hdr; /* hdr.rows <= TAIL_MAX_ROWS */
-	struct kv *kv;       /* of the lane: layers [split, L) */
+	struct wire_hdr hdr;       /* hdr.rows <= TAIL_MAX_ROWS */
+	struct kv *kv;             /* of the lane: layers [split, L) */
+	struct codec_state *codec; /* of the lane */
+	bool has_token;
+	uint32_t token; /* of the only row, where the lane knows it */
 	struct sampler_params sampling;
 	uint32_t history[MSG_IDS_MAX]; /* tokens before, when a penalty needs them */
 	uint32_t n_history;
@@ -34,7 +38,7 @@ struct tail_job {
 	uint32_t id;
 	bool end;
 	uint32_t queue_us, compute_us;
-	uint8_t body[]; /* [hdr.body_len] encoded rows */
+	uint8_t body[]; /* [hdr.body_len] tokens (with WIRE_IDS), encoded rows */
 };
 
 struct tail;
@@ -49,6 +53,9 @@ struct segment *tail_segment(struct tail *t);
 
 /* Jobs that are queued come back as cancelled, without being run. */
 void tail_abandon(struct tail *t);
+
+/* The body of a job -> x [hdr.rows][hdr.dim]; for the tail's thread, and tests. */
+MUST_CHECK int tail_decode(struct tail_job *job, struct codec_work *work, float *x);
 
 /* False when the queue is full: the caller keeps the job. */
 MUST_CHECK bool tail_submit(struct tail *t, struct tail_job *job);

@@ -35,6 +35,13 @@ static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, st
 	return segment_begin(seg, kv, split, seg->hp.n_layers, context, e);
 }
 
+static int begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e)
+{
+	struct worker *w = ctx;
+
+	return segment_begin_codec(tail_segment(w->tail), state, split, e);
+}
+
 static void end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 {
 	struct worker *w = ctx;
@@ -135,7 +142,7 @@ int worker_create(struct worker **out, const struct config_worker *conf, struct 
 	if (!rc) {
 		fill_core_conf(w, &cc);
 		rc = worker_core_create(&w->core, &cc,
-					&(struct worker_ops){ w, begin, end, submit });
+					&(struct worker_ops){ w, begin, end, begin_codec, submit });
 	}
 	if (!rc)
 		rc = open_bus(w, e);

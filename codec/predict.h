@@ -1,0 +1,33 @@
+/* codec/predict.h - what a row will be, from what both ends have.
+ *
+ * A row is coded in components u = forward x that a calibration chose (codec/cal.h). Their
+ * prediction is a linear function of the components of the row before, as they were decoded, and
+ * of the token and the token before. It is worked out in integers, element by element in floats
+ * with one operation each: the same bits on every machine. Pure; any thread. */
+#ifndef CODEC_PREDICT_H
+#define CODEC_PREDICT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/cal.h"
+
+#define PREDICT_MOST 1023 /* largest |z|: k * 127 * 1023 stays below 2^31 */
+
+/* What is known besides the row before. */
+struct predict_tokens {
+	const int8_t *now, *before; /* [f] features; NULL: not known */
+};
+
+/* u [k] = forward x [d]. */
+void predict_forward(const struct cal_split *s, const float *x, size_t dim, float *u);
+
+/* x [d] = back u [k]. */
+void predict_back(const struct cal_split *s, const float *u, size_t dim, float *x);
+
+/* p [k] from before [k], the decoded components of the row before; NULL: there was none.
+ * z [k]: scratch. */
+void predict_row(const struct cal_split *s, enum cal_mode mode, const float *before,
+		 const struct predict_tokens *tokens, size_t n_features, int16_t *z, float *p);
+
+#endif

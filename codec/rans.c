@@ -1,0 +1,65 @@
+#include "codec/rans.h"
+
+#include "base/le.h"
+
+unsigned rans_lanes(size_t dim)
+{
+	return dim >= 1024 ? RANS_LANES : 1;
+}
+
+void rans_begin(struct rans_out *o, uint8_t *buf, size_t cap, unsigned lanes,
+		const uint32_t *payload)
+{
+	*o = (struct rans_out){ .begin = buf, .at = buf + cap };
+	for (unsigned i = 0; i < lanes; i++)
+		o->x[i] = RANS_LOW | payload[i];
+}
+
+/* The first state takes 3 bytes where that is enough. All else comes in pairs of bytes, so the
+ * length of the stream tells which. */
+uint8_t *rans_end(struct rans_out *o, unsigned lanes)
+{
+	size_t first = o->x[0] < 1u << 24 ? 3 : 4, need = first + (lanes - 1) * 4u;
+	uint8_t *p;
+
+	if (o->full || (size_t)(o->at - o->begin) < need)
+		return NULL;
+	o->at -= need;
+	p = o->at + first;
+	for (size_t i = 0; i < first; i++)
+		o->at[i] = (uint8_t)(o->x[0] >> 8 * i);
+	for (unsigned i = 1; i < lanes; i++, p += 4)
+		le_put32(p, o->x[i]);
+	return o->at;
+}
+
+bool rans_open(struct rans_in *in, const uint8_t *src, size_t len, unsigned lanes)
+{
+	size_t first = len % 2 ? 3 : 4;
+
+	*in = (struct rans_in){ .at = src, .end = src + len };
+	if (len < first + (lanes - 1) * 4u)
+		return false;
+	for (size_t i = 0; i < first; i++)
+		in->x[0] |= (uint32_t)src[i] << 8 * i;
+	in->at += first;
+	for (unsigned i = 1; i < lanes; i++, in->at += 4)
+		in->x[i] = le_get32(in->at);
+	for (unsigned i = 0; i < lanes; i++) {
+		if (in->x[i] < RANS_LOW)
+			return false;
+	}
+	return true;
+}
+
+bool rans_close(const struct rans_in *in, unsigned lanes, uint32_t *payload)
+{
+	if (in->short_ || in->at != in->end)
+		return false;
+	for (unsigned i = 0; i < lanes; i++) {
+		payload[i] = in->x[i] ^ RANS_LOW;
+		if (payload[i] >> RANS_PAYLOAD)
+			return false;
+	}
+	return true;
+}
