@@ -4,7 +4,7 @@
  * worker need the same one to predict: cal_id tells. Read-only once open; any thread.
  *
  *   d  elements of a row      k  components that a row is coded in, k <= d
- *   V  vocabulary             f  features of a token, 0 when there are none */
+ *   V  vocabulary             f  features of a token; 0: each token has values of its own */
 #ifndef CODEC_CAL_H
 #define CODEC_CAL_H
 
@@ -27,11 +27,12 @@
 /* What a row is predicted from. */
 enum cal_mode { CAL_ROWS, CAL_TOKENS, CAL_MODES };
 
-/* p = scale * (rows z + now f(token) + before f(token before)) + bias, element by element: integers
- * but for the last two steps. z: the components of the row before, times in_scale, rounded. */
+/* p = scale * (rows z) + token_scale * (now[token] + before[token before]) + bias, element by
+ * element: sums of integers, then one float operation at a time. z: the components of the row
+ * before, times in_scale, rounded. With features, now[t] stands for now features[t]. */
 struct cal_predictor {
 	const int8_t *rows;         /* [k][k] */
-	const int8_t *now, *before; /* [k][f]; CAL_TOKENS only */
+	const int8_t *now, *before; /* [V][k], or [k][f]; CAL_TOKENS only */
 	float *scale, *token_scale; /* [k] of rows; [k] of now and before */
 	float *bias;                /* [k] */
 	const int8_t *class;        /* [k] of what is left: row.h */

@@ -102,18 +102,19 @@ static int get_inverse(struct reader *r, const int8_t *class, size_t k, float **
 	return 0;
 }
 
-static int get_predictor(struct reader *r, struct cal_predictor *p, size_t k, size_t f,
+static int get_predictor(struct reader *r, const struct cal *c, struct cal_predictor *p, size_t k,
 			 enum cal_mode mode)
 {
+	const size_t table = c->n_features ? k * c->n_features : k * c->n_vocab;
 	int rc;
 
 	if ((rc = get_bytes(r, k * k, &p->rows)) || (rc = get_floats(r, k, &p->scale)) ||
 	    (rc = get_floats(r, k, &p->bias)) || (rc = get_bytes(r, k, &p->class)) ||
 	    (rc = get_inverse(r, p->class, k, &p->inverse)))
 		return rc;
-	if (mode != CAL_TOKENS || !f)
+	if (mode != CAL_TOKENS)
 		return 0;
-	if ((rc = get_bytes(r, k * f, &p->now)) || (rc = get_bytes(r, k * f, &p->before)))
+	if ((rc = get_bytes(r, table, &p->now)) || (rc = get_bytes(r, table, &p->before)))
 		return rc;
 	return get_floats(r, k, &p->token_scale);
 }
@@ -138,8 +139,7 @@ static int get_split(struct reader *r, const struct cal *c, struct cal_split *s,
 	    (rc = get_floats(r, s->k, &s->in_scale)) || (rc = get_floats(r, s->k, &s->first)))
 		return rc;
 	for (int mode = 0; mode < CAL_MODES && !rc; mode++)
-		rc = get_predictor(r, &s->predictors[mode], s->k, c->n_features,
-				   (enum cal_mode)mode);
+		rc = get_predictor(r, c, &s->predictors[mode], s->k, (enum cal_mode)mode);
 	return rc;
 }
 

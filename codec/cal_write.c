@@ -49,7 +49,8 @@ static void put_shorts(struct writer *w, const int16_t *x, size_t n)
 
 static void put_split(struct writer *w, const struct cal *c, const struct cal_split *s)
 {
-	const size_t d = c->dim, k = s->k, f = c->n_features;
+	const size_t d = c->dim, k = s->k;
+	const size_t table = c->n_features ? k * c->n_features : k * c->n_vocab;
 
 	put_u32(w, s->split);
 	put_u32(w, s->k);
@@ -66,10 +67,10 @@ static void put_split(struct writer *w, const struct cal *c, const struct cal_sp
 		put_floats(w, p->scale, k);
 		put_floats(w, p->bias, k);
 		put_bytes(w, p->class, k);
-		if (mode != CAL_TOKENS || !f)
+		if (mode != CAL_TOKENS)
 			continue;
-		put_bytes(w, p->now, k * f);
-		put_bytes(w, p->before, k * f);
+		put_bytes(w, p->now, table);
+		put_bytes(w, p->before, table);
 		put_floats(w, p->token_scale, k);
 	}
 }

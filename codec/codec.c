@@ -194,22 +194,14 @@ static struct cursor begin(const struct codec_state *s, enum spec_predict predic
 	return c;
 }
 
-static const int8_t *features(const struct cal *c, uint32_t id)
-{
-	return c->features + (size_t)id * c->n_features;
-}
-
 /* p of the next row, whose token is *id (NULL: not known). */
 static void predict_next(struct codec_work *w, struct cursor *c, const uint32_t *id)
 {
-	struct predict_tokens t = { 0 };
+	const struct predict_from from = { .row = c->any ? w->before : NULL,
+					   .token = id,
+					   .earlier = c->has_id ? &c->id : NULL };
 
-	if (c->mode == CAL_TOKENS) {
-		t.now = features(c->cal, *id);
-		t.before = c->has_id ? features(c->cal, c->id) : NULL;
-	}
-	predict_row(c->split, c->mode, c->any ? w->before : NULL, &t, c->cal->n_features, w->z,
-		    w->p);
+	predict_row(c->cal, c->split, c->mode, &from, w->z, w->p);
 	c->any = true;
 	c->has_id = id;
 	c->id = id ? *id : 0;
@@ -330,7 +322,7 @@ static enum spec_predict resolve(const struct codec_spec *spec, const struct cod
 {
 	if (!s || !s->split || spec->predict == SPEC_PREDICT_NONE)
 		return SPEC_PREDICT_NONE;
-	if (spec->predict == SPEC_ROWS || !ids || !s->cal->n_features)
+	if (spec->predict == SPEC_ROWS || !ids)
 		return SPEC_ROWS;
 	return SPEC_TOKENS;
 }
@@ -493,7 +485,7 @@ static int check_chunk(const struct codec_work *w, const struct codec_state *s,
 	if (need != CODEC_NOTHING && (!s || !s->split))
 		return err_set(e, ERR_STATE, "rows in %s, and no calibration of this split here",
 			       codec_name(ch->id));
-	if (need == CODEC_STATE_AND_TOKENS && (!ch->ids || !s->cal->n_features))
+	if (need == CODEC_STATE_AND_TOKENS && !ch->ids)
 		return err_set(e, ERR_STATE, "rows in %s, and their tokens are not known here",
 			       codec_name(ch->id));
 	return 0;

@@ -1,7 +1,5 @@
 #include "codec/predict.h"
 
-#include <stddef.h>
-
 #include "codec/dot.h"
 
 void predict_forward(const struct cal_split *s, const float *x, size_t dim, float *u)
@@ -27,47 +25,53 @@ static int16_t whole(float v)
 	return (int16_t)(v + 12582912.0f - 12582912.0f);
 }
 
-static int32_t features_of(const int8_t *weights, const int8_t *features, size_t n)
+/* What component i of a token is worth. */
+static int32_t token_part(const struct cal *c, const int8_t *table, uint32_t id, uint32_t i,
+			  uint32_t k)
 {
+	const size_t f = c->n_features;
+	const int8_t *features = c->features + id * f, *weights = table + i * f;
 	int32_t sum = 0;
 
-	for (size_t i = 0; i < n; i++)
-		sum += weights[i] * features[i];
+	if (!f)
+		return table[(size_t)id * k + i];
+	for (size_t j = 0; j < f; j++)
+		sum += weights[j] * features[j];
 	return sum;
 }
 
-static void add_tokens(const struct cal_predictor *p, const struct predict_tokens *t, uint32_t k,
-		       size_t n, float *out)
+static void add_tokens(const struct cal *c, const struct cal_predictor *by,
+		       const struct predict_from *from, uint32_t k, float *p)
 {
 	for (uint32_t i = 0; i < k; i++) {
 		int32_t sum = 0;
 
-		if (t->now)
-			sum += features_of(p->now + i * n, t->now, n);
-		if (t->before)
-			sum += features_of(p->before + i * n, t->before, n);
-		out[i] += (float)sum * p->token_scale[i];
+		if (from->token)
+			sum += token_part(c, by->now, *from->token, i, k);
+		if (from->earlier)
+			sum += token_part(c, by->before, *from->earlier, i, k);
+		p[i] += (float)sum * by->token_scale[i];
 	}
 }
 
-void predict_row(const struct cal_split *s, enum cal_mode mode, const float *before,
-		 const struct predict_tokens *tokens, size_t n_features, int16_t *z, float *p)
+void predict_row(const struct cal *c, const struct cal_split *s, enum cal_mode mode,
+		 const struct predict_from *from, int16_t *z, float *p)
 {
 	const struct cal_predictor *by = &s->predictors[mode];
 	const struct dot *dot = dot_pick();
 
-	if (!before) {
+	if (!from->row) {
 		for (uint32_t i = 0; i < s->k; i++)
 			p[i] = s->first[i];
 		return;
 	}
 	for (uint32_t i = 0; i < s->k; i++)
-		z[i] = whole(before[i] * s->in_scale[i]);
+		z[i] = whole(from->row[i] * s->in_scale[i]);
 	for (uint32_t i = 0; i < s->k; i++) {
 		int32_t sum = dot->i8_i16(by->rows + (size_t)i * s->k, z, s->k);
 
 		p[i] = (float)sum * by->scale[i] + by->bias[i];
 	}
-	if (mode == CAL_TOKENS && tokens)
-		add_tokens(by, tokens, s->k, n_features, p);
+	if (mode == CAL_TOKENS)
+		add_tokens(c, by, from, s->k, p);
 }

@@ -14,20 +14,20 @@
 
 #define PREDICT_MOST 1023 /* largest |z|: k * 127 * 1023 stays below 2^31 */
 
-/* What is known besides the row before. */
-struct predict_tokens {
-	const int8_t *now, *before; /* [f] features; NULL: not known */
-};
-
 /* u [k] = forward x [d]. */
 void predict_forward(const struct cal_split *s, const float *x, size_t dim, float *u);
 
 /* x [d] = back u [k]. */
 void predict_back(const struct cal_split *s, const float *u, size_t dim, float *x);
 
-/* p [k] from before [k], the decoded components of the row before; NULL: there was none.
- * z [k]: scratch. */
-void predict_row(const struct cal_split *s, enum cal_mode mode, const float *before,
-		 const struct predict_tokens *tokens, size_t n_features, int16_t *z, float *p);
+/* What both ends know; NULL: nothing. */
+struct predict_from {
+	const float *row;                /* [k] decoded components of the row before */
+	const uint32_t *token, *earlier; /* of this row, and of the one before; CAL_TOKENS; < V */
+};
+
+/* p [k]; z [k]: scratch. Without a row before: what stands at position 0. */
+void predict_row(const struct cal *c, const struct cal_split *s, enum cal_mode mode,
+		 const struct predict_from *from, int16_t *z, float *p);
 
 #endif
