@@ -254,8 +254,9 @@ static void quantize(const struct codec_spec *spec, struct codec_work *w, struct
 	const float budget = spec->delta * row_energy(x, w->dim);
 	struct row *row = &w->row[r];
 
-	row->step = c->before.any ? c->before.step : 0; /* of a row that needs none */
-	row->gain = row->shape = 0;
+	row->step = c->before.step;
+	row->gain = c->before.gain;
+	row->shape = c->before.shape;
 	if (!c->split) {
 		memcpy(w->u, x, w->dim * sizeof(*x));
 		row_quantize(&spec->row, w->u, NULL, k, budget, row);

@@ -4,6 +4,9 @@
  * once; they share one stream of words. Encoding goes backwards, from the last symbol to the
  * first, and writes from the end of the buffer towards its begin; decoding reads it forwards. All
  * arithmetic is on integers: the same bytes on every machine. Pure; any thread.
+ *
+ * What a lane starts from is free, and comes back at the end of decoding: 16 bits that need not
+ * travel otherwise, or a small number, so that a stream that says little is short.
  * Source: J. Duda, arXiv 1311.2540; interleaving: F. Giesen, arXiv 1402.3392. */
 #ifndef CODEC_RANS_H
 #define CODEC_RANS_H
@@ -16,21 +19,21 @@
 #include "codec/tables.h"
 
 #define RANS_LANES    4
-#define RANS_LOW      (1u << 16) /* a state is in [RANS_LOW, 2^32) between symbols */
+#define RANS_LOW      (1u << 16) /* a state is in [RANS_LOW, 2^32) while words remain */
 #define RANS_MASK     ((1u << TABLES_BITS) - 1)
 #define RANS_PAYLOAD  16          /* bits that the first state of a lane can carry */
 #define RANS_RAW_BITS TABLES_BITS /* most bits of one rans_put_raw */
 
 struct rans_out {
 	uint32_t x[RANS_LANES];
-	uint8_t *begin, *at; /* bytes [at, end of the buffer) are written */
-	bool full;           /* the buffer was too small: what is written means nothing */
+	uint8_t *begin, *at, *end; /* bytes [at, end) are written */
+	bool full;                 /* the buffer was too small: what is written means nothing */
 };
 
 struct rans_in {
 	uint32_t x[RANS_LANES];
 	const uint8_t *at, *end;
-	bool short_; /* read beyond the end: what was decoded means nothing */
+	bool bad; /* something was decoded that no encoder says */
 };
 
 static inline void rans_put(struct rans_out *o, unsigned lane, uint32_t start, uint32_t freq)
@@ -69,14 +72,9 @@ static inline void rans_skip(struct rans_in *in, unsigned lane, uint32_t start, 
 	uint32_t x = in->x[lane];
 
 	x = freq * (x >> TABLES_BITS) + (x & RANS_MASK) - start;
-	if (x < RANS_LOW) {
-		if (in->end - in->at < 2) {
-			in->short_ = true;
-			x = RANS_LOW;
-		} else {
-			x = x << 16 | (uint32_t)in->at[1] << 8 | in->at[0];
-			in->at += 2;
-		}
+	if (x < RANS_LOW && in->end - in->at >= 2) {
+		x = x << 16 | (uint32_t)in->at[1] << 8 | in->at[0];
+		in->at += 2;
 	}
 	in->x[lane] = x;
 }
@@ -132,10 +130,10 @@ static inline unsigned rans_find(const uint16_t cum[TABLES_ROW], uint32_t slot)
 /* Lanes for rows of dim elements: several only where their first states cost little. */
 unsigned rans_lanes(size_t dim);
 
-/* Begin to write at the end of buf[0..cap). payload[lane]: bits that come back at the end of
- * decoding, < 2^RANS_PAYLOAD. */
+/* Begin to write at the end of buf[0..cap). start[lane] comes back at the end of decoding: in
+ * [RANS_LOW, 2 RANS_LOW), or below for a stream of few bits. */
 void rans_begin(struct rans_out *o, uint8_t *buf, size_t cap, unsigned lanes,
-		const uint32_t *payload);
+		const uint32_t *start);
 
 /* Write the states. Returns the begin of the stream, NULL when the buffer was too small. */
 uint8_t *rans_end(struct rans_out *o, unsigned lanes);
@@ -143,7 +141,7 @@ uint8_t *rans_end(struct rans_out *o, unsigned lanes);
 /* Read the states from src[0..len). False when they are not there, or no states. */
 bool rans_open(struct rans_in *in, const uint8_t *src, size_t len, unsigned lanes);
 
-/* All was read, no more and no less: true, and payload[lane] is what rans_begin got. */
-bool rans_close(const struct rans_in *in, unsigned lanes, uint32_t *payload);
+/* All was read, no more and no less: true, and start[lane] is what rans_begin got. */
+bool rans_close(const struct rans_in *in, unsigned lanes, uint32_t *start);
 
 #endif

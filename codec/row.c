@@ -14,6 +14,7 @@
 #define STEP_BIAS   800   /* the n of step 1 */
 #define MAX_COARSER 32
 #define TINY        0x1p-90f
+#define ZERO_GAIN   (ROW_GAIN_T - 20) /* zeros are next to free */
 
 /* 2^(k/8). */
 static const float eighths[8] = { 1.0f,       1.0905077f, 1.1892071f, 1.2968396f,
@@ -301,12 +302,14 @@ void row_quantize(const struct row_conf *conf, float *y, const struct row_classe
 		  size_t dim, float budget, struct row *r)
 {
 	const float *inverse = classes ? classes->inverse : NULL;
+	const struct row before = *r;
 	struct sums s = threshold_split(conf, y, inverse, dim, r);
 	float step;
 	int t;
 
 	if (s.most <= TINY || !(budget > 0)) { /* nothing to say */
 		memset(r->q, 0, dim * sizeof(*r->q));
+		r->gain = r->gain < ZERO_GAIN ? r->gain : ZERO_GAIN;
 		for (uint32_t i = 0; i < r->n_outliers; i++)
 			r->outliers[i].value = outlier_value(r->outliers[i].value, 0);
 		return;
@@ -317,6 +320,11 @@ void row_quantize(const struct row_conf *conf, float *y, const struct row_classe
 	r->gain = (uint8_t)(t < 0 ? 0 : t >= ROW_GAINS ? ROW_GAINS - 1 : t);
 	step = row_step(r->step);
 	round_row(y, dim, step, r->q);
+	if (row_bits(r->q, dim) == 1 && !r->n_outliers) {
+		r->step = before.step;
+		r->shape = before.shape;
+		r->gain = before.gain < r->gain ? before.gain : r->gain;
+	}
 	for (uint32_t i = 0; i < r->n_outliers; i++)
 		r->outliers[i].value = outlier_value(r->outliers[i].value, step);
 }

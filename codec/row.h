@@ -54,7 +54,8 @@ struct row_conf {
  * to. x [dim] is finite. */
 float row_energy(const float *x, size_t dim);
 
-/* y [dim] -> *r, q and outliers included. y is finite and is overwritten.
+/* y [dim] -> *r, q and outliers included. y is finite and is overwritten. r->step, gain and shape
+ * are those of the row before, which a row of zeros repeats where it can.
  *   budget   largest squared error of the row; bits_max may make it larger, bits_min smaller
  *   classes  NULL: all alike */
 void row_quantize(const struct row_conf *conf, float *y, const struct row_classes *classes,

@@ -8,10 +8,13 @@
 /* A stream is, for each row: what travels with it, its outliers, its elements. Element i is lane
  * i % lanes; all else is lane 0. The encoder goes through all of it backwards.
  *
- * The first state of a lane would waste 16 bits. Instead it carries the signs of the first 16
- * elements of the lane that can do without: those have one symbol for both signs. */
+ * What a lane starts from carries the signs of the first 16 elements of the lane that can do
+ * without: those have one symbol for both signs. Below the signs stands a one: the 2^16 that rANS
+ * wants to start from, or, where a stream has so little to say that this makes it shorter, a one
+ * right above the signs that there are. */
 
 #define STEP_BITS  11
+#define BRIEF      24 /* bytes of streams that may gain from a small start */
 #define CLASSES    256
 #define CLASS_ZERO 128
 #define LAST       (TABLES_SCALES - 1)
@@ -129,12 +132,12 @@ static uint32_t get_number(struct rans_in *in)
 	uint32_t rest = 0;
 
 	if (width > 2 * RANS_RAW_BITS)
-		in->short_ = true; /* no number of ours is so large */
+		in->bad = true; /* no number of ours is so large */
 	else if (width)
 		rest = rans_get_raw(in, 0, width > RANS_RAW_BITS ? RANS_RAW_BITS : width);
-	if (width > RANS_RAW_BITS && !in->short_)
+	if (width > RANS_RAW_BITS && !in->bad)
 		rest |= rans_get_raw(in, 0, width - RANS_RAW_BITS) << RANS_RAW_BITS;
-	return in->short_ ? 0 : (1u << width) - 1 + rest;
+	return in->bad ? 0 : (1u << width) - 1 + rest;
 }
 
 static void put_flag(struct rans_out *o, bool set, uint32_t probability)
@@ -216,14 +219,14 @@ static bool get_outliers(struct rans_in *in, size_t dim, struct row *r)
 {
 	uint64_t at = 0, n = (uint64_t)get_number(in) + 1;
 
-	if (in->short_ || n > ROW_OUTLIERS(dim))
+	if (in->bad || n > ROW_OUTLIERS(dim))
 		return false;
 	r->n_outliers = (uint32_t)n;
 	for (uint32_t k = 0; k < n; k++) {
 		at += get_number(in);
 		r->outliers[k].at = (uint32_t)at;
 		r->outliers[k].value = get_float(in);
-		if (in->short_ || at >= dim || !isfinite(r->outliers[k].value))
+		if (in->bad || at >= dim || !isfinite(r->outliers[k].value))
 			return false;
 		at++;
 	}
@@ -305,14 +308,15 @@ static bool get_rest(struct rans_in *in, unsigned lane, unsigned symbol, const s
 
 /* Signs that travel in the payload: of the elements before stop (counted over all rows). */
 struct fold {
-	size_t stop[RANS_LANES], most;
+	size_t stop[RANS_LANES];
+	unsigned taken[RANS_LANES];
 	uint32_t payload[RANS_LANES];
 };
 
 static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t dim,
 		       const int8_t *class, unsigned lanes)
 {
-	unsigned taken[RANS_LANES] = { 0 }, full = 0;
+	unsigned full = 0;
 	struct choice c;
 
 	*f = (struct fold){ 0 };
@@ -322,11 +326,11 @@ static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t 
 			int q = rows[r].q[i];
 
 			choose(&c, &rows[r], class ? class[i] : 0);
-			if (taken[lane] == RANS_PAYLOAD || !can_fold(&c, symbol_of(q)))
+			if (f->taken[lane] == RANS_PAYLOAD || !can_fold(&c, symbol_of(q)))
 				continue;
-			f->payload[lane] |= (uint32_t)(q < 0) << taken[lane]++;
-			f->stop[lane] = f->most = r * dim + i + 1;
-			full += taken[lane] == RANS_PAYLOAD;
+			f->payload[lane] |= (uint32_t)(q < 0) << f->taken[lane]++;
+			f->stop[lane] = r * dim + i + 1;
+			full += f->taken[lane] == RANS_PAYLOAD;
 		}
 	}
 }
@@ -337,24 +341,24 @@ static void put_elements(struct rans_out *o, const struct row *r, size_t dim, co
 {
 	size_t i = dim;
 
-	while (i-- > 0) {
+	while (i-- > 0 && !o->full) {
 		unsigned lane = (unsigned)i & (lanes - 1);
 
 		put_element(o, lane, r->q[i], choice_of(all, class, i), first + i < f->stop[lane]);
 	}
 }
 
-bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *class,
-		struct stream_before *before, uint8_t *buf, size_t cap, uint8_t **begin)
+/* Everything, from the states in start[] on. */
+static uint8_t *put_all(const struct row *rows, size_t n, size_t dim, const int8_t *class,
+			const struct stream_before *before, const struct fold *f,
+			const uint32_t *start, uint8_t *buf, size_t cap)
 {
 	const unsigned lanes = rans_lanes(dim);
 	const struct range classes = class_range(class, dim);
 	struct choice all[CLASSES];
 	struct rans_out o;
-	struct fold f;
 
-	fold_signs(&f, rows, n, dim, class, lanes);
-	rans_begin(&o, buf, cap, lanes, f.payload);
+	rans_begin(&o, buf, cap, lanes, start);
 	for (size_t r = n; r-- > 0 && !o.full;) {
 		struct stream_before b = *before;
 
@@ -362,10 +366,31 @@ bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *clas
 			b = (struct stream_before){ true, rows[r - 1].step, rows[r - 1].gain,
 						    rows[r - 1].shape };
 		choose_all(all, &rows[r], classes);
-		put_elements(&o, &rows[r], dim, class, all, lanes, &f, r * dim);
+		put_elements(&o, &rows[r], dim, class, all, lanes, f, r * dim);
 		put_head(&o, &rows[r], &b);
 	}
-	*begin = rans_end(&o, lanes);
+	return rans_end(&o, lanes);
+}
+
+bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *class,
+		struct stream_before *before, uint8_t *buf, size_t cap, uint8_t **begin)
+{
+	const unsigned lanes = rans_lanes(dim);
+	uint8_t brief[BRIEF], *p;
+	uint32_t start[RANS_LANES];
+	struct fold f;
+
+	fold_signs(&f, rows, n, dim, class, lanes);
+	for (unsigned i = 0; i < lanes; i++)
+		start[i] = RANS_LOW | f.payload[i];
+	*begin = put_all(rows, n, dim, class, before, &f, start, buf, cap);
+	start[0] = 1u << f.taken[0] | f.payload[0];
+	p = lanes == 1 ? put_all(rows, n, dim, class, before, &f, start, brief, BRIEF) : NULL;
+	if (p && (!*begin || brief + BRIEF - p < buf + cap - *begin) &&
+	    (size_t)(brief + BRIEF - p) <= cap) {
+		*begin = buf + cap - (brief + BRIEF - p);
+		memcpy(*begin, p, (size_t)(brief + BRIEF - p));
+	}
 	if (!*begin)
 		return false;
 	*before = (struct stream_before){ true, rows[n - 1].step, rows[n - 1].gain,
@@ -419,12 +444,13 @@ static bool get_elements(struct rans_in *in, const struct row *r, size_t dim, co
 		else
 			good = get_rest(in, lane, symbol, c, &r->q[i]);
 	}
-	return good && !in->short_;
+	return good && !in->bad;
 }
 
-/* Give the elements that waited their signs. */
+/* Give the elements that waited their signs, from where each lane started. False when it started
+ * from nothing that an encoder starts from. */
 static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int8_t *class,
-			 unsigned lanes, const uint32_t payload[RANS_LANES])
+			 unsigned lanes, const uint32_t start[RANS_LANES])
 {
 	unsigned taken[RANS_LANES] = { 0 }, full = 0;
 	struct choice c;
@@ -437,13 +463,14 @@ static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int
 			choose(&c, &rows[r], class ? class[i] : 0);
 			if (taken[lane] == RANS_PAYLOAD || !can_fold(&c, symbol_of(*q)))
 				continue;
-			if (payload[lane] >> taken[lane]++ & 1)
+			if (start[lane] >> taken[lane]++ & 1)
 				*q = (int16_t) - *q;
 			full += taken[lane] == RANS_PAYLOAD;
 		}
 	}
 	for (unsigned lane = 0; lane < lanes; lane++) {
-		if (payload[lane] >> taken[lane])
+		if (start[lane] >> taken[lane] != 1 &&
+		    start[lane] >> taken[lane] != RANS_LOW >> taken[lane])
 			return false;
 	}
 	return true;
@@ -455,7 +482,7 @@ int stream_get(struct row *rows, size_t n, size_t dim, const int8_t *class,
 	struct unfold u = { .lanes = rans_lanes(dim) };
 	const struct range classes = class_range(class, dim);
 	struct choice all[CLASSES];
-	uint32_t payload[RANS_LANES];
+	uint32_t start[RANS_LANES];
 	struct rans_in in;
 
 	if (!rans_open(&in, src, len, u.lanes))
@@ -468,8 +495,7 @@ int stream_get(struct row *rows, size_t n, size_t dim, const int8_t *class,
 			return ERR_FORMAT;
 		*before = (struct stream_before){ true, rows[r].step, rows[r].gain, rows[r].shape };
 	}
-	if (!rans_close(&in, u.lanes, payload) ||
-	    !unfold_signs(rows, n, dim, class, u.lanes, payload))
+	if (!rans_close(&in, u.lanes, start) || !unfold_signs(rows, n, dim, class, u.lanes, start))
 		return ERR_FORMAT;
 	return 0;
 }

@@ -12,6 +12,8 @@ const struct cmd cmd_table[] = {
 	{ "logits", "what the model says after every position", cmd_logits_usage, cmd_logits },
 	{ "perplexity", "how well a model, or its split, predicts a text", cmd_perplexity_usage,
 	  cmd_perplexity },
+	{ "calibrate", "learn to predict rows, and what a split costs", cmd_calibrate_usage,
+	  cmd_calibrate },
 	{ "decode", "what a frame or control message from stdin says", cmd_decode_usage,
 	  cmd_decode },
 	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage,
