@@ -49,7 +49,7 @@ static int open_files(struct segment *s, const struct segment_conf *c, struct er
 	int rc = kv_type_parse(&s->kv_type, c->kv);
 
 	if (rc)
-		return err_set(e, rc, "kv must be f16 or f32, not %s", c->kv);
+		return err_set(e, rc, "kv must be " KV_TYPE_WORDS ", not %s", c->kv);
 	rc = gguf_open(&s->gguf, c->path, e);
 	if (!rc)
 		rc = model_read_hparams(&s->hp, s->gguf, e);

@@ -112,7 +112,8 @@ static void a_wrong_value_names_what_is_allowed(void **state)
 		       "a.yaml:3: sampling.top_p: must be a number 0.0001..1, not \"1.5\"");
 	assert_refused(MINIMAL "sampling: {top_p: nan}\n",
 		       "a.yaml:3: sampling.top_p: must be a number 0.0001..1, not \"nan\"");
-	assert_refused(MINIMAL "kv: q8\n", "a.yaml:3: kv: must be one of f16|f32, not \"q8\"");
+	assert_refused(MINIMAL "kv: q8\n",
+		       "a.yaml:3: kv: must be one of f16|f32|q8_0|q4_0, not \"q8\"");
 	assert_refused("agent: a/b\nmodel: m\n",
 		       "a.yaml:1: agent: must be letters, digits, '_', '.' or '-', not \"a/b\"");
 	assert_refused(MINIMAL "memory_budget: 5 parsecs\n",
