@@ -207,6 +207,7 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 	breakdown(st, sl);
 	snprintf(st->codec, sizeof(st->codec), "%s",
 		 s->conf.local ? "none" : codec_name(sl->job.codec.id));
+	snprintf(st->kv, sizeof(st->kv), "%s", kv_type_name(sl->kv_type));
 	snprintf(st->worker, sizeof(st->worker), "%s", s->conf.local ? "" : s->worker);
 }
 

@@ -84,6 +84,7 @@ struct config_policy {
 	char agent[CONFIG_NAME_MAX]; /* of an override; empty for the defaults */
 	uint32_t split;              /* policy.split, agents.<a>.split */
 	char codec[CONFIG_TEXT_MAX];
+	char kv[8]; /* one of the agents' words; "auto" is not said, too */
 	char worker[CONFIG_NAME_MAX];
 	uint32_t context_tokens;
 };

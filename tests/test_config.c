@@ -291,11 +291,12 @@ static void a_coordinator_has_overrides_by_agent(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(coordinator(&c,
-				     "policy: {codec: q8}\nagents:\n  gw-1:\n    split: 2\n"
-				     "  gw.2: {worker: w1, context_tokens: 64}\n  gw-3:\n",
-				     &e),
-			 0);
+	assert_int_equal(
+		coordinator(&c,
+			    "policy: {codec: q8, kv: q8_0}\nagents:\n  gw-1:\n    split: 2\n"
+			    "  gw.2: {worker: w1, context_tokens: 64}\n  gw-3:\n",
+			    &e),
+		0);
 	assert_string_equal(c.coordinator, "coordinator");
 	assert_string_equal(c.policy.codec, "q8");
 	assert_int_equal(c.policy.split, UINT32_MAX);
@@ -303,6 +304,8 @@ static void a_coordinator_has_overrides_by_agent(void **state)
 	assert_string_equal(c.agents[0].agent, "gw-1");
 	assert_int_equal(c.agents[0].split, 2);
 	assert_string_equal(c.agents[0].codec, "");
+	assert_string_equal(c.policy.kv, "q8_0");
+	assert_string_equal(c.agents[0].kv, "auto");
 	assert_string_equal(c.agents[1].agent, "gw.2");
 	assert_string_equal(c.agents[1].worker, "w1");
 	assert_int_equal(c.agents[1].context_tokens, 64);

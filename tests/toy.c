@@ -63,9 +63,10 @@ uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64
 	return made;
 }
 
-int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context, struct err *e)
+int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
+		   enum kv_type type, struct err *e)
 {
-	return toy_begin_tail(ctx, &job->kv, split, context, e);
+	return toy_begin_tail(ctx, &job->kv, split, context, type, e);
 }
 
 void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
@@ -73,8 +74,10 @@ void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t cont
 	toy_end_tail(ctx, job->kv, split, context);
 }
 
-int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
+int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, enum kv_type type,
+		   struct err *e)
 {
+	(void)type;
 	(void)ctx;
 	(void)split;
 	(void)context;

@@ -8,6 +8,7 @@ struct place {
 	struct lane lane;
 	struct kv *kv; /* layers [kv_split, L) for kv_context tokens; NULL when free */
 	uint32_t kv_split, kv_context;
+	enum kv_type kv_type;
 };
 
 struct worker_core {

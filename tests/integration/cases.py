@@ -49,13 +49,14 @@ def run_finds_the_daemon_and_streams(w: World):
 
 def mosquitto_pub_alone_drives_a_gateway(w: World):
     w.start_all()
-    w.start_coordinator("policy:\n  split: 3\n  codec: q8\n")
+    w.start_coordinator("policy:\n  split: 3\n  codec: q8\n  kv: q4_0\n")
     sub = w.listen()
     wait_until("a decision", lambda: [p for t, p in sub.lines() if t.endswith("/decision/gw1")])
     w.prompt(prompt=PROMPT, id="p1", max_tokens=100, stream=True)
     reply = sub.final("p1")
     expect(reply["stats"]["split"], 3, "split")
     expect(reply["stats"]["codec"], "q8", "codec")
+    expect(reply["stats"]["kv"], "q4_0", "kv")
     pieces = "".join(r["text"] for r in sub.replies("p1") if not r["done"])
     expect(pieces, reply["text"], "the streamed pieces")
     types = set()
