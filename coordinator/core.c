@@ -82,9 +82,10 @@ void coordinator_core_link(struct coordinator_core *c, bool up, uint64_t now_ms)
 		roster_doubt(&c->roster);
 }
 
-static bool says_kv(const struct config_policy *p)
+/* Empty when the policy says nothing. */
+static const char *kv_of(const struct config_policy *p)
 {
-	return p->kv[0] && strcmp(p->kv, "auto") != 0;
+	return strcmp(p->kv, "auto") ? p->kv : "";
 }
 
 /* What YAML says about an agent: its own section where it speaks, else the policy. */
@@ -101,10 +102,7 @@ static void wish_of(const struct config_coordinator *conf, const char *agent, st
 	*w = (struct roster_wish){ .has_split = split != UINT32_MAX, .split = split };
 	snprintf(w->codec, sizeof(w->codec), "%.127s",
 		 own && own->codec[0] ? own->codec : p->codec);
-	snprintf(w->kv, sizeof(w->kv), "%s",
-		 own && says_kv(own) ? own->kv
-		 : says_kv(p)        ? p->kv
-				     : "");
+	snprintf(w->kv, sizeof(w->kv), "%s", own && kv_of(own)[0] ? kv_of(own) : kv_of(p));
 	snprintf(w->worker, sizeof(w->worker), "%s",
 		 own && own->worker[0] ? own->worker : p->worker);
 	w->context_tokens =

@@ -305,6 +305,26 @@ static void blocks_of_every_length_are_those_of_the_definition(void **state)
 	}
 }
 
+/* Sums that decide between steps of q4_0: differences in them show in one block of many only. */
+static void a_hundred_thousand_blocks_of_q4_0_are_those_of_the_definition(void **state)
+{
+	float x[32];
+	uint8_t got[18], want[18];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (unsigned round = 0; round < 100000; round++) {
+			for (unsigned i = 0; i < 32; i++)
+				x[i] = uniform(-1, 1);
+			k->to_q4_0(x, got, 32);
+			ref()->to_q4_0(x, want, 32);
+			assert_memory_equal(got, want, sizeof(got));
+		}
+	}
+}
+
 /* x through blocks and back; the step of each block into steps. */
 static void round_trip(enum quant_type type, const float *x, float *y, float *steps, size_t n)
 {
@@ -563,6 +583,7 @@ int main(void)
 		cmocka_unit_test(rows_of_every_type_give_the_dots_of_their_values),
 		cmocka_unit_test(halves_are_rounded_alike),
 		cmocka_unit_test(blocks_of_every_length_are_those_of_the_definition),
+		cmocka_unit_test(a_hundred_thousand_blocks_of_q4_0_are_those_of_the_definition),
 		cmocka_unit_test(a_block_of_q8_0_is_right_to_half_a_step),
 		cmocka_unit_test(a_block_of_q4_0_beats_the_plain_rule),
 		cmocka_unit_test(what_f16_cannot_hold_makes_its_block_nan_and_no_other),

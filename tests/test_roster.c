@@ -371,7 +371,9 @@ struct office {
 
 static struct config_policy nothing_said(void)
 {
-	return (struct config_policy){ .split = UINT32_MAX, .context_tokens = UINT32_MAX };
+	return (struct config_policy){ .split = UINT32_MAX,
+				       .kv = "auto",
+				       .context_tokens = UINT32_MAX };
 }
 
 static void open_coordinator(struct office *o, uint64_t boot)

@@ -38,6 +38,23 @@ def one_prompt_crosses_the_broker(w: World):
         assert (reply["stats"]["bytes_up"] > 0) == (split != "8")
 
 
+def a_session_has_the_caches_that_were_asked_for(w: World):
+    """--kv reaches both sides: the text is that of one process with such a cache."""
+    w.start_broker()
+    w.start_worker()
+    wanted = {kv: w.generate(PROMPT, 200, "--kv", kv, *LONG) for kv in ("f32", "q8_0", "q4_0")}
+    assert len({tuple(a["ids"]) for a in wanted.values()}) == 3, "the types make no difference"
+    for kv, answer in wanted.items():
+        for split in ("0", "3", "8"):
+            rc, out, err = w.tool("run", "-c", w.agent_config("codec: f32\n"), "-p", PROMPT, "-n",
+                                  "200", "--json", "--split", split, "--kv", kv, *LONG,
+                                  "--in-process")
+            expect(rc, 0, err)
+            reply = json.loads(out)
+            expect(reply["ids"], answer["ids"], f"split {split}, kv {kv}")
+            expect(reply["stats"]["kv"], kv, "kv")
+
+
 def run_finds_the_daemon_and_streams(w: World):
     agent, _ = w.start_all()
     rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "100")
