@@ -31,18 +31,19 @@ struct agent {
 	struct err fatal;
 };
 
-static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context, struct err *e)
+static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
+		 enum kv_type type, struct err *e)
 {
 	struct agent *a = ctx;
 
 	struct segment *seg = head_segment(a->head);
-	int rc = segment_begin(seg, &job->kv, 0, split, context, e);
+	int rc = segment_begin(seg, &job->kv, 0, split, context, type, e);
 
 	if (rc)
 		return rc;
 	rc = segment_begin_codec(seg, &job->state, split, e);
 	if (rc)
-		segment_end(seg, job->kv, 0, split, context);
+		segment_end(seg, job->kv);
 	return rc;
 }
 
@@ -50,7 +51,9 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 {
 	struct agent *a = ctx;
 
-	segment_end(head_segment(a->head), job->kv, 0, split, context);
+	(void)split;
+	(void)context;
+	segment_end(head_segment(a->head), job->kv);
 	codec_state_destroy(job->state);
 }
 
@@ -95,6 +98,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 		.n_layers = seg->hp.n_layers,
 		.dim = seg->hp.dim,
 		.split = split_of(conf, seg),
+		.kv = seg->kv_type,
 		.context_tokens = conf->context_tokens,
 		.max_sessions = conf->max_sessions,
 		.max_tokens = conf->max_tokens,

@@ -494,9 +494,9 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d)
 		if (c->slots[i].used && c->slots[i].session.state != SESSION_ENDED)
 			slot_decide(c, &c->slots[i], &spec);
 	}
-	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s worker=%s",
+	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s kv=%s worker=%s",
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
-		  d->worker[0] ? d->worker : "-");
+		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-");
 }
 
 static void on_prompt(struct agent_core *c, struct msg *m, bool retained, uint64_t now_us)

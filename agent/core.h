@@ -25,6 +25,7 @@ struct agent_core_conf {
 	uint32_t n_layers, dim;
 	uint32_t split; /* while there is no decision */
 	struct codec_spec codec;
+	enum kv_type kv; /* likewise */
 	uint32_t context_tokens, max_sessions, max_tokens;
 	int qos; /* of rows */
 	struct msg_sampling sampling;
@@ -38,7 +39,7 @@ struct agent_ops {
 	void *ctx;
 	/* Make the KV cache of a session (job->kv) for split and context. */
 	int (*begin)(void *ctx, struct head_job *job, uint32_t split, uint32_t context_tokens,
-		     struct err *e);
+		     enum kv_type type, struct err *e);
 	void (*end)(void *ctx, struct head_job *job, uint32_t split, uint32_t context_tokens);
 	/* Run the job and give it back with agent_core_computed, later or at once. */
 	bool (*submit)(void *ctx, struct head_job *job);

@@ -208,6 +208,7 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 	snprintf(st->codec, sizeof(st->codec), "none");
 	if (!s->conf.local)
 		spec_print(&sl->job.codec, st->codec);
+	snprintf(st->kv, sizeof(st->kv), "%s", kv_type_name(sl->kv_type));
 	snprintf(st->worker, sizeof(st->worker), "%s", s->conf.local ? "" : s->worker);
 }
 

@@ -93,6 +93,8 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 	o->split = s->conf.split;
 	o->context_tokens = s->conf.max_ids;
 	spec_print(&sl->job.codec, o->codec);
+	if (sl->kv_wished)
+		snprintf(o->kv, sizeof(o->kv), "%s", kv_type_name(sl->kv_type));
 	o->sampling = sl->sampling;
 	put_history(o, s);
 	slot_send_control(c, &m, s->worker, s->conf.id);
@@ -359,6 +361,19 @@ static int choose(const struct agent_core *c, struct slot *sl, const struct msg_
 	return 0;
 }
 
+/* Likewise for the cache; words that came through the bus are known ones. */
+static int choose_kv(const struct agent_core *c, const struct msg_prompt *m, struct slot *sl,
+		     struct err *e)
+{
+	const char *word = m->kv[0] ? m->kv : c->has_decision ? c->decision.kv : "";
+
+	sl->kv_type = c->conf.kv;
+	sl->kv_wished = word[0];
+	if (sl->kv_wished && kv_type_parse(&sl->kv_type, word))
+		return err_set(e, ERR_FORMAT, "kv must be " KV_TYPE_WORDS ", not %s", word);
+	return 0;
+}
+
 static uint32_t context_of(const struct agent_core *c)
 {
 	uint32_t d = c->has_decision ? c->decision.context_tokens : 0;
@@ -468,6 +483,8 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 	size_t cap;
 	int rc = choose(c, sl, m, &sc, e);
 
+	if (!rc)
+		rc = choose_kv(c, m, sl, e);
 	if (rc)
 		return rc;
 	if (!n || n >= context)
@@ -493,7 +510,7 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 			       sc.max_ids);
 	sl->text[0] = '\0';
 	sl->kv_context = sc.max_ids;
-	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sl->kv_context, e);
+	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sl->kv_context, sl->kv_type, e);
 	sl->job_ready = !rc;
 	return rc;
 }
@@ -544,8 +561,9 @@ void slot_begin(struct agent_core *c, struct slot *sl, const struct waiting *w, 
 	if (c->conf.tokenizer)
 		detok_init(&sl->detok, c->conf.tokenizer, false, false);
 	log_event(LOG_LEVEL_INFO, "session.begun",
-		  "id=%s session=%016llx prompt_tokens=%zu split=%u", sl->id,
-		  (unsigned long long)sl->session.conf.id, n, sl->session.conf.split);
+		  "id=%s session=%016llx prompt_tokens=%zu split=%u kv=%s", sl->id,
+		  (unsigned long long)sl->session.conf.id, n, sl->session.conf.split,
+		  kv_type_name(sl->kv_type));
 	slot_event(c, sl,
 		   &(struct session_event){ .kind = SESSION_EV_START,
 					    .now_us = now_us,

@@ -39,6 +39,8 @@ struct slot {
 	bool has_next_codec;
 	size_t row_bytes;    /* most that a row may take in the log */
 	uint32_t kv_context; /* tokens that kv was made for: the worker may grant fewer later */
+	enum kv_type kv_type;
+	bool kv_wished; /* by prompt or decision: the worker shall have the same */
 	struct msg_sampling sampling;
 	struct detok detok;
 	char *text; /* [text_cap] the answer so far, NUL-terminated */

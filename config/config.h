@@ -51,7 +51,7 @@ struct config_agent {
 	char codec[CONFIG_TEXT_MAX];  /* codec: likewise, default f16 */
 	uint32_t threads;             /* threads, 1..64, default: number of processors */
 	uint32_t context_tokens;      /* context_tokens, 16..1048576, default 512 */
-	char kv[8];                   /* kv: f16 | f32, default f16 */
+	char kv[8];                   /* kv: f16 | f32 | q8_0 | q4_0, default f16 */
 	uint32_t max_sessions;        /* max_sessions, 1..64, default 4 */
 	uint64_t memory_budget_bytes; /* memory_budget: "512MiB"; 0 = what the machine has free */
 	uint32_t max_tokens;          /* max_tokens per answer by default, default 256 */
@@ -71,7 +71,7 @@ struct config_worker {
 	uint32_t first_layer; /* first_layer, default 0: it can serve any split >= this */
 	uint32_t threads;
 	uint32_t context_tokens; /* most tokens of one session, default 512 */
-	char kv[8];
+	char kv[8];              /* kv, likewise */
 	uint32_t max_sessions; /* default 16 */
 	uint64_t memory_budget_bytes;
 	uint32_t session_idle_ms; /* timeouts.idle_ms, 1000..86400000, default 60000 */
@@ -84,6 +84,7 @@ struct config_policy {
 	char agent[CONFIG_NAME_MAX]; /* of an override; empty for the defaults */
 	uint32_t split;              /* policy.split, agents.<a>.split */
 	char codec[CONFIG_TEXT_MAX];
+	char kv[8]; /* one of the agents' words; "auto" is not said, too */
 	char worker[CONFIG_NAME_MAX];
 	uint32_t context_tokens;
 };

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/kv_type.h"
 #include "config/broker_conf.h"
 #include "config/keys.h"
 #include "config/load.h"
@@ -11,6 +12,8 @@
 	{ KEY(conf, prefix "split", in split, KEY_U32), .max = 4096, .has_auto = true,             \
 	  .auto_value = UINT32_MAX, .fallback = "auto" },                                          \
 		{ KEY(conf, prefix "codec", in codec, KEY_TEXT), .fallback = "" },                 \
+		{ KEY(conf, prefix "kv", in kv, KEY_WORD), .words = "auto|" KV_TYPE_WORDS,         \
+		  .fallback = "auto" },                                                            \
 		{ KEY(conf, prefix "worker", in worker, KEY_NAME), .fallback = "" },               \
 	{                                                                                          \
 		KEY(conf, prefix "context_tokens", in context_tokens, KEY_U32),                    \

@@ -82,6 +82,12 @@ void coordinator_core_link(struct coordinator_core *c, bool up, uint64_t now_ms)
 		roster_doubt(&c->roster);
 }
 
+/* Empty when the policy says nothing. */
+static const char *kv_of(const struct config_policy *p)
+{
+	return strcmp(p->kv, "auto") ? p->kv : "";
+}
+
 /* What YAML says about an agent: its own section where it speaks, else the policy. */
 static void wish_of(const struct config_coordinator *conf, const char *agent, struct roster_wish *w)
 {
@@ -96,6 +102,7 @@ static void wish_of(const struct config_coordinator *conf, const char *agent, st
 	*w = (struct roster_wish){ .has_split = split != UINT32_MAX, .split = split };
 	snprintf(w->codec, sizeof(w->codec), "%.127s",
 		 own && own->codec[0] ? own->codec : p->codec);
+	snprintf(w->kv, sizeof(w->kv), "%s", own && kv_of(own)[0] ? kv_of(own) : kv_of(p));
 	snprintf(w->worker, sizeof(w->worker), "%s",
 		 own && own->worker[0] ? own->worker : p->worker);
 	w->context_tokens =
@@ -131,9 +138,10 @@ static void decide(struct coordinator_core *c, struct roster_agent *a, uint64_t 
 	a->retained = true;
 	a->decided_ms = now_ms;
 	log_event(LOG_LEVEL_INFO, "decision.made",
-		  "agent=%s number=%llu split=%u codec=%s worker=%s reason=\"%s\"", a->status.agent,
-		  (unsigned long long)a->decision.number, a->decision.split,
+		  "agent=%s number=%llu split=%u codec=%s kv=%s worker=%s reason=\"%s\"",
+		  a->status.agent, (unsigned long long)a->decision.number, a->decision.split,
 		  a->decision.codec[0] ? a->decision.codec : "-",
+		  a->decision.kv[0] ? a->decision.kv : "-",
 		  a->decision.worker[0] ? a->decision.worker : "-", a->decision.reason);
 }
 

@@ -146,7 +146,7 @@ static bool same(const struct msg_decision *a, const struct msg_decision *b)
 {
 	return a->split == b->split && a->context_tokens == b->context_tokens &&
 	       !strcmp(a->worker, b->worker) && !strcmp(a->codec, b->codec) &&
-	       !strcmp(a->reason, b->reason);
+	       !strcmp(a->kv, b->kv) && !strcmp(a->reason, b->reason);
 }
 
 bool roster_decide(const struct roster *r, const struct roster_agent *a,
@@ -163,6 +163,7 @@ bool roster_decide(const struct roster *r, const struct roster_agent *a,
 	};
 	snprintf(d->agent, sizeof(d->agent), "%s", a->status.agent);
 	snprintf(d->codec, sizeof(d->codec), "%s", w->codec);
+	snprintf(d->kv, sizeof(d->kv), "%s", w->kv);
 	snprintf(d->reason, sizeof(d->reason), "policy");
 	choose_worker(r, a, w, d);
 	if (d->split > n_layers) {

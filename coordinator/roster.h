@@ -30,6 +30,7 @@ struct roster_wish {
 	bool has_split;
 	uint32_t split;
 	char codec[MSG_SPEC_MAX];
+	char kv[KV_TYPE_MAX];            /* empty: each side's own */
 	char worker[TOPIC_NAME_MAX + 1]; /* empty: any */
 	uint32_t context_tokens;         /* 0: the agent's own */
 };

@@ -69,7 +69,7 @@ static int open_files(struct segment *s, const struct segment_conf *c, struct er
 	int rc = kv_type_parse(&s->kv_type, c->kv);
 
 	if (rc)
-		return err_set(e, rc, "kv must be f16 or f32, not %s", c->kv);
+		return err_set(e, rc, "kv must be " KV_TYPE_WORDS ", not %s", c->kv);
 	rc = gguf_open(&s->gguf, c->path, e);
 	if (!rc)
 		rc = model_read_hparams(&s->hp, s->gguf, e);
@@ -169,9 +169,9 @@ void segment_close(struct segment *s)
 }
 
 /* Longest context that the rest of the budget admits. */
-static unsigned longest(const struct segment *s, uint32_t n_layers)
+static unsigned longest(const struct segment *s, uint32_t n_layers, enum kv_type type)
 {
-	size_t one = kv_bytes(&s->hp, n_layers, 1, s->kv_type);
+	size_t one = kv_bytes(&s->hp, n_layers, 1, type);
 	uint64_t room = s->used_bytes < s->budget_bytes ? s->budget_bytes - s->used_bytes : 0;
 	uint64_t tokens = one ? room / one : UINT32_MAX;
 
@@ -179,9 +179,9 @@ static unsigned longest(const struct segment *s, uint32_t n_layers)
 }
 
 int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
-		  uint32_t context_tokens, struct err *e)
+		  uint32_t context_tokens, enum kv_type type, struct err *e)
 {
-	size_t bytes = kv_bytes(&s->hp, last - first, context_tokens, s->kv_type);
+	size_t bytes = kv_bytes(&s->hp, last - first, context_tokens, type);
 	size_t weights = segment_weight_bytes(s, first, last, s->embed && !first,
 					      s->head || last == s->hp.n_layers);
 	size_t extra = weights > s->weight_bytes ? weights - s->weight_bytes : 0;
@@ -195,25 +195,24 @@ int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t la
 	if (s->used_bytes + bytes > s->budget_bytes)
 		return err_set(
 			e, ERR_LIMIT,
-			"a KV cache of %u tokens is %llu bytes over the memory budget; at most %u "
-			"tokens fit now",
-			context_tokens,
+			"a KV cache of %u tokens in %s is %llu bytes over the memory budget; at "
+			"most %u tokens fit now",
+			context_tokens, kv_type_name(type),
 			(unsigned long long)(s->used_bytes + bytes - s->budget_bytes),
-			longest(s, last - first));
-	rc = kv_create(kv, &s->hp, first, last, context_tokens, s->kv_type);
+			longest(s, last - first, type));
+	rc = kv_create(kv, &s->hp, first, last, context_tokens, type);
 	if (rc)
 		return err_set(e, rc, "KV cache of %u tokens", context_tokens);
 	s->used_bytes += bytes;
 	return 0;
 }
 
-void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last,
-		 uint32_t context_tokens)
+void segment_end(struct segment *s, struct kv *kv)
 {
 	if (!kv)
 		return;
+	s->used_bytes -= kv_size_bytes(kv);
 	kv_destroy(kv);
-	s->used_bytes -= kv_bytes(&s->hp, last - first, context_tokens, s->kv_type);
 }
 
 int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,

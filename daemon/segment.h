@@ -19,7 +19,7 @@
 
 struct segment_conf {
 	const char *path;
-	const char *kv;          /* "f16", "f32" */
+	const char *kv; /* of sessions for which nothing else is said: a word of base/kv_type.h */
 	const char *calibration; /* path; NULL or empty: beside the model, if it is there */
 	uint32_t first,
 		last;     /* layers that are expected to run here: what the proof of fit is for */
@@ -61,10 +61,9 @@ size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t la
 
 /* KV cache of a session. ERR_LIMIT names missing bytes and the longest context that fits now. */
 MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
-			     uint32_t context_tokens, struct err *e);
+			     uint32_t context_tokens, enum kv_type type, struct err *e);
 /* kv is destroyed: no job of it may be out. NULL is fine. */
-void segment_end(struct segment *s, struct kv *kv, uint32_t first, uint32_t last,
-		 uint32_t context_tokens);
+void segment_end(struct segment *s, struct kv *kv);
 
 /* What a session at this split predicts rows with. ERR_NOMEM. */
 MUST_CHECK int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,

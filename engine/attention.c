@@ -16,47 +16,44 @@ struct job {
 
 /* One thread's scratch. */
 struct work {
-	float *keys;   /* [ATTENTION_BLOCK][D], for f16 caches */
-	float *values; /* [ATTENTION_BLOCK][D_v] */
-	float *scores; /* [group][ATTENTION_BLOCK] */
-	float *top;    /* [ATTENTION_ROWS][group]: largest score so far */
-	float *sum;    /* [ATTENTION_ROWS][group]: of exp(score - top) */
+	float *keys;    /* [ATTENTION_BLOCK] stored rows, for caches that are not f32 */
+	float *values;  /* likewise */
+	float *queries; /* [ATTENTION_ROWS][group] stored rows, for caches that rotate */
+	float *scores;  /* [group][ATTENTION_BLOCK] */
+	float *top;     /* [ATTENTION_ROWS][group]: largest score so far */
+	float *sum;     /* [ATTENTION_ROWS][group]: of exp(score - top) */
 };
+
+static size_t scratch_floats(uint32_t dim, uint32_t dim_v, size_t group)
+{
+	return ATTENTION_BLOCK * (KV_ROW_MAX(dim) + KV_ROW_MAX(dim_v) + group) +
+	       ATTENTION_ROWS * group * (KV_ROW_MAX(dim) + 2);
+}
 
 size_t attention_scratch(const struct model_hparams *hp)
 {
-	size_t group = hp->n_heads / hp->n_kv_heads;
-
-	return ATTENTION_BLOCK * ((size_t)hp->head_dim + hp->head_dim_v + group) +
-	       2 * ATTENTION_ROWS * group;
+	return scratch_floats(hp->head_dim, hp->head_dim_v, hp->n_heads / hp->n_kv_heads);
 }
 
 static struct work split_scratch(const struct job *j, float *scratch)
 {
 	struct work w = { .keys = scratch };
 
-	w.values = w.keys + (size_t)ATTENTION_BLOCK * j->kv->head_dim;
-	w.scores = w.values + (size_t)ATTENTION_BLOCK * j->kv->head_dim_v;
+	w.values = w.keys + ATTENTION_BLOCK * KV_ROW_MAX(j->kv->head_dim);
+	w.queries = w.values + ATTENTION_BLOCK * KV_ROW_MAX(j->kv->head_dim_v);
+	w.scores = w.queries + ATTENTION_ROWS * j->group * KV_ROW_MAX(j->kv->head_dim);
 	w.top = w.scores + (size_t)ATTENTION_BLOCK * j->group;
 	w.sum = w.top + (size_t)ATTENTION_ROWS * j->group;
 	return w;
 }
 
-static size_t scratch_floats(const struct job *j)
+/* n stored rows at src as f32: the cache itself, or converted into buf. */
+static const float *load(const struct job *j, const uint8_t *src, size_t row, uint32_t n,
+			 float *buf)
 {
-	return ATTENTION_BLOCK * ((size_t)j->kv->head_dim + j->kv->head_dim_v + j->group) +
-	       2 * ATTENTION_ROWS * (size_t)j->group;
-}
-
-/* n positions from `from` on as f32: the cache itself, or converted into buf. */
-static const float *load(const struct job *j, const uint8_t *head, size_t dim, uint32_t from,
-			 uint32_t n, float *buf)
-{
-	const uint8_t *src = head + from * dim * j->kv->element_bytes;
-
 	if (j->kv->type == KV_F32)
 		return (const float *)(const void *)src;
-	j->a->kern->dequant(QUANT_F16, src, buf, n * dim);
+	j->a->kern->dequant(j->kv->format, src, buf, n * row);
 	return buf;
 }
 
@@ -79,7 +76,7 @@ static void join(const struct job *j, float *scores, uint32_t n, const float *va
 		*top = block_top;
 	}
 	*sum += k->exp_sum(scores, n, *top);
-	k->mix(out, scores, values, dim, n, dim);
+	k->mix(out, scores, values, j->kv->value_row, n, dim);
 }
 
 /* The block of n positions from `from` on, for row r and all query heads of one group. */
@@ -87,14 +84,14 @@ static void attend(const struct job *j, const struct work *w, uint32_t r, uint32
 		   const float *keys, const float *values, const float *q, float *out)
 {
 	struct kern_tile t = { .w = keys,
-			       .ldw = j->kv->head_dim,
+			       .ldw = j->kv->key_row,
 			       .nw = n,
 			       .x = q,
-			       .ldx = j->kv->head_dim,
+			       .ldx = j->kv->key_row,
 			       .nx = j->group,
 			       .out = w->scores,
 			       .ldo = ATTENTION_BLOCK,
-			       .n = j->kv->head_dim };
+			       .n = j->kv->key_row };
 
 	j->a->kern->tile(&t);
 	for (uint32_t g = 0; g < j->group; g++)
@@ -111,6 +108,21 @@ static float *out_of(const struct job *j, uint32_t row, uint32_t head)
 static const float *query_of(const struct job *j, uint32_t row, uint32_t head)
 {
 	return j->q + ((size_t)row * j->a->n_heads + (size_t)head * j->group) * j->kv->head_dim;
+}
+
+/* Queries of n rows from `first` on as the keys lie in the cache: [n][group] stored rows. */
+static void rotate_queries(const struct job *j, const struct work *w, uint32_t first, uint32_t n,
+			   uint32_t head)
+{
+	const size_t dim = j->kv->head_dim, row = j->kv->key_row;
+
+	for (uint32_t r = 0; r < n; r++) {
+		const float *q = query_of(j, first + r, head);
+
+		for (uint32_t g = 0; g < j->group; g++)
+			j->a->kern->rotate(w->queries + ((size_t)r * j->group + g) * row,
+					   q + g * dim, KV_QUERY_SCALE, dim);
+	}
 }
 
 static void begin(const struct job *j, const struct work *w, uint32_t first, uint32_t n,
@@ -144,23 +156,32 @@ static void run_item(void *arg, size_t item, unsigned thread)
 	const uint32_t first = (uint32_t)(item / j->kv->n_heads) * ATTENTION_ROWS;
 	const uint32_t n = j->rows - first < ATTENTION_ROWS ? j->rows - first : ATTENTION_ROWS;
 	const uint32_t end = j->pos + first + n; /* of the positions that the last row sees */
-	const uint8_t *all_keys = kv_keys(j->kv, j->layer, head);
-	const uint8_t *all_values = kv_values(j->kv, j->layer, head);
-	struct work w = split_scratch(j, j->a->scratch + thread * scratch_floats(j));
+	const struct kv *kv = j->kv;
+	const uint8_t *all_keys = kv_keys(kv, j->layer, head);
+	const uint8_t *all_values = kv_values(kv, j->layer, head);
+	const bool rotates = kv_rotates(kv->type);
+	const size_t mine = scratch_floats(kv->head_dim, kv->head_dim_v, j->group) * thread;
+	struct work w = split_scratch(j, j->a->scratch + mine);
 
 	begin(j, &w, first, n, head);
+	if (rotates)
+		rotate_queries(j, &w, first, n, head);
 	for (uint32_t from = 0; from < end; from += ATTENTION_BLOCK) {
 		uint32_t here = end - from < ATTENTION_BLOCK ? end - from : ATTENTION_BLOCK;
-		const float *keys = load(j, all_keys, j->kv->head_dim, from, here, w.keys);
-		const float *values = load(j, all_values, j->kv->head_dim_v, from, here, w.values);
+		const float *keys =
+			load(j, all_keys + from * kv->key_bytes, kv->key_row, here, w.keys);
+		const float *values =
+			load(j, all_values + from * kv->value_bytes, kv->value_row, here, w.values);
 
 		for (uint32_t r = 0; r < n; r++) {
 			uint32_t sees = j->pos + first + r + 1; /* positions of this row */
 
+			const float *q = rotates ? w.queries + r * j->group * kv->key_row
+						 : query_of(j, first + r, head);
+
 			if (sees > from)
 				attend(j, &w, r, sees - from < here ? sees - from : here, keys,
-				       values, query_of(j, first + r, head),
-				       out_of(j, first + r, head));
+				       values, q, out_of(j, first + r, head));
 		}
 	}
 	finish(j, &w, first, n, head);

@@ -50,6 +50,15 @@ struct kern {
 	void (*rows)(const struct kern_rows *w, const float *x, size_t n, float *out);
 	/* dst[i] = quant_f32_to_f16(src[i]) (NaN: some NaN). */
 	void (*to_f16)(const float *src, uint16_t *dst, size_t n);
+	/* To (n + 31) / 32 blocks of that type, as if zeros followed src. A block that is not all
+	 * finite, or beyond the range of its f16 step, is NaN. */
+	void (*to_q8_0)(const float *src, uint8_t *dst, size_t n);
+	void (*to_q4_0)(const float *src, uint8_t *dst, size_t n);
+	/* Blocks of 32 elements, as if zeros followed src, times scale and a matrix of 1 and -1
+	 * that is 32 times its inverse (Walsh-Hadamard): what one element had alone, 32 share,
+	 * which suits those two. dst has whole blocks. But for rounding,
+	 * dot(rotate(a, s), rotate(b, t)) = 32 s t dot(a, b). */
+	void (*rotate)(float *dst, const float *src, float scale, size_t n);
 
 	/* y[i] += sum over p of w[p] * v[p * ldv + i], fused, in ascending p. */
 	void (*mix)(float *y, const float *w, const float *v, size_t ldv, size_t n_v, size_t n);

@@ -1,3 +1,4 @@
+#include "engine/kern_block.h"
 #include "engine/kern_def.h"
 
 static void accumulate(float lanes[KERN_LANES], const float *a, const float *b, size_t n)
@@ -110,6 +111,9 @@ const struct kern kern_ref = {
 	.dequant = quant_dequant_row,
 	.rows = rows,
 	.to_f16 = to_f16,
+	.to_q8_0 = to_q8_0,
+	.to_q4_0 = to_q4_0,
+	.rotate = rotate,
 	.mix = mix,
 	.max = max,
 	.exp_sum = exp_sum,

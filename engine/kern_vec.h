@@ -6,6 +6,7 @@
 #ifndef ENGINE_KERN_VEC_H
 #define ENGINE_KERN_VEC_H
 
+#include "engine/kern_block.h"
 #include "engine/kern_def.h"
 #include "engine/kern_part.h"
 
@@ -412,6 +413,9 @@ const struct kern KERN_TABLE = {
 	.dequant = dequant,
 	.rows = rows,
 	.to_f16 = to_f16,
+	.to_q8_0 = to_q8_0,
+	.to_q4_0 = to_q4_0,
+	.rotate = rotate,
 	.mix = mix,
 	.max = max,
 	.exp_sum = exp_sum,

@@ -4,38 +4,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-	const char *name;
-	size_t bytes;
-} types[KV_TYPE_COUNT] = {
-	[KV_F16] = { "f16", 2 },
-	[KV_F32] = { "f32", 4 },
+static const enum quant_type formats[KV_TYPE_COUNT] = {
+	[KV_F16] = QUANT_F16,
+	[KV_F32] = QUANT_F32,
+	[KV_Q8_0] = QUANT_Q8_0,
+	[KV_Q4_0] = QUANT_Q4_0,
 };
 
-int kv_type_parse(enum kv_type *type, const char *word)
+/* Elements of a stored row: whole blocks. */
+static size_t stored(enum kv_type type, uint32_t dim)
 {
-	for (unsigned i = 0; i < KV_TYPE_COUNT; i++) {
-		if (!strcmp(types[i].name, word)) {
-			*type = (enum kv_type)i;
-			return 0;
-		}
-	}
-	return ERR_CONFIG;
+	size_t block = quant_block_elements(formats[type]);
+
+	return (dim + block - 1) / block * block;
 }
 
-const char *kv_type_name(enum kv_type type)
+static size_t row_bytes(enum kv_type type, uint32_t dim)
 {
-	return types[type].name;
+	return quant_row_bytes(formats[type], stored(type, dim));
 }
 
 size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capacity,
 		enum kv_type type)
 {
-	size_t bytes = (size_t)hp->head_dim + hp->head_dim_v;
+	size_t bytes = row_bytes(type, hp->head_dim) + row_bytes(type, hp->head_dim_v);
 
 	/* Saturates: nobody can allocate SIZE_MAX, and "does it fit?" is answered right. */
-	if (__builtin_mul_overflow(bytes, types[type].bytes, &bytes) ||
-	    __builtin_mul_overflow(bytes, hp->n_kv_heads, &bytes) ||
+	if (__builtin_mul_overflow(bytes, hp->n_kv_heads, &bytes) ||
 	    __builtin_mul_overflow(bytes, capacity, &bytes) ||
 	    __builtin_mul_overflow(bytes, n_layers, &bytes))
 		return SIZE_MAX;
@@ -63,7 +58,11 @@ int kv_create(struct kv **out, const struct model_hparams *hp, uint32_t first, u
 			   .head_dim = hp->head_dim,
 			   .head_dim_v = hp->head_dim_v,
 			   .type = type,
-			   .element_bytes = types[type].bytes,
+			   .format = formats[type],
+			   .key_row = stored(type, hp->head_dim),
+			   .value_row = stored(type, hp->head_dim_v),
+			   .key_bytes = row_bytes(type, hp->head_dim),
+			   .value_bytes = row_bytes(type, hp->head_dim_v),
 			   .layer_bytes = kv_bytes(hp, 1, capacity, type) };
 	kv->data = calloc(1, bytes ? bytes : 1);
 	if (!kv->data) {
@@ -80,6 +79,11 @@ void kv_destroy(struct kv *kv)
 		return;
 	free(kv->data);
 	free(kv);
+}
+
+size_t kv_size_bytes(const struct kv *kv)
+{
+	return kv->layer_bytes * (kv->last - kv->first);
 }
 
 uint32_t kv_length(const struct kv *kv)
@@ -106,14 +110,12 @@ static uint8_t *layer_data(const struct kv *kv, uint32_t layer)
 
 uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head)
 {
-	return layer_data(kv, layer) +
-	       (size_t)head * kv->capacity * kv->head_dim * kv->element_bytes;
+	return layer_data(kv, layer) + (size_t)head * kv->capacity * kv->key_bytes;
 }
 
 uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head)
 {
-	size_t all_keys = (size_t)kv->n_heads * kv->capacity * kv->head_dim * kv->element_bytes;
+	size_t all_keys = (size_t)kv->n_heads * kv->capacity * kv->key_bytes;
 
-	return layer_data(kv, layer) + all_keys +
-	       (size_t)head * kv->capacity * kv->head_dim_v * kv->element_bytes;
+	return layer_data(kv, layer) + all_keys + (size_t)head * kv->capacity * kv->value_bytes;
 }

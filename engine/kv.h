@@ -1,23 +1,44 @@
 /* engine/kv.h - the inside of a KV cache, for the attention code. Contract: model.h.
  *
- * Per layer and key/value head the keys of all positions lie together, [capacity][D], and likewise
- * the values, [capacity][D_v]: attention reads one head at a time, front to back. */
+ * Per layer and key/value head the keys of all positions lie together, [capacity] rows of D
+ * elements, and likewise the values, rows of D_v: attention reads one head at a time, front to
+ * back. A row of a type with blocks is filled up to whole ones, and keys are rotated before
+ * (kern.h), as queries must be then: an outlier in one channel, usual in keys, would take all of
+ * its block's few steps. Source: arXiv 2404.00456 (rotations), 2402.02750 (outliers of keys). */
 #ifndef ENGINE_KV_H
 #define ENGINE_KV_H
 
 #include "engine/model.h"
+#include "engine/quant.h"
 
 struct kv {
 	uint32_t first, last; /* layers */
 	uint32_t capacity, length;
 	uint32_t n_heads, head_dim, head_dim_v;
 	enum kv_type type;
-	size_t element_bytes;
-	size_t layer_bytes; /* keys, then values */
+	enum quant_type format;         /* the same for kern.h */
+	size_t key_row, value_row;      /* elements of a stored row */
+	size_t key_bytes, value_bytes;  /* of a stored row */
+	size_t layer_bytes;             /* keys, then values */
 	uint8_t *data;      /* [last - first][layer_bytes] */
 };
 
-/* First key (value) of a head; f16 or f32 by kv->type. layer is in [first, last). */
+/* Factors of the rotations: together 1/32, and apart they keep keys near their size. */
+#define KV_KEY_SCALE   0.25f
+#define KV_QUERY_SCALE 0.125f
+
+/* Keys are stored rotated: the type has blocks. */
+static inline bool kv_rotates(enum kv_type type)
+{
+	return type == KV_Q8_0 || type == KV_Q4_0;
+}
+
+#define KV_BLOCK 32 /* elements of a block, in the types that have them */
+
+/* Elements of a stored row of dim elements, whatever the type: at most this many. */
+#define KV_ROW_MAX(dim) (((size_t)(dim) + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK)
+
+/* First key (value) of a head, in kv->format. layer is in [first, last). */
 uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head);
 uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head);
 

@@ -266,15 +266,39 @@ static void turn_heads(const struct model *m, float *heads, uint32_t n, const fl
 	}
 }
 
-static void store(const struct model *m, const struct kv *kv, uint8_t *head, uint32_t pos,
-		  const float *src, size_t dim)
+/* One value of a head into its row of the cache. */
+static void store_value(const struct kern *k, enum kv_type type, const float *src, size_t dim,
+			uint8_t *dst)
 {
-	uint8_t *dst = head + pos * dim * kv->element_bytes;
-
-	if (kv->type == KV_F32)
+	switch (type) {
+	case KV_F32:
 		memcpy(dst, src, dim * sizeof(*src));
-	else
-		m->kern->to_f16(src, (uint16_t *)(void *)dst, dim);
+		break;
+	case KV_Q8_0:
+		k->to_q8_0(src, dst, dim);
+		break;
+	case KV_Q4_0:
+		k->to_q4_0(src, dst, dim);
+		break;
+	default:
+		k->to_f16(src, (uint16_t *)(void *)dst, dim);
+	}
+}
+
+static void store_key(const struct kern *k, const struct kv *kv, const float *src, uint8_t *dst)
+{
+	const size_t dim = kv->head_dim;
+	float block[KV_BLOCK];
+
+	if (!kv_rotates(kv->type)) {
+		store_value(k, kv->type, src, dim, dst);
+		return;
+	}
+	for (size_t i = 0; i < dim; i += KV_BLOCK) {
+		k->rotate(block, src + i, KV_KEY_SCALE, dim - i < KV_BLOCK ? dim - i : KV_BLOCK);
+		store_value(k, kv->type, block, KV_BLOCK, dst);
+		dst += quant_block_bytes(kv->format);
+	}
 }
 
 /* Queries and keys of one row get their position; keys and values go to the cache. */
@@ -287,16 +311,17 @@ static void place_row(void *arg, size_t r, unsigned thread)
 	const float *turn = m->turns + r * hp->rope_dim;
 	float *k = m->k + r * hp->n_kv_heads * hp->head_dim;
 	const float *v = m->v + r * hp->n_kv_heads * hp->head_dim_v;
-	const uint32_t pos = p->pos + (uint32_t)r;
+	const struct kv *kv = p->kv;
+	const size_t pos = p->pos + r;
 
 	(void)thread;
 	turn_heads(m, m->q + r * hp->n_heads * hp->head_dim, hp->n_heads, l->q_norm, turn);
 	turn_heads(m, k, hp->n_kv_heads, l->k_norm, turn);
 	for (uint32_t h = 0; h < hp->n_kv_heads; h++) {
-		store(m, p->kv, kv_keys(p->kv, p->layer, h), pos, k + (size_t)h * hp->head_dim,
-		      hp->head_dim);
-		store(m, p->kv, kv_values(p->kv, p->layer, h), pos, v + (size_t)h * hp->head_dim_v,
-		      hp->head_dim_v);
+		store_key(m->kern, kv, k + (size_t)h * hp->head_dim,
+			  kv_keys(kv, p->layer, h) + pos * kv->key_bytes);
+		store_value(m->kern, kv->type, v + (size_t)h * hp->head_dim_v, hp->head_dim_v,
+			    kv_values(kv, p->layer, h) + pos * kv->value_bytes);
 	}
 }
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/kv_type.h"
 #include "engine/gguf.h"
 
 enum model_arch { MODEL_LLAMA, MODEL_QWEN2, MODEL_QWEN3, MODEL_ARCH_COUNT };
@@ -47,12 +48,6 @@ struct model_conf {
 struct model;
 struct kv;
 
-enum kv_type { KV_F16, KV_F32, KV_TYPE_COUNT };
-
-/* "f16", "f32" -> *type; ERR_CONFIG otherwise. */
-MUST_CHECK int kv_type_parse(enum kv_type *type, const char *word);
-const char *kv_type_name(enum kv_type type);
-
 /* Read and check the hyper-parameters of g and the shapes of all its tensors (not their bytes).
  * ERR_UNSUPPORTED for another architecture or RoPE scaling, ERR_FORMAT for shapes that disagree. */
 MUST_CHECK int model_read_hparams(struct model_hparams *hp, const struct gguf *g, struct err *e);
@@ -75,12 +70,14 @@ size_t model_layer_bytes(const struct gguf *g, const struct model_hparams *hp, u
 /* Bytes of scratch that model_open will allocate. */
 size_t model_scratch_bytes(const struct model_hparams *hp, const struct model_conf *conf);
 
-/* KV cache of layers [first, last) for up to capacity tokens; all memory allocated here. */
+/* KV cache of layers [first, last) for up to capacity tokens; all memory allocated here. Q8_0 and
+ * Q4_0 store each head in blocks of 32 elements, the last one filled up. */
 MUST_CHECK int kv_create(struct kv **out, const struct model_hparams *hp, uint32_t first,
 			 uint32_t last, uint32_t capacity, enum kv_type type);
 void kv_destroy(struct kv *kv);
 size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capacity,
 		enum kv_type type);
+size_t kv_size_bytes(const struct kv *kv); /* kv_bytes of this cache */
 uint32_t kv_length(const struct kv *kv);   /* positions [0, length) are filled, in every layer */
 uint32_t kv_capacity(const struct kv *kv); /* tokens */
 /* Forget positions >= length; no-op when there are fewer. */

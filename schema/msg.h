@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/kv_type.h"
 #include "schema/topic.h"
 
 #define MSG_VERSION 1
@@ -78,6 +79,7 @@ struct msg_decision {
 	char worker[TOPIC_NAME_MAX + 1]; /* optional: else the agent asks all workers */
 	uint32_t split;
 	char codec[MSG_SPEC_MAX]; /* optional: else the agent's own */
+	char kv[KV_TYPE_MAX];	 /* optional: else agent and worker each their own */
 	uint32_t context_tokens; /* optional, 0: the agent's own */
 	char reason[MSG_REASON_MAX];
 };
@@ -108,6 +110,7 @@ struct msg_open {
 	char model[MSG_HASH_LEN + 1];
 	uint32_t dim, split, context_tokens;
 	char codec[MSG_SPEC_MAX]; /* what the agent will send first; every frame says its own */
+	char kv[KV_TYPE_MAX];	  /* of the worker's cache; empty: the worker's own */
 	struct msg_sampling sampling;
 	uint32_t history[MSG_IDS_MAX];
 	uint32_t n_history;
@@ -169,6 +172,7 @@ struct msg_prompt {
 	bool has_split;
 	uint32_t split;		/* overrides the decision */
 	char codec[MSG_SPEC_MAX]; /* likewise; empty: as decided */
+	char kv[KV_TYPE_MAX];	  /* likewise */
 };
 
 /* "cancel": on the same topic: {"type":"cancel","id":"1"} */
@@ -185,6 +189,7 @@ struct msg_stats {
 	/* Mean per decode token: where its time went. */
 	double head_ms, encode_ms, worker_queue_ms, worker_ms, wire_ms, other_ms;
 	char codec[MSG_SPEC_MAX];
+	char kv[KV_TYPE_MAX]; /* of the agent's cache */
 	char worker[TOPIC_NAME_MAX + 1];
 };
 

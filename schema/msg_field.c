@@ -71,6 +71,20 @@ int field_get_spec(const struct json *o, const char *key, enum field_need need,
 	return 0;
 }
 
+int field_get_kv(const struct json *o, const char *key, char dst[static KV_TYPE_MAX], struct err *e)
+{
+	enum kv_type type;
+	const char *v = NULL;
+	int rc = json_get_str(o, key, false, SIZE_MAX, &v, e);
+
+	if (rc || !v)
+		return rc;
+	if (kv_type_parse(&type, v))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be one of " KV_TYPE_WORDS, key);
+	memcpy(dst, v, strlen(v) + 1);
+	return 0;
+}
+
 int field_get_hex(const struct json *o, const char *key, uint64_t *v, struct err *e)
 {
 	const char *text = NULL;

@@ -30,6 +30,9 @@ MUST_CHECK int field_get_hash(const struct json *o, const char *key, enum field_
 /* A codec SPEC: 1..127 printable ASCII characters. */
 MUST_CHECK int field_get_spec(const struct json *o, const char *key, enum field_need need,
 			      char dst[static MSG_SPEC_MAX], struct err *e);
+/* A type of KV cache, one of KV_TYPE_WORDS; optional. */
+MUST_CHECK int field_get_kv(const struct json *o, const char *key, char dst[static KV_TYPE_MAX],
+			    struct err *e);
 /* 16 lower-case hex digits. */
 MUST_CHECK int field_get_hex(const struct json *o, const char *key, uint64_t *v, struct err *e);
 /* The keys "session" (not 0) and "epoch". */

@@ -34,7 +34,8 @@ int msg_get_prompt(struct msg *m, const struct json *o, struct err *e)
 		return rc;
 	p->has_split = split != UINT32_MAX;
 	p->split = p->has_split ? split : 0;
-	return field_get_spec(o, "codec", FIELD_OPTIONAL, p->codec, e);
+	rc = field_get_spec(o, "codec", FIELD_OPTIONAL, p->codec, e);
+	return rc ? rc : field_get_kv(o, "kv", p->kv, e);
 }
 
 void msg_add_prompt(const struct msg *m, struct json *o)
@@ -53,6 +54,7 @@ void msg_add_prompt(const struct msg *m, struct json *o)
 	if (p->has_split)
 		json_add_u64(o, "split", p->split);
 	field_add_text(o, "codec", p->codec);
+	field_add_text(o, "kv", p->kv);
 }
 
 int msg_get_cancel(struct msg *m, const struct json *o, struct err *e)
@@ -100,6 +102,8 @@ static int get_stats(struct msg_stats *s, const struct json *o, struct err *e)
 			return rc;
 	}
 	rc = field_get_spec(o, "codec", FIELD_OPTIONAL, s->codec, e);
+	if (!rc)
+		rc = field_get_kv(o, "kv", s->kv, e);
 	return rc ? rc : field_get_name(o, "worker", FIELD_OPTIONAL, s->worker, e);
 }
 
@@ -117,6 +121,7 @@ static void add_stats(const struct msg_stats *s, struct json *o)
 	for (size_t i = 0; i < N_TIMES; i++)
 		field_add_ms(o, time_keys[i], *time_at(&copy, i));
 	field_add_text(o, "codec", s->codec);
+	field_add_text(o, "kv", s->kv);
 	field_add_text(o, "worker", s->worker);
 }
 

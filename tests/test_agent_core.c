@@ -50,7 +50,8 @@ struct hall {
 	unsigned n_jobs;
 	bool hold_heads, hold_tails; /* jobs stay out */
 	bool refuse_jobs;
-	int kv_tokens; /* of all caches of the agent that exist */
+	int kv_tokens;                 /* of all caches of the agent that exist */
+	enum kv_type head_kv, tail_kv; /* of the newest caches */
 	uint32_t rows_run;
 	struct heard heard[MAX_HEARD];
 	unsigned n_heard, n_in_process;
@@ -59,12 +60,23 @@ struct hall {
 
 /* ---- ops ---- */
 
-static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context, struct err *e)
+static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
+		 enum kv_type type, struct err *e)
 {
 	struct hall *h = ctx;
 
 	h->kv_tokens += (int)context;
-	return toy_begin_head(ctx, job, split, context, e);
+	h->head_kv = type;
+	return toy_begin_head(ctx, job, split, context, type, e);
+}
+
+static int begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context,
+		      enum kv_type type, struct err *e)
+{
+	struct desk *d = ctx;
+
+	d->hall->tail_kv = type;
+	return toy_begin_tail(ctx, kv, split, context, type, e);
 }
 
 static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
@@ -114,7 +126,7 @@ static void open_desk(struct hall *h, unsigned i, const struct worker_core_conf 
 	d->hall = h;
 	toy_open_node(&d->node, h->broker, wc->limits.worker, wc->boot);
 	assert_int_equal(worker_core_create(&d->core, wc,
-					    &(struct worker_ops){ d, toy_begin_tail, toy_end_tail,
+					    &(struct worker_ops){ d, begin_tail, toy_end_tail,
 								  toy_begin_codec, submit_tail }),
 			 0);
 	assert_int_equal(worker_core_start(d->core, d->node.bus), 0);
@@ -523,11 +535,14 @@ static void prompts_that_cannot_be_are_refused_with_their_code(void **state)
 	open_worker(h, 0);
 	ask(h, "split", "\"split\":5");
 	ask(h, "codec", "\"codec\":\"q9\"");
+	ask(h, "kv", "\"kv\":\"q9\"");
 	snprintf(keys, sizeof(keys), "{\"id\":\"long\",\"prompt\":\"%096d\"}", 0);
 	publish(h, "splitmq/v1/sim/agent/gw/prompt", keys, false);
 	pass(h, 5);
 	assert_refused(h, "split", ERR_LIMIT);
 	assert_refused(h, "codec", ERR_UNSUPPORTED);
+	assert_refused(h, "kv", ERR_FORMAT);
+	assert_non_null(strstr(final(h, "kv")->reason, KV_TYPE_WORDS));
 	assert_refused(h, "long", ERR_CONTEXT);
 	assert_int_equal(n_of_type(h, MSG_OPEN), 0);
 	ask(h, "a", "");
@@ -647,7 +662,7 @@ static void a_draining_agent_refuses_and_finishes(void **state)
 
 static void a_prompt_of_this_process_is_answered_in_it(void **state)
 {
-	struct msg_prompt m = { .id = "a", .prompt_len = 4, .max_tokens = 3 };
+	struct msg_prompt m = { .id = "a", .prompt_len = 4, .max_tokens = 3, .kv = "q4_0" };
 	struct hall *h = *state;
 
 	open_worker(h, 0);
@@ -658,6 +673,7 @@ static void a_prompt_of_this_process_is_answered_in_it(void **state)
 	assert_int_equal(h->n_in_process, 1);
 	assert_int_equal(h->in_process.error, 0);
 	assert_true(h->in_process.done);
+	assert_int_equal(h->head_kv, KV_Q4_0);
 	assert_int_equal(n_of_type(h, MSG_REPLY), 0);
 }
 
@@ -679,6 +695,63 @@ static void a_decision_holds_from_the_next_session_on(void **state)
 	ask(h, "b", "\"split\":3"); /* the prompt's own wish comes first */
 	pass(h, 100);
 	assert_int_equal(final(h, "b")->stats.split, 3);
+}
+
+/* What the next session gets: the agent's cache, the worker's, the word of OPEN. */
+static void assert_caches(struct hall *h, const char *id, const char *keys, enum kv_type head,
+			  enum kv_type tail, const char *word)
+{
+	ask(h, id, keys);
+	pass(h, 100);
+	assert_answered(h, id);
+	assert_int_equal(h->head_kv, head);
+	assert_int_equal(h->tail_kv, tail);
+	assert_string_equal(last_of_type(h, MSG_OPEN)->m.u.open.kv, word);
+	assert_string_equal(final(h, id)->stats.kv, kv_type_name(head));
+}
+
+static void the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another(void **state)
+{
+	struct worker_core_conf wc = toy_worker_conf("w0", 10);
+	struct hall *h = *state;
+
+	wc.kv = KV_F32;
+	open_desk(h, 0, &wc);
+	assert_caches(h, "own", "", KV_F16, KV_F32, ""); /* nothing said: each its own */
+	tell_decision(h, "\"split\":1,\"kv\":\"q8_0\"");
+	pass(h, 2);
+	assert_caches(h, "decided", "", KV_Q8_0, KV_Q8_0, "q8_0");
+	assert_caches(h, "wished", "\"kv\":\"q4_0\"", KV_Q4_0, KV_Q4_0, "q4_0");
+	tell_decision(h, "\"split\":1,\"kv\":\"q5_0\""); /* unknown: the one before stays */
+	pass(h, 2);
+	assert_caches(h, "kept", "", KV_Q8_0, KV_Q8_0, "q8_0");
+	tell_decision(h, "\"split\":1");
+	pass(h, 2);
+	assert_caches(h, "again", "", KV_F16, KV_F32, "");
+}
+
+static void a_decision_does_not_change_the_cache_of_a_session_that_runs(void **state)
+{
+	struct hall *h = *state;
+
+	open_worker(h, 0);
+	open_worker(h, 1);
+	tell_decision(h, "\"split\":1,\"kv\":\"q8_0\",\"worker\":\"w0\"");
+	h->hold_tails = true;
+	ask(h, "a", "");
+	pass(h, 5);
+	assert_int_equal(h->tail_kv, KV_Q8_0);
+	tell_decision(h, "\"split\":1,\"kv\":\"q4_0\",\"worker\":\"w1\"");
+	pass(h, 2);
+	bus_mem_cut(h->broker, "w0");
+	close_desk(&h->desks[0]);
+	h->hold_tails = false;
+	pass(h, 100);
+	assert_answered(h, "a");
+	assert_string_equal(last_of_type(h, MSG_OPEN)->m.u.open.kv, "q8_0");
+	assert_int_equal(final(h, "a")->stats.epochs, 2);
+	assert_int_equal(h->tail_kv, KV_Q8_0);
+	assert_string_equal(final(h, "a")->stats.kv, "q8_0");
 }
 
 static void an_invalid_decision_is_refused_and_the_old_one_kept(void **state)
@@ -1079,6 +1152,8 @@ int main(void)
 		TEST(a_draining_agent_refuses_and_finishes),
 		TEST(a_prompt_of_this_process_is_answered_in_it),
 		TEST(a_decision_holds_from_the_next_session_on),
+		TEST(the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another),
+		TEST(a_decision_does_not_change_the_cache_of_a_session_that_runs),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
 		TEST(another_model_everywhere_is_told_at_once),
 		TEST(waiting_prompts_hear_of_the_mismatch_too),

@@ -14,6 +14,7 @@
 #include "tests/tiny_model.h"
 
 #define TOKENS 9
+#define LONG   70 /* tokens: attention takes blocks of 64 */
 #define MOST   64 /* elements of any row below */
 
 static const uint32_t ids[TOKENS] = { 1, 5, 10, 3, 3, 0, 7, 2, 9 };
@@ -159,22 +160,28 @@ static void plain_logits(const struct tiny_model *m, const struct gguf *g, doubl
 	free(p);
 }
 
-static void engine_logits(const struct gguf *g, const struct tiny_model *tiny, float *logits)
+/* With a cache of that type: ids again and again, n (<= LONG) of them, `chunk` rows at a time. */
+static void engine_logits(const struct gguf *g, const struct tiny_model *tiny, enum kv_type type,
+			  uint32_t n, uint32_t chunk, float *logits)
 {
 	struct model_conf conf = {
 		.last = tiny->layers, .embed = true, .head = true, .threads = 2
 	};
-	float x[TOKENS * MOST];
+	static float x[LONG * MOST];
 	struct model *m = NULL;
 	struct kv *kv = NULL;
 	struct err e;
 
 	if (model_open(&m, g, &conf, &e))
 		fail_msg("%s", e.text);
-	assert_int_equal(kv_create(&kv, model_hparams(m), 0, conf.last, TOKENS, KV_F32), 0);
-	assert_int_equal(model_embed(m, ids, TOKENS, x), 0);
-	assert_int_equal(model_forward(m, kv, x, TOKENS), 0);
-	model_logits(m, x, TOKENS, logits);
+	assert_int_equal(kv_create(&kv, model_hparams(m), 0, conf.last, n, type), 0);
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(model_embed(m, &ids[i % TOKENS], 1, x + (size_t)i * tiny->dim), 0);
+	for (uint32_t at = 0; at < n; at += chunk)
+		assert_int_equal(model_forward(m, kv, x + (size_t)at * tiny->dim,
+					       n - at < chunk ? n - at : chunk),
+				 0);
+	model_logits(m, x, n, logits);
 	kv_destroy(kv);
 	model_close(m);
 }
@@ -190,7 +197,7 @@ static void compare(const struct tiny_model *m)
 	if (gguf_open_memory(&g, b.data, b.len, &e))
 		fail_msg("%s", e.text);
 	plain_logits(m, g, want);
-	engine_logits(g, m, got);
+	engine_logits(g, m, KV_F32, TOKENS, TOKENS, got);
 	for (unsigned i = 0; i < TOKENS * m->vocab; i++) {
 		if (!(fabs((double)got[i] - want[i]) <= 1e-4))
 			fail_msg("logit %u is %g, not %g", i, (double)got[i], want[i]);
@@ -229,6 +236,50 @@ static void keys_and_values_of_different_sizes(void **state)
 	m.head_dim = m.rope_dim = 10;
 	m.head_dim_v = 6;
 	compare(&m);
+}
+
+/* How far the logits of a cache of that type are from those of f32, however the rows come. */
+static double off_by(const struct tiny_model *m, enum kv_type type)
+{
+	static float want[LONG * MOST], got[LONG * MOST], again[LONG * MOST];
+	struct build b = tiny_build(m);
+	struct gguf *g = NULL;
+	double worst = 0;
+	struct err e;
+
+	if (gguf_open_memory(&g, b.data, b.len, &e))
+		fail_msg("%s", e.text);
+	engine_logits(g, m, KV_F32, LONG, LONG, want);
+	engine_logits(g, m, type, LONG, LONG, got);
+	engine_logits(g, m, type, LONG, 1, again);
+	assert_memory_equal(got, again, LONG * m->vocab * sizeof(*got));
+	for (unsigned i = 0; i < LONG * m->vocab; i++)
+		worst = fmax(worst, fabs((double)got[i] - want[i]));
+	gguf_close(g);
+	free(b.data);
+	return worst;
+}
+
+static void coarse_caches_of_heads_of_any_size(void **state)
+{
+	static const uint32_t sizes[][2] = {
+		{ 8, 8 }, { 32, 32 }, { 34, 65 }, { 64, 40 }, { 96, 8 }, { 130, 128 },
+	};
+	struct tiny_model m = TINY_MODEL;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		double q8_0, q4_0;
+
+		m.head_dim = m.rope_dim = sizes[i][0];
+		m.head_dim_v = sizes[i][1];
+		q8_0 = off_by(&m, KV_Q8_0);
+		q4_0 = off_by(&m, KV_Q4_0);
+		print_message("  %3u, %3u: q8_0 %.2g, q4_0 %.2g\n", sizes[i][0], sizes[i][1], q8_0,
+			      q4_0);
+		assert_true(q8_0 > 0 && q8_0 <= 0.1);
+		assert_true(q4_0 > q8_0 && q4_0 <= 1.5);
+	}
 }
 
 static void rotation_of_a_part_scaled_and_with_factors(void **state)
@@ -332,6 +383,7 @@ int main(void)
 		cmocka_unit_test(llama_with_nothing_special),
 		cmocka_unit_test(llama_with_biases_everywhere),
 		cmocka_unit_test(keys_and_values_of_different_sizes),
+		cmocka_unit_test(coarse_caches_of_heads_of_any_size),
 		cmocka_unit_test(rotation_of_a_part_scaled_and_with_factors),
 		cmocka_unit_test(qwen2_with_its_biases),
 		cmocka_unit_test(qwen3_with_norms_of_queries_and_keys),

@@ -112,7 +112,8 @@ static void a_wrong_value_names_what_is_allowed(void **state)
 		       "a.yaml:3: sampling.top_p: must be a number 0.0001..1, not \"1.5\"");
 	assert_refused(MINIMAL "sampling: {top_p: nan}\n",
 		       "a.yaml:3: sampling.top_p: must be a number 0.0001..1, not \"nan\"");
-	assert_refused(MINIMAL "kv: q8\n", "a.yaml:3: kv: must be one of f16|f32, not \"q8\"");
+	assert_refused(MINIMAL "kv: q8\n",
+		       "a.yaml:3: kv: must be one of f16|f32|q8_0|q4_0, not \"q8\"");
 	assert_refused("agent: a/b\nmodel: m\n",
 		       "a.yaml:1: agent: must be letters, digits, '_', '.' or '-', not \"a/b\"");
 	assert_refused(MINIMAL "memory_budget: 5 parsecs\n",
@@ -290,11 +291,12 @@ static void a_coordinator_has_overrides_by_agent(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(coordinator(&c,
-				     "policy: {codec: q8}\nagents:\n  gw-1:\n    split: 2\n"
-				     "  gw.2: {worker: w1, context_tokens: 64}\n  gw-3:\n",
-				     &e),
-			 0);
+	assert_int_equal(
+		coordinator(&c,
+			    "policy: {codec: q8, kv: q8_0}\nagents:\n  gw-1:\n    split: 2\n"
+			    "  gw.2: {worker: w1, context_tokens: 64}\n  gw-3:\n",
+			    &e),
+		0);
 	assert_string_equal(c.coordinator, "coordinator");
 	assert_string_equal(c.policy.codec, "q8");
 	assert_int_equal(c.policy.split, UINT32_MAX);
@@ -302,6 +304,8 @@ static void a_coordinator_has_overrides_by_agent(void **state)
 	assert_string_equal(c.agents[0].agent, "gw-1");
 	assert_int_equal(c.agents[0].split, 2);
 	assert_string_equal(c.agents[0].codec, "");
+	assert_string_equal(c.policy.kv, "q8_0");
+	assert_string_equal(c.agents[0].kv, "auto");
 	assert_string_equal(c.agents[1].agent, "gw.2");
 	assert_string_equal(c.agents[1].worker, "w1");
 	assert_int_equal(c.agents[1].context_tokens, 64);

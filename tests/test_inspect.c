@@ -12,6 +12,7 @@
 #include "engine/gguf.h"
 #include "schema/json.h"
 #include "tests/gguf_build.h"
+#include "tests/tiny_model.h"
 #include "tools/inspect.h"
 #include "tools/shares.h"
 
@@ -271,6 +272,35 @@ static void the_tables_show_every_part_and_no_control_character(void **state)
 	free(b.data);
 }
 
+static void the_caches_of_a_model_that_runs_are_told(void **state)
+{
+	struct tiny_model m = TINY_MODEL; /* 2 key/value heads of 8 and 8 elements */
+	struct build b = tiny_build(&m);
+	struct json *root = NULL;
+	const struct json *caches;
+	struct shares s;
+	struct gguf *g = open_ok(&b, &s);
+	char *text = printed(g, &s, false), *json = printed(g, &s, true);
+	struct err e;
+
+	(void)state;
+	assert_non_null(strstr(text, "  f16             64 B\n"));
+	assert_non_null(strstr(text, "  q4_0            72 B\n"));
+	if (json_parse(&root, json, strlen(json), &e))
+		fail_msg("%s", e.text);
+	caches = json_get(root, "kv_bytes_per_token_layer");
+	assert_int_equal(number(caches, "f16"), 2 * (8 + 8) * 2);
+	assert_int_equal(number(caches, "f32"), 2 * (8 + 8) * 4);
+	assert_int_equal(number(caches, "q8_0"), 2 * (34 + 34));
+	assert_int_equal(number(caches, "q4_0"), 2 * (18 + 18));
+	json_free(root);
+	free(text);
+	free(json);
+	shares_finish(&s);
+	gguf_close(g);
+	free(b.data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,6 +309,7 @@ int main(void)
 		cmocka_unit_test(layers_are_counted_by_promise_and_by_name),
 		cmocka_unit_test(odd_layer_names_belong_to_no_layer),
 		cmocka_unit_test(the_json_holds_what_other_programs_rely_on),
+		cmocka_unit_test(the_caches_of_a_model_that_runs_are_told),
 		cmocka_unit_test(the_tables_show_every_part_and_no_control_character),
 	};
 

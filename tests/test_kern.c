@@ -267,6 +267,193 @@ static void halves_are_rounded_alike(void **state)
 	}
 }
 
+/* The two block types, by table. */
+static void to_blocks(const struct kern *k, enum quant_type type, const float *x, uint8_t *dst,
+		      size_t n)
+{
+	(type == QUANT_Q8_0 ? k->to_q8_0 : k->to_q4_0)(x, dst, n);
+}
+
+static const enum quant_type block_types[] = { QUANT_Q8_0, QUANT_Q4_0 };
+
+static void blocks_of_every_length_are_those_of_the_definition(void **state)
+{
+	static float x[MAX_N + 16];
+	static uint8_t got[2 * MAX_N], want[2 * MAX_N];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (size_t n = 0; n <= 300; n++) {
+			size_t shift = n % 16;
+
+			fill(x, n + 16);
+			for (size_t i = 0; i < n + 16 && n % 3;
+			     i++) /* also blocks without extremes */
+				x[i] = uniform(-3, 2) * ldexpf(1, (int)(n % 50) - 30);
+			for (unsigned t = 0; t < 2; t++) {
+				memset(got, 0xa5, sizeof(got));
+				memset(want, 0xa5, sizeof(want));
+				to_blocks(k, block_types[t], x + shift, got, n);
+				to_blocks(ref(), block_types[t], x + shift, want, n);
+				if (memcmp(got, want, sizeof(got)))
+					fail_msg("%s: %s of %zu elements differs", k->name,
+						 quant_name(block_types[t]), n);
+			}
+		}
+	}
+}
+
+/* Sums that decide between steps of q4_0: differences in them show in one block of many only. */
+static void a_hundred_thousand_blocks_of_q4_0_are_those_of_the_definition(void **state)
+{
+	float x[32];
+	uint8_t got[18], want[18];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (unsigned round = 0; round < 100000; round++) {
+			for (unsigned i = 0; i < 32; i++)
+				x[i] = uniform(-1, 1);
+			k->to_q4_0(x, got, 32);
+			ref()->to_q4_0(x, want, 32);
+			assert_memory_equal(got, want, sizeof(got));
+		}
+	}
+}
+
+/* x through blocks and back; the step of each block into steps. */
+static void round_trip(enum quant_type type, const float *x, float *y, float *steps, size_t n)
+{
+	static uint8_t blocks[2 * MAX_N];
+	size_t padded = (n + 31) / 32 * 32, bytes = quant_block_bytes(type);
+
+	to_blocks(ref(), type, x, blocks, n);
+	quant_dequant_row(type, blocks, y, padded);
+	for (size_t b = 0; b < padded / 32; b++)
+		steps[b] = fabsf(quant_f16_to_f32(
+			(uint16_t)(blocks[b * bytes] | blocks[b * bytes + 1] << 8)));
+	for (size_t i = n; i < padded; i++)
+		assert_true(y[i] == 0);
+}
+
+static void a_block_of_q8_0_is_right_to_half_a_step(void **state)
+{
+	static float x[MAX_N], y[MAX_N], steps[MAX_N];
+
+	(void)state;
+	for (size_t n = 1; n < 1000; n += 7) {
+		float size = ldexpf(1, (int)(n % 24) - 5);
+
+		for (size_t i = 0; i < n; i++)
+			x[i] = uniform(-size, size);
+		round_trip(QUANT_Q8_0, x, y, steps, n);
+		for (size_t i = 0; i < n; i++) {
+			float step = steps[i / 32];
+
+			assert_true(fabsf(x[i] - y[i]) <= 0.5001f * step);
+			assert_true(step <= 1.001f * size / 127);
+		}
+	}
+}
+
+/* The rule of the file format: the largest element's magnitude is eight steps. */
+static double error_of_the_plain_rule(const float *x)
+{
+	float top = 0, step;
+	double sum = 0;
+
+	for (unsigned i = 0; i < 32; i++)
+		top = fabsf(x[i]) > fabsf(top) ? x[i] : top;
+	step = quant_f16_to_f32(quant_f32_to_f16(top / -8));
+	for (unsigned i = 0; i < 32; i++) {
+		float code = fminf(fmaxf(nearbyintf(x[i] / step), -8), 7);
+
+		sum += ((double)x[i] - code * step) * ((double)x[i] - code * step);
+	}
+	return sum;
+}
+
+static void a_block_of_q4_0_beats_the_plain_rule(void **state)
+{
+	float x[32], y[32], step;
+	double plain = 0, ours = 0;
+
+	(void)state;
+	for (unsigned round = 0; round < 2000; round++) {
+		double sum = 0, one;
+
+		for (unsigned i = 0; i < 32; i++) { /* nearly normal, as rotated rows are */
+			x[i] = 0;
+			for (unsigned k = 0; k < 6; k++)
+				x[i] += uniform(-1, 1);
+		}
+		round_trip(QUANT_Q4_0, x, y, &step, 32);
+		for (unsigned i = 0; i < 32; i++)
+			sum += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+		one = error_of_the_plain_rule(x);
+		assert_true(sum <= one * 1.001);
+		ours += sum;
+		plain += one;
+	}
+	print_message("  mean square error: %.3f of the plain rule's\n", ours / plain);
+	assert_true(ours <= 0.92 * plain);
+}
+
+static void what_f16_cannot_hold_makes_its_block_nan_and_no_other(void **state)
+{
+	static const float bad[] = { NAN, INFINITY, -INFINITY, 1e30f };
+	const struct kern *k;
+	uint8_t blocks[2 * 34];
+	float x[64], y[64];
+
+	(void)state;
+	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
+		for (unsigned c = 0; c < 8; c++) {
+			for (unsigned i = 0; i < 64; i++)
+				x[i] = 1;
+			x[c * 5] = bad[c / 2];
+			to_blocks(k, block_types[c % 2], x, blocks, 64);
+			quant_dequant_row(block_types[c % 2], blocks, y, 64);
+			for (unsigned i = 0; i < 32; i++)
+				assert_false(isfinite(y[c * 5 / 32 * 32 + i]));
+			for (unsigned i = 0; i < 32; i++)
+				assert_true(fabsf(y[32 - c * 5 / 32 * 32 + i] - 1) < 0.01f);
+		}
+	}
+}
+
+static void rotations_agree_and_keep_products(void **state)
+{
+	static float x[MAX_N + 16], y[MAX_N + 16], got[MAX_N], want[MAX_N];
+	const struct kern *k;
+
+	(void)state;
+	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
+		for (size_t n = 1; n <= 200; n++) {
+			size_t padded = (n + 31) / 32 * 32;
+			double exact = 0, size = 0;
+
+			for (size_t i = 0; i < n + 16; i++) {
+				x[i] = uniform(-1, 1);
+				y[i] = uniform(-1, 1);
+			}
+			k->rotate(got, x + n % 16, 0.25f, n);
+			ref()->rotate(want, x + n % 16, 0.25f, n);
+			assert_same(k->name, got, want, padded);
+			k->rotate(want, y + n % 16, 0.125f, n);
+			for (size_t i = 0; i < n; i++) {
+				exact += (double)x[i + n % 16] * y[i + n % 16];
+				size += fabs((double)x[i + n % 16] * y[i + n % 16]);
+			}
+			assert_true(fabs(k->dot(got, want, padded) - exact) <= 1e-5 * (size + 1));
+		}
+	}
+}
+
 static void weighted_sums_run_in_the_order_of_positions(void **state)
 {
 	static float v[40 * 300], w[40], got[300], want[300];
@@ -395,6 +582,12 @@ int main(void)
 		cmocka_unit_test(every_type_is_dequantized_to_the_bits_of_quant),
 		cmocka_unit_test(rows_of_every_type_give_the_dots_of_their_values),
 		cmocka_unit_test(halves_are_rounded_alike),
+		cmocka_unit_test(blocks_of_every_length_are_those_of_the_definition),
+		cmocka_unit_test(a_hundred_thousand_blocks_of_q4_0_are_those_of_the_definition),
+		cmocka_unit_test(a_block_of_q8_0_is_right_to_half_a_step),
+		cmocka_unit_test(a_block_of_q4_0_beats_the_plain_rule),
+		cmocka_unit_test(what_f16_cannot_hold_makes_its_block_nan_and_no_other),
+		cmocka_unit_test(rotations_agree_and_keep_products),
 		cmocka_unit_test(weighted_sums_run_in_the_order_of_positions),
 		cmocka_unit_test(elementwise_kernels_agree_on_every_length),
 		cmocka_unit_test(the_exponential_is_right_to_three_units_in_the_last_place),

@@ -230,6 +230,10 @@ static void bad_prompts_are_refused_by_name(void **state)
 		{ "{\"prompt\":\"x\",\"split\":4097}", "0..4096, not 4097" },
 		{ "{\"prompt\":\"x\",\"codec\":\"\"}", "\"codec\"" },
 		{ "{\"prompt\":\"x\",\"codec\":\"q8 \"}", "\"codec\"" },
+		{ "{\"prompt\":\"x\",\"kv\":\"q5_0\"}",
+		  "key \"kv\" must be one of f16|f32|q8_0|q4_0" },
+		{ "{\"prompt\":\"x\",\"kv\":\"\"}", "\"kv\"" },
+		{ "{\"prompt\":\"x\",\"kv\":8}", "\"kv\" must be a string" },
 		{ "{\"prompt\":\"x\",\"raw\":1}", "\"raw\" must be true or false" },
 		{ "[\"prompt\"]", "JSON object" },
 		{ "{\"prompt\":\"x\",\"type\":\"please\"}", "unknown type \"please\"" },
@@ -294,6 +298,11 @@ static void bad_session_messages_are_refused_by_type_and_key(void **state)
 		"open: key \"model\" must be 32");
 	refused("{\"type\":\"open\"," SESSION ",\"agent\":\"a\",\"model\":\"" HASH "\",\"dim\":0}",
 		"open: key \"dim\"");
+	refused("{\"type\":\"open\"," SESSION ",\"agent\":\"a\",\"model\":\"" HASH
+		"\",\"dim\":1,\"split\":0,\"context_tokens\":1,\"codec\":\"f32\",\"kv\":\"Q8_0\"}",
+		"open: key \"kv\" must be one of f16");
+	refused("{\"type\":\"decision\",\"agent\":\"a\",\"number\":1,\"split\":0,\"kv\":\"q8\"}",
+		"decision: key \"kv\" must be one of f16");
 	refused("{\"type\":\"open\"," SESSION ",\"agent\":\"a\",\"model\":\"" HASH
 		"\",\"dim\":1,\"split\":0,\"context_tokens\":1,\"codec\":\"f32\"}",
 		"open: key \"sampling\"");

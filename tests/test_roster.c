@@ -247,7 +247,7 @@ static void the_first_decision_is_number_1_and_is_made_once(void **state)
 static void every_part_of_a_decision_counts_as_a_change(void **state)
 {
 	const struct roster_wish w = { .has_split = true, .split = 2, .codec = "q8" };
-	struct roster_wish changed[4] = { w, w, w, w };
+	struct roster_wish changed[5] = { w, w, w, w, w };
 	struct roster r = { 0 };
 	struct msg_decision d;
 
@@ -256,12 +256,14 @@ static void every_part_of_a_decision_counts_as_a_change(void **state)
 	memcpy(changed[1].codec, "f32", 4);
 	memcpy(changed[2].worker, "w1", 3);
 	changed[3].context_tokens = 64;
+	memcpy(changed[4].kv, "q8_0", 5);
 	add_agent(&r, "gw", MSG_READY, 1);
 	add_worker(&r, "w1", MSG_READY, 1, TOY_MODEL);
 	assert_true(decide(&r, &w, &d));
 	assert_int_equal(roster_decided(&r, &d), 0);
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 5; i++)
 		assert_true(decide(&r, &changed[i], &d));
+	assert_string_equal(d.kv, "q8_0");
 	assert_false(decide(&r, &w, &d));
 	roster_finish(&r);
 }
@@ -369,7 +371,9 @@ struct office {
 
 static struct config_policy nothing_said(void)
 {
-	return (struct config_policy){ .split = UINT32_MAX, .context_tokens = UINT32_MAX };
+	return (struct config_policy){ .split = UINT32_MAX,
+				       .kv = "auto",
+				       .context_tokens = UINT32_MAX };
 }
 
 static void open_coordinator(struct office *o, uint64_t boot)
@@ -588,11 +592,14 @@ static void an_override_speaks_where_it_says_something(void **state)
 	struct office *o = office_create();
 
 	(void)state;
-	o->conf.policy = (struct config_policy){ .split = 2, .codec = "q8", .context_tokens = 64 };
+	o->conf.policy = (struct config_policy){
+		.split = 2, .codec = "q8", .kv = "q8_0", .context_tokens = 64
+	};
 	o->conf.agents[0] = nothing_said();
 	snprintf(o->conf.agents[0].agent, sizeof(o->conf.agents[0].agent), "gw2");
 	o->conf.agents[0].split = 0;
 	snprintf(o->conf.agents[0].codec, sizeof(o->conf.agents[0].codec), "f16");
+	snprintf(o->conf.agents[0].kv, sizeof(o->conf.agents[0].kv), "q4_0");
 	o->conf.n_agents = 1;
 	open_coordinator(o, 1);
 	publish_agent(o, "gw2", agent_of("gw2", MSG_READY, 1));
@@ -600,12 +607,14 @@ static void an_override_speaks_where_it_says_something(void **state)
 	assert_string_equal(o->heard.agent, "gw2");
 	assert_int_equal(o->heard.split, 0);
 	assert_string_equal(o->heard.codec, "f16");
+	assert_string_equal(o->heard.kv, "q4_0");
 	assert_int_equal(o->heard.context_tokens, 64);
 	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
 	pass(o, 1000);
 	assert_string_equal(o->heard.agent, "gw");
 	assert_int_equal(o->heard.split, 2);
 	assert_string_equal(o->heard.codec, "q8");
+	assert_string_equal(o->heard.kv, "q8_0");
 	assert_int_equal(o->n_heard, 2);
 	office_destroy(o);
 }

@@ -29,23 +29,28 @@ struct hall {
 	uint64_t now_us;
 	struct tail_job *jobs[MAX_JOBS];
 	unsigned n_jobs;
-	bool hold;        /* jobs stay out */
-	bool refuse_jobs; /* the compute queue is full */
-	int begin_rc;     /* of new KV caches */
-	int kv_tokens;    /* of all caches that exist */
+	bool hold;            /* jobs stay out */
+	bool refuse_jobs;     /* the compute queue is full */
+	int begin_rc;         /* of new KV caches */
+	int kv_tokens;        /* of all caches that exist */
+	enum kv_type kv_type; /* of the newest cache */
+	unsigned n_begun;
 	uint32_t rows_run;
 	struct msg heard[MAX_HEARD]; /* down messages; none of these owns memory */
 	unsigned n_heard;
 };
 
-static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
+static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, enum kv_type type,
+		 struct err *e)
 {
 	struct hall *h = ctx;
 
 	if (h->begin_rc)
 		return err_set(e, h->begin_rc, "no room for %u tokens", context);
 	h->kv_tokens += (int)context;
-	return toy_begin_tail(ctx, kv, split, context, e);
+	h->kv_type = type;
+	h->n_begun++;
+	return toy_begin_tail(ctx, kv, split, context, type, e);
 }
 
 static void end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
@@ -447,6 +452,50 @@ static void rows_that_are_not_finite_end_their_session_only(void **state)
 	assert_other_goes_on(h);
 }
 
+static void a_cache_is_of_the_type_that_open_names_and_new_when_it_changes(void **state)
+{
+	static const struct {
+		const char *word;
+		enum kv_type type;
+		unsigned begun;
+	} epochs[] = {
+		{ "", KV_F16, 1 },      { "q8_0", KV_Q8_0, 2 }, { "q8_0", KV_Q8_0, 2 },
+		{ "q4_0", KV_Q4_0, 3 }, { "f16", KV_F16, 4 },   { "", KV_F16, 4 },
+	};
+	struct hall *h = *state;
+
+	for (uint32_t i = 0; i < sizeof(epochs) / sizeof(epochs[0]); i++) {
+		struct msg m = an_open(5, i + 1);
+
+		snprintf(m.u.open.kv, sizeof(m.u.open.kv), "%s", epochs[i].word);
+		publish_open(h, &m);
+		assert_int_equal(last_heard(h)->type, MSG_ACCEPT);
+		assert_int_equal(h->kv_type, epochs[i].type);
+		assert_int_equal(h->n_begun, epochs[i].begun);
+		assert_int_equal(h->kv_tokens, TOY_CONTEXT);
+	}
+}
+
+static void a_new_epoch_with_another_cache_waits_for_the_jobs_of_the_old_one(void **state)
+{
+	struct msg m = an_open(5, 2);
+	struct hall *h = *state;
+
+	open_session(h, 5);
+	h->hold = true;
+	send_rows(h, 5, 1, 0, 3);
+	memcpy(m.u.open.kv, "q8_0", 5);
+	publish_open(h, &m);
+	assert_int_equal(last_heard(h)->type, MSG_ERROR);
+	assert_int_equal(last_heard(h)->u.error.code, ERR_BUSY);
+	assert_int_equal(h->n_begun, 1); /* a job still writes to it */
+	h->hold = false;
+	settle(h);
+	publish_open(h, &m);
+	assert_int_equal(last_heard(h)->type, MSG_ACCEPT);
+	assert_int_equal(h->kv_type, KV_Q8_0);
+}
+
 static void an_unknown_codec_ends_its_session_only(void **state)
 {
 	struct hall *h = *state;
@@ -659,6 +708,8 @@ int main(void)
 		TEST(a_gap_is_answered_with_what_is_there),
 		TEST(too_many_rows_end_their_session_only),
 		TEST(rows_that_are_not_finite_end_their_session_only),
+		TEST(a_cache_is_of_the_type_that_open_names_and_new_when_it_changes),
+		TEST(a_new_epoch_with_another_cache_waits_for_the_jobs_of_the_old_one),
 		TEST(an_unknown_codec_ends_its_session_only),
 		TEST(malformed_json_is_an_error_to_its_session),
 		TEST(an_open_that_breaks_its_schema_is_told_to_its_session),

@@ -63,9 +63,10 @@ uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64
 	return made;
 }
 
-int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context, struct err *e)
+int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
+		   enum kv_type type, struct err *e)
 {
-	int rc = toy_begin_tail(ctx, &job->kv, split, context, e);
+	int rc = toy_begin_tail(ctx, &job->kv, split, context, type, e);
 
 	return rc ? rc : toy_begin_codec(ctx, &job->state, split, e);
 }
@@ -76,8 +77,10 @@ void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t cont
 	codec_state_destroy(job->state);
 }
 
-int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
+int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, enum kv_type type,
+		   struct err *e)
 {
+	(void)type;
 	(void)ctx;
 	(void)split;
 	(void)context;

@@ -32,9 +32,10 @@ void toy_rows(const uint32_t *ids, uint32_t n, uint32_t pos, float *x);
 
 /* begin and end of struct agent_ops and struct worker_ops; ctx is not looked at. */
 int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
-		   struct err *e);
+		   enum kv_type type, struct err *e);
 void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context);
-int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e);
+int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, enum kv_type type,
+		   struct err *e);
 int toy_begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e);
 void toy_end_tail(void *ctx, struct kv *kv, uint32_t split, uint32_t context);
 

@@ -18,7 +18,7 @@
 
 const char cmd_generate_usage[] =
 	"splitmq generate -m FILE (-p TEXT | --tokens IDS) [OPTIONS]\n"
-	"\n" LOCAL_USAGE "  --kv TYPE           cache in f16 or f32 (default f16)\n"
+	"\n" LOCAL_USAGE "  --kv TYPE           cache in " KV_TYPE_WORDS " (default f16)\n"
 	"  -p, --prompt TEXT   a person's text; the model's chat template is put around it\n"
 	"  --raw               no chat template: continue TEXT itself\n"
 	"  --tokens IDS        1,2,3 or @FILE: continue these tokens as they are (no BOS is "

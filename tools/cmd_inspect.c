@@ -14,8 +14,9 @@
 const char cmd_inspect_usage[] =
 	"usage: splitmq inspect FILE [--json]\n"
 	"\n"
-	"Shows a GGUF file: metadata, bytes and types of each layer, and what agent and worker\n"
-	"would hold at each split. The hash is the one that both sides of a session compare.\n"
+	"Shows a GGUF file: metadata, bytes and types of each layer, what agent and worker would\n"
+	"hold at each split, and what the KV caches take. The hash is the one that both sides of a "
+	"session compare.\n"
 	"\n"
 	"  --json      one JSON object instead of tables; arrays of the metadata are cut\n"
 	"  -h, --help  this text\n";

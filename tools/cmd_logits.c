@@ -20,7 +20,7 @@
 
 const char cmd_logits_usage[] =
 	"splitmq logits -m FILE --tokens IDS -o OUT.f32 [OPTIONS]\n"
-	"\n" LOCAL_USAGE "  --kv TYPE           cache in f16 or f32 (default f32)\n"
+	"\n" LOCAL_USAGE "  --kv TYPE           cache in " KV_TYPE_WORDS " (default f32)\n"
 	"  --tokens IDS        1,2,3 or @FILE: the sequence, taken as it is (no BOS is added)\n"
 	"  -o, --output FILE   little-endian f32 [tokens][vocabulary], row by row\n"
 	"  --hidden L          instead of logits the hidden rows [tokens][d] after L layers\n"

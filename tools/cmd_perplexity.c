@@ -19,7 +19,7 @@
 
 const char cmd_perplexity_usage[] =
 	"splitmq perplexity -m FILE -f TEXT [OPTIONS]\n"
-	"\n" LOCAL_USAGE "  --kv TYPE           cache in f16 or f32 (default f32)\n"
+	"\n" LOCAL_USAGE "  --kv TYPE           cache in " KV_TYPE_WORDS " (default f32)\n"
 	"  -f, --file TEXT     the text, - for standard input\n"
 	"  --json              nothing but the line on stdout: {\"ppl\",\"nll\",\"tokens\",\n"
 	"                      \"bits_per_element\",\"bytes_per_token\"}; without it also a "

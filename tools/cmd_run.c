@@ -28,6 +28,7 @@ const char cmd_run_usage[] =
 	"      --seed S           0..2^53-1 (default: random)\n"
 	"      --split L          layers on the gateway, instead of the decision's\n"
 	"      --codec SPEC       f32, f16 or q8, instead of the decision's\n"
+	"      --kv TYPE          KV caches of both sides: " KV_TYPE_WORDS ", likewise\n"
 	"      --raw              do not apply the model's chat template\n"
 	"      --timeout S        give up after S seconds (default: timeouts.session_ms)\n"
 	"      --in-process       be the agent, whatever runs already: a daemon of that name is\n"
@@ -43,6 +44,7 @@ enum {
 	OPT_SEED,
 	OPT_SPLIT,
 	OPT_CODEC,
+	OPT_KV,
 	OPT_RAW,
 	OPT_TIMEOUT,
 	OPT_IN_PROCESS,
@@ -61,6 +63,7 @@ static const struct option longs[] = {
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "split", required_argument, NULL, OPT_SPLIT },
 	{ "codec", required_argument, NULL, OPT_CODEC },
+	{ "kv", required_argument, NULL, OPT_KV },
 	{ "raw", no_argument, NULL, OPT_RAW },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "in-process", no_argument, NULL, OPT_IN_PROCESS },
@@ -133,6 +136,16 @@ static int take_codec(struct msg_prompt *p)
 	return 0;
 }
 
+static int take_kv(struct msg_prompt *p)
+{
+	enum kv_type type;
+
+	if (kv_type_parse(&type, optarg))
+		return cmd_usage("run", "--kv must be " KV_TYPE_WORDS ", not \"%s\"", optarg);
+	memcpy(p->kv, optarg, strlen(optarg) + 1);
+	return 0;
+}
+
 /* What the session shall be: 0, CMD_USAGE, or -1 for another option. */
 static int take_session(struct run *r, int opt)
 {
@@ -149,6 +162,8 @@ static int take_session(struct run *r, int opt)
 		return take_u32("--split", 4096, &p->split);
 	case OPT_CODEC:
 		return take_codec(p);
+	case OPT_KV:
+		return take_kv(p);
 	case OPT_RAW:
 		p->raw = true;
 		return 0;

@@ -1,7 +1,7 @@
 /* tools/corpus.h - a text as windows of tokens, and its rows layer by layer.
  *
- * Windows are those of `splitmq perplexity`: consecutive, of at most ctx tokens, each beginning with
- * BOS where the vocabulary adds one. One thread. */
+ * Windows are those of `splitmq perplexity`: consecutive, of at most ctx tokens, each beginning
+ * with BOS where the vocabulary adds one. One thread. */
 #ifndef TOOLS_CORPUS_H
 #define TOOLS_CORPUS_H
 

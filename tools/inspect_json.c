@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/model.h"
 #include "schema/json.h"
 
 #define ITEMS_MAX 16 /* items of an array that are shown */
@@ -142,6 +143,20 @@ static void add_weights(struct json *root, const struct shares *s)
 	}
 }
 
+/* Of a token in one layer; empty for a model that the engine cannot run. */
+static void add_caches(struct json *root, const struct gguf *g)
+{
+	struct json *obj = json_add_object(root, "kv_bytes_per_token_layer");
+	struct model_hparams hp;
+	struct err e;
+
+	if (model_read_hparams(&hp, g, &e))
+		return;
+	for (unsigned i = 0; i < KV_TYPE_COUNT; i++)
+		json_add_u64(obj, kv_type_name((enum kv_type)i),
+			     kv_bytes(&hp, 1, 1, (enum kv_type)i));
+}
+
 int inspect_json(const struct gguf *g, const char *hash, const struct shares *s, struct err *e)
 {
 	struct json *root = json_object();
@@ -156,6 +171,7 @@ int inspect_json(const struct gguf *g, const char *hash, const struct shares *s,
 	rc = add_metadata(root, g);
 	add_tensors(root, g);
 	add_weights(root, s);
+	add_caches(root, g);
 	if (!rc)
 		rc = json_print(root, &text, &len);
 	if (rc)

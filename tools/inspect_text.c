@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/model.h"
+
 #define TEXT_MAX  60 /* bytes of a string that are shown */
 #define ITEMS_MAX 4  /* items of an array that are shown */
 
@@ -226,6 +228,22 @@ static void print_segments(const struct shares *s)
 	printf("  no split %11s\n", on_agent);
 }
 
+/* Only of a model that the engine can run. */
+static void print_caches(const struct gguf *g)
+{
+	struct model_hparams hp;
+	struct err e;
+	char bytes[16];
+
+	if (model_read_hparams(&hp, g, &e))
+		return;
+	puts("\nKV cache of a token in one layer");
+	for (unsigned i = 0; i < KV_TYPE_COUNT; i++) {
+		put_bytes(bytes, kv_bytes(&hp, 1, 1, (enum kv_type)i));
+		printf("  %-8s %11s\n", kv_type_name((enum kv_type)i), bytes);
+	}
+}
+
 void inspect_text(const struct gguf *g, const char *hash, const struct shares *s)
 {
 	char bytes[16];
@@ -243,4 +261,5 @@ void inspect_text(const struct gguf *g, const char *hash, const struct shares *s
 	}
 	print_weights(s);
 	print_segments(s);
+	print_caches(g);
 }

@@ -61,7 +61,8 @@ int local_option(struct local_conf *conf, const char *command, int opt, const ch
 		return set_u32(command, "--ctx", arg, 1, 1 << 30, &conf->ctx);
 	case LOCAL_OPT_KV:
 		if (kv_type_parse(&conf->kv, arg))
-			return cmd_usage(command, "--kv must be f16 or f32, not \"%s\"", arg);
+			return cmd_usage(command, "--kv must be " KV_TYPE_WORDS ", not \"%s\"",
+					 arg);
 		return 0;
 	case LOCAL_OPT_CODEC:
 		conf->codec = arg;

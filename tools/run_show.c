@@ -14,8 +14,9 @@ static void summary(const struct msg_reply *reply)
 	const struct msg_stats *s = &reply->stats;
 	uint32_t rows = s->prompt_tokens + (s->tokens ? s->tokens - 1 : 0);
 
-	fprintf(stderr, "\n%u tokens (%s), prompt %u tokens, split %u, codec %s, worker %s\n",
-		s->tokens, reply->finish_reason, s->prompt_tokens, s->split, s->codec,
+	fprintf(stderr,
+		"\n%u tokens (%s), prompt %u tokens, split %u, codec %s, kv %s, worker %s\n",
+		s->tokens, reply->finish_reason, s->prompt_tokens, s->split, s->codec, s->kv,
 		s->worker[0] ? s->worker : "none");
 	fprintf(stderr, "first token after %.1f ms, then %.1f tokens/s; total %.1f ms\n",
 		s->ttft_ms, s->tok_s, s->total_ms);

@@ -9,6 +9,7 @@ struct place {
 	struct kv *kv; /* layers [kv_split, L) for kv_context tokens; NULL when free */
 	uint32_t kv_split, kv_context;
 	struct codec_state *codec; /* of kv_split; lives and dies with kv */
+	enum kv_type kv_type;
 };
 
 struct worker_core {

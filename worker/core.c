@@ -112,14 +112,19 @@ static struct place *free_place(struct worker_core *c)
 static int ensure_kv(struct worker_core *c, struct place *p, struct err *e)
 {
 	const struct lane *l = &p->lane;
+	enum kv_type type = c->conf.kv;
 	int rc;
 
-	if (p->kv && p->kv_split == l->open.split && p->kv_context == l->context_tokens)
+	if (l->open.kv[0] && kv_type_parse(&type, l->open.kv))
+		return err_set(e, ERR_UNSUPPORTED, "kv %s", l->open.kv);
+	if (p->kv && p->kv_split == l->open.split && p->kv_context == l->context_tokens &&
+	    p->kv_type == type)
 		return 0;
 	drop_kv(c, p);
 	p->kv_split = l->open.split;
 	p->kv_context = l->context_tokens;
-	rc = c->ops.begin(c->ops.ctx, &p->kv, p->kv_split, p->kv_context, e);
+	p->kv_type = type;
+	rc = c->ops.begin(c->ops.ctx, &p->kv, p->kv_split, p->kv_context, type, e);
 	if (!rc)
 		rc = c->ops.begin_codec(c->ops.ctx, &p->codec, p->kv_split, e);
 	if (rc)
@@ -275,8 +280,9 @@ static void on_open(struct worker_core *c, const struct topic *t, const struct m
 	if (!p) {
 		p = free_place(c);
 		log_event(LOG_LEVEL_INFO, "session.opened",
-			  "agent=%s session=%016llx epoch=%u split=%u", t->agent,
-			  (unsigned long long)o->session, o->epoch, o->split);
+			  "agent=%s session=%016llx epoch=%u split=%u kv=%s", t->agent,
+			  (unsigned long long)o->session, o->epoch, o->split,
+			  o->kv[0] ? o->kv : kv_type_name(c->conf.kv));
 	}
 	step(c, p, &ev, NULL);
 }

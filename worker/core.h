@@ -23,6 +23,7 @@ struct worker_core_conf {
 	char model_name[TOPIC_NAME_MAX + 1];
 	struct lane_limits limits;
 	uint32_t max_sessions;
+	enum kv_type kv;  /* of sessions whose OPEN says nothing */
 	uint32_t n_vocab; /* of a LOGITS frame */
 	int qos;          /* of tokens */
 	uint64_t boot;
@@ -31,7 +32,7 @@ struct worker_core_conf {
 struct worker_ops {
 	void *ctx;
 	int (*begin)(void *ctx, struct kv **kv, uint32_t split, uint32_t context_tokens,
-		     struct err *e);
+		     enum kv_type type, struct err *e);
 	void (*end)(void *ctx, struct kv *kv, uint32_t split, uint32_t context_tokens);
 	/* What rows at this split are predicted with; codec_state_destroy releases it. */
 	int (*begin_codec)(void *ctx, struct codec_state **state, uint32_t split, struct err *e);

@@ -106,8 +106,9 @@ static void on_open(struct lane *l, const struct lane_limits *lim, const struct 
 	} else if (l->state == LANE_SERVING && ev->open->epoch == l->open.epoch) {
 		fx->accept = true; /* repeated: the first ACCEPT was lost */
 	} else if (l->state == LANE_SERVING && ev->open->epoch > l->open.epoch) {
-		if (l->jobs && (ev->open->split != l->open.split ||
-				granted(lim, ev->open) != l->context_tokens))
+		if (l->jobs &&
+		    (ev->open->split != l->open.split || strcmp(ev->open->kv, l->open.kv) != 0 ||
+		     granted(lim, ev->open) != l->context_tokens))
 			refuse(fx, ev->open->epoch, 0, ERR_BUSY,
 			       "rows of the earlier epoch still run");
 		else

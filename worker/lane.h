@@ -77,7 +77,8 @@ struct lane_event {
 
 /* What the driver must do now, in this order. */
 struct lane_effects {
-	bool reset;  /* have a KV cache for open.split, context_tokens; if changed, no job is out */
+	bool reset;  /* have a KV cache for open.split, open.kv and context_tokens; if any of them
+		      * changed, no job is out */
 	bool accept; /* publish ACCEPT for open.epoch */
 	bool run;    /* queue the rows of hdr: truncate the KV to hdr.pos, run, sample if asked */
 	bool answer; /* publish lane.answer */

@@ -27,12 +27,13 @@ struct worker {
 	struct err fatal;
 };
 
-static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, struct err *e)
+static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, enum kv_type type,
+		 struct err *e)
 {
 	struct worker *w = ctx;
 	struct segment *seg = tail_segment(w->tail);
 
-	return segment_begin(seg, kv, split, seg->hp.n_layers, context, e);
+	return segment_begin(seg, kv, split, seg->hp.n_layers, context, type, e);
 }
 
 static int begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e)
@@ -45,9 +46,10 @@ static int begin_codec(void *ctx, struct codec_state **state, uint32_t split, st
 static void end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 {
 	struct worker *w = ctx;
-	struct segment *seg = tail_segment(w->tail);
 
-	segment_end(seg, kv, split, seg->hp.n_layers, context);
+	(void)split;
+	(void)context;
+	segment_end(tail_segment(w->tail), kv);
 }
 
 static bool submit(void *ctx, struct tail_job *job)
@@ -90,6 +92,7 @@ static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
 			.idle_us = w->conf->session_idle_ms * 1000ull,
 		},
 		.max_sessions = w->conf->max_sessions,
+		.kv = seg->kv_type,
 		.n_vocab = seg->hp.n_vocab,
 		.qos = (int)w->conf->broker.qos,
 		.boot = w->boot,

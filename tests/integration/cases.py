@@ -38,6 +38,23 @@ def one_prompt_crosses_the_broker(w: World):
         assert (reply["stats"]["bytes_up"] > 0) == (split != "8")
 
 
+def a_session_has_the_caches_that_were_asked_for(w: World):
+    """--kv reaches both sides: the text is that of one process with such a cache."""
+    w.start_broker()
+    w.start_worker()
+    wanted = {kv: w.generate(PROMPT, 200, "--kv", kv, *LONG) for kv in ("f32", "q8_0", "q4_0")}
+    assert len({tuple(a["ids"]) for a in wanted.values()}) == 3, "the types make no difference"
+    for kv, answer in wanted.items():
+        for split in ("0", "3", "8"):
+            rc, out, err = w.tool("run", "-c", w.agent_config("codec: f32\n"), "-p", PROMPT, "-n",
+                                  "200", "--json", "--split", split, "--kv", kv, *LONG,
+                                  "--in-process")
+            expect(rc, 0, err)
+            reply = json.loads(out)
+            expect(reply["ids"], answer["ids"], f"split {split}, kv {kv}")
+            expect(reply["stats"]["kv"], kv, "kv")
+
+
 def run_finds_the_daemon_and_streams(w: World):
     agent, _ = w.start_all()
     rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "100")
@@ -49,13 +66,14 @@ def run_finds_the_daemon_and_streams(w: World):
 
 def mosquitto_pub_alone_drives_a_gateway(w: World):
     w.start_all()
-    w.start_coordinator("policy:\n  split: 3\n  codec: q8\n")
+    w.start_coordinator("policy:\n  split: 3\n  codec: q8\n  kv: q4_0\n")
     sub = w.listen()
     wait_until("a decision", lambda: [p for t, p in sub.lines() if t.endswith("/decision/gw1")])
     w.prompt(prompt=PROMPT, id="p1", max_tokens=100, stream=True)
     reply = sub.final("p1")
     expect(reply["stats"]["split"], 3, "split")
     expect(reply["stats"]["codec"], "q8", "codec")
+    expect(reply["stats"]["kv"], "q4_0", "kv")
     pieces = "".join(r["text"] for r in sub.replies("p1") if not r["done"])
     expect(pieces, reply["text"], "the streamed pieces")
     types = set()
