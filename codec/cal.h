@@ -1,7 +1,8 @@
 /* codec/cal.h - what `splitmq calibrate` learned of a model: predictors and accuracy per split.
  *
  * The file stands beside the model, as MODEL.cal; docs/calibration.md has its layout. Agent and
- * worker need the same one to predict: cal_id tells. Read-only once open; any thread.
+ * worker need the same one to predict: cal->id tells. It is mapped, and only the splits that are
+ * used are ever read. cal_use: one thread at a time; what it gave: any thread.
  *
  *   d  elements of a row      k  components that a row is coded in, k <= d
  *   V  vocabulary             f  features of a token; 0: each token has values of its own */
@@ -42,6 +43,9 @@ struct cal_predictor {
 /* u = forward x, x = back u. */
 struct cal_split {
 	uint32_t split, k;
+	size_t at, bytes; /* in the file */
+	uint32_t crc;
+	bool ready;           /* the arrays below are there */
 	int16_t *forward;     /* [k][d] */
 	float *forward_scale; /* [k] */
 	const int8_t *back;   /* [d][k] */
@@ -79,7 +83,9 @@ struct cal {
 	uint32_t n_splits;
 	struct cal_loss *losses; /* [n_losses] */
 	uint32_t n_losses;
-	void *data; /* what the pointers above point into; owned */
+	const uint8_t *data; /* [len] the file; what pointers to bytes above point into; owned */
+	size_t len;
+	bool mapped;
 };
 
 /* Errors name the path. ERR_FORMAT, ERR_VERSION, ERR_IO, ERR_LIMIT, ERR_NOMEM; ERR_NOT_FOUND when
@@ -87,11 +93,11 @@ struct cal {
 MUST_CHECK int cal_open(struct cal **out, const char *path, struct err *e);
 void cal_close(struct cal *c);
 
-/* The same from bytes; they are copied. */
+/* The same from bytes, which are copied. */
 MUST_CHECK int cal_parse(struct cal **out, const uint8_t *src, size_t len, struct err *e);
 
-/* NULL when there is none for this split. */
-const struct cal_split *cal_split(const struct cal *c, uint32_t split);
+/* *out: what there is for this split, checked; NULL when there is nothing. ERR_FORMAT, ERR_NOMEM. */
+MUST_CHECK int cal_use(struct cal *c, uint32_t split, const struct cal_split **out, struct err *e);
 
 /* Bytes of the file -> malloc'ed *out; the caller frees. ERR_NOMEM. */
 MUST_CHECK int cal_print(const struct cal *c, uint8_t **out, size_t *len);

@@ -2,10 +2,14 @@
 #include "codec/cal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/le.h"
@@ -37,16 +41,6 @@ static int get_bytes(struct reader *r, size_t n, const int8_t **p)
 	int rc = skip(r, n, &v);
 
 	*p = v;
-	return rc;
-}
-
-static int get_u32(struct reader *r, uint32_t *v)
-{
-	const void *p = NULL;
-	int rc = skip(r, 4, &p);
-
-	if (!rc)
-		*v = le_get32(p);
 	return rc;
 }
 
@@ -119,28 +113,49 @@ static int get_predictor(struct reader *r, const struct cal *c, struct cal_predi
 	return get_floats(r, k, &p->token_scale);
 }
 
-static int get_split(struct reader *r, const struct cal *c, struct cal_split *s, bool first)
+/* The arrays of a split, from where the directory says. */
+static int get_split(const struct cal *c, struct cal_split *s, struct err *e)
 {
-	const uint32_t before = first ? 0 : s[-1].split;
-	const size_t d = c->dim;
+	struct reader r = { c->data + s->at, c->data + s->at + s->bytes, e };
+	const size_t d = c->dim, k = s->k;
 	int rc;
 
-	if ((rc = get_u32(r, &s->split)) || (rc = get_u32(r, &s->k)))
-		return rc;
-	if (!s->k || s->k > d || s->k > CAL_MAX_K)
-		return err_set(r->e, ERR_FORMAT, "calibration: %u components of rows of %zu",
-			       (unsigned)s->k, d);
-	if (!first && s->split <= before)
-		return err_set(r->e, ERR_FORMAT, "calibration: split %u comes after %u",
-			       (unsigned)s->split, (unsigned)before);
-	if ((rc = get_shorts(r, s->k * d, &s->forward)) ||
-	    (rc = get_floats(r, s->k, &s->forward_scale)) ||
-	    (rc = get_bytes(r, s->k * d, &s->back)) || (rc = get_floats(r, d, &s->back_scale)) ||
-	    (rc = get_floats(r, s->k, &s->in_scale)) || (rc = get_floats(r, s->k, &s->first)))
+	if ((rc = get_shorts(&r, k * d, &s->forward)) ||
+	    (rc = get_floats(&r, k, &s->forward_scale)) || (rc = get_bytes(&r, k * d, &s->back)) ||
+	    (rc = get_floats(&r, d, &s->back_scale)) || (rc = get_floats(&r, k, &s->in_scale)) ||
+	    (rc = get_floats(&r, k, &s->first)))
 		return rc;
 	for (int mode = 0; mode < CAL_MODES && !rc; mode++)
-		rc = get_predictor(r, c, &s->predictors[mode], s->k, (enum cal_mode)mode);
+		rc = get_predictor(&r, c, &s->predictors[mode], k, (enum cal_mode)mode);
+	if (!rc && r.at != r.end)
+		rc = err_set(e, ERR_FORMAT, "calibration: split %u is %zu bytes too long",
+			     (unsigned)s->split, (size_t)(r.end - r.at));
 	return rc;
+}
+
+static bool is_inside(const struct cal *c, uint64_t at, uint64_t bytes)
+{
+	return at <= c->len && bytes <= c->len - at;
+}
+
+static int get_entry(const struct cal *c, const uint8_t *p, struct cal_split *s, bool first,
+		     struct err *e)
+{
+	s->split = le_get32(p + CAL_ENTRY_SPLIT);
+	s->k = le_get32(p + CAL_ENTRY_K);
+	s->at = le_get64(p + CAL_ENTRY_AT);
+	s->bytes = le_get64(p + CAL_ENTRY_BYTES);
+	s->crc = le_get32(p + CAL_ENTRY_CRC);
+	if (!s->k || s->k > c->dim || s->k > CAL_MAX_K)
+		return err_set(e, ERR_FORMAT, "calibration: %u components of rows of %u",
+			       (unsigned)s->k, (unsigned)c->dim);
+	if (!first && s->split <= s[-1].split)
+		return err_set(e, ERR_FORMAT, "calibration: split %u comes after %u",
+			       (unsigned)s->split, (unsigned)s[-1].split);
+	if (!is_inside(c, s->at, s->bytes))
+		return err_set(e, ERR_FORMAT, "calibration: split %u is not in the file",
+			       (unsigned)s->split);
+	return 0;
 }
 
 static void get_loss(const uint8_t *p, struct cal_loss *l)
@@ -164,42 +179,45 @@ static void get_loss(const uint8_t *p, struct cal_loss *l)
 	l->tokens = *end;
 }
 
-static int get_losses(struct reader *r, struct cal *c)
+/* Bytes before the features: what the header's CRC is of. */
+static size_t front_len(const struct cal *c)
 {
-	const void *p = NULL;
-	int rc = skip(r, (size_t)c->n_losses * CAL_LOSS_LEN, &p);
-
-	if (rc)
-		return rc;
-	if (r->at != r->end)
-		return err_set(r->e, ERR_FORMAT, "calibration: %zu bytes too many",
-			       (size_t)(r->end - r->at));
-	c->losses = calloc(c->n_losses + 1u, sizeof(*c->losses));
-	if (!c->losses)
-		return err_set(r->e, ERR_NOMEM, "calibration: out of memory");
-	for (uint32_t i = 0; i < c->n_losses; i++)
-		get_loss((const uint8_t *)p + (size_t)i * CAL_LOSS_LEN, &c->losses[i]);
-	return 0;
+	return CAL_HEADER_LEN + (size_t)c->n_splits * CAL_ENTRY_LEN +
+	       (size_t)c->n_losses * CAL_LOSS_LEN;
 }
 
-static int check_header(const uint8_t *src, size_t len, struct err *e)
+static int check_header(const struct cal *c, struct err *e)
 {
-	if (len < CAL_HEADER_LEN || memcmp(src, CAL_MAGIC, 4))
+	const uint8_t *src = c->data;
+
+	if (c->len < CAL_HEADER_LEN || memcmp(src, CAL_MAGIC, 4))
 		return err_set(e, ERR_FORMAT, "not a calibration file");
 	if (le_get32(src + CAL_AT_VERSION) != CAL_VERSION)
 		return err_set(e, ERR_VERSION, "calibration of version %u, this program reads %d",
 			       (unsigned)le_get32(src + CAL_AT_VERSION), CAL_VERSION);
-	if (le_get64(src + CAL_AT_LEN) != len)
+	if (le_get64(src + CAL_AT_LEN) != c->len)
 		return err_set(e, ERR_FORMAT, "calibration of %llu bytes, %zu are there",
-			       (unsigned long long)le_get64(src + CAL_AT_LEN), len);
+			       (unsigned long long)le_get64(src + CAL_AT_LEN), c->len);
+	return 0;
+}
+
+static int check_front(const struct cal *c, struct err *e)
+{
+	const uint8_t *src = c->data;
+	size_t len = front_len(c);
+
+	if (len > c->len)
+		return err_set(e, ERR_FORMAT, "calibration ends in the middle");
 	if (le_get32(src + CAL_AT_CRC) !=
 	    crc32c(crc32c(0, src, CAL_AT_CRC), src + CAL_AT_CRC + 4, len - CAL_AT_CRC - 4))
 		return err_set(e, ERR_FORMAT, "calibration fails its CRC-32C");
 	return 0;
 }
 
-static int get_header(struct cal *c, const uint8_t *p, struct err *e)
+static int get_header(struct cal *c, struct err *e)
 {
+	const uint8_t *p = c->data;
+
 	memcpy(c->model, p + CAL_AT_MODEL, CAL_HASH_LEN);
 	c->dim = le_get32(p + CAL_AT_DIM);
 	c->n_vocab = le_get32(p + CAL_AT_VOCAB);
@@ -208,7 +226,7 @@ static int get_header(struct cal *c, const uint8_t *p, struct err *e)
 	c->n_losses = le_get32(p + CAL_AT_LOSSES);
 	c->text = le_get64(p + CAL_AT_TEXT);
 	for (unsigned i = 0; i < CAL_HASH_LEN; i++) {
-		if (!strchr("0123456789abcdef", c->model[i]) || !c->model[i])
+		if (!c->model[i] || !strchr("0123456789abcdef", c->model[i]))
 			return err_set(e, ERR_FORMAT, "calibration: no model hash");
 	}
 	if (!c->dim || c->dim > 1u << 20 || !c->n_vocab || c->n_vocab > 1u << 24 ||
@@ -218,49 +236,65 @@ static int get_header(struct cal *c, const uint8_t *p, struct err *e)
 	return 0;
 }
 
-/* Of all that both ends must have alike: what comes before the losses. */
-static void take_id(struct cal *c, const uint8_t *src, size_t len)
+/* All that both ends must have alike: the CRCs of the parts stand for the parts. */
+static void take_id(struct cal *c)
 {
-	uint32_t a = crc32c(0, src + CAL_AT_MODEL, CAL_AT_LOSSES - CAL_AT_MODEL);
-	uint32_t b = crc32c(a ^ 0x9e3779b9u, src + CAL_HEADER_LEN, len - CAL_HEADER_LEN);
+	uint32_t a = crc32c(0, c->data + CAL_AT_MODEL, CAL_AT_LOSSES - CAL_AT_MODEL);
+	uint32_t b = crc32c(a, c->data + CAL_AT_FEATURES_CRC, 4);
 
+	for (uint32_t i = 0; i < c->n_splits; i++) {
+		const uint8_t *entry = c->data + CAL_HEADER_LEN + (size_t)i * CAL_ENTRY_LEN;
+
+		b = crc32c(b, entry + CAL_ENTRY_SPLIT, 8);
+		b = crc32c(b, entry + CAL_ENTRY_CRC, 4);
+		a = a * 0x9e3779b1u + b;
+	}
 	snprintf(c->id, sizeof(c->id), "%08x%08x", (unsigned)a, (unsigned)b);
 }
 
-static int parse(struct cal *c, uint8_t *data, size_t len, struct err *e)
+static int get_features(struct cal *c, struct err *e)
 {
-	struct reader r = { data + CAL_HEADER_LEN, data + len, e };
-	int rc = check_header(data, len, e);
+	const uint64_t at = le_get64(c->data + CAL_AT_FEATURES_AT);
+	const size_t n = (size_t)c->n_vocab * c->n_features;
 
-	if (!rc)
-		rc = get_header(c, data, e);
-	if (!rc)
-		rc = get_bytes(&r, (size_t)c->n_vocab * c->n_features, &c->features);
-	if (rc)
-		return rc;
-	c->splits = calloc(c->n_splits + 1u, sizeof(*c->splits));
-	if (!c->splits)
-		return err_set(e, ERR_NOMEM, "calibration: out of memory");
-	for (uint32_t i = 0; i < c->n_splits && !rc; i++)
-		rc = get_split(&r, c, &c->splits[i], i == 0);
-	if (rc)
-		return rc;
-	take_id(c, data, (size_t)(r.at - data));
-	return get_losses(&r, c);
+	if (!n)
+		return 0;
+	if (!is_inside(c, at, n))
+		return err_set(e, ERR_FORMAT, "calibration: the features are not in the file");
+	if (crc32c(0, c->data + at, n) != le_get32(c->data + CAL_AT_FEATURES_CRC))
+		return err_set(e, ERR_FORMAT, "calibration: the features fail their CRC-32C");
+	c->features = (const int8_t *)c->data + at;
+	return 0;
 }
 
-/* Takes data over. */
-static int parse_owned(struct cal **out, uint8_t *data, size_t len, struct err *e)
+static int get_front(struct cal *c, struct err *e)
 {
-	struct cal *c = calloc(1, sizeof(*c));
-	int rc;
+	const uint8_t *p = c->data + CAL_HEADER_LEN;
+	int rc = 0;
 
-	if (!c) {
-		free(data);
+	c->splits = calloc(c->n_splits + 1u, sizeof(*c->splits));
+	c->losses = calloc(c->n_losses + 1u, sizeof(*c->losses));
+	if (!c->splits || !c->losses)
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
-	}
-	c->data = data;
-	rc = parse(c, data, len, e);
+	for (uint32_t i = 0; i < c->n_splits && !rc; i++, p += CAL_ENTRY_LEN)
+		rc = get_entry(c, p, &c->splits[i], i == 0, e);
+	for (uint32_t i = 0; i < c->n_losses && !rc; i++, p += CAL_LOSS_LEN)
+		get_loss(p, &c->losses[i]);
+	take_id(c);
+	return rc ? rc : get_features(c, e);
+}
+
+/* c->data, len and mapped are set; c is closed on failure. */
+static int parse(struct cal **out, struct cal *c, struct err *e)
+{
+	int rc = check_header(c, e);
+
+	if (!rc)
+		rc = get_header(c, e);
+	if (!rc)
+		rc = check_front(c, e);
+	if (!rc)
+		rc = get_front(c, e);
 	if (rc) {
 		cal_close(c);
 		return rc;
@@ -271,47 +305,56 @@ static int parse_owned(struct cal **out, uint8_t *data, size_t len, struct err *
 
 int cal_parse(struct cal **out, const uint8_t *src, size_t len, struct err *e)
 {
+	struct cal *c = calloc(1, sizeof(*c));
 	uint8_t *data = malloc(len + 1);
 
-	if (!data)
+	if (!c || !data) {
+		free(c);
+		free(data);
 		return err_set(e, ERR_NOMEM, "calibration: out of memory");
+	}
 	memcpy(data, src, len);
-	return parse_owned(out, data, len, e);
+	c->data = data;
+	c->len = len;
+	return parse(out, c, e);
 }
 
-static int read_file(FILE *f, uint8_t **data, size_t *len, struct err *e)
+static int map_file(struct cal *c, int fd, struct err *e)
 {
-	long size = fseek(f, 0, SEEK_END) ? -1 : ftell(f);
+	struct stat st;
+	void *p;
 
-	if (size < 0 || fseek(f, 0, SEEK_SET))
+	if (fstat(fd, &st))
 		return err_set(e, ERR_IO, "%s", strerror(errno));
-	if ((size_t)size > CAL_MAX_BYTES)
-		return err_set(e, ERR_LIMIT, "a calibration of %ld bytes; at most %zu", size,
-			       CAL_MAX_BYTES);
-	*data = malloc((size_t)size + 1);
-	if (!*data)
-		return err_set(e, ERR_NOMEM, "calibration: out of memory");
-	*len = fread(*data, 1, (size_t)size, f);
-	if (*len == (size_t)size)
-		return 0;
-	free(*data);
-	return err_set(e, ERR_IO, "cannot be read whole");
+	if (st.st_size < CAL_HEADER_LEN)
+		return err_set(e, ERR_FORMAT, "not a calibration file");
+	if ((uint64_t)st.st_size > CAL_MAX_BYTES)
+		return err_set(e, ERR_LIMIT, "a calibration of %lld bytes; at most %zu",
+			       (long long)st.st_size, CAL_MAX_BYTES);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return err_set(e, ERR_IO, "%s", strerror(errno));
+	c->data = p;
+	c->len = (size_t)st.st_size;
+	c->mapped = true;
+	return 0;
 }
 
 int cal_open(struct cal **out, const char *path, struct err *e)
 {
-	FILE *f = fopen(path, "rb");
-	uint8_t *data = NULL;
-	size_t len = 0;
-	int rc;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
+	struct cal *c;
 
-	if (!f)
+	if (fd < 0)
 		return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path,
 			       strerror(errno));
-	rc = read_file(f, &data, &len, e);
-	fclose(f);
-	if (!rc)
-		rc = parse_owned(out, data, len, e);
+	c = calloc(1, sizeof(*c));
+	rc = c ? map_file(c, fd, e) : err_set(e, ERR_NOMEM, "calibration: out of memory");
+	close(fd);
+	if (rc)
+		free(c);
+	else
+		rc = parse(out, c, e);
 	return rc ? err_wrap(e, "%s", path) : 0;
 }
 
@@ -322,11 +365,14 @@ static void free_split(struct cal_split *s)
 	free(s->back_scale);
 	free(s->in_scale);
 	free(s->first);
+	s->forward = NULL;
+	s->forward_scale = s->back_scale = s->in_scale = s->first = NULL;
 	for (int mode = 0; mode < CAL_MODES; mode++) {
 		free(s->predictors[mode].scale);
 		free(s->predictors[mode].token_scale);
 		free(s->predictors[mode].bias);
 		free(s->predictors[mode].inverse);
+		s->predictors[mode] = (struct cal_predictor){ 0 };
 	}
 }
 
@@ -338,15 +384,41 @@ void cal_close(struct cal *c)
 		free_split(&c->splits[i]);
 	free(c->splits);
 	free(c->losses);
-	free(c->data);
+	if (c->mapped)
+		munmap((void *)c->data, c->len);
+	else
+		free((void *)c->data);
 	free(c);
 }
 
-const struct cal_split *cal_split(const struct cal *c, uint32_t split)
+static int make_ready(const struct cal *c, struct cal_split *s, struct err *e)
 {
+	int rc;
+
+	if (crc32c(0, c->data + s->at, s->bytes) != s->crc)
+		return err_set(e, ERR_FORMAT, "calibration: split %u fails its CRC-32C",
+			       (unsigned)s->split);
+	rc = get_split(c, s, e);
+	if (rc)
+		free_split(s);
+	s->ready = !rc;
+	return rc;
+}
+
+int cal_use(struct cal *c, uint32_t split, const struct cal_split **out, struct err *e)
+{
+	*out = NULL;
 	for (uint32_t i = 0; c && i < c->n_splits; i++) {
-		if (c->splits[i].split == split)
-			return &c->splits[i];
+		struct cal_split *s = &c->splits[i];
+		int rc = 0;
+
+		if (s->split != split)
+			continue;
+		if (!s->ready)
+			rc = make_ready(c, s, e);
+		if (!rc)
+			*out = s;
+		return rc;
 	}
-	return NULL;
+	return 0;
 }

@@ -52,8 +52,6 @@ static void put_split(struct writer *w, const struct cal *c, const struct cal_sp
 	const size_t d = c->dim, k = s->k;
 	const size_t table = c->n_features ? k * c->n_features : k * c->n_vocab;
 
-	put_u32(w, s->split);
-	put_u32(w, s->k);
 	put_shorts(w, s->forward, k * d);
 	put_floats(w, s->forward_scale, k);
 	put_bytes(w, s->back, d * k);
@@ -86,17 +84,30 @@ static void put_loss(struct writer *w, const struct cal_loss *l)
 	put_u32(w, l->tokens);
 }
 
-static void put_body(struct writer *w, const struct cal *c)
+/* What of s stands at its place in the file: bytes that were read, or arrays that were made. */
+static void put_part(struct writer *w, const struct cal *c, const struct cal_split *s)
 {
-	put_bytes(w, c->features, (size_t)c->n_vocab * c->n_features);
-	for (uint32_t i = 0; i < c->n_splits; i++)
-		put_split(w, c, &c->splits[i]);
-	for (uint32_t i = 0; i < c->n_losses; i++)
-		put_loss(w, &c->losses[i]);
+	if (s->bytes && !s->ready && c->data)
+		put_bytes(w, c->data + s->at, s->bytes);
+	else
+		put_split(w, c, s);
 }
 
-static void put_header(uint8_t *p, const struct cal *c, size_t len)
+static void put_entry(uint8_t *p, const struct cal_split *s, size_t at, const uint8_t *part,
+		      size_t len)
 {
+	memset(p, 0, CAL_ENTRY_LEN);
+	le_put32(p + CAL_ENTRY_SPLIT, s->split);
+	le_put32(p + CAL_ENTRY_K, s->k);
+	le_put64(p + CAL_ENTRY_AT, at);
+	le_put64(p + CAL_ENTRY_BYTES, len);
+	le_put32(p + CAL_ENTRY_CRC, crc32c(0, part, len));
+}
+
+static void put_header(uint8_t *p, const struct cal *c, size_t front, size_t len)
+{
+	const size_t features = (size_t)c->n_vocab * c->n_features;
+
 	memset(p, 0, CAL_HEADER_LEN);
 	memcpy(p, CAL_MAGIC, 4);
 	le_put32(p + CAL_AT_VERSION, CAL_VERSION);
@@ -108,23 +119,46 @@ static void put_header(uint8_t *p, const struct cal *c, size_t len)
 	le_put32(p + CAL_AT_SPLITS, c->n_splits);
 	le_put32(p + CAL_AT_LOSSES, c->n_losses);
 	le_put64(p + CAL_AT_TEXT, c->text);
+	le_put64(p + CAL_AT_FEATURES_AT, front);
+	le_put32(p + CAL_AT_FEATURES_CRC, features ? crc32c(0, c->features, features) : 0);
 	le_put32(p + CAL_AT_CRC,
-		 crc32c(crc32c(0, p, CAL_AT_CRC), p + CAL_AT_CRC + 4, len - CAL_AT_CRC - 4));
+		 crc32c(crc32c(0, p, CAL_AT_CRC), p + CAL_AT_CRC + 4, front - CAL_AT_CRC - 4));
+}
+
+/* The whole file; w->at NULL: only its length. */
+static void put_all(struct writer *w, const struct cal *c)
+{
+	const size_t directory = CAL_HEADER_LEN;
+	size_t front;
+
+	w->len = directory + (size_t)c->n_splits * CAL_ENTRY_LEN;
+	for (uint32_t i = 0; i < c->n_losses; i++)
+		put_loss(w, &c->losses[i]);
+	front = w->len;
+	put_bytes(w, c->features, (size_t)c->n_vocab * c->n_features);
+	for (uint32_t i = 0; i < c->n_splits; i++) {
+		const size_t at = w->len;
+
+		put_part(w, c, &c->splits[i]);
+		if (w->at)
+			put_entry(w->at + directory + (size_t)i * CAL_ENTRY_LEN, &c->splits[i], at,
+				  w->at + at, w->len - at);
+	}
+	if (w->at)
+		put_header(w->at, c, front, w->len);
 }
 
 int cal_print(const struct cal *c, uint8_t **out, size_t *len)
 {
-	struct writer w = { .len = CAL_HEADER_LEN };
+	struct writer w = { 0 };
 
-	put_body(&w, c);
+	put_all(&w, c);
 	w.at = malloc(w.len);
 	if (!w.at)
 		return ERR_NOMEM;
-	*len = w.len;
-	w.len = CAL_HEADER_LEN;
-	put_body(&w, c);
-	put_header(w.at, c, w.len);
+	put_all(&w, c);
 	*out = w.at;
+	*len = w.len;
 	return 0;
 }
 

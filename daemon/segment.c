@@ -218,7 +218,12 @@ void segment_end(struct segment *s, struct kv *kv)
 int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,
 			struct err *e)
 {
-	if (codec_state_create(state, s->hp.dim, s->cal, cal_split(s->cal, split)))
+	const struct cal_split *from;
+	int rc = cal_use(s->cal, split, &from, e);
+
+	if (rc)
+		return rc;
+	if (codec_state_create(state, s->hp.dim, s->cal, from))
 		return err_set(e, ERR_NOMEM, "state of the codec");
 	return 0;
 }

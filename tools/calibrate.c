@@ -130,9 +130,13 @@ static void insert(struct work *w, const struct cal_split *s)
 /* Is it wanted and not there yet? */
 static bool is_due(const struct work *w, uint32_t split)
 {
+	for (uint32_t i = 0; w->old && i < w->old->n_splits; i++) {
+		if (w->old->splits[i].split == split)
+			return false;
+	}
 	for (uint32_t i = 0; i < w->conf->n_splits; i++) {
 		if (w->conf->splits[i] == split)
-			return !cal_split(w->old, split);
+			return true;
 	}
 	return false;
 }
@@ -214,6 +218,8 @@ static int run(struct work *w, struct err *e)
 		return rc;
 	for (uint32_t i = 0; w->old && i < w->old->n_splits; i++)
 		insert(w, &w->old->splits[i]);
+	if (w->old)
+		w->cal.data = w->old->data; /* where the splits that are there already stand */
 	if (w->old)
 		memcpy(w->cal.losses, w->old->losses, w->old->n_losses * sizeof(*w->cal.losses));
 	w->cal.n_losses = w->old ? w->old->n_losses : 0;

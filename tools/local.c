@@ -149,7 +149,9 @@ static int open_codec(struct local *l, struct err *e)
 
 	if (rc)
 		return rc;
-	s = cal_split(l->cal, l->front.last);
+	rc = cal_use(l->cal, l->front.last, &s, e);
+	if (rc)
+		return rc;
 	if (codec_work_create(&l->work, l->hp.dim, LOCAL_ROWS) ||
 	    codec_state_create(&l->sender, l->hp.dim, l->cal, s) ||
 	    codec_state_create(&l->receiver, l->hp.dim, l->cal, s))
