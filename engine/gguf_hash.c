@@ -7,7 +7,7 @@
 
 #include <xxhash.h>
 
-#define GIVEN_KEY "splitmq.model.hash"
+#define GIVEN_KEY GGUF_ID_KEY
 #define SAMPLE    256 /* bytes at the start, middle and end of each tensor */
 
 _Static_assert(GGUF_HASH_LEN == 2 * sizeof(XXH128_canonical_t), "two hex digits per byte");
@@ -80,7 +80,7 @@ static void put_hex(char out[static GGUF_HASH_LEN + 1], const uint8_t *bytes)
 	out[GGUF_HASH_LEN] = '\0';
 }
 
-/* A slice of a larger file answers for the whole. */
+/* What quantize has made says what it was made of: any slice answers for the whole. */
 static int given_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e)
 {
 	struct gguf_str given;
@@ -114,4 +114,12 @@ int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct e
 	}
 	XXH3_freeState(state);
 	return rc;
+}
+
+void gguf_hash_bytes(const void *data, size_t len, char out[static GGUF_HASH_LEN + 1])
+{
+	XXH128_canonical_t digest;
+
+	XXH128_canonicalFromHash(&digest, XXH3_128bits(data, len));
+	put_hex(out, digest.digest);
 }

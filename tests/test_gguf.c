@@ -771,7 +771,7 @@ static void the_hash_of_a_known_file_never_changes(void **state)
 	free(b.data);
 }
 
-static void a_slice_answers_with_the_hash_of_the_whole(void **state)
+static void a_file_that_says_its_id_is_believed(void **state)
 {
 	static const char *const bad[] = { "", "0123456789abcdef0123456789abcde",
 					   "0123456789ABCDEF0123456789ABCDEF",
@@ -783,17 +783,17 @@ static void a_slice_answers_with_the_hash_of_the_whole(void **state)
 
 	(void)state;
 	build_header(&b, 3, 0, 1);
-	build_key_str(&b, "splitmq.model.hash", "0123456789abcdef0123456789abcdef");
+	build_key_str(&b, "splitmq.model.id", "0123456789abcdef0123456789abcdef");
 	hash_of(&b, is);
 	assert_string_equal(is, "0123456789abcdef0123456789abcdef");
 	free(b.data);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		b = (struct build){ 0 };
 		build_header(&b, 3, 0, 1);
-		build_key_str(&b, "splitmq.model.hash", bad[i]);
+		build_key_str(&b, "splitmq.model.id", bad[i]);
 		g = open_ok(&b);
 		assert_int_equal(gguf_hash(g, is, &e), ERR_FORMAT);
-		assert_non_null(strstr(e.text, "splitmq.model.hash"));
+		assert_non_null(strstr(e.text, "splitmq.model.id"));
 		gguf_close(g);
 		free(b.data);
 	}
@@ -977,7 +977,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_opened_names_its_path),
 		cmocka_unit_test(the_hash_sees_header_and_ends_and_middle_of_tensors),
 		cmocka_unit_test(the_hash_of_a_known_file_never_changes),
-		cmocka_unit_test(a_slice_answers_with_the_hash_of_the_whole),
+		cmocka_unit_test(a_file_that_says_its_id_is_believed),
 		cmocka_unit_test(a_file_that_shrinks_after_opening_fails_to_hash),
 		cmocka_unit_test(opening_and_hashing_touch_no_weights),
 		cmocka_unit_test(every_allocation_may_fail),
