@@ -1,4 +1,4 @@
-"""splitmq generate, logits, perplexity and quantize as a person runs them, against the conformance pack.
+"""splitmq generate, logits, perplexity, quantize as a person runs them, on the conformance pack.
 
 usage: test_commands.py SPLITMQ SOURCE_ROOT; exit status 77 (skipped) without the pack."""
 import json
