@@ -109,9 +109,13 @@ void gguf_dont_need(const struct gguf *g, const struct gguf_tensor *t);
  * and end of each tensor, read with pread so that no weight page is mapped in. When the metadata
  * has the string GGUF_ID_KEY, that value is returned instead, or ERR_FORMAT when it is no hash:
  * `splitmq quantize` writes there what the weights were made of and how (opsc.h), which a whole
- * file and its slices have in common. ERR_IO when the file has shrunk. */
-#define GGUF_HASH_LEN 32
-#define GGUF_ID_KEY   "splitmq.model.id"
+ * file and its slices have in common. Tools that copy metadata and change weights would carry that
+ * value along: it counts only while GGUF_ID_TENSORS_KEY, where there is one, is the hash of the
+ * lines of all tensors in file order. ERR_IO when the file has shrunk. */
+#define GGUF_HASH_LEN       32
+#define GGUF_ID_KEY         "splitmq.model.id"
+#define GGUF_ID_TENSORS_KEY "splitmq.model.tensors"
+#define GGUF_ID_TENSOR_LINE "%s=%s;" /* name, type */
 MUST_CHECK int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e);
 
 /* The same hash of any bytes. */

@@ -144,7 +144,7 @@ static int check_ranges(const struct opsc_plan *p, const struct opsc_conf *c,
 /* "source;name=TYPE;...;importance": what the weights depend on, hashed. */
 static int identify(struct opsc_plan *p, const struct imatrix *im, struct err *e)
 {
-	const size_t cap = 256 + p->n * (GGUF_MAX_NAME + 16);
+	const size_t cap = 256 + p->n * (GGUF_MAX_NAME + 24);
 	char *text;
 	size_t len;
 	int rc = gguf_hash(p->source, p->id, e);
@@ -156,8 +156,8 @@ static int identify(struct opsc_plan *p, const struct imatrix *im, struct err *e
 		return err_set(e, ERR_NOMEM, "recipe: out of memory");
 	len = (size_t)snprintf(text, cap, "splitmq quantize %d;%s;", QUANTIZE_VERSION, p->id);
 	for (size_t i = 0; i < p->n; i++)
-		len += (size_t)snprintf(text + len, cap - len, "%s=%s;", p->tensors[i].from->name,
-					quant_name(p->tensors[i].type));
+		len += (size_t)snprintf(text + len, cap - len, GGUF_ID_TENSOR_LINE,
+					p->tensors[i].from->name, quant_name(p->tensors[i].type));
 	len += (size_t)snprintf(text + len, cap - len, "%s", im ? imatrix_hash(im) : "-");
 	gguf_hash_bytes(text, len, p->id);
 	free(text);

@@ -1,6 +1,7 @@
 /* engine/opsc_write.c - carrying out a plan: metadata, then tensor by tensor in chunks of rows. */
 #include "engine/opsc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,7 +44,8 @@ static bool is_ours(struct gguf_str key)
 {
 	static const char *const ours[] = {
 		"general.alignment", "general.file_type", "general.quantization_version",
-		GGUF_ID_KEY,         MODEL_SLICE_FIRST,   MODEL_SLICE_LAST
+		GGUF_ID_KEY,         GGUF_ID_TENSORS_KEY, MODEL_SLICE_FIRST,
+		MODEL_SLICE_LAST
 	};
 
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
@@ -53,9 +55,33 @@ static bool is_ours(struct gguf_str key)
 	return false;
 }
 
-static void put_header(struct gguf_write *w, const struct opsc_plan *p)
+/* What ties the identity to these tensors. ERR_NOMEM. */
+static int put_id(struct gguf_write *w, const struct opsc_plan *p, struct err *e)
+{
+	const size_t cap = 1 + p->n * (GGUF_MAX_NAME + 24);
+	char hash[GGUF_HASH_LEN + 1], *text = malloc(cap);
+	size_t len = 0;
+
+	if (!text)
+		return err_set(e, ERR_NOMEM, "list of tensors: out of memory");
+	for (size_t i = 0; i < p->n; i++) {
+		const struct opsc_tensor *t = &p->tensors[i];
+
+		if (t->in_slice)
+			len += (size_t)snprintf(text + len, cap - len, GGUF_ID_TENSOR_LINE,
+						t->from->name, quant_name(t->type));
+	}
+	gguf_hash_bytes(text, len, hash);
+	free(text);
+	gguf_write_str(w, GGUF_ID_KEY, p->id);
+	gguf_write_str(w, GGUF_ID_TENSORS_KEY, hash);
+	return 0;
+}
+
+static int put_header(struct gguf_write *w, const struct opsc_plan *p, struct err *e)
 {
 	const struct gguf *g = p->source;
+	int rc;
 
 	for (size_t i = 0; i < gguf_n_kv(g); i++) {
 		const struct gguf_kv *kv = gguf_kv_at(g, i);
@@ -65,7 +91,7 @@ static void put_header(struct gguf_write *w, const struct opsc_plan *p)
 	}
 	gguf_write_u32(w, "general.file_type", file_type(p));
 	gguf_write_u32(w, "general.quantization_version", 2);
-	gguf_write_str(w, GGUF_ID_KEY, p->id);
+	rc = put_id(w, p, e);
 	if (model_is_slice(&p->slice, &p->hp)) {
 		gguf_write_u32(w, MODEL_SLICE_FIRST, p->slice.first);
 		gguf_write_u32(w, MODEL_SLICE_LAST, p->slice.last);
@@ -77,6 +103,7 @@ static void put_header(struct gguf_write *w, const struct opsc_plan *p)
 			gguf_write_tensor(w, t->from->name, t->type, t->from->n_dims,
 					  t->from->dims);
 	}
+	return rc;
 }
 
 /* Rows of one tensor on their way. */
@@ -219,10 +246,10 @@ int opsc_write(const struct opsc_plan *p, const char *path, unsigned threads,
 	if (rc)
 		return err_set(e, rc, "%u threads: %s", threads, err_phrase(rc));
 	rc = gguf_write_open(&j.w, path, e);
-	if (!rc) {
-		put_header(j.w, p);
+	if (!rc)
+		rc = put_header(j.w, p, e);
+	if (!rc)
 		rc = put_tensors(&j, e);
-	}
 	if (!rc)
 		rc = gguf_write_commit(j.w, e);
 	gguf_write_close(j.w);
