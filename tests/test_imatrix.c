@@ -223,6 +223,7 @@ static void what_is_damaged_or_absurd_is_refused(void **state)
 		{ 12, 0x0a610002, ERR_FORMAT }, /* a control character in it */
 		{ 24, 0, ERR_FORMAT },          /* no columns */
 		{ 24, 3, ERR_FORMAT },          /* more columns than bytes */
+		{ 24, 1 << 23, ERR_FORMAT },    /* far beyond what is mapped */
 		{ 24, 0xffffffff, ERR_FORMAT },
 		{ 28, 0x7fc00000, ERR_FORMAT }, /* NaN */
 		{ 28, 0x7f800000, ERR_FORMAT }, /* infinity */
