@@ -86,7 +86,7 @@ static struct msg_sampling sampling_of(const struct config_sampling *s)
 
 static uint32_t split_of(const struct config_agent *conf, const struct segment *seg)
 {
-	return conf->split == UINT32_MAX ? seg->hp.n_layers / 4 : conf->split;
+	return conf->split == UINT32_MAX ? seg->last : conf->split;
 }
 
 static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct err *e)

@@ -96,7 +96,8 @@ void cal_close(struct cal *c);
 /* The same from bytes, which are copied. */
 MUST_CHECK int cal_parse(struct cal **out, const uint8_t *src, size_t len, struct err *e);
 
-/* *out: what there is for this split, checked; NULL when there is nothing. ERR_FORMAT, ERR_NOMEM. */
+/* *out: what there is for this split, checked; NULL when there is nothing. ERR_FORMAT,
+ * ERR_NOMEM. */
 MUST_CHECK int cal_use(struct cal *c, uint32_t split, const struct cal_split **out, struct err *e);
 
 /* Bytes of the file -> malloc'ed *out; the caller frees. ERR_NOMEM. */

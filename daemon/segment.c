@@ -74,6 +74,8 @@ static int open_files(struct segment *s, const struct segment_conf *c, struct er
 	if (!rc)
 		rc = model_read_hparams(&s->hp, s->gguf, e);
 	if (!rc)
+		rc = model_read_slice(&s->slice, s->gguf, &s->hp, e);
+	if (!rc)
 		rc = tokenizer_create(&s->tokenizer, s->gguf, e);
 	if (!rc)
 		rc = gguf_hash(s->gguf, s->hash, e);
@@ -82,19 +84,19 @@ static int open_files(struct segment *s, const struct segment_conf *c, struct er
 	return rc ? rc : open_calibration(s, c, e);
 }
 
-/* What "a quarter" and "all" mean for this model. */
+/* What "a quarter" and "all" mean for this model, and whether the file has it. */
 static int resolve(const struct segment *s, struct segment_conf *c, struct err *e)
 {
 	uint32_t n = s->hp.n_layers;
 
 	if (c->last == SEGMENT_QUARTER)
-		c->last = n / 4;
+		c->last = model_is_slice(&s->slice, &s->hp) ? s->slice.last : n / 4;
 	else if (c->last == SEGMENT_ALL)
 		c->last = n;
-	if (c->first <= c->last && c->last <= n)
-		return 0;
-	return err_set(e, ERR_CONFIG, "layer %u is outside the model's 0..%u",
-		       c->first > n ? c->first : c->last, n);
+	if (c->first > c->last || c->last > n)
+		return err_set(e, ERR_CONFIG, "layer %u is outside the model's 0..%u",
+			       c->first > n ? c->first : c->last, n);
+	return model_slice_has(&s->slice, &s->hp, c->first, c->last, c->embed, c->head, e);
 }
 
 static int prove_fit(struct segment *s, const struct segment_conf *c, struct err *e)
@@ -122,7 +124,8 @@ static int prove_fit(struct segment *s, const struct segment_conf *c, struct err
 
 static int open_model(struct segment *s, const struct segment_conf *c, struct err *e)
 {
-	struct model_conf mc = model_conf_of(0, s->hp.n_layers, true, true, c);
+	struct model_conf mc = model_conf_of(s->slice.first, s->slice.last, s->slice.first == 0,
+					     s->slice.last == s->hp.n_layers, c);
 	int rc = model_open(&s->model, s->gguf, &mc, e);
 
 	if (rc)
@@ -145,6 +148,8 @@ int segment_open(struct segment *s, const struct segment_conf *conf, struct err 
 	rc = open_files(s, &c, e);
 	if (!rc)
 		rc = resolve(s, &c, e);
+	s->first = c.first;
+	s->last = c.last;
 	if (!rc)
 		rc = prove_fit(s, &c, e);
 	if (!rc)
@@ -185,8 +190,11 @@ int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t la
 	size_t weights = segment_weight_bytes(s, first, last, s->embed && !first,
 					      s->head || last == s->hp.n_layers);
 	size_t extra = weights > s->weight_bytes ? weights - s->weight_bytes : 0;
-	int rc;
+	int rc = model_slice_has(&s->slice, &s->hp, first, last, s->embed,
+				 s->head || last == s->hp.n_layers, e);
 
+	if (rc)
+		return rc;
 	if (s->used_bytes + extra + bytes > s->budget_bytes && extra)
 		return err_set(
 			e, ERR_LIMIT,

@@ -33,8 +33,11 @@ struct segment_conf {
 struct segment {
 	struct gguf *gguf;
 	struct tokenizer *tokenizer;
-	struct model *model; /* opened for all layers: only those that are run are ever mapped in */
+	struct model *model; /* opened for all layers of the file: only those that are run are ever
+			      * mapped in */
 	struct model_hparams hp;
+	struct model_slice slice; /* what the file holds */
+	uint32_t first, last;     /* of the expected segment */
 	enum kv_type kv_type;
 	char hash[GGUF_HASH_LEN + 1];
 	char name[TOPIC_NAME_MAX + 1]; /* general.name, fit for a topic */
@@ -47,11 +50,12 @@ struct segment {
 	struct sampler *sampler;
 };
 
-#define SEGMENT_QUARTER UINT32_MAX       /* last: a quarter of the layers */
+#define SEGMENT_QUARTER UINT32_MAX       /* last: a quarter of the layers, all of a slice */
 #define SEGMENT_ALL     (UINT32_MAX - 1) /* last: all layers */
 
 /* Open and prove that the expected segment and one session fit, before any weight is read.
- * ERR_LIMIT names the missing bytes; otherwise as gguf_open, model_open, tokenizer_create. */
+ * ERR_LIMIT names the missing bytes, ERR_NOT_FOUND the first layer that a slice does not hold;
+ * otherwise as gguf_open, model_open, tokenizer_create. */
 MUST_CHECK int segment_open(struct segment *s, const struct segment_conf *conf, struct err *e);
 void segment_close(struct segment *s);
 
@@ -59,7 +63,8 @@ void segment_close(struct segment *s);
 size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t last, bool embed,
 			    bool head);
 
-/* KV cache of a session. ERR_LIMIT names missing bytes and the longest context that fits now. */
+/* KV cache of a session. ERR_LIMIT names missing bytes and the longest context that fits now,
+ * ERR_NOT_FOUND the first layer that is not in the file. */
 MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
 			     uint32_t context_tokens, enum kv_type type, struct err *e);
 /* kv is destroyed: no job of it may be out. NULL is fine. */

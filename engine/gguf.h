@@ -22,6 +22,7 @@
 #include "engine/quant.h"
 
 #define GGUF_MAX_DIMS 4
+#define GGUF_MAX_NAME 64 /* bytes of a tensor name, as the format says */
 
 struct gguf;
 
@@ -106,9 +107,18 @@ void gguf_dont_need(const struct gguf *g, const struct gguf_tensor *t);
 /* Identity of the model, the same on agent and worker: 128 bits as 32 lower-case hex digits + NUL.
  * XXH3-128 over all bytes before the tensor data, and over up to 256 bytes at the start, middle
  * and end of each tensor, read with pread so that no weight page is mapped in. When the metadata
- * has the string "splitmq.model.hash" (a slice of a larger file), that value is returned instead,
- * or ERR_FORMAT when it is no hash. ERR_IO when the file has shrunk. */
-#define GGUF_HASH_LEN 32
+ * has the string GGUF_ID_KEY, that value is returned instead, or ERR_FORMAT when it is no hash:
+ * `splitmq quantize` writes there what the weights were made of and how (opsc.h), which a whole
+ * file and its slices have in common. Tools that copy metadata and change weights would carry that
+ * value along: it counts only while GGUF_ID_TENSORS_KEY, where there is one, is the hash of the
+ * lines of all tensors in file order. ERR_IO when the file has shrunk. */
+#define GGUF_HASH_LEN       32
+#define GGUF_ID_KEY         "splitmq.model.id"
+#define GGUF_ID_TENSORS_KEY "splitmq.model.tensors"
+#define GGUF_ID_TENSOR_LINE "%s=%s;" /* name, type */
 MUST_CHECK int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e);
+
+/* The same hash of any bytes. */
+void gguf_hash_bytes(const void *data, size_t len, char out[static GGUF_HASH_LEN + 1]);
 
 #endif

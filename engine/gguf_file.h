@@ -4,7 +4,7 @@
 
 #include "engine/gguf.h"
 
-#define GGUF_NAME_MAX	   64	     /* bytes of a tensor name, as the format says */
+#define GGUF_NAME_MAX	   GGUF_MAX_NAME
 #define GGUF_KEY_MAX	   65535     /* bytes of a key, as the format says */
 #define GGUF_ALIGNMENT	   32	     /* unless general.alignment says otherwise */
 #define GGUF_ALIGNMENT_MAX (1u << 20) /* ours: more than any page that weights are put on */

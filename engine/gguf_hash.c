@@ -2,13 +2,13 @@
 #include "engine/gguf_file.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <xxhash.h>
 
-#define GIVEN_KEY "splitmq.model.hash"
-#define SAMPLE    256 /* bytes at the start, middle and end of each tensor */
+#define SAMPLE 256 /* bytes at the start, middle and end of each tensor */
 
 _Static_assert(GGUF_HASH_LEN == 2 * sizeof(XXH128_canonical_t), "two hex digits per byte");
 
@@ -80,30 +80,66 @@ static void put_hex(char out[static GGUF_HASH_LEN + 1], const uint8_t *bytes)
 	out[GGUF_HASH_LEN] = '\0';
 }
 
-/* A slice of a larger file answers for the whole. */
+/* What quantize has made says what it was made of: any slice answers for the whole. */
 static int given_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e)
 {
 	struct gguf_str given;
-	int rc = gguf_get_str(g, GIVEN_KEY, &given, e);
+	int rc = gguf_get_str(g, GGUF_ID_KEY, &given, e);
 
 	if (rc)
 		return rc;
 	if (!is_hash(given))
-		return err_set(e, ERR_FORMAT, "key %s is not %d lower-case hex digits", GIVEN_KEY,
+		return err_set(e, ERR_FORMAT, "key %s is not %d lower-case hex digits", GGUF_ID_KEY,
 			       GGUF_HASH_LEN);
 	memcpy(out, given.text, GGUF_HASH_LEN);
 	out[GGUF_HASH_LEN] = '\0';
 	return 0;
 }
 
+/* Whether the tensors are still those that the id was given to. */
+static int is_unchanged(const struct gguf *g, bool *unchanged, struct err *e)
+{
+	char now[GGUF_HASH_LEN + 1];
+	XXH128_canonical_t digest;
+	struct gguf_str then;
+	XXH3_state_t *state;
+	int rc;
+
+	*unchanged = true;
+	if (!gguf_find(g, GGUF_ID_TENSORS_KEY))
+		return 0;
+	rc = gguf_get_str(g, GGUF_ID_TENSORS_KEY, &then, e);
+	if (rc)
+		return rc;
+	state = XXH3_createState();
+	if (!state)
+		return err_set(e, ERR_NOMEM, "hash %s: out of memory", g->path);
+	if (XXH3_128bits_reset(state) != XXH_OK)
+		rc = err_set(e, ERR_INTERNAL, "hash %s: XXH3 failed", g->path);
+	for (size_t i = 0; !rc && i < g->n_tensors; i++) {
+		char line[GGUF_NAME_MAX + 24];
+		int n = snprintf(line, sizeof(line), GGUF_ID_TENSOR_LINE, g->tensors[i].name,
+				 quant_name(g->tensors[i].type));
+
+		if (XXH3_128bits_update(state, line, (size_t)n) != XXH_OK)
+			rc = err_set(e, ERR_INTERNAL, "hash %s: XXH3 failed", g->path);
+	}
+	XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(state));
+	XXH3_freeState(state);
+	put_hex(now, digest.digest);
+	*unchanged = then.len == GGUF_HASH_LEN && !memcmp(then.text, now, GGUF_HASH_LEN);
+	return rc;
+}
+
 int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e)
 {
 	XXH128_canonical_t digest;
 	XXH3_state_t *state;
-	int rc;
+	bool given = gguf_find(g, GGUF_ID_KEY) != NULL;
+	int rc = given ? is_unchanged(g, &given, e) : 0;
 
-	if (gguf_find(g, GIVEN_KEY))
-		return given_hash(g, out, e);
+	if (rc || given)
+		return rc ? rc : given_hash(g, out, e);
 	state = XXH3_createState();
 	if (!state)
 		return err_set(e, ERR_NOMEM, "hash %s: out of memory", g->path);
@@ -114,4 +150,12 @@ int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct e
 	}
 	XXH3_freeState(state);
 	return rc;
+}
+
+void gguf_hash_bytes(const void *data, size_t len, char out[static GGUF_HASH_LEN + 1])
+{
+	XXH128_canonical_t digest;
+
+	XXH128_canonicalFromHash(&digest, XXH3_128bits(data, len));
+	put_hex(out, digest.digest);
 }

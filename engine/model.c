@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/attention.h"
+#include "engine/imatrix.h"
 #include "engine/kern.h"
 #include "engine/kv.h"
 #include "engine/matmul.h"
@@ -25,6 +26,7 @@ struct model {
 	struct rope rope;
 	struct matmul matmul;
 	struct attention attention;
+	struct imatrix_sums *sums; /* of an observer, or NULL */
 
 	/* Scratch, one allocation; R = conf.max_rows. */
 	float *scratch;
@@ -144,6 +146,19 @@ static int check_conf(const struct model_hparams *hp, const struct model_conf *c
 	return 0;
 }
 
+/* A tied head is an embedding too, so that slices at the end may have one. */
+static int check_slice(const struct model_hparams *hp, const struct model_conf *conf,
+		       const struct gguf *g, struct err *e)
+{
+	const bool embed = conf->embed && !gguf_find_tensor(g, "token_embd.weight");
+	struct model_slice slice;
+	int rc = model_read_slice(&slice, g, hp, e);
+
+	if (rc)
+		return rc;
+	return model_slice_has(&slice, hp, conf->first, conf->last, embed, conf->head, e);
+}
+
 static int open_scratch(struct model *m, struct err *e)
 {
 	size_t parts[N_PARTS], n = measure(&m->hp, &m->conf, parts);
@@ -169,6 +184,8 @@ static int open_parts(struct model *m, const struct gguf *g, struct err *e)
 {
 	int rc = check_conf(&m->hp, &m->conf, e);
 
+	if (!rc)
+		rc = check_slice(&m->hp, &m->conf, g, e);
 	if (!rc)
 		rc = kern_pick(&m->kern, e);
 	if (!rc)
@@ -222,6 +239,18 @@ void model_close(struct model *m)
 const struct model_hparams *model_hparams(const struct model *m)
 {
 	return &m->hp;
+}
+
+void model_observe(struct model *m, struct imatrix_sums *s)
+{
+	m->sums = s;
+}
+
+static void observe(const struct model *m, uint32_t layer, enum imatrix_site site, const float *x,
+		    uint32_t rows)
+{
+	if (m->sums)
+		imatrix_sums_add(m->sums, layer, site, x, rows);
 }
 
 const char *model_isa(const struct model *m)
@@ -339,9 +368,11 @@ static void attend(struct pass *p, const struct layer *l, float *x)
 	const struct matmul_out o = { &l->o, m->norm, hp->dim };
 
 	norm_rows(m, x, l->attn_norm, p->rows);
+	observe(m, p->layer, IMATRIX_ATTENTION, m->norm, p->rows);
 	matmul_run(&m->matmul, qkv, 3, m->norm, hp->dim, p->rows);
 	pool_run(m->pool, place_row, p, p->rows);
 	attention_run(&m->attention, p->kv, p->layer, p->pos, p->rows, m->q, m->mixed);
+	observe(m, p->layer, IMATRIX_MIXED, m->mixed, p->rows);
 	matmul_run(&m->matmul, &o, 1, m->mixed, mixed, p->rows);
 	m->kern->add(x, m->norm, (size_t)p->rows * hp->dim);
 }
@@ -364,8 +395,10 @@ static void feed_forward(struct pass *p, const struct layer *l, float *x)
 	const struct matmul_out down = { &l->down, m->norm, d };
 
 	norm_rows(m, x, l->ffn_norm, p->rows);
+	observe(m, p->layer, IMATRIX_FEED, m->norm, p->rows);
 	matmul_run(&m->matmul, in, 2, m->norm, d, p->rows);
 	pool_run(m->pool, activate_row, m, p->rows);
+	observe(m, p->layer, IMATRIX_DOWN, m->gate, p->rows);
 	matmul_run(&m->matmul, &down, 1, m->gate, ff, p->rows);
 	m->kern->add(x, m->norm, p->rows * d);
 }
@@ -416,6 +449,7 @@ void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
 		struct matmul_out out = { &m->weights.head, logits, vocab };
 
 		norm_rows(m, x, m->weights.norm, n);
+		observe(m, 0, IMATRIX_HEAD, m->norm, n);
 		matmul_run(&m->matmul, &out, 1, m->norm, d, n);
 		x += n * d;
 		logits += n * vocab;

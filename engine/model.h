@@ -47,17 +47,43 @@ struct model_conf {
 
 struct model;
 struct kv;
+struct imatrix_sums;
 
 /* Read and check the hyper-parameters of g and the shapes of all its tensors (not their bytes).
  * ERR_UNSUPPORTED for another architecture or RoPE scaling, ERR_FORMAT for shapes that disagree. */
 MUST_CHECK int model_read_hparams(struct model_hparams *hp, const struct gguf *g, struct err *e);
 
-/* Borrow g, which must outlive the model. Allocates scratch for max_rows rows and the threads. */
+/* What a file holds when `splitmq quantize --layers` made it: layers [first, last), the embedding
+ * when first is 0, the head (and an embedding that is tied to it) when last is L. */
+struct model_slice {
+	uint32_t first, last; /* [0, L) of a whole file */
+};
+
+#define MODEL_SLICE_FIRST "splitmq.slice.first" /* keys, u32 */
+#define MODEL_SLICE_LAST  "splitmq.slice.last"
+
+/* ERR_FORMAT when the keys make no range of the model's layers, or one of them is missing. */
+MUST_CHECK int model_read_slice(struct model_slice *s, const struct gguf *g,
+				const struct model_hparams *hp, struct err *e);
+bool model_is_slice(const struct model_slice *s, const struct model_hparams *hp);
+
+/* Layers [first, last), and embedding and head as asked, are in a file that holds *s: 0, or
+ * ERR_NOT_FOUND naming the first that is not. */
+MUST_CHECK int model_slice_has(const struct model_slice *s, const struct model_hparams *hp,
+			       uint32_t first, uint32_t last, bool embed, bool head,
+			       struct err *e);
+
+/* Borrow g, which must outlive the model. Allocates scratch for max_rows rows and the threads.
+ * ERR_NOT_FOUND names a layer or tensor that the file (a slice, perhaps) does not have. */
 MUST_CHECK int model_open(struct model **out, const struct gguf *g, const struct model_conf *conf,
 			  struct err *e);
 void model_close(struct model *m);
 
 const struct model_hparams *model_hparams(const struct model *m);
+
+/* From now on add the input rows of every matrix that runs to s (imatrix.h), which must outlive the
+ * model or be taken away with NULL. The rows of model_embed are no input. */
+void model_observe(struct model *m, struct imatrix_sums *s);
 
 /* "avx512": the kernels in use, for a log line at start-up. A constant string. */
 const char *model_isa(const struct model *m);

@@ -1,4 +1,4 @@
-"""splitmq generate, logits and perplexity as a person runs them, against the conformance pack.
+"""splitmq generate, logits, perplexity, quantize as a person runs them, on the conformance pack.
 
 usage: test_commands.py SPLITMQ SOURCE_ROOT; exit status 77 (skipped) without the pack."""
 import json
@@ -136,9 +136,89 @@ class Commands(unittest.TestCase):
         ):
             self.assertIn(says, run(*args, status=status).stderr, args)
 
+    def quantize(self, *args, status=0):
+        return run("quantize", MODEL, self.out, *args, status=status)
+
+    def inspect(self):
+        return json.loads(run("inspect", self.out, "--json").stdout)
+
+    def test_a_quantized_file_is_inspected_and_run(self):
+        said = json.loads(self.quantize("--type", "Q4_K", "--json").stdout)
+        seen = self.inspect()
+        self.assertEqual(seen["hash"], said["id"])
+        self.assertEqual(seen["metadata"]["splitmq.model.id"], said["id"])
+        types = {t["name"]: t["type"] for t in seen["tensors"]}
+        self.assertEqual(types["blk.0.attn_q.weight"], "Q4_1")  # 64 columns: no super-block
+        self.assertEqual(types["blk.0.attn_norm.weight"], "F32")
+        self.assertEqual(said["tensors"]["Q4_1"], list(types.values()).count("Q4_1"))
+        self.assertGreater(said["fell_back"], 0)
+        self.assertNotIn("slice", seen)
+        again = self.quantize("--type", "q8_0")  # over the one before
+        self.assertIn(b"Q8_0", again.stderr)
+        want = load("stories260K/once.json")
+        answer = json.loads(run("generate", "-m", self.out, "-p", want["prompt"], "-n", "16",
+                                "--json").stdout)
+        self.assertEqual(answer["ids"], want["greedy"][:16])
+
+    def test_a_slice_says_so_and_its_layers_are_all_it_runs(self):
+        self.quantize("--type", "keep", "--layers", "0..2")
+        seen = self.inspect()
+        self.assertEqual(seen["slice"], {"first": 0, "last": 2})
+        self.assertEqual(seen["segments"], [])
+        self.assertEqual(seen["hash"], json.loads(run("inspect", MODEL, "--json").stdout)["hash"])
+        self.assertIn(b"layers 0..2 of 5", run("inspect", self.out).stdout)
+        failed = run("generate", "-m", self.out, "-p", "x", status=1)
+        self.assertIn(b"layer 2 is not in this file", failed.stderr)
+        hidden = self.out + ".hidden"
+        rows = []
+        for model in (self.out, MODEL):
+            run("logits", "-m", model, "--tokens", "1,403,407", "--hidden", "2", "-o", hidden)
+            with open(hidden, "rb") as f:
+                rows.append(f.read())
+        self.assertEqual(rows[0], rows[1])
+
+    def test_the_front_is_chosen_to_fit(self):
+        args = ["--back", "Q8_0", "--split", "2", "--ctx", "64", "--json", "--dry-run"]
+        all_of_it = json.loads(self.quantize("--fit", "1G", *args).stdout)
+        self.assertEqual(all_of_it["front"], "keep")
+        first, second = all_of_it["candidates"][:2]
+        self.assertEqual(all_of_it["segments"][0]["total_bytes"], first["total_bytes"])
+        less = json.loads(self.quantize("--fit", str(first["total_bytes"] - 1), *args).stdout)
+        self.assertEqual(less["front"], second["type"])
+        self.assertEqual(less["segments"][0]["total_bytes"], second["total_bytes"])
+        least = all_of_it["candidates"][-1]["total_bytes"]
+        failed = self.quantize("--fit", str(least - 7), *args, status=1)
+        self.assertIn(b"needs 7 bytes more", failed.stderr)
+        self.assertFalse(os.path.exists(self.out))
+
+    def test_mistakes_of_quantize_are_named_and_nothing_is_written(self):
+        for args, status, says in (
+                ([], 2, b"--type wanted"),
+                (["--type", "Q4"], 2, b"\"Q4\""),
+                (["--type", "IQ4_XS"], 2, b"IQ4_XS"),
+                (["--type", "Q4_K", "--split", "1"], 2, b"either"),
+                (["--front", "Q4_K", "--back", "Q8_0"], 2, b"--split"),
+                (["--front", "Q4_K", "--back", "Q8_0", "--split", "6"], 1, b"split 6"),
+                (["--type", "Q8_0", "--layers", "2..6"], 1, b"2..6"),
+                (["--type", "Q8_0", "--layers", "3..2"], 2, b"3..2"),
+                (["--type", "Q8_0", "--layers", "3"], 2, b"A..B"),
+                (["--fit", "12X", "--back", "Q8_0", "--split", "1"], 2, b"12X"),
+                (["--type", "Q8_0", "--imatrix", MODEL], 1, b"not an importance matrix"),
+                (["--type", "Q8_0", "--imatrix", "/no/such"], 1, b"/no/such"),
+                (["--type"], 2, b"--type"),
+        ):
+            self.assertIn(says, self.quantize(*args, status=status).stderr, args)
+        self.assertIn(b"is the input",
+                      run("quantize", MODEL, MODEL, "--type", "Q8_0", status=1).stderr)
+        self.assertIn(b"IN and OUT", run("quantize", MODEL, "--type", "Q8_0", status=2).stderr)
+        self.assertIn(b"/no/such/folder", run("quantize", MODEL, "/no/such/folder/x", "--type",
+                                              "Q8_0", status=1).stderr)
+        self.assertEqual(os.listdir(self.dir.name), [])
+
     def test_help_is_for_everybody(self):
         for command in ("generate", "logits", "perplexity"):
             self.assertIn(b"--codec", run(command, "--help").stdout)
+        self.assertIn(b"--layers A..B", run("quantize", "--help").stdout)
 
 
 if not os.path.isfile(MODEL):

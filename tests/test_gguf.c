@@ -771,7 +771,7 @@ static void the_hash_of_a_known_file_never_changes(void **state)
 	free(b.data);
 }
 
-static void a_slice_answers_with_the_hash_of_the_whole(void **state)
+static void a_file_that_says_its_id_is_believed(void **state)
 {
 	static const char *const bad[] = { "", "0123456789abcdef0123456789abcde",
 					   "0123456789ABCDEF0123456789ABCDEF",
@@ -783,21 +783,46 @@ static void a_slice_answers_with_the_hash_of_the_whole(void **state)
 
 	(void)state;
 	build_header(&b, 3, 0, 1);
-	build_key_str(&b, "splitmq.model.hash", "0123456789abcdef0123456789abcdef");
+	build_key_str(&b, "splitmq.model.id", "0123456789abcdef0123456789abcdef");
 	hash_of(&b, is);
 	assert_string_equal(is, "0123456789abcdef0123456789abcdef");
 	free(b.data);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		b = (struct build){ 0 };
 		build_header(&b, 3, 0, 1);
-		build_key_str(&b, "splitmq.model.hash", bad[i]);
+		build_key_str(&b, "splitmq.model.id", bad[i]);
 		g = open_ok(&b);
 		assert_int_equal(gguf_hash(g, is, &e), ERR_FORMAT);
-		assert_non_null(strstr(e.text, "splitmq.model.hash"));
+		assert_non_null(strstr(e.text, "splitmq.model.id"));
 		gguf_close(g);
 		free(b.data);
 	}
 	assert_string_equal(is, "0123456789abcdef0123456789abcdef");
+}
+
+/* As when another program converts a file and copies its metadata. */
+static void an_id_does_not_outlive_its_tensors(void **state)
+{
+	static const enum quant_type kinds[] = { QUANT_F32, QUANT_F16, QUANT_F16 };
+	char is[3][GGUF_HASH_LEN + 1], tensors[GGUF_HASH_LEN + 1];
+
+	(void)state;
+	gguf_hash_bytes("x=F32;", 6, tensors);
+	for (unsigned i = 0; i < 3; i++) {
+		struct build b = { 0 };
+
+		build_header(&b, 3, 1, 2);
+		build_key_str(&b, GGUF_ID_KEY, "0123456789abcdef0123456789abcdef");
+		build_key_str(&b, i < 2 ? GGUF_ID_TENSORS_KEY : "another.key", tensors);
+		build_tensor(&b, "x", kinds[i], 1, (uint64_t[]){ 8 }, 0);
+		build_pad(&b, 32);
+		build_bytes(&b, "01234567890123456789012345678901", 32);
+		hash_of(&b, is[i]);
+		free(b.data);
+	}
+	assert_string_equal(is[0], "0123456789abcdef0123456789abcdef");
+	assert_string_not_equal(is[1], "0123456789abcdef0123456789abcdef");
+	assert_string_equal(is[2], "0123456789abcdef0123456789abcdef"); /* nothing was promised */
 }
 
 static void a_file_that_shrinks_after_opening_fails_to_hash(void **state)
@@ -977,7 +1002,8 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_opened_names_its_path),
 		cmocka_unit_test(the_hash_sees_header_and_ends_and_middle_of_tensors),
 		cmocka_unit_test(the_hash_of_a_known_file_never_changes),
-		cmocka_unit_test(a_slice_answers_with_the_hash_of_the_whole),
+		cmocka_unit_test(a_file_that_says_its_id_is_believed),
+		cmocka_unit_test(an_id_does_not_outlive_its_tensors),
 		cmocka_unit_test(a_file_that_shrinks_after_opening_fails_to_hash),
 		cmocka_unit_test(opening_and_hashing_touch_no_weights),
 		cmocka_unit_test(every_allocation_may_fail),

@@ -6,7 +6,7 @@
 
 #include "codec/cal.h"
 #include "tools/corpus.h"
-#include "tools/fit.h"
+#include "tools/learn.h"
 #include "tools/losses.h"
 #include "tools/progress.h"
 
@@ -30,7 +30,7 @@ struct work {
 static void finish(struct work *w)
 {
 	for (uint32_t i = 0; i < w->n_fitted; i++)
-		fit_finish(&w->fitted[i]);
+		learn_finish(&w->fitted[i]);
 	free(w->fitted);
 	free(w->cal.splits);
 	free(w->cal.losses);
@@ -143,20 +143,20 @@ static bool is_due(const struct work *w, uint32_t split)
 
 static int fit_one(struct work *w, uint32_t split, struct err *e)
 {
-	const struct fit_rows rows = { .x = w->x,
-				       .ids = w->learn.ids,
-				       .first = w->learn.first,
-				       .n = w->learn.n,
-				       .dim = w->hp.dim,
-				       .n_vocab = w->hp.n_vocab,
-				       .embed = w->embed,
-				       .n_embed =
-					       w->cal.n_features ? w->cal.n_features : w->hp.dim };
+	const struct learn_rows rows = { .x = w->x,
+					 .ids = w->learn.ids,
+					 .first = w->learn.first,
+					 .n = w->learn.n,
+					 .dim = w->hp.dim,
+					 .n_vocab = w->hp.n_vocab,
+					 .embed = w->embed,
+					 .n_embed = w->cal.n_features ? w->cal.n_features
+								      : w->hp.dim };
 	struct cal_split *s = &w->fitted[w->n_fitted++];
 	int rc;
 
 	s->split = split;
-	rc = fit_split(s, &w->cal, &rows, e);
+	rc = learn_split(s, &w->cal, &rows, e);
 	if (rc)
 		return rc;
 	insert(w, s);

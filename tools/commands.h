@@ -26,6 +26,9 @@ int cmd_logits(int argc, char **argv);
 extern const char cmd_perplexity_usage[];
 int cmd_perplexity(int argc, char **argv);
 
+extern const char cmd_quantize_usage[];
+int cmd_quantize(int argc, char **argv);
+
 extern const char cmd_watch_usage[];
 int cmd_watch(int argc, char **argv);
 

@@ -130,7 +130,8 @@ static void add_weights(struct json *root, const struct shares *s)
 	json_add_u64(root, "other_bytes", s->rest.bytes);
 	json_add_u64(root, "total_bytes", s->total);
 	segments = json_add_array(root, "segments");
-	for (uint32_t split = 0; s->total && split <= s->n_layers; split++) {
+	for (uint32_t split = 0; s->total && !json_get(root, "slice") && split <= s->n_layers;
+	     split++) {
 		struct json *obj = json_push_object(segments);
 
 		json_add_u64(obj, "split", split);
@@ -157,6 +158,20 @@ static void add_caches(struct json *root, const struct gguf *g)
 			     kv_bytes(&hp, 1, 1, (enum kv_type)i));
 }
 
+/* "slice": {"first", "last"} of a file that is one. */
+static void add_slice(struct json *root, const struct gguf *g)
+{
+	uint32_t first, last;
+	struct json *obj;
+
+	if (gguf_get_u32(g, MODEL_SLICE_FIRST, &first, NULL) ||
+	    gguf_get_u32(g, MODEL_SLICE_LAST, &last, NULL))
+		return;
+	obj = json_add_object(root, "slice");
+	json_add_u64(obj, "first", first);
+	json_add_u64(obj, "last", last);
+}
+
 int inspect_json(const struct gguf *g, const char *hash, const struct shares *s, struct err *e)
 {
 	struct json *root = json_object();
@@ -168,6 +183,7 @@ int inspect_json(const struct gguf *g, const char *hash, const struct shares *s,
 	json_add_u64(root, "version", gguf_version(g));
 	json_add_str(root, "hash", hash);
 	json_add_u64(root, "file_bytes", gguf_file_bytes(g));
+	add_slice(root, g);
 	rc = add_metadata(root, g);
 	add_tensors(root, g);
 	add_weights(root, s);

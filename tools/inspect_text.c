@@ -207,6 +207,19 @@ static void print_weights(const struct shares *s)
 		puts("  The head has no matrix of its own: it uses the embedding.");
 }
 
+/* Whether it is a slice, in words; nothing when the keys are absent or wrong. */
+static bool print_slice(const struct gguf *g, const struct shares *s)
+{
+	uint32_t first, last;
+
+	if (gguf_get_u32(g, MODEL_SLICE_FIRST, &first, NULL) ||
+	    gguf_get_u32(g, MODEL_SLICE_LAST, &last, NULL))
+		return false;
+	printf("  slice         layers %" PRIu32 "..%" PRIu32 " of %" PRIu32 "\n", first, last,
+	       s->n_layers);
+	return true;
+}
+
 static void print_segments(const struct shares *s)
 {
 	uint64_t agent = shares_agent_min(s), worker = shares_worker_max(s);
@@ -247,12 +260,14 @@ static void print_caches(const struct gguf *g)
 void inspect_text(const struct gguf *g, const char *hash, const struct shares *s)
 {
 	char bytes[16];
+	bool slice;
 
 	put_bytes(bytes, gguf_file_bytes(g));
 	printf("%s\n", gguf_path(g));
 	printf("  file          GGUF version %u, %s (%zu bytes), %zu keys, %zu tensors\n",
 	       gguf_version(g), bytes, gguf_file_bytes(g), gguf_n_kv(g), gguf_n_tensors(g));
 	printf("  hash          %s\n", hash);
+	slice = print_slice(g, s);
 	print_architecture(g);
 	print_metadata(g);
 	if (!gguf_n_tensors(g)) {
@@ -260,6 +275,7 @@ void inspect_text(const struct gguf *g, const char *hash, const struct shares *s
 		return;
 	}
 	print_weights(s);
-	print_segments(s);
+	if (!slice) /* the other side's layers are not here to be weighed */
+		print_segments(s);
 	print_caches(g);
 }

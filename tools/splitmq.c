@@ -18,6 +18,8 @@ const struct cmd cmd_table[] = {
 	  cmd_decode },
 	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage,
 	  cmd_inspect },
+	{ "quantize", "a GGUF file in other precisions, whole or a slice of its layers",
+	  cmd_quantize_usage, cmd_quantize },
 	{ "tokenize", "text to token ids, or back", cmd_tokenize_usage, cmd_tokenize },
 	{ "watch", "live traffic of a fleet, decoded", cmd_watch_usage, cmd_watch },
 	{ 0 },

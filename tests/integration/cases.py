@@ -240,6 +240,38 @@ def another_model_is_named_in_the_error(w: World):
     assert time.monotonic() - begun < 15
 
 
+def slices_of_one_recipe_are_one_model(w: World):
+    """Front and back in files of their own answer as the whole; what a slice lacks is named."""
+    recipe = ["--front", "Q4_K", "--back", "Q6_K", "--split", "2"]
+    files = {}
+    for name, layers in (("whole", "0..8"), ("front", "0..2"), ("back", "2..8")):
+        files[name] = w.path(f"{name}.gguf")
+        rc, _, err = w.tool("quantize", w.model, files[name], *recipe, "--layers", layers)
+        expect(rc, 0, err)
+    for kind, config, words in (
+            ("agent", ("split: 3\n", "gw1", files["front"]), "layer 2 is not in"),
+            ("agent", ("", "gw1", files["back"]), "layer 0 is not in"),
+            ("worker", ("", "w1", files["back"]), "layer 0 is not in"),
+            ("worker", ("first_layer: 1\n", "w1", files["front"]), "layer 2 is not in")):
+        rc, err = check(w, kind, getattr(w, f"{kind}_config")(*config))
+        expect(rc, 1, f"{words}: {err}")
+        assert words in err and "slice with layers" in err, err
+    w.start_broker()
+    w.start_worker("first_layer: 2\n", model=files["back"])
+    w.start_agent("codec: f32\n", model=files["front"])  # split: all that the slice has
+    sub = w.listen("agent/+/reply/+")
+    w.prompt(prompt=PROMPT, id="p1", max_tokens=100)
+    reply = sub.final("p1")
+    expect(reply["stats"]["split"], 2, "split")
+    rc, out, err = w.tool("generate", "-m", files["whole"], "-p", PROMPT, "-n", "100", "--json")
+    expect(rc, 0, err)
+    expect(reply["text"], json.loads(out)["text"], "text")
+    w.prompt(prompt=PROMPT, id="p2", split=3)
+    reply = sub.final("p2")
+    expect(reply["error"], "not_found", "code")
+    assert "layer 2 is not in" in reply["reason"], reply
+
+
 def a_prompt_longer_than_the_context_is_refused(w: World):
     w.start_all("context_tokens: 64\n")
     sub = w.listen("agent/+/reply/+")
@@ -343,14 +375,16 @@ def a_broker_that_comes_late_is_waited_for(w: World):
     expect(rc, 0, err)
 
 
+def check(w, kind, config):
+    r = subprocess.run([os.path.join(w.bin, kind, f"splitmq-{kind}"), "-c", config, "--check"],
+                       capture_output=True, text=True, timeout=60, cwd=w.dir)
+    return r.returncode, r.stderr
+
+
 def check_finds_what_is_wrong_before_the_start(w: World):
-    def check(kind, config):
-        r = subprocess.run([os.path.join(w.bin, kind, f"splitmq-{kind}"), "-c", config, "--check"],
-                           capture_output=True, text=True, timeout=60, cwd=w.dir)
-        return r.returncode, r.stderr
-    expect(check("agent", w.agent_config())[0], 0, "a good configuration")
-    expect(check("worker", w.worker_config())[0], 0, "a good configuration")
-    expect(check("coordinator", w.config("c.yaml", ""))[0], 0, "a good configuration")
+    expect(check(w, "agent", w.agent_config())[0], 0, "a good configuration")
+    expect(check(w, "worker", w.worker_config())[0], 0, "a good configuration")
+    expect(check(w, "coordinator", w.config("c.yaml", ""))[0], 0, "a good configuration")
     bad = w.write("bad.gguf", "GGUF but not really")
     for kind, config, words in (
             ("agent", lambda: w.agent_config("splitt: 3\n"), ("splitt", "gw1.yaml:", "split")),
@@ -370,7 +404,7 @@ def check_finds_what_is_wrong_before_the_start(w: World):
              ("policy.split", "many")),
             ("coordinator", lambda: w.config("c3.yaml", "agents:\n  gw1:\n    codec: mp3\n"),
              ("agents.gw1.codec", "mp3"))):
-        rc, err = check(kind, config())
+        rc, err = check(w, kind, config())
         expect(rc, 1, f"{words}: {err}")
         for word in words:
             assert word in err, f"{word!r} is not in: {err}"

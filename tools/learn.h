@@ -1,19 +1,19 @@
-/* tools/fit.h - rows of a split -> what predicts them (codec/cal.h).
+/* tools/learn.h - rows of a split -> what predicts them (codec/cal.h).
  *
  *   T  rows    d  elements of a row    V  vocabulary
  *
  * The values of tokens are the means of what a linear map of their embeddings leaves, drawn towards
  * 0 where a token is rare; components are the principal axes of what is then left. docs/codec.md
  * tells why. Any thread, one call at a time. */
-#ifndef TOOLS_FIT_H
-#define TOOLS_FIT_H
+#ifndef TOOLS_LEARN_H
+#define TOOLS_LEARN_H
 
 #include <stdint.h>
 
 #include "base/err.h"
 #include "codec/cal.h"
 
-struct fit_rows {
+struct learn_rows {
 	const float *x;       /* [T][d] */
 	const uint32_t *ids;  /* [T] their tokens */
 	const uint8_t *first; /* [T] 1 at position 0 of a sequence */
@@ -24,10 +24,10 @@ struct fit_rows {
 	const double *sense; /* [d][d] symmetric: how much an error weighs; NULL: all alike */
 };
 
-/* -> *s, whose arrays are owned by *s: fit_finish. c: dim, n_vocab, n_features (0) are read.
+/* -> *s, whose arrays are owned by *s: learn_finish. c: dim, n_vocab, n_features (0) are read.
  * ERR_NOMEM, ERR_INTERNAL (the rows do not span enough), ERR_LIMIT (too few rows). */
-MUST_CHECK int fit_split(struct cal_split *s, const struct cal *c, const struct fit_rows *rows,
+MUST_CHECK int learn_split(struct cal_split *s, const struct cal *c, const struct learn_rows *rows,
 			 struct err *e);
-void fit_finish(struct cal_split *s);
+void learn_finish(struct cal_split *s);
 
 #endif

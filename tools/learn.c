@@ -1,4 +1,4 @@
-#include "tools/fit_impl.h"
+#include "tools/learn_impl.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -14,12 +14,12 @@
 #define BLOCK    512 /* rows of a step */
 #define MIN_ROWS 256
 
-double *fit_zeros(size_t n)
+double *learn_zeros(size_t n)
 {
 	return calloc(n ? n : 1, sizeof(double));
 }
 
-static void finish(struct fit *f)
+static void finish(struct learn *f)
 {
 	free(f->weight);
 	free(f->sense);
@@ -32,20 +32,20 @@ static void finish(struct fit *f)
 	free(f->axes);
 }
 
-static int begin(struct fit *f, const struct fit_rows *r, bool features)
+static int begin(struct learn *f, const struct learn_rows *r, bool features)
 {
 	const size_t d = r->dim, values = features ? 0 : (size_t)r->n_vocab * d;
 
-	*f = (struct fit){ .rows = r, .d = d, .e = r->n_embed, .in = d + 2 * r->n_embed + 1 };
-	f->weight = fit_zeros(r->n);
-	f->sense = fit_zeros(d * d);
-	f->back = fit_zeros(d * d);
-	f->y = fit_zeros(r->n * d);
-	f->rest = fit_zeros(r->n * d);
-	f->map = fit_zeros(f->in * d);
-	f->now = fit_zeros(values);
-	f->before = fit_zeros(values);
-	f->axes = fit_zeros(d * d);
+	*f = (struct learn){ .rows = r, .d = d, .e = r->n_embed, .in = d + 2 * r->n_embed + 1 };
+	f->weight = learn_zeros(r->n);
+	f->sense = learn_zeros(d * d);
+	f->back = learn_zeros(d * d);
+	f->y = learn_zeros(r->n * d);
+	f->rest = learn_zeros(r->n * d);
+	f->map = learn_zeros(f->in * d);
+	f->now = learn_zeros(values);
+	f->before = learn_zeros(values);
+	f->axes = learn_zeros(d * d);
 	return f->weight && f->sense && f->back && f->y && f->rest && f->map && f->now &&
 			       f->before && f->axes
 		       ? 0
@@ -53,9 +53,9 @@ static int begin(struct fit *f, const struct fit_rows *r, bool features)
 }
 
 /* A row's error counts next to its energy. */
-static void weigh(struct fit *f)
+static void weigh(struct learn *f)
 {
-	const struct fit_rows *r = f->rows;
+	const struct learn_rows *r = f->rows;
 
 	for (size_t t = 0; t < r->n; t++) {
 		double energy = (double)row_energy(r->x + t * f->d, f->d);
@@ -66,10 +66,10 @@ static void weigh(struct fit *f)
 }
 
 /* S: the square root of what an error weighs, of mean gain 1. */
-static int take_sense(struct fit *f)
+static int take_sense(struct learn *f)
 {
 	const size_t d = f->d;
-	double *values = fit_zeros(d), *scaled = fit_zeros(d * d);
+	double *values = learn_zeros(d), *scaled = learn_zeros(d * d);
 	int rc = values && scaled ? 0 : ERR_NOMEM;
 
 	if (!rc && f->rows->sense) {
@@ -94,7 +94,7 @@ static int take_sense(struct fit *f)
 /* out [n][m] = x [n][d] m' for float rows. */
 static int transform(const float *x, size_t n, size_t d, const double *m, double *out)
 {
-	double *block = fit_zeros(BLOCK * d);
+	double *block = learn_zeros(BLOCK * d);
 
 	if (!block)
 		return ERR_NOMEM;
@@ -110,9 +110,9 @@ static int transform(const float *x, size_t n, size_t d, const double *m, double
 }
 
 /* Inputs of row t: the row before, both embeddings, 1. */
-static void inputs_of(const struct fit *f, size_t t, double *in)
+static void inputs_of(const struct learn *f, size_t t, double *in)
 {
-	const struct fit_rows *r = f->rows;
+	const struct learn_rows *r = f->rows;
 	const float *now = r->embed + (size_t)r->ids[t] * f->e, *before = NULL;
 
 	memset(in, 0, f->in * sizeof(*in));
@@ -129,7 +129,7 @@ static void inputs_of(const struct fit *f, size_t t, double *in)
 
 /* Least squares from n_in inputs (the first d of them noisy) to n_out outputs, both scaled by the
  * square root of the weight; gram and map were summed up. */
-int fit_solve(double *gram, double *map, size_t n_in, size_t n_out, size_t d, double noise)
+int learn_solve(double *gram, double *map, size_t n_in, size_t n_out, size_t d, double noise)
 {
 	double trace = 0;
 
@@ -141,20 +141,20 @@ int fit_solve(double *gram, double *map, size_t n_in, size_t n_out, size_t d, do
 	return matrix_solve(gram, map, n_in, n_out);
 }
 
-/* The errors of the row before, as the weights count them: energy / d * FIT_DELTA an element. */
-double fit_noise(const struct fit *f)
+/* The errors of the row before, as the weights count them: energy / d * LEARN_DELTA an element. */
+double learn_noise(const struct learn *f)
 {
 	double n = 0;
 
 	for (size_t t = 0; t < f->rows->n; t++)
 		n += f->weight[t] > 0;
-	return n * FIT_DELTA / (double)f->d;
+	return n * LEARN_DELTA / (double)f->d;
 }
 
 /* Sum up products of inputs (and outputs `target`) over all rows. */
-static int sum_products(const struct fit *f, const double *target, double *gram, double *map)
+static int sum_products(const struct learn *f, const double *target, double *gram, double *map)
 {
-	double *a = fit_zeros(BLOCK * f->in), *b = fit_zeros(BLOCK * f->d);
+	double *a = learn_zeros(BLOCK * f->in), *b = learn_zeros(BLOCK * f->d);
 	int rc = a && b ? 0 : ERR_NOMEM;
 
 	for (size_t at = 0; at < f->rows->n && !rc; at += BLOCK) {
@@ -178,9 +178,9 @@ static int sum_products(const struct fit *f, const double *target, double *gram,
 }
 
 /* rest = y - map inputs */
-static int subtract_map(struct fit *f)
+static int subtract_map(struct learn *f)
 {
-	double *a = fit_zeros(BLOCK * f->in), *p = fit_zeros(BLOCK * f->d);
+	double *a = learn_zeros(BLOCK * f->in), *p = learn_zeros(BLOCK * f->d);
 	int rc = a && p ? 0 : ERR_NOMEM;
 
 	for (size_t at = 0; at < f->rows->n && !rc; at += BLOCK) {
@@ -197,30 +197,30 @@ static int subtract_map(struct fit *f)
 	return rc;
 }
 
-static int fit_map(struct fit *f)
+static int fit_map(struct learn *f)
 {
-	double *gram = fit_zeros(f->in * f->in);
+	double *gram = learn_zeros(f->in * f->in);
 	int rc = gram ? 0 : ERR_NOMEM;
 
 	if (!rc)
 		rc = sum_products(f, f->y, gram, f->map);
 	if (!rc)
-		rc = fit_solve(gram, f->map, f->in, f->d, f->d, fit_noise(f));
+		rc = learn_solve(gram, f->map, f->in, f->d, f->d, learn_noise(f));
 	free(gram);
 	return rc ? rc : subtract_map(f);
 }
 
 /* The token of row t, or of the row before it. */
-static uint32_t token_of(const struct fit *f, size_t t, bool before)
+static uint32_t token_of(const struct learn *f, size_t t, bool before)
 {
 	return f->rows->ids[before ? t - 1 : t];
 }
 
 /* Move the mean of what is left of each token's rows into its value. */
-static int move_means(struct fit *f, double *values, bool before)
+static int move_means(struct learn *f, double *values, bool before)
 {
 	const size_t d = f->d, vocab = f->rows->n_vocab;
-	double *sum = fit_zeros(vocab * d), *weight = fit_zeros(vocab);
+	double *sum = learn_zeros(vocab * d), *weight = learn_zeros(vocab);
 	double counted = 0;
 	int rc = sum && weight ? 0 : ERR_NOMEM;
 
@@ -248,11 +248,11 @@ static int move_means(struct fit *f, double *values, bool before)
 }
 
 /* What the linear map makes of each token's embedding is part of its value. */
-static int fold_embeddings(struct fit *f)
+static int fold_embeddings(struct learn *f)
 {
-	const struct fit_rows *r = f->rows;
-	double *embed = fit_zeros((size_t)r->n_vocab * f->e);
-	double *part = fit_zeros((size_t)r->n_vocab * f->d);
+	const struct learn_rows *r = f->rows;
+	double *embed = learn_zeros((size_t)r->n_vocab * f->e);
+	double *part = learn_zeros((size_t)r->n_vocab * f->d);
 
 	for (size_t i = 0; embed && i < (size_t)r->n_vocab * f->e; i++)
 		embed[i] = (double)r->embed[i];
@@ -270,10 +270,10 @@ static int fold_embeddings(struct fit *f)
 }
 
 /* Principal axes of the rest, errors of the codec included. */
-static int find_axes(struct fit *f)
+static int find_axes(struct learn *f)
 {
 	const size_t d = f->d;
-	double *scaled = fit_zeros(BLOCK * d), *values = fit_zeros(d);
+	double *scaled = learn_zeros(BLOCK * d), *values = learn_zeros(d);
 	int rc = scaled && values ? 0 : ERR_NOMEM;
 
 	memset(f->axes, 0, d * d * sizeof(double));
@@ -296,7 +296,7 @@ static int find_axes(struct fit *f)
 	return rc;
 }
 
-static int fit(struct fit *f, bool features)
+static int fit(struct learn *f, bool features)
 {
 	int rc = take_sense(f);
 
@@ -314,9 +314,10 @@ static int fit(struct fit *f, bool features)
 	return rc ? rc : find_axes(f);
 }
 
-int fit_split(struct cal_split *s, const struct cal *c, const struct fit_rows *rows, struct err *e)
+int learn_split(struct cal_split *s, const struct cal *c, const struct learn_rows *rows,
+		struct err *e)
 {
-	struct fit f;
+	struct learn f;
 	int rc;
 
 	if (rows->n < MIN_ROWS)
@@ -329,7 +330,7 @@ int fit_split(struct cal_split *s, const struct cal *c, const struct fit_rows *r
 		rc = fit(&f, c->n_features);
 	}
 	if (!rc)
-		rc = fit_pack(s, c, &f);
+		rc = learn_pack(s, c, &f);
 	finish(&f);
 	return rc ? err_set(e, rc, "split %u: %s", (unsigned)s->split, err_phrase(rc)) : 0;
 }

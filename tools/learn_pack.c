@@ -1,5 +1,5 @@
-/* tools/fit_pack.c - predictors in double -> the integers of codec/cal.h. */
-#include "tools/fit_impl.h"
+/* tools/learn_pack.c - predictors in double -> the integers of codec/cal.h. */
+#include "tools/learn_impl.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -19,7 +19,7 @@
 struct pack {
 	struct cal_split *s;
 	const struct cal *c;
-	const struct fit *f;
+	const struct learn *f;
 	size_t k;
 	double *u;    /* [T][k] */
 	double *told; /* [T][k] what the tokens say, as integers will */
@@ -91,7 +91,7 @@ static int allocate(struct cal_split *s, const struct cal *c)
 		       : ERR_NOMEM;
 }
 
-void fit_finish(struct cal_split *s)
+void learn_finish(struct cal_split *s)
 {
 	free(s->forward);
 	free(s->forward_scale);
@@ -119,7 +119,7 @@ static int pack_axes(struct pack *p)
 {
 	const size_t d = p->f->d, k = p->k;
 	struct cal_split *s = p->s;
-	double *m = fit_zeros(d * k);
+	double *m = learn_zeros(d * k);
 	int rc = m ? 0 : ERR_NOMEM;
 
 	if (!rc) {
@@ -139,7 +139,7 @@ static int pack_axes(struct pack *p)
 
 static int find_components(struct pack *p)
 {
-	const struct fit_rows *r = p->f->rows;
+	const struct learn_rows *r = p->f->rows;
 	float *u = calloc(p->k, sizeof(*u));
 	double n_first = 0;
 
@@ -177,9 +177,9 @@ static void scale_inputs(struct pack *p)
 /* Values of tokens in components, without their mean (the bias has it). */
 static int pack_table(struct pack *p, const double *values, bool before, double *out)
 {
-	const struct fit_rows *r = p->f->rows;
+	const struct learn_rows *r = p->f->rows;
 	const size_t k = p->k, vocab = r->n_vocab;
-	double *mean = fit_zeros(k), n = 0;
+	double *mean = learn_zeros(k), n = 0;
 
 	if (!mean)
 		return ERR_NOMEM;
@@ -203,7 +203,7 @@ static int pack_tables(struct pack *p)
 {
 	struct cal_predictor *by = &p->s->predictors[CAL_TOKENS];
 	const size_t n = (size_t)p->f->rows->n_vocab * p->k;
-	double *now = fit_zeros(n), *before = fit_zeros(n);
+	double *now = learn_zeros(n), *before = learn_zeros(n);
 	int rc = now && before ? 0 : ERR_NOMEM;
 
 	if (!rc)
@@ -230,7 +230,7 @@ static int pack_features(struct pack *p)
 {
 	struct cal_predictor *by = &p->s->predictors[CAL_TOKENS];
 	const size_t f = p->c->n_features, d = p->f->d, k = p->k;
-	double *now = fit_zeros(k * f), *before = fit_zeros(k * f);
+	double *now = learn_zeros(k * f), *before = learn_zeros(k * f);
 	int rc = now && before ? 0 : ERR_NOMEM;
 
 	if (!rc) {
@@ -256,7 +256,7 @@ static int pack_features(struct pack *p)
 /* What the tokens say of every row: a prediction from nothing else. */
 static int tell(struct pack *p)
 {
-	const struct fit_rows *r = p->f->rows;
+	const struct learn_rows *r = p->f->rows;
 	const size_t k = p->k;
 	float *zero = calloc(k, sizeof(float)), *out = calloc(k, sizeof(float));
 	int16_t *z = calloc(k, sizeof(*z));
@@ -288,7 +288,7 @@ static void input_of(const struct pack *p, size_t t, double weight, double *in)
 static int sum_rows(const struct pack *p, enum cal_mode mode, double *gram, double *map)
 {
 	const size_t k = p->k, n = p->f->rows->n;
-	double *a = fit_zeros(BLOCK * (k + 1)), *b = fit_zeros(BLOCK * k);
+	double *a = learn_zeros(BLOCK * (k + 1)), *b = learn_zeros(BLOCK * k);
 	int rc = a && b ? 0 : ERR_NOMEM;
 
 	for (size_t at = 0; at < n && !rc; at += BLOCK) {
@@ -319,16 +319,16 @@ static int pack_map(struct pack *p, enum cal_mode mode)
 {
 	struct cal_predictor *by = &p->s->predictors[mode];
 	const size_t k = p->k;
-	double *gram = fit_zeros((k + 1) * (k + 1)), *map = fit_zeros((k + 1) * k);
-	double *turned = fit_zeros(k * k);
+	double *gram = learn_zeros((k + 1) * (k + 1)), *map = learn_zeros((k + 1) * k);
+	double *turned = learn_zeros(k * k);
 	int rc = gram && map && turned ? 0 : ERR_NOMEM;
 
 	if (!rc)
 		rc = sum_rows(p, mode, gram, map);
 	for (size_t i = 0; i < k && !rc; i++) /* each input has a scale of its own */
-		gram[i * (k + 2)] += fit_noise(p->f) * pow((double)p->s->in_scale[i] / Z_RMS, 2);
+		gram[i * (k + 2)] += learn_noise(p->f) * pow((double)p->s->in_scale[i] / Z_RMS, 2);
 	if (!rc)
-		rc = fit_solve(gram, map, k + 1, k, 0, 0);
+		rc = learn_solve(gram, map, k + 1, k, 0, 0);
 	for (size_t i = 0; i < k && !rc; i++) {
 		by->bias[i] = (float)map[k * k + i];
 		for (size_t j = 0; j < k; j++)
@@ -351,7 +351,7 @@ struct loop {
 
 static void measure_row(struct pack *p, enum cal_mode mode, struct loop *l, size_t t)
 {
-	const struct fit_rows *r = p->f->rows;
+	const struct learn_rows *r = p->f->rows;
 	const struct cal_predictor *by = &p->s->predictors[mode];
 	const struct row_conf conf = { .tau_kind = ROW_TAU_AUTO, .bits_min = 1, .bits_max = 16 };
 	const struct row_classes classes = { by->class, by->inverse };
@@ -370,7 +370,7 @@ static void measure_row(struct pack *p, enum cal_mode mode, struct loop *l, size
 	}
 	for (size_t i = 0; i < p->k && !r->first[t] && mean > 0; i++)
 		l->size[i] += fabs((double)l->left[i]) / mean;
-	row_quantize(&conf, l->left, &classes, p->k, (float)FIT_DELTA * row_energy(x, p->f->d),
+	row_quantize(&conf, l->left, &classes, p->k, (float)LEARN_DELTA * row_energy(x, p->f->d),
 		     &l->row);
 	row_restore(&l->row, p->k, l->before);
 	for (size_t i = 0; i < p->k; i++)
@@ -402,7 +402,7 @@ static int find_classes(struct pack *p, enum cal_mode mode)
 			  .before = calloc(k, sizeof(float)),
 			  .left = calloc(k, sizeof(float)),
 			  .z = calloc(k, sizeof(int16_t)),
-			  .size = fit_zeros(k),
+			  .size = learn_zeros(k),
 			  .row = { .q = calloc(k, sizeof(int16_t)),
 				   .outliers =
 					   calloc(ROW_OUTLIERS(k), sizeof(struct row_outlier)) } };
@@ -429,13 +429,13 @@ static int find_classes(struct pack *p, enum cal_mode mode)
 	return rc;
 }
 
-int fit_pack(struct cal_split *s, const struct cal *c, const struct fit *f)
+int learn_pack(struct cal_split *s, const struct cal *c, const struct learn *f)
 {
 	struct pack p = { .s = s, .c = c, .f = f, .k = f->d };
 	int rc = allocate(s, c);
 
-	p.u = fit_zeros(f->rows->n * p.k);
-	p.told = fit_zeros(f->rows->n * p.k);
+	p.u = learn_zeros(f->rows->n * p.k);
+	p.told = learn_zeros(f->rows->n * p.k);
 	if (!p.u || !p.told)
 		rc = ERR_NOMEM;
 	if (!rc)

@@ -1,16 +1,16 @@
-/* tools/fit_impl.h - what fit.c and fit_pack.c share. Internal. */
-#ifndef TOOLS_FIT_IMPL_H
-#define TOOLS_FIT_IMPL_H
+/* tools/learn_impl.h - what fit.c and learn_pack.c share. Internal. */
+#ifndef TOOLS_LEARN_IMPL_H
+#define TOOLS_LEARN_IMPL_H
 
 #include <stddef.h>
 
-#include "tools/fit.h"
+#include "tools/learn.h"
 
-#define FIT_DELTA 0.02 /* distortion that predictors are made for: errors of the row before */
+#define LEARN_DELTA 0.02 /* distortion that predictors are made for: errors of the row before */
 
 /* The work of one split; all in double. y = S x. */
-struct fit {
-	const struct fit_rows *rows;
+struct learn {
+	const struct learn_rows *rows;
 	size_t d, e, in;      /* in: d + 2 e + 1 inputs of the linear map */
 	double *weight;       /* [T] of a row; 0 at position 0 */
 	double total;         /* sum of weights */
@@ -23,17 +23,17 @@ struct fit {
 };
 
 /* [n] zeros; the caller frees. */
-double *fit_zeros(size_t n);
+double *learn_zeros(size_t n);
 
 /* Least squares from n_in inputs (the first d of them noisy) to n_out outputs: gram [n_in][n_in],
  * map [n_in][n_out] are sums of products, map becomes the solution. */
-MUST_CHECK int fit_solve(double *gram, double *map, size_t n_in, size_t n_out, size_t d,
+MUST_CHECK int learn_solve(double *gram, double *map, size_t n_in, size_t n_out, size_t d,
 			 double noise);
 
 /* Squared errors of an element of the row before, summed up as the weights count them. */
-double fit_noise(const struct fit *f);
+double learn_noise(const struct learn *f);
 
 /* What was found, as integers -> *s. */
-MUST_CHECK int fit_pack(struct cal_split *s, const struct cal *c, const struct fit *f);
+MUST_CHECK int learn_pack(struct cal_split *s, const struct cal *c, const struct learn *f);
 
 #endif
