@@ -25,8 +25,9 @@ struct local {
 	struct cal *cal;
 	struct codec_work *work;
 	struct codec_state *sender, *receiver;
-	float *x;      /* [LOCAL_ROWS][d] */
-	float *logits; /* [most rows asked for][V] */
+	bool generating; /* tokens from here on are known to both sides */
+	float *x;        /* [LOCAL_ROWS][d] */
+	float *logits;   /* [most rows asked for][V] */
 	uint32_t logits_rows;
 	uint8_t *wire;
 	size_t wire_cap;
@@ -257,6 +258,7 @@ int local_begin(struct local *l, uint32_t capacity, struct err *e)
 
 	if (!rc && l->back.model)
 		rc = begin_segment(l, &l->back, capacity, e);
+	l->generating = false;
 	codec_state_reset(l->sender);
 	codec_state_reset(l->receiver);
 	return rc;
@@ -266,7 +268,7 @@ int local_begin(struct local *l, uint32_t capacity, struct err *e)
  * one, as when they are generated, or where the spec tells them. */
 static int cross_chunk(struct local *l, const uint32_t *ids, float *x, uint32_t rows, struct err *e)
 {
-	const bool known = l->conf.chunk == 1 || l->codec.predict == SPEC_TOKENS;
+	const bool known = l->generating || l->conf.chunk == 1 || l->codec.predict == SPEC_TOKENS;
 	const struct codec_rows in = { x, known ? ids : NULL, rows };
 	struct codec_bytes out = { .dst = l->wire, .cap = l->wire_cap };
 	int rc = codec_encode(&l->codec, l->work, l->sender, &in, &out, e);
@@ -286,6 +288,11 @@ static int cross_chunk(struct local *l, const uint32_t *ids, float *x, uint32_t 
 	if (!rc && codec_state_hash(l->sender) != codec_state_hash(l->receiver))
 		rc = err_set(e, ERR_INTERNAL, "the ends of the codec differ");
 	return rc;
+}
+
+void local_generating(struct local *l, bool on)
+{
+	l->generating = on;
 }
 
 static int cross(struct local *l, const uint32_t *ids, uint32_t rows, struct err *e)

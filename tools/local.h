@@ -87,6 +87,9 @@ uint32_t local_ctx(const struct local *l);
 /* Begin a sequence of at most capacity tokens; forgets the one before. */
 MUST_CHECK int local_begin(struct local *l, uint32_t capacity, struct err *e);
 
+/* Whether the tokens from here on are generated ones, which both sides know; false after begin. */
+void local_generating(struct local *l, bool on);
+
 /* The next n (<= LOCAL_ROWS) tokens of the sequence; *x [n][d] are their rows after the last layer,
  * valid until the next call. */
 MUST_CHECK int local_run(struct local *l, const uint32_t *ids, uint32_t n, const float **x,
