@@ -19,8 +19,8 @@ struct segment {
 struct local {
 	struct local_conf conf;
 	struct model_hparams hp;
-	struct gguf *gguf;
-	struct segment front, back; /* back.model: NULL without a split */
+	struct gguf *gguf, *front_gguf; /* front_gguf: NULL when it is the same */
+	struct segment front, back;     /* back.model: NULL without a split */
 	struct codec_spec codec;
 	struct cal *cal;
 	struct codec_work *work;
@@ -112,7 +112,7 @@ static int open_models(struct local *l, struct err *e)
 				   .head = head && !split,
 				   .threads = l->conf.threads ? l->conf.threads : processors(),
 				   .max_rows = LOCAL_ROWS };
-	int rc = model_open(&l->front.model, l->gguf, &conf, e);
+	int rc = model_open(&l->front.model, l->front_gguf ? l->front_gguf : l->gguf, &conf, e);
 
 	if (rc || !split)
 		return rc;
@@ -183,6 +183,8 @@ int local_open(struct local **out, const struct local_conf *conf, struct err *e)
 	rc = spec_parse(&l->codec, conf->codec, e);
 	if (!rc)
 		rc = gguf_open(&l->gguf, conf->model, e);
+	if (!rc && conf->front)
+		rc = gguf_open(&l->front_gguf, conf->front, e);
 	if (!rc) {
 		rc = model_read_hparams(&l->hp, l->gguf, e);
 		if (!rc)
@@ -211,6 +213,7 @@ void local_close(struct local *l)
 	model_close(l->front.model);
 	model_close(l->back.model);
 	gguf_close(l->gguf);
+	gguf_close(l->front_gguf);
 	codec_work_destroy(l->work);
 	codec_state_destroy(l->sender);
 	codec_state_destroy(l->receiver);

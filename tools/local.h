@@ -19,9 +19,10 @@
 #define LOCAL_NO_SPLIT UINT32_MAX
 
 struct local_conf {
-	const char *model;       /* path */
-	uint32_t split;          /* LOCAL_NO_SPLIT: one segment, no codec */
-	const char *codec;       /* SPEC, used with a split */
+	const char *model; /* path */
+	const char *front; /* path of another precision of it, for the front; NULL: the same */
+	uint32_t split;    /* LOCAL_NO_SPLIT: one segment, no codec */
+	const char *codec; /* SPEC, used with a split */
 	const char *calibration; /* path; NULL: beside the model, if there is one */
 	uint32_t chunk;          /* rows that cross together, 1..LOCAL_ROWS; 1: as in decoding */
 	unsigned threads;        /* 0: as many as there are processors */
