@@ -10,7 +10,7 @@
 #include "codec/squeeze.h"
 #include "codec/stream.h"
 
-#define LARGEST 0x1p60f /* squares must not overflow */
+#define LARGEST 0x1p50f /* sums of a row's squares must not overflow */
 
 struct codec_work {
 	size_t dim, rows;
