@@ -244,7 +244,7 @@ static void steps_grow_by_an_eighth_of_an_octave(void **state)
 		assert_true(fabs((double)row_step(n) / want - 1) < 1e-6);
 		assert_true(!n || row_step(n) > row_step(n - 1));
 	}
-	for (int class = -127; class <= 127; class++)
+	for (int class = -127; class <= 127; class ++)
 		assert_true(fabs((double)row_unclass(class) / exp2(-class / 4.0) - 1) < 1e-6);
 }
 
@@ -253,8 +253,8 @@ static void bits_are_those_of_the_widest_element_and_its_sign(void **state)
 	static const struct {
 		int16_t q;
 		unsigned bits;
-	} cases[] = { { 0, 1 },	 { 1, 2 },    { -1, 2 },      { 2, 3 },	      { -3, 3 },
-		      { 4, 4 },	 { 127, 8 },  { -128, 9 },    { 255, 9 },     { 256, 10 },
+	} cases[] = { { 0, 1 },      { 1, 2 },      { -1, 2 },     { 2, 3 },      { -3, 3 },
+		      { 4, 4 },      { 127, 8 },    { -128, 9 },   { 255, 9 },    { 256, 10 },
 		      { 16383, 15 }, { 16384, 16 }, { 32767, 16 }, { -32767, 16 } };
 
 	(void)state;
