@@ -145,7 +145,7 @@ bool codec_known(unsigned id)
 
 enum codec_need codec_needs(unsigned id)
 {
-	unsigned predict = id < PLAIN_COUNT ? SPEC_PREDICT_NONE : id >> 2 & 3;
+	unsigned predict = id < PLAIN_COUNT || !codec_known(id) ? SPEC_PREDICT_NONE : id >> 2 & 3;
 
 	return predict == SPEC_PREDICT_NONE ? CODEC_NOTHING
 	       : predict == SPEC_TOKENS     ? CODEC_STATE_AND_TOKENS

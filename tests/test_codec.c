@@ -351,6 +351,7 @@ static void ids_that_nobody_gave_out_are_unknown(void **state)
 		assert_true(codec_known(id) == (strcmp(codec_name(id), "unknown") != 0));
 		if (codec_known(id))
 			continue;
+		assert_int_equal(codec_needs(id), CODEC_NOTHING);
 		p->out.id = (uint8_t)id;
 		if (id < 256)
 			assert_int_equal(decode(p, 1, true), ERR_UNSUPPORTED);
