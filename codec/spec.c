@@ -173,8 +173,8 @@ int spec_parse(struct codec_spec *spec, const char *text, struct err *e)
 	return rc;
 }
 
-/* With as few digits as are read as the same number: 0.1, where nine would be 0.100000001; and an end
- * of a range must not be printed as what is beyond it. */
+/* With as few digits as are read as the same number: 0.1, where nine would be 0.100000001; and an
+ * end of a range must not be printed as what is beyond it. */
 static void print_float(float v, char dst[static 24])
 {
 	for (int digits = 6; digits <= 9; digits++) {
