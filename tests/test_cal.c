@@ -35,10 +35,11 @@ static uint8_t *file_of(const struct tiny_cal *conf, size_t *len)
 	return file;
 }
 
-/* In its own allocation, so that a sanitizer sees a read one byte past the end. */
+/* In its own allocation, so that a sanitizer sees a read one byte past the end; all splits used. */
 static int parse(const uint8_t *file, size_t len, struct err *e)
 {
 	uint8_t *copy = malloc(len ? len : 1);
+	const struct cal_split *s;
 	struct cal *c = NULL;
 	int rc;
 
@@ -46,16 +47,29 @@ static int parse(const uint8_t *file, size_t len, struct err *e)
 	memcpy(copy, file, len);
 	rc = cal_parse(&c, copy, len, e);
 	assert_true(rc ? !c : !!c);
+	for (uint32_t i = 0; !rc && i < c->n_splits; i++) {
+		rc = cal_use(c, c->splits[i].split, &s, e);
+		assert_true(rc ? !s : !!s);
+	}
 	cal_close(c);
 	free(copy);
 	return rc;
 }
 
+static size_t front_len(const uint8_t *file, size_t len)
+{
+	uint64_t front = CAL_HEADER_LEN + (uint64_t)le_get32(file + CAL_AT_SPLITS) * CAL_ENTRY_LEN +
+			 (uint64_t)le_get32(file + CAL_AT_LOSSES) * CAL_LOSS_LEN;
+
+	return front < len ? (size_t)front : len;
+}
+
+/* Length and CRC of the header, whatever it says. */
 static void sign(uint8_t *file, size_t len)
 {
 	le_put64(file + CAL_AT_LEN, len);
-	le_put32(file + CAL_AT_CRC,
-		 crc32c(crc32c(0, file, CAL_AT_CRC), file + CAL_AT_CRC + 4, len - CAL_AT_CRC - 4));
+	le_put32(file + CAL_AT_CRC, crc32c(crc32c(0, file, CAL_AT_CRC), file + CAL_AT_CRC + 4,
+					   front_len(file, len) - CAL_AT_CRC - 4));
 }
 
 static void what_is_printed_is_read_and_printed_the_same(void **state)
@@ -95,15 +109,19 @@ static void what_is_printed_is_read_and_printed_the_same(void **state)
 			assert_int_equal(c->losses[k].front_type, CAL_AS_IS);
 			assert_true(c->losses[k].ppl_ratio == 1.01f);
 		}
-		assert_null(cal_split(c, 0));
-		assert_null(cal_split(c, confs[i].n_splits + 1));
+		assert_null(tiny_cal_split(c, 0));
+		assert_null(tiny_cal_split(c, confs[i].n_splits + 1));
 		for (uint32_t k = 1; k <= c->n_splits; k++)
-			assert_int_equal(cal_split(c, k)->split, k);
+			assert_int_equal(tiny_cal_split(c, k)->split, k);
+		free(again); /* once more, from what was taken apart */
+		assert_int_equal(cal_print(c, &again, &len2), 0);
+		assert_int_equal(len, len2);
+		assert_memory_equal(file, again, len);
 		cal_close(c);
 		free(again);
 		free(file);
 	}
-	assert_null(cal_split(NULL, 1));
+	assert_null(tiny_cal_split(NULL, 1));
 	cal_close(NULL);
 }
 
@@ -142,33 +160,27 @@ static void no_byte_of_a_file_can_change_unseen(void **state)
 	free(file);
 }
 
-static void no_file_can_be_cut_or_grow_unseen(void **state)
+static void no_file_can_be_cut_unseen(void **state)
 {
 	size_t len = 0;
 	uint8_t *file = file_of(&small, &len);
-	uint8_t *longer = calloc(1, len + 4);
+	uint8_t *cut = malloc(len);
 
 	(void)state;
-	assert_non_null(longer);
-	memcpy(longer, file, len);
+	assert_non_null(cut);
 	for (size_t n = 0; n < len; n++) {
 		assert_true(parse(file, n, NULL));
 		if (n < CAL_HEADER_LEN)
 			continue;
-		memcpy(longer, file, n);
-		sign(longer, n); /* even when it claims to be whole */
-		assert_int_equal(parse(longer, n, NULL), ERR_FORMAT);
-		memcpy(longer, file, len);
+		memcpy(cut, file, n);
+		sign(cut, n); /* even when it claims to be whole */
+		assert_int_equal(parse(cut, n, NULL), ERR_FORMAT);
 	}
-	for (size_t more = 1; more <= 4; more++) {
-		sign(longer, len + more);
-		assert_int_equal(parse(longer, len + more, NULL), ERR_FORMAT);
-	}
-	free(longer);
+	free(cut);
 	free(file);
 }
 
-/* A number of the header replaced, and the CRC made to fit. */
+/* A number before the features replaced, and the CRC made to fit. */
 static int with_u32(size_t at, uint32_t v, const char *why)
 {
 	size_t len = 0;
@@ -195,45 +207,89 @@ static void sizes_that_cannot_be_are_refused_with_a_fitting_crc(void **state)
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		assert_int_equal(with_u32(sizes[i], UINT32_MAX, "out of range"), ERR_FORMAT);
 		assert_int_equal(with_u32(sizes[i], 1u << 31, "out of range"), ERR_FORMAT);
-		assert_int_equal(with_u32(sizes[i], 7, "calibration"), ERR_FORMAT);
-		assert_int_equal(with_u32(sizes[i], 1, "calibration"), ERR_FORMAT);
+		for (uint32_t v = 1; v < 40; v++) {
+			int rc = with_u32(sizes[i], v, "calibration");
+
+			assert_true(rc == 0 || rc == ERR_FORMAT);
+		}
 	}
 	assert_int_equal(with_u32(CAL_AT_DIM, 0, "out of range"), ERR_FORMAT);
 	assert_int_equal(with_u32(CAL_AT_VOCAB, 0, "out of range"), ERR_FORMAT);
 	assert_int_equal(with_u32(CAL_AT_DIM, (1 << 20) + 1, "out of range"), ERR_FORMAT);
-	assert_int_equal(with_u32(CAL_AT_DIM, 1 << 20, "middle"), ERR_FORMAT);
-	assert_int_equal(with_u32(CAL_AT_VOCAB, 1 << 24, "middle"), ERR_FORMAT);
-	assert_int_equal(with_u32(CAL_AT_FEATURES, CAL_MAX_F, "middle"), ERR_FORMAT);
-	assert_int_equal(with_u32(CAL_AT_SPLITS, CAL_MAX_SPLITS, "calibration"), ERR_FORMAT);
+	assert_int_equal(with_u32(CAL_AT_DIM, 1 << 20, "calibration"), ERR_FORMAT);
+	assert_int_equal(with_u32(CAL_AT_DIM, 5, "calibration"), ERR_FORMAT);
+	assert_int_equal(with_u32(CAL_AT_VOCAB, 1 << 24, "not in the file"), ERR_FORMAT);
+	assert_int_equal(with_u32(CAL_AT_FEATURES, CAL_MAX_F, "not in the file"), ERR_FORMAT);
+	assert_int_equal(with_u32(CAL_AT_SPLITS, CAL_MAX_SPLITS, "middle"), ERR_FORMAT);
 	assert_int_equal(with_u32(CAL_AT_LOSSES, CAL_MAX_LOSSES, "middle"), ERR_FORMAT);
 	assert_int_equal(with_u32(CAL_AT_MODEL, 0x30303041, "model hash"), ERR_FORMAT);
 	assert_int_equal(with_u32(CAL_AT_MODEL, 0, "model hash"), ERR_FORMAT);
 	assert_int_equal(with_u32(CAL_AT_MAGIC, 0, "not a calibration"), ERR_FORMAT);
-	assert_int_equal(with_u32(CAL_AT_VERSION, 2, "version 2"), ERR_VERSION);
+	assert_int_equal(with_u32(CAL_AT_VERSION, CAL_VERSION + 1, "version"), ERR_VERSION);
 }
 
-/* Offsets in the first split of `small`: 12 bytes of features come before it. */
-#define AT_SPLIT   (CAL_HEADER_LEN + 12)
-#define AT_FORWARD (AT_SPLIT + 8)
-#define AT_SCALE   (AT_FORWARD + 2 * 5 * 6)
-#define SPLIT_LEN                                                                                  \
-	(8 + 2 * 30 + 20 + 30 + 24 + 20 + 20 + (25 + 20 + 20 + 5) + (25 + 20 + 20 + 5 + 30 + 20))
-#define AT_CLASS (AT_SCALE + 20 + 30 + 24 + 20 + 20 + 25 + 20 + 20)
+#define ENTRY(n) (CAL_HEADER_LEN + (n)*CAL_ENTRY_LEN)
 
-static void splits_that_cannot_be_are_refused_with_a_fitting_crc(void **state)
+static void directories_that_cannot_be_are_refused_with_a_fitting_crc(void **state)
 {
 	(void)state;
-	assert_int_equal(with_u32(AT_SPLIT, 0, ""), 0);
-	assert_int_equal(with_u32(AT_SPLIT, 2, "split 2 comes after 2"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_SPLIT + SPLIT_LEN, 1, "split 1 comes after 1"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_SPLIT + 4, 0, "0 components"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_SPLIT + 4, 7, "7 components of rows of 6"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_SPLIT + 4, 6, "calibration"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_SCALE, 0x7f800000, "not finite"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_SCALE, 0x7fc00000, "not finite"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_CLASS, 0x00003c00, ""), 0); /* 60 */
-	assert_int_equal(with_u32(AT_CLASS, 0x00003d00, "class 61"), ERR_FORMAT);
-	assert_int_equal(with_u32(AT_CLASS, 0x000000c3, "class -61"), ERR_FORMAT);
+	assert_int_equal(with_u32(ENTRY(0) + CAL_ENTRY_SPLIT, 0, ""), 0);
+	assert_int_equal(with_u32(ENTRY(0) + CAL_ENTRY_SPLIT, 2, "split 2 comes after 2"),
+			 ERR_FORMAT);
+	assert_int_equal(with_u32(ENTRY(1) + CAL_ENTRY_SPLIT, 1, "split 1 comes after 1"),
+			 ERR_FORMAT);
+	assert_int_equal(with_u32(ENTRY(0) + CAL_ENTRY_K, 0, "0 components"), ERR_FORMAT);
+	assert_int_equal(with_u32(ENTRY(0) + CAL_ENTRY_K, 7, "7 components of rows of 6"),
+			 ERR_FORMAT);
+	assert_int_equal(with_u32(ENTRY(0) + CAL_ENTRY_K, 6, "calibration"), ERR_FORMAT);
+	assert_int_equal(with_u32(ENTRY(0) + CAL_ENTRY_K, 4, "calibration"), ERR_FORMAT);
+	for (size_t half = 0; half < 8; half += 4) {
+		const size_t at = ENTRY(1) + half;
+
+		assert_int_equal(with_u32(at + CAL_ENTRY_AT, UINT32_MAX, "not in the file"),
+				 ERR_FORMAT);
+		assert_int_equal(with_u32(at + CAL_ENTRY_BYTES, UINT32_MAX, "not in the file"),
+				 ERR_FORMAT);
+		assert_int_equal(with_u32(CAL_AT_FEATURES_AT + half, UINT32_MAX, "not in the file"),
+				 ERR_FORMAT);
+	}
+	assert_int_equal(with_u32(ENTRY(1) + CAL_ENTRY_AT, 0, "CRC"), ERR_FORMAT);
+	assert_int_equal(with_u32(ENTRY(1) + CAL_ENTRY_CRC, 0, "CRC"), ERR_FORMAT);
+	assert_int_equal(with_u32(CAL_AT_FEATURES_CRC, 0, "CRC"), ERR_FORMAT);
+}
+
+/* A number in the first split of `small` replaced, and the CRCs made to fit. */
+static int with_part(size_t at, uint32_t v, const char *why)
+{
+	size_t len = 0;
+	uint8_t *file = file_of(&small, &len), *entry = file + ENTRY(0), *part;
+	struct err e = { 0 };
+	int rc;
+
+	part = file + le_get64(entry + CAL_ENTRY_AT);
+	le_put32(part + at, v);
+	le_put32(entry + CAL_ENTRY_CRC, crc32c(0, part, le_get64(entry + CAL_ENTRY_BYTES)));
+	sign(file, len);
+	rc = parse(file, len, &e);
+	if (rc && !strstr(e.text, why))
+		fail_msg("offset %zu, %u: \"%s\" does not say \"%s\"", at, (unsigned)v, e.text,
+			 why);
+	free(file);
+	return rc;
+}
+
+#define AT_SCALE (2 * 5 * 6)
+#define AT_CLASS (AT_SCALE + 4 * 5 + 6 * 5 + 4 * 6 + 2 * 4 * 5 + 5 * 5 + 2 * 4 * 5)
+
+static void splits_that_cannot_be_are_refused_with_fitting_crcs(void **state)
+{
+	(void)state;
+	assert_int_equal(with_part(AT_SCALE, 0x3f800000, ""), 0);
+	assert_int_equal(with_part(AT_SCALE, 0x7f800000, "not finite"), ERR_FORMAT);
+	assert_int_equal(with_part(AT_SCALE, 0x7fc00000, "not finite"), ERR_FORMAT);
+	assert_int_equal(with_part(AT_CLASS, 0x00003cc4, ""), 0); /* -60, 60 */
+	assert_int_equal(with_part(AT_CLASS, 0x00003d00, "class 61"), ERR_FORMAT);
+	assert_int_equal(with_part(AT_CLASS, 0x000000c3, "class -61"), ERR_FORMAT);
 }
 
 static void a_file_is_saved_and_opened(void **state)
@@ -266,9 +322,10 @@ int main(void)
 		cmocka_unit_test(what_is_printed_is_read_and_printed_the_same),
 		cmocka_unit_test(the_id_is_of_all_that_predicts_and_not_of_the_losses),
 		cmocka_unit_test(no_byte_of_a_file_can_change_unseen),
-		cmocka_unit_test(no_file_can_be_cut_or_grow_unseen),
+		cmocka_unit_test(no_file_can_be_cut_unseen),
 		cmocka_unit_test(sizes_that_cannot_be_are_refused_with_a_fitting_crc),
-		cmocka_unit_test(splits_that_cannot_be_are_refused_with_a_fitting_crc),
+		cmocka_unit_test(directories_that_cannot_be_are_refused_with_a_fitting_crc),
+		cmocka_unit_test(splits_that_cannot_be_are_refused_with_fitting_crcs),
 		cmocka_unit_test(a_file_is_saved_and_opened),
 	};
 

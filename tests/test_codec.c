@@ -90,8 +90,8 @@ static struct pair *pair_create(size_t dim, struct cal *cal, const char *spec)
 	p->dim = dim;
 	p->cal = cal;
 	assert_int_equal(codec_work_create(&p->work, dim, MOST_ROWS), 0);
-	assert_int_equal(codec_state_create(&p->sender, dim, cal, cal_split(cal, 1)), 0);
-	assert_int_equal(codec_state_create(&p->receiver, dim, cal, cal_split(cal, 1)), 0);
+	assert_int_equal(codec_state_create(&p->sender, dim, cal, tiny_cal_split(cal, 1)), 0);
+	assert_int_equal(codec_state_create(&p->receiver, dim, cal, tiny_cal_split(cal, 1)), 0);
 	set_spec(p, spec);
 	return p;
 }

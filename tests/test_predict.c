@@ -178,9 +178,9 @@ static float expected(const struct cal *c, const struct cal_split *s, enum cal_m
 	return v;
 }
 
-static void check_row(const struct cal *c, enum cal_mode mode, const struct predict_from *from)
+static void check_row(struct cal *c, enum cal_mode mode, const struct predict_from *from)
 {
-	const struct cal_split *s = cal_split(c, 1);
+	const struct cal_split *s = tiny_cal_split(c, 1);
 	float p[64];
 	int16_t z[64];
 
@@ -228,7 +228,7 @@ static void components_beyond_the_range_count_as_its_end(void **state)
 		.dim = 8, .k = 8, .vocab = 2, .n_splits = 1, .size = 1, .seed = 6
 	};
 	struct cal *c = tiny_cal_make(&conf);
-	const struct cal_split *s = cal_split(c, 1);
+	const struct cal_split *s = tiny_cal_split(c, 1);
 	static const float huge[] = { 1e6f, 1e30f, INFINITY };
 	float row[8], p[8], first[8];
 	int16_t z[8];
@@ -255,7 +255,7 @@ static void back_undoes_forward(void **state)
 		.dim = 96, .k = 96, .vocab = 2, .n_splits = 1, .size = 1, .seed = 7
 	};
 	struct cal *c = tiny_cal_make(&conf);
-	const struct cal_split *s = cal_split(c, 1);
+	const struct cal_split *s = tiny_cal_split(c, 1);
 	float x[96], u[96], y[96];
 	double error = 0, energy = 0;
 

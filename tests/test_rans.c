@@ -67,12 +67,12 @@ static struct item item_of(uint64_t seed, unsigned i)
 	return it;
 }
 
-static uint8_t *put_all(uint64_t seed, unsigned n, unsigned lanes, const uint32_t *payload,
+static uint8_t *put_all(uint64_t seed, unsigned n, unsigned lanes, const uint32_t *start,
 			uint8_t *buf, size_t cap)
 {
 	struct rans_out o;
 
-	rans_begin(&o, buf, cap, lanes, payload);
+	rans_begin(&o, buf, cap, lanes, start);
 	for (unsigned i = n; i-- > 0;) {
 		struct item it = item_of(seed, i);
 
@@ -85,8 +85,8 @@ static uint8_t *put_all(uint64_t seed, unsigned n, unsigned lanes, const uint32_
 	return rans_end(&o, lanes);
 }
 
-static bool get_all(uint64_t seed, unsigned n, unsigned lanes, uint32_t *payload,
-		    const uint8_t *src, size_t len)
+static bool get_all(uint64_t seed, unsigned n, unsigned lanes, uint32_t *start, const uint8_t *src,
+		    size_t len)
 {
 	struct rans_in in;
 
@@ -105,7 +105,7 @@ static bool get_all(uint64_t seed, unsigned n, unsigned lanes, uint32_t *payload
 		if (v != it.v)
 			return false;
 	}
-	return rans_close(&in, lanes, payload);
+	return rans_close(&in, lanes, start);
 }
 
 static void what_is_written_backwards_is_read_forwards(void **state)
@@ -116,39 +116,42 @@ static void what_is_written_backwards_is_read_forwards(void **state)
 	for (uint64_t seed = 0; seed < 60; seed++) {
 		const unsigned lanes = seed % 2 ? RANS_LANES : 1;
 		const unsigned n = seed < 20 ? (unsigned)seed : SYMBOLS;
-		uint32_t payload[RANS_LANES], back[RANS_LANES];
+		uint32_t start[RANS_LANES], back[RANS_LANES];
 		size_t len;
 		uint8_t *p;
 
 		for (unsigned i = 0; i < RANS_LANES; i++)
-			payload[i] = (uint32_t)rng_u64(seed, 9000 + i) & 0xffff;
-		p = put_all(seed, n, lanes, payload, buf, sizeof(buf));
+			start[i] = RANS_LOW | ((uint32_t)rng_u64(seed, 9000 + i) & 0xffff);
+		p = put_all(seed, n, lanes, start, buf, sizeof(buf));
 		assert_non_null(p);
 		len = (size_t)(buf + sizeof(buf) - p);
 		assert_true(get_all(seed, n, lanes, back, p, len));
-		assert_memory_equal(payload, back, lanes * sizeof(back[0]));
-		/* no byte more and none less */
-		assert_false(get_all(seed, n, lanes, back, p, len - 1));
-		assert_false(get_all(seed, n, lanes, back, p, len - 2));
-		assert_false(get_all(seed, n, lanes, back, p - 2, len + 2));
+		assert_memory_equal(start, back, lanes * sizeof(back[0]));
+		/* with a byte more or less it is another stream, or none */
+		assert_false(get_all(seed, n, lanes, back, p, len - 1) &&
+			     !memcmp(start, back, lanes * sizeof(back[0])));
+		assert_false(get_all(seed, n, lanes, back, p, len - 2) &&
+			     !memcmp(start, back, lanes * sizeof(back[0])));
+		assert_false(get_all(seed, n, lanes, back, p - 2, len + 2) &&
+			     !memcmp(start, back, lanes * sizeof(back[0])));
 	}
 }
 
 static void a_buffer_one_byte_too_small_is_refused(void **state)
 {
 	static uint8_t buf[CAP + 1];
-	const uint32_t payload[RANS_LANES] = { 0 };
+	const uint32_t start[RANS_LANES] = { RANS_LOW, RANS_LOW, RANS_LOW, RANS_LOW };
 
 	(void)state;
 	for (unsigned lanes = 1; lanes <= RANS_LANES; lanes += RANS_LANES - 1) {
-		uint8_t *p = put_all(7, SYMBOLS, lanes, payload, buf, CAP);
+		uint8_t *p = put_all(7, SYMBOLS, lanes, start, buf, CAP);
 		size_t len = (size_t)(buf + CAP - p);
 
 		assert_non_null(p);
 		buf[0] = 0xa5;
-		assert_non_null(put_all(7, SYMBOLS, lanes, payload, buf + 1, len));
+		assert_non_null(put_all(7, SYMBOLS, lanes, start, buf + 1, len));
 		for (size_t cap = 0; cap < len; cap += cap < 40 || cap + 40 > len ? 1 : 97)
-			assert_null(put_all(7, SYMBOLS, lanes, payload, buf + 1, cap));
+			assert_null(put_all(7, SYMBOLS, lanes, start, buf + 1, cap));
 		assert_int_equal(buf[0], 0xa5);
 	}
 }

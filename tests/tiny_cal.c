@@ -183,6 +183,15 @@ struct cal *tiny_cal_make(const struct tiny_cal *conf)
 	return read;
 }
 
+const struct cal_split *tiny_cal_split(struct cal *c, uint32_t split)
+{
+	const struct cal_split *s = NULL;
+
+	if (cal_use(c, split, &s, NULL))
+		abort();
+	return s;
+}
+
 static float noise(uint64_t seed, uint32_t pos, size_t i)
 {
 	double sum = -2;

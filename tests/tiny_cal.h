@@ -21,6 +21,9 @@ struct tiny_cal {
 /* Aborts when there is no memory. The caller closes it. */
 struct cal *tiny_cal_make(const struct tiny_cal *conf);
 
+/* What the calibration has for a split; NULL for none, as for no calibration. */
+const struct cal_split *tiny_cal_split(struct cal *c, uint32_t split);
+
 /* Rows that resemble the row before: x [n][dim] of positions pos on, elements of about `size`. The
  * same for the same seed, however many are asked for at a time. */
 void tiny_cal_rows(uint64_t seed, uint32_t pos, size_t n, size_t dim, float size, float *x);

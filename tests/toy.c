@@ -42,7 +42,7 @@ static uint32_t pick(uint64_t state, uint64_t seed, uint32_t pos)
 }
 
 /* One for the whole program. */
-static const struct cal *calibration(void)
+static struct cal *calibration(void)
 {
 	static struct cal *cal;
 	const struct tiny_cal conf = { .dim = TOY_DIM,
@@ -62,7 +62,7 @@ static struct codec_state *make_state(uint32_t split)
 {
 	struct codec_state *s = NULL;
 
-	if (codec_state_create(&s, TOY_DIM, calibration(), cal_split(calibration(), split)))
+	if (codec_state_create(&s, TOY_DIM, calibration(), tiny_cal_split(calibration(), split)))
 		abort();
 	return s;
 }

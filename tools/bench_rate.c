@@ -212,13 +212,15 @@ static int real_point(struct bench *b, struct method_run *run, const struct rows
 	return rc;
 }
 
-static int real_split(struct bench *b, const struct cal *cal, uint32_t split, struct err *e)
+static int real_split(struct bench *b, struct cal *cal, uint32_t split, struct err *e)
 {
-	const struct cal_split *s = cal_split(cal, split);
+	const struct cal_split *s = NULL;
 	struct method_run *run = NULL;
 	struct rows r = { 0 };
 	int rc = read_rows(&b->conf, split, &r, e);
 
+	if (!rc)
+		rc = cal_use(cal, split, &s, e);
 	if (!rc && method_run_create(&run, r.dim, LOCAL_ROWS, cal, s))
 		rc = err_set(e, ERR_NOMEM, "out of memory");
 	for (unsigned mode = 0; mode < 2 && !rc; mode++) {

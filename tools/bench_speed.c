@@ -163,9 +163,10 @@ int bench_speed(struct bench *b, struct err *e)
 		return rc;
 	rc = cal_open(&cal, b->conf.calibration, e);
 	for (unsigned i = 0; i < b->conf.n_splits && !rc; i++) {
-		const struct cal_split *s = cal_split(cal, b->conf.splits[i]);
+		const struct cal_split *s;
 
-		if (s)
+		rc = cal_use(cal, b->conf.splits[i], &s, e);
+		if (!rc && s)
 			rc = time_split(b, cal, s, e);
 	}
 	cal_close(cal);

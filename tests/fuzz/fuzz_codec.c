@@ -1,6 +1,7 @@
-/* Two chunks of bytes, one after the other: refused, or finite rows and a state that a second decoder
- * comes to as well. With a calibration and without. The first bytes say which, the codecs, how many
- * rows and the length of the first chunk. What came out is encoded again within its bound. */
+/* Two chunks of bytes, one after the other: refused, or finite rows and a state that a second
+ * decoder comes to as well. With a calibration and without. The first bytes say which, the codecs,
+ * how many rows and the length of the first chunk. What came out is encoded again within its
+ * bound. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-static const struct cal *calibration(void)
+static struct cal *calibration(void)
 {
 	static struct cal *cal;
 	const struct tiny_cal conf = { .dim = DIM,
@@ -38,10 +39,10 @@ struct ends {
 
 static struct codec_state *make_state(bool predicts)
 {
-	const struct cal *cal = predicts ? calibration() : NULL;
+	struct cal *cal = predicts ? calibration() : NULL;
 	struct codec_state *s = NULL;
 
-	if (codec_state_create(&s, DIM, cal, cal_split(cal, 1)))
+	if (codec_state_create(&s, DIM, cal, tiny_cal_split(cal, 1)))
 		abort();
 	return s;
 }
