@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -461,6 +462,32 @@ static void what_cannot_be_sent_is_refused_and_changes_nothing(void **state)
 	pair_destroy(p);
 }
 
+/* A calibration whose numbers are finite, but not what is made of them. */
+static void a_calibration_that_blows_rows_up_is_told_of(void **state)
+{
+	struct pair *p = pair_create(24, calibration(24, 1), "tabq");
+	const struct cal_split *s = tiny_cal_split(p->cal, 1);
+	uint16_t hash;
+
+	(void)state;
+	make_rows(p, 3, 0, 1);
+	cross(p, 1, true);
+	hash = codec_state_hash(p->sender);
+	for (unsigned i = 0; i < 24; i++)
+		s->forward_scale[i] = FLT_MAX;
+	make_rows(p, 3, 1, 2);
+	assert_int_equal(encode(p, 2, true), ERR_NOT_FINITE);
+	assert_non_null(strstr(p->e.text, "row 0"));
+	assert_int_equal(hash, codec_state_hash(p->sender));
+	set_spec(p, "f32"); /* needs no components, but makes them */
+	cross(p, 2, true);
+	for (unsigned i = 0; i < 24; i++)
+		s->forward_scale[i] = 1e-6f;
+	set_spec(p, "tabq");
+	cross(p, 2, true);
+	pair_destroy(p);
+}
+
 /* Rows of zeros, first and after others, alone and many. */
 static void rows_of_zeros_cost_next_to_nothing(void **state)
 {
@@ -646,6 +673,7 @@ int main(void)
 		cmocka_unit_test(ids_that_nobody_gave_out_are_unknown),
 		cmocka_unit_test(no_input_takes_more_than_the_bound),
 		cmocka_unit_test(what_cannot_be_sent_is_refused_and_changes_nothing),
+		cmocka_unit_test(a_calibration_that_blows_rows_up_is_told_of),
 		cmocka_unit_test(rows_of_zeros_cost_next_to_nothing),
 		cmocka_unit_test(rows_that_repeat_are_left_to_lz4),
 		cmocka_unit_test(damaged_chunks_are_refused_or_finite),
