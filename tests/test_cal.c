@@ -258,6 +258,31 @@ static void directories_that_cannot_be_are_refused_with_a_fitting_crc(void **sta
 	assert_int_equal(with_u32(CAL_AT_FEATURES_CRC, 0, "CRC"), ERR_FORMAT);
 }
 
+/* Parts that nobody looked into are written as they were read, whatever they are. */
+static void parts_that_were_not_used_are_kept_byte_by_byte(void **state)
+{
+	(void)state;
+	for (unsigned empty = 0; empty < 2; empty++) {
+		size_t len = 0, again_len = 0;
+		uint8_t *file = file_of(&small, &len), *again = NULL;
+		struct cal *c = NULL;
+
+		if (empty)
+			le_put64(file + ENTRY(1) + CAL_ENTRY_BYTES, 0);
+		sign(file, len);
+		assert_int_equal(cal_parse(&c, file, len, NULL), 0);
+		assert_int_equal(cal_print(c, &again, &again_len), 0);
+		if (!empty) {
+			assert_int_equal(again_len, len);
+			assert_memory_equal(again, file, len);
+		}
+		assert_true(again_len <= len);
+		cal_close(c);
+		free(again);
+		free(file);
+	}
+}
+
 /* A number in the first split of `small` replaced, and the CRCs made to fit. */
 static int with_part(size_t at, uint32_t v, const char *why)
 {
@@ -325,6 +350,7 @@ int main(void)
 		cmocka_unit_test(no_file_can_be_cut_unseen),
 		cmocka_unit_test(sizes_that_cannot_be_are_refused_with_a_fitting_crc),
 		cmocka_unit_test(directories_that_cannot_be_are_refused_with_a_fitting_crc),
+		cmocka_unit_test(parts_that_were_not_used_are_kept_byte_by_byte),
 		cmocka_unit_test(splits_that_cannot_be_are_refused_with_fitting_crcs),
 		cmocka_unit_test(a_file_is_saved_and_opened),
 	};
