@@ -30,13 +30,12 @@ static int32_t token_part(const struct cal *c, const int8_t *table, uint32_t id,
 			  uint32_t k)
 {
 	const size_t f = c->n_features;
-	const int8_t *features = c->features + id * f, *weights = table + i * f;
 	int32_t sum = 0;
 
 	if (!f)
 		return table[(size_t)id * k + i];
 	for (size_t j = 0; j < f; j++)
-		sum += weights[j] * features[j];
+		sum += table[i * f + j] * c->features[id * f + j];
 	return sum;
 }
 
