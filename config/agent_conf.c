@@ -13,7 +13,7 @@ static const struct key keys[] = {
 	{ KEY(struct config_agent, "model", model, KEY_PATH) },
 	{ KEY(struct config_agent, "split", split, KEY_U32), .max = 4096, .has_auto = true,
 	  .auto_value = UINT32_MAX, .fallback = "auto" },
-	{ KEY(struct config_agent, "codec", codec, KEY_TEXT), .fallback = "f16" },
+	{ KEY(struct config_agent, "codec", codec, KEY_TEXT), .fallback = "tabq" },
 	{ KEY(struct config_agent, "threads", threads, KEY_U32), .min = 1, .max = 64,
 	  .has_auto = true, .auto_value = 0, .fallback = "auto" },
 	{ KEY(struct config_agent, "context_tokens", context_tokens, KEY_U32), .min = 16,

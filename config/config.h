@@ -48,7 +48,7 @@ struct config_agent {
 	struct config_broker broker;
 	char model[CONFIG_PATH_MAX]; /* model: GGUF file, required */
 	uint32_t split; /* split: when no decision is there, default UINT32_MAX = a quarter */
-	char codec[CONFIG_TEXT_MAX];  /* codec: likewise, default f16 */
+	char codec[CONFIG_TEXT_MAX];  /* codec: likewise, default tabq */
 	uint32_t threads;             /* threads, 1..64, default: number of processors */
 	uint32_t context_tokens;      /* context_tokens, 16..1048576, default 512 */
 	char kv[8];                   /* kv: f16 | f32 | q8_0 | q4_0, default f16 */

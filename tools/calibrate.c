@@ -108,7 +108,8 @@ static int allocate(struct work *w, struct err *e)
 static int make_features(struct work *w)
 {
 	const size_t d = w->hp.dim, vocab = w->hp.n_vocab;
-	const size_t f = d < MAX_FEATURES ? d : MAX_FEATURES;
+	const size_t most = w->conf->features ? w->conf->features : MAX_FEATURES;
+	const size_t f = d < most ? d : most;
 	float *small = malloc(vocab * f * sizeof(*small));
 
 	w->features = malloc(vocab * f);
@@ -137,7 +138,8 @@ static int embed_all(struct work *w, struct err *e)
 		every.ids[i] = i;
 	rc = corpus_embed(&every, w->gguf, w->conf->threads, w->embed, e);
 	free(every.ids);
-	if (!rc && (size_t)w->hp.n_vocab * w->hp.dim > TABLE_BYTES && make_features(w))
+	if (!rc && (w->conf->features || (size_t)w->hp.n_vocab * w->hp.dim > TABLE_BYTES) &&
+	    make_features(w))
 		rc = err_set(e, ERR_NOMEM, "features of tokens: out of memory");
 	return rc;
 }

@@ -16,6 +16,7 @@ struct calibrate_conf {
 	const uint32_t *splits; /* [n_splits] rising */
 	uint32_t n_splits;
 	unsigned hold;       /* every hold-th window is kept for measuring */
+	uint32_t features;   /* of a token; 0: values of its own, unless the vocabulary is large */
 	bool fresh;          /* do not go on with what is in out */
 	const float *deltas; /* [n_deltas] codec levels of the accuracy table */
 	uint32_t n_deltas;

@@ -30,6 +30,9 @@ const char cmd_calibrate_usage[] =
 	"  --front T,T,...     precisions of the front layers in it; keep: as in the file "
 	"(default\n"
 	"                      keep,Q4_K)\n"
+	"  --features N        describe a token by N numbers, 1..4096, instead of giving it values "
+	"of\n"
+	"                      its own (default: 256 where vocabulary x width is above 1 Mi)\n"
 	"  --imatrix FILE      also write importance of the weights, for splitmq quantize\n"
 	"  --tokens N          most tokens that a line of it is measured over (default 1024)\n"
 	"  --ctx N             tokens of a window (default: the model's context, at most 512)\n"
@@ -64,7 +67,8 @@ enum {
 	OPT_JSON,
 	OPT_KV,
 	OPT_FRONT,
-	OPT_IMATRIX
+	OPT_IMATRIX,
+	OPT_FEATURES,
 };
 
 static int parse_splits(struct options *o, const char *arg)
@@ -175,6 +179,10 @@ static int take(struct options *o, int opt, const char *arg)
 		return parse_caches(o, arg);
 	case OPT_FRONT:
 		return parse_fronts(o, arg);
+	case OPT_FEATURES:
+		rc = cmd_u64(NAME, "--features", arg, 1, CAL_MAX_F, &n);
+		o->conf.features = (uint32_t)n;
+		return rc;
 	case OPT_IMATRIX:
 		o->conf.imatrix = arg;
 		return 0;
@@ -211,6 +219,7 @@ static int parse(struct options *o, int argc, char **argv)
 		{ "deltas", required_argument, NULL, OPT_DELTAS },
 		{ "kv", required_argument, NULL, OPT_KV },
 		{ "front", required_argument, NULL, OPT_FRONT },
+		{ "features", required_argument, NULL, OPT_FEATURES },
 		{ "imatrix", required_argument, NULL, OPT_IMATRIX },
 		{ "tokens", required_argument, NULL, OPT_TOKENS },
 		{ "ctx", required_argument, NULL, OPT_CTX },

@@ -5,6 +5,10 @@
 extern const char cmd_bench_usage[];
 int cmd_bench(int argc, char **argv);
 
+/* Of a program beside this one. */
+extern const char cmd_beside_usage[];
+int cmd_beside(int argc, char **argv);
+
 extern const char cmd_calibrate_usage[];
 int cmd_calibrate(int argc, char **argv);
 

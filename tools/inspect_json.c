@@ -113,6 +113,7 @@ static void add_tensors(struct json *root, const struct gguf *g)
 		shape = json_add_array(obj, "shape");
 		for (unsigned k = 0; k < t->n_dims; k++)
 			json_push_u64(shape, t->dims[k]);
+		json_add_u64(obj, "offset", t->offset);
 		json_add_u64(obj, "bytes", t->bytes);
 	}
 }

@@ -33,7 +33,7 @@ struct local_conf {
 
 #define LOCAL_DEFAULTS(kv_)                                                                        \
 	((struct local_conf){ .split = LOCAL_NO_SPLIT,                                             \
-			      .codec = "f16",                                                      \
+			      .codec = "tabq",                                                     \
 			      .chunk = LOCAL_ROWS,                                                 \
 			      .kv = (kv_),                                                         \
 			      .last = LOCAL_NO_SPLIT })
@@ -64,7 +64,7 @@ enum {
 	"  -t, --threads N     default: the number of processors\n"                                \
 	"  --split L           run layers [0, L) and the others as two segments\n"                 \
 	"  --codec SPEC        how rows cross the split: f32, f16, q8, q4, tabq:...\n" \
-	"                      (default f16; docs/codec.md)\n"                                     \
+	"                      (default tabq; docs/codec.md)\n"                                     \
 	"  --calibration FILE  predictors for tabq (default: MODEL.cal, if it is there)\n"         \
 	"  --chunk N           rows that cross together, 1..64 (default 64: as a prompt does;\n"   \
 	"                      1: as generated tokens do)\n"                                       \

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -272,6 +273,124 @@ def slices_of_one_recipe_are_one_model(w: World):
     assert "layer 2 is not in" in reply["reason"], reply
 
 
+def rows_are_predicted_and_the_text_stays(w: World):
+    """tabq with the calibration beside the model: the ids of one process, few bytes a row."""
+    w.start_all("split: 3\ncodec: tabq:delta=0.02\n")
+    wanted = w.generate(PROMPT, 400, "--split", "3", "--codec", "tabq:delta=0.02", *LONG)
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    reply = sub.final("long")
+    expect(reply["ids"], wanted["ids"], "ids")
+    stats = reply["stats"]
+    assert stats["codec"].startswith("tabq:delta=0.02,") and "predict=auto" in stats["codec"], stats
+    rows = stats["prompt_tokens"] + stats["tokens"] - 1
+    assert stats["bytes_up"] < (48 + 130) * rows, f"{stats['bytes_up']} bytes for {rows} rows"
+
+
+def a_worker_that_takes_over_predicts_alike(w: World):
+    """The log is replayed with the tokens that the new worker did not sample itself."""
+    w.start_broker()
+    workers = {n: w.start_worker(name=n) for n in ("w1", "w2")}
+    w.start_agent("split: 2\ncodec: tabq:delta=0.02\n")
+    wanted = w.generate(PROMPT, 400, "--split", "2", "--codec", "tabq:delta=0.02", *LONG)
+    sub = w.listen()
+    begin_long(w, sub)
+    first = [json.loads(p)["worker"] for t, p in sub.lines() if '"type":"accept"' in p][0]
+    workers[first].stop(signal.SIGKILL)
+    reply = sub.final("long")
+    expect(reply["ids"], wanted["ids"], "ids over the change of worker")
+    assert reply["stats"]["worker"] != first, reply["stats"]
+
+
+def decide(w, number, **keys):
+    w.publish("decision/gw1", json.dumps({"v": 1, "type": "decision", "agent": "gw1",
+                                          "number": number, "split": 3, "reason": "by hand",
+                                          **keys}), "-r")
+
+
+def frames_of(watch):
+    found = []
+    for line in watch.log().splitlines():
+        if line.startswith("{") and line.endswith("}"):
+            line = json.loads(line)
+            if "frame" in line and line["frame"]["kind"] == "rows":
+                found.append(line["frame"])
+    return found
+
+
+def the_codec_changes_between_two_tokens(w: World):
+    """A decision in mid-session: the same session, epoch and worker go on with other rows."""
+    agent, _ = w.start_all()
+    decide(w, 1, codec="f16")
+    agent.wait_log("number=1")
+    watch = Process(w, "watch", [os.path.join(w.bin, "tools", "splitmq"), "watch", "-c",
+                                 w.agent_config(), "--json"])
+    watch.wait_log("agent.status")
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    decide(w, 2, codec="tabq:delta=0.05")
+    agent.wait_log("number=2")
+    reply = sub.final("long")
+    expect(reply.get("error"), None, "error")
+    expect(reply["stats"]["retries"], 0, "retries")
+    expect(reply["stats"]["epochs"], 1, "epochs")
+    frames = wait_until("the last frame", lambda: [
+        f for f in [frames_of(watch)] if f and f[-1]["pos"] + 1 >= len(reply["ids"])])[0]
+    expect(len({f["session"] for f in frames}), 1, "sessions")
+    bits = [f["bits_per_element"] for f in frames]
+    before = [b for b in bits if b == 16.0]
+    after = bits[len(before):]
+    assert before and after and max(after) < 8, f"{len(before)} rows of 16 bits, then {after[:5]}"
+    expect([f["seq"] for f in frames], list(range(1, len(frames) + 1)), "no chunk twice")
+
+
+def a_worker_without_the_calibration_gets_whole_rows(w: World):
+    plain = w.path("plain.gguf")
+    os.symlink(w.model, plain)
+    w.start_broker()
+    w.start_worker(model=plain)
+    agent = w.start_agent("split: 3\ncodec: tabq:delta=0.02\n")
+    agent.wait_log("broker.connected")
+    time.sleep(0.5)  # the worker's retained status
+    sub = w.listen("agent/+/reply/+")
+    w.prompt(prompt=PROMPT, id="p1", max_tokens=100)
+    reply = sub.final("p1")
+    expect(reply.get("error"), None, "error")
+    assert "predict=none" in reply["stats"]["codec"], reply["stats"]
+    assert "codec.unpredicted" in agent.log(), agent.log()
+
+
+def a_calibration_of_another_model_is_named(w: World):
+    other = w.path("other.gguf")
+    rc, _, err = w.tool("quantize", w.model, other, "--type", "Q4_0")
+    expect(rc, 0, err)
+    shutil.copy(w.model + ".cal", other + ".cal")
+    rc, err = check(w, "agent", w.agent_config("", "gw1", other))
+    expect(rc, 1, err)
+    assert "other.gguf.cal is of another model" in err, err
+
+
+def rows_that_are_not_finite_end_their_session(w: World):
+    """A broken weight: nothing is sent, and the reply says why."""
+    broken = w.path("broken.gguf")
+    shutil.copy(w.model, broken)
+    rc, out, err = w.tool("inspect", "--json", broken)
+    expect(rc, 0, err)
+    norm = [t for t in json.loads(out)["tensors"] if t["name"] == "blk.0.attn_norm.weight"][0]
+    with open(broken, "r+b") as f:
+        f.seek(norm["offset"])
+        f.write(b"\x00\x00\xc0\x7f" * 4)
+    w.start_broker()
+    w.start_worker(model=broken)
+    w.start_agent("split: 2\ncodec: tabq\n", model=broken)
+    sub = w.listen()
+    w.prompt(prompt=PROMPT, id="p1")
+    reply = sub.final("p1")
+    expect(reply["error"], "not_finite", "code")
+    assert "row 0, element" in reply["reason"], reply
+    assert not [t for t, p in sub.lines() if t.endswith("/up") and not p.startswith("{")], "rows"
+
+
 def a_prompt_longer_than_the_context_is_refused(w: World):
     w.start_all("context_tokens: 64\n")
     sub = w.listen("agent/+/reply/+")
@@ -475,7 +594,8 @@ def watch_and_decode_read_the_traffic(w: World):
     expect(rc, 0, err)
     p.wait_log("rows")
     p.wait_log("tokens")
-    assert p.stop(signal.SIGINT) in (0, 130), p.log()
+    status = p.stop(signal.SIGINT)
+    assert status in (0, 130), (status, p.log())
     rc, out, err = w.tool("decode", stdin='{"v":1,"type":"cancel","id":"1"}')
     expect(rc, 0, err)
     rc, out, err = w.tool("decode", stdin="SQ nonsense")
