@@ -63,8 +63,8 @@ enum {
 	"  -m, --model FILE    GGUF file\n"                                                        \
 	"  -t, --threads N     default: the number of processors\n"                                \
 	"  --split L           run layers [0, L) and the others as two segments\n"                 \
-	"  --codec SPEC        how rows cross the split: f32, f16, q8, q4, tabq:...\n" \
-	"                      (default tabq; docs/codec.md)\n"                                     \
+	"  --codec SPEC        how rows cross the split: f32, f16, q8, q4, tabq:...\n"             \
+	"                      (default tabq; docs/codec.md)\n"                                    \
 	"  --calibration FILE  predictors for tabq (default: MODEL.cal, if it is there)\n"         \
 	"  --chunk N           rows that cross together, 1..64 (default 64: as a prompt does;\n"   \
 	"                      1: as generated tokens do)\n"                                       \
