@@ -170,7 +170,7 @@ static void coarse_steps_are_as_coarse_as_the_tables_promise(void **state)
 static void the_shape_is_that_of_the_source(void **state)
 {
 	static const uint8_t shapes[SOURCE_COUNT][2] = { { 0, 0 }, { 2, 2 }, { 1, 2 }, { 0, 0 } };
-	static const float sizes[] = { 1, 0x1p-40f, 0x1p44f };
+	static const float sizes[] = { 1, 0x1p-20f, 0x1p44f };
 
 	(void)state;
 	for (unsigned kind = 0; kind < SOURCE_COUNT; kind++) {
@@ -179,7 +179,10 @@ static void the_shape_is_that_of_the_source(void **state)
 			for (size_t i = 0; i < MOST_DIM; i++)
 				b.x[i] *= sizes[s] / (kind == SOURCE_MASSIVE ? 1024 : 1);
 			quantize(&wide, MOST_DIM, 0.01f * row_energy(b.x, MOST_DIM));
-			assert_in_range(b.row.shape, shapes[kind][0], shapes[kind][1]);
+			if (b.row.shape < shapes[kind][0] || b.row.shape > shapes[kind][1])
+				fail_msg("%s, times %g: shape %u",
+					 source_name((enum source_kind)kind), (double)sizes[s],
+					 b.row.shape);
 		}
 	}
 }
