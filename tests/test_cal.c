@@ -258,6 +258,23 @@ static void directories_that_cannot_be_are_refused_with_a_fitting_crc(void **sta
 	assert_int_equal(with_u32(CAL_AT_FEATURES_CRC, 0, "CRC"), ERR_FORMAT);
 }
 
+static void a_place_and_a_length_that_wrap_around_are_refused(void **state)
+{
+	size_t len = 0;
+	uint8_t *file = file_of(&small, &len);
+
+	(void)state;
+	le_put64(file + ENTRY(1) + CAL_ENTRY_AT, 64);
+	le_put64(file + ENTRY(1) + CAL_ENTRY_BYTES, UINT64_MAX - 32);
+	sign(file, len);
+	assert_int_equal(parse(file, len, NULL), ERR_FORMAT);
+	le_put64(file + ENTRY(1) + CAL_ENTRY_AT, UINT64_MAX - 32);
+	le_put64(file + ENTRY(1) + CAL_ENTRY_BYTES, 64);
+	sign(file, len);
+	assert_int_equal(parse(file, len, NULL), ERR_FORMAT);
+	free(file);
+}
+
 /* Parts that nobody looked into are written as they were read, whatever they are. */
 static void parts_that_were_not_used_are_kept_byte_by_byte(void **state)
 {
@@ -350,6 +367,7 @@ int main(void)
 		cmocka_unit_test(no_file_can_be_cut_unseen),
 		cmocka_unit_test(sizes_that_cannot_be_are_refused_with_a_fitting_crc),
 		cmocka_unit_test(directories_that_cannot_be_are_refused_with_a_fitting_crc),
+		cmocka_unit_test(a_place_and_a_length_that_wrap_around_are_refused),
 		cmocka_unit_test(parts_that_were_not_used_are_kept_byte_by_byte),
 		cmocka_unit_test(splits_that_cannot_be_are_refused_with_fitting_crcs),
 		cmocka_unit_test(a_file_is_saved_and_opened),

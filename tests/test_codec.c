@@ -254,6 +254,30 @@ static void prediction_saves_bytes(void **state)
 	assert_in_range(len[2], 1, len[1] * 21 / 20); /* these tokens say nothing */
 }
 
+static size_t cost_after(const char *before)
+{
+	struct pair *p = pair_create(96, calibration(96, 1), before);
+	size_t len;
+
+	make_rows(p, 5, 20, 1);
+	cross(p, 1, true);
+	set_spec(p, "tabq:predict=rows");
+	cross(p, 1, true); /* the same row once more */
+	len = p->out.len;
+	pair_destroy(p);
+	return len;
+}
+
+static void a_row_is_predicted_from_one_in_whatever_codec(void **state)
+{
+	static const char *const specs[] = { "f32", "f16", "q8", "tabq:predict=none" };
+	const size_t usual = cost_after("tabq:predict=rows");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++)
+		assert_in_range(cost_after(specs[i]), usual * 9 / 10, usual * 11 / 10);
+}
+
 /* A chunk whose receiver heard another past: the hashes differ. */
 static void the_hash_tells_a_lost_a_repeated_and_another_chunk(void **state)
 {
@@ -666,6 +690,7 @@ int main(void)
 		cmocka_unit_test(both_ends_stay_in_step_whatever_the_codec_changes_to),
 		cmocka_unit_test(errors_do_not_add_up),
 		cmocka_unit_test(prediction_saves_bytes),
+		cmocka_unit_test(a_row_is_predicted_from_one_in_whatever_codec),
 		cmocka_unit_test(the_hash_tells_a_lost_a_repeated_and_another_chunk),
 		cmocka_unit_test(the_hash_tells_another_token),
 		cmocka_unit_test(without_a_calibration_there_is_no_prediction_and_no_state),

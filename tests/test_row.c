@@ -152,6 +152,41 @@ static void no_step_is_much_finer_than_needed(void **state)
 	assert_in_range(exact, rows * 98 / 100, rows);
 }
 
+/* Where most is rounded to 0 the tables know what error is left. */
+static void coarse_steps_are_as_coarse_as_the_tables_promise(void **state)
+{
+	(void)state;
+	for (unsigned kind = 0; kind < SOURCE_COUNT; kind++) {
+		source_row((enum source_kind)kind, 9, b.x, MOST_DIM);
+		for (float delta = 0.1f; delta < 0.55f; delta += 0.1f) {
+			const float budget = delta * row_energy(b.x, MOST_DIM);
+
+			quantize(&wide, MOST_DIM, budget);
+			assert_true(error_with_step(MOST_DIM, b.row.step + 2u) > (double)budget);
+		}
+	}
+}
+
+static void the_shape_is_that_of_the_source(void **state)
+{
+	static const uint8_t shapes[SOURCE_COUNT][2] = { { 0, 0 }, { 2, 2 }, { 1, 2 }, { 0, 0 } };
+	static const float sizes[] = { 1, 0x1p-20f, 0x1p44f };
+
+	(void)state;
+	for (unsigned kind = 0; kind < SOURCE_COUNT; kind++) {
+		for (size_t s = 0; s < LEN(sizes); s++) {
+			source_row((enum source_kind)kind, 8, b.x, MOST_DIM);
+			for (size_t i = 0; i < MOST_DIM; i++)
+				b.x[i] *= sizes[s] / (kind == SOURCE_MASSIVE ? 1024 : 1);
+			quantize(&wide, MOST_DIM, 0.01f * row_energy(b.x, MOST_DIM));
+			if (b.row.shape < shapes[kind][0] || b.row.shape > shapes[kind][1])
+				fail_msg("%s, times %g: shape %u",
+					 source_name((enum source_kind)kind), (double)sizes[s],
+					 b.row.shape);
+		}
+	}
+}
+
 static void a_row_of_zeros_or_of_next_to_nothing_has_nothing_to_say(void **state)
 {
 	(void)state;
@@ -299,6 +334,8 @@ int main(void)
 		cmocka_unit_test(the_error_stays_within_the_budget_for_rows_of_any_size),
 		cmocka_unit_test(the_largest_rows_that_the_codec_takes_are_within_the_budget),
 		cmocka_unit_test(no_step_is_much_finer_than_needed),
+		cmocka_unit_test(coarse_steps_are_as_coarse_as_the_tables_promise),
+		cmocka_unit_test(the_shape_is_that_of_the_source),
 		cmocka_unit_test(a_row_of_zeros_or_of_next_to_nothing_has_nothing_to_say),
 		cmocka_unit_test(what_is_far_beyond_the_others_is_taken_out_and_comes_back),
 		cmocka_unit_test(tau_says_what_is_taken_out),

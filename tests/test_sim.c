@@ -58,6 +58,9 @@ struct world {
 	unsigned finals[PROMPTS], finished;
 	uint32_t expected[PROMPTS][TOY_CONTEXT], n_expected[PROMPTS];
 	int errors[PROMPTS];
+	/* of the only session, where the codec changes: */
+	uint8_t codecs[TOY_CONTEXT]; /* of the row of each position, and 1; 0: not sent yet */
+	uint32_t asked[TOY_CONTEXT], n_asked, got[TOY_CONTEXT], n_got;
 	unsigned worker_runs;            /* rows that were run in the tail */
 	unsigned head_types, tail_types; /* of caches that were made: bits */
 };
@@ -71,9 +74,11 @@ static unsigned fault(void *ctx, const char *client, const struct bus_publish *p
 		      uint32_t *delay_ms)
 {
 	struct world *w = ctx;
+	struct wire_hdr h;
 
 	(void)client;
-	(void)p;
+	if (w->codec.later && !wire_get_hdr(&h, p->payload, p->len, NULL) && h.kind == WIRE_ROWS)
+		memset(w->codecs + h.pos, h.codec + 1, h.rows);
 	*delay_ms = (uint32_t)roll(w, w->max_delay_ms + 1);
 	if (w->quiet || p->retain || strstr(p->topic, "/reply/"))
 		return 1;
@@ -128,6 +133,11 @@ static void on_reply(void *ctx, const struct msg_reply *r)
 	w->errors[i] = r->error;
 	if (r->error)
 		return;
+	if (w->codec.later) {
+		w->n_got = r->n_ids;
+		memcpy(w->got, r->ids, r->n_ids * sizeof(r->ids[0]));
+		return;
+	}
 	assert_int_equal(r->n_ids, w->n_expected[i]);
 	assert_memory_equal(r->ids, w->expected[i], r->n_ids * sizeof(r->ids[0]));
 }
@@ -208,21 +218,21 @@ static void start_coordinator(struct world *w)
 	if (w->codec.spec) {
 		w->coordinator_conf.policy.split = w->codec.split;
 		snprintf(w->coordinator_conf.policy.codec, sizeof(w->coordinator_conf.policy.codec),
-			 "%s", w->codec.spec);
+			 "%s", w->codec.later ? "" : w->codec.spec);
 	}
 	w->coordinator = (struct coordinator_core){ .conf = &w->coordinator_conf, .boot = 1 };
 	toy_open_node(&w->coordinator_node, w->broker, "coordinator", 0);
 	assert_int_equal(coordinator_core_start(&w->coordinator, w->coordinator_node.bus), 0);
 }
 
-/* spec: how rows cross the split after layer 2. */
-static struct world *world_with(uint64_t seed, const char *spec)
+/* spec: how rows cross the split after layer 2; later: what a test will change that to. */
+static struct world *world_with(uint64_t seed, const char *spec, const char *later)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
 	w->seed = seed;
-	w->codec = (struct toy_codec){ .split = 2, .spec = spec };
+	w->codec = (struct toy_codec){ .split = 2, .spec = spec, .later = later };
 	w->now_us = 1000000;
 	assert_int_equal(bus_mem_create(&w->broker, fault, w), 0);
 	start_coordinator(w);
@@ -234,7 +244,7 @@ static struct world *world_with(uint64_t seed, const char *spec)
 
 static struct world *world_create(uint64_t seed)
 {
-	return world_with(seed, NULL);
+	return world_with(seed, NULL, NULL);
 }
 
 static void world_destroy(struct world *w)
@@ -360,6 +370,8 @@ static void ask(struct world *w, unsigned i, bool local)
 		ids[k] = (uint32_t)roll(w, TOY_VOCAB);
 	w->n_expected[i] =
 		toy_answer_in(w->codec.spec ? &w->codec : NULL, ids, n, max_new, 7, w->expected[i]);
+	memcpy(w->asked, ids, n * sizeof(ids[0]));
+	w->n_asked = n;
 	agent_core_prompt_ids(w->agent, &m, ids, n, w->now_us);
 }
 
@@ -478,7 +490,7 @@ static void rows_that_are_predicted_give_the_answers_of_a_quiet_world(void **sta
 {
 	(void)state;
 	for (uint64_t seed = 400; seed < 420; seed++) {
-		struct world *w = world_with(seed, lossy[seed % LOSSY]);
+		struct world *w = world_with(seed, lossy[seed % LOSSY], NULL);
 
 		w->quiet = true;
 		run_world(w, 0, 0, 120000);
@@ -491,7 +503,7 @@ static void drops_and_repetitions_do_not_part_the_ends_of_the_codec(void **state
 {
 	(void)state;
 	for (uint64_t seed = 500; seed < 540; seed++) {
-		struct world *w = world_with(seed, lossy[seed % LOSSY]);
+		struct world *w = world_with(seed, lossy[seed % LOSSY], NULL);
 
 		w->drop_percent = 10;
 		w->double_percent = 10;
@@ -506,7 +518,7 @@ static void another_worker_predicts_what_the_dead_one_did(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 600; seed < 640; seed++) {
-		struct world *w = world_with(seed, lossy[seed % LOSSY]);
+		struct world *w = world_with(seed, lossy[seed % LOSSY], NULL);
 
 		w->drop_percent = 3;
 		w->double_percent = 3;
@@ -515,6 +527,79 @@ static void another_worker_predicts_what_the_dead_one_did(void **state)
 		check_world(w);
 		world_destroy(w);
 	}
+}
+
+static void decide(struct world *w, const char *spec)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "{\"type\":\"decision\",\"agent\":\"gw\",\"number\":99999,\"split\":2,"
+		 "\"codec\":\"%s\"}",
+		 spec);
+	assert_int_equal(
+		bus_publish(w->coordinator_node.bus,
+			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
+						   .payload = text,
+						   .len = strlen(text),
+						   .retain = true }),
+		0);
+}
+
+static bool is_tabq(const char *spec)
+{
+	return !strncmp(spec, "tabq", 4);
+}
+
+/* A prompt whose codec changes after a few tokens. False when the answer was shorter. */
+static bool change_codec(struct world *w)
+{
+	uint32_t n;
+
+	for (unsigned i = 0; i < 3000; i++) /* the decision about the first codec is out */
+		advance(w);
+	ask(w, 0, false);
+	for (unsigned i = 0; i < 60000 && !w->finished && !w->codecs[w->n_asked + 2]; i++)
+		advance(w);
+	decide(w, w->codec.later);
+	for (unsigned i = 0; i < 600000 && !w->finished; i++)
+		advance(w);
+	assert_int_equal(w->finals[0], 1);
+	assert_int_equal(w->errors[0], 0);
+	for (n = w->n_asked; n < TOY_CONTEXT && w->codecs[n]; n++) {
+		if ((w->codecs[n] > CODEC_TABQ) == is_tabq(w->codec.later))
+			break;
+	}
+	if (n == TOY_CONTEXT || !w->codecs[n])
+		return false;
+	w->codec.change = n;
+	for (; n < TOY_CONTEXT && w->codecs[n]; n++)
+		assert_true((w->codecs[n] > CODEC_TABQ) == is_tabq(w->codec.later));
+	n = toy_answer_in(&w->codec, w->asked, w->n_asked, w->n_got, 7, w->expected[0]);
+	assert_int_equal(n, w->n_got);
+	assert_memory_equal(w->got, w->expected[0], n * sizeof(w->got[0]));
+	return true;
+}
+
+static void a_codec_that_a_decision_changes_is_followed_between_two_tokens(void **state)
+{
+	static const char *const pairs[][2] = { { "f32", "tabq:delta=0.01" },
+						{ "tabq:delta=0.01", "q8" },
+						{ "q4", "tabq:delta=0.05,predict=rows" },
+						{ "tabq:predict=tokens", "f16" } };
+	unsigned changed = 0;
+
+	(void)state;
+	for (uint64_t seed = 700; seed < 740; seed++) {
+		struct world *w = world_with(seed, pairs[seed % 4][0], pairs[seed % 4][1]);
+
+		w->quiet = seed < 720;
+		w->drop_percent = w->double_percent = 5;
+		w->max_delay_ms = w->quiet ? 0 : 10;
+		changed += change_codec(w);
+		world_destroy(w);
+	}
+	assert_in_range(changed, 15, 40);
 }
 
 static void without_any_worker_a_session_fails_by_its_deadline(void **state)
@@ -563,6 +648,7 @@ int main(void)
 		cmocka_unit_test(rows_that_are_predicted_give_the_answers_of_a_quiet_world),
 		cmocka_unit_test(drops_and_repetitions_do_not_part_the_ends_of_the_codec),
 		cmocka_unit_test(another_worker_predicts_what_the_dead_one_did),
+		cmocka_unit_test(a_codec_that_a_decision_changes_is_followed_between_two_tokens),
 		cmocka_unit_test(without_any_worker_a_session_fails_by_its_deadline),
 		cmocka_unit_test(split_equal_to_the_layers_needs_no_worker),
 	};

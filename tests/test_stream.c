@@ -275,6 +275,8 @@ static void damaged_streams_are_refused_or_rows_in_range(void **state)
 				for (size_t r = 0; r < n; r++) {
 					assert_true(out.row[r].step < ROW_STEPS);
 					assert_true(out.row[r].n_outliers <= ROW_OUTLIERS(dim));
+					for (uint32_t k = 0; k < out.row[r].n_outliers; k++)
+						assert_true(out.row[r].outliers[k].at < dim);
 				}
 			}
 			copy[bit / 8] ^= (uint8_t)(1u << bit % 8);

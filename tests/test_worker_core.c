@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "codec/plain.h"
+#include "codec/codec.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
 #include "tests/toy.h"
@@ -496,6 +496,20 @@ static void a_new_epoch_with_another_cache_waits_for_the_jobs_of_the_old_one(voi
 	assert_int_equal(h->kv_type, KV_Q8_0);
 }
 
+/* Asked before the bytes are looked at: they are no such rows. */
+static void rows_predicted_from_another_past_end_their_session_only(void **state)
+{
+	struct hall *h = *state;
+	struct wire_hdr hdr = a_hdr(1, 1, 0, 1);
+
+	open_two(h);
+	hdr.codec = CODEC_TABQ | CODEC_PACKED | SPEC_ROWS << 2;
+	hdr.state = 1;
+	send_frame(h, 1, &hdr);
+	assert_error(h, 1, 1, ERR_STATE);
+	assert_other_goes_on(h);
+}
+
 static void an_unknown_codec_ends_its_session_only(void **state)
 {
 	struct hall *h = *state;
@@ -710,6 +724,7 @@ int main(void)
 		TEST(rows_that_are_not_finite_end_their_session_only),
 		TEST(a_cache_is_of_the_type_that_open_names_and_new_when_it_changes),
 		TEST(a_new_epoch_with_another_cache_waits_for_the_jobs_of_the_old_one),
+		TEST(rows_predicted_from_another_past_end_their_session_only),
 		TEST(an_unknown_codec_ends_its_session_only),
 		TEST(malformed_json_is_an_error_to_its_session),
 		TEST(an_open_that_breaks_its_schema_is_told_to_its_session),

@@ -1,0 +1,124 @@
+"""splitmq bench codec and tools/plot-codec as a person runs them; the codec keeps its promise.
+
+usage: test_bench.py SPLITMQ SOURCE_ROOT. The rows of a model need models/gateway.gguf."""
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SPLITMQ, ROOT = sys.argv[1:3]
+MODEL = os.path.join(ROOT, "models/gateway.gguf")
+TEXT = os.path.join(ROOT, "models/gateway-test.txt")
+OURS = "TS, TAB-Q, entropy"
+
+
+def run(*args, status=0, program=SPLITMQ):
+    done = subprocess.run([program, *args], capture_output=True, timeout=100)
+    if done.returncode != status:
+        raise AssertionError(f"{args}: status {done.returncode}, not {status}: {done.stderr}")
+    return done
+
+
+def bench(*args, status=0):
+    return run("bench", "codec", *args, status=status)
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+class Bench(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory()
+
+    def tearDown(self):
+        self.dir.cleanup()
+
+    def test_every_source_is_within_035_bits_of_the_bound_at_17_to_18_db(self):
+        seen = json.loads(bench("--part", "rate", "--json").stdout)
+        found = {}
+        for p in seen["points"]:
+            if p["method"] == OURS and 17 <= p["snr_db"] <= 18:
+                found[p["source"]] = p["bits"] - p["bound"]
+        self.assertEqual(set(found), {"gauss", "laplace", "student-t4", "massive"})
+        for source, gap in found.items():
+            self.assertLessEqual(gap, 0.35, source)
+        self.assertEqual(seen["times"], [])
+        text = bench("--part", "rate", "--rows", "4").stdout.decode()
+        self.assertEqual(text.count(": holds"), 4)
+
+    def test_no_method_beats_what_theory_allows_a_gaussian(self):
+        seen = json.loads(bench("--part", "rate", "--rows", "8", "--json").stdout)
+        for p in seen["points"]:
+            if p["source"] == "gauss":
+                self.assertGreater(p["bits"] - p["bound"], 0.24 if p["delta"] < 0.03 else 0.1, p)
+
+    def test_rows_of_a_model_and_curves_as_csv(self):
+        bench("-m", MODEL, "-f", TEXT, "--split", "1,3", "--tokens", "130", "--part", "rows",
+              "--csv", self.dir.name)
+        rows = read_csv(os.path.join(self.dir.name, "rate-rows.csv"))
+        self.assertEqual({(r["split"], r["mode"]) for r in rows},
+                         {(s, m) for s in "13" for m in ("decode", "prefill")})
+        for r in rows:
+            self.assertEqual(r["model"], "gateway.gguf")
+            if r["method"] == OURS:
+                self.assertLess(float(r["bits"]), 8)
+                self.assertGreaterEqual(float(r["snr_db"]) + 1e-3,
+                                        -10 * math.log10(float(r["delta"])))
+        self.assertEqual(os.listdir(self.dir.name), ["rate-rows.csv"])
+
+    def test_speed_is_told_with_its_ends(self):
+        seen = json.loads(bench("--part", "speed", "-r", "3", "--json").stdout)
+        self.assertEqual([(t["what"], t["rows"]) for t in seen["times"]],
+                         [("encode", 1), ("decode", 1), ("encode", 64), ("decode", 64)])
+        for t in seen["times"]:
+            self.assertTrue(0 < t["us_min"] <= t["us"] <= t["us_max"], t)
+        self.assertLess(seen["state_bytes"], 65536)
+        self.assertIn(b"median of 3", bench("--part", "speed", "-r", "3").stdout)
+
+    def test_mistakes_are_named(self):
+        for args, says in (
+                (["-m", MODEL], b"go together"),
+                (["--part", "rows"], b"needs -m and -f"),
+                (["--part", "all"], b"rate, rows or speed"),
+                (["--split", "x"], b"--split"),
+                (["--dim", "7"], b"8..1048576"),
+                (["-r", "0"], b"--repeat"),
+                (["--none"], b"--none"),
+                (["x"], b"\"x\""),
+        ):
+            self.assertIn(says, bench(*args, status=2).stderr, args)
+        self.assertIn(b"measured", run("bench", status=2).stderr)
+        self.assertIn(b"\"nothing\"", run("bench", "nothing", status=2).stderr)
+        self.assertIn(b"/no/such", bench("-m", "/no/such", "-f", TEXT, status=1).stderr)
+        self.assertIn(b"/proc/x", bench("--part", "rate", "--rows", "1", "--csv", "/proc/x",
+                                        status=1).stderr)
+
+    def test_help_is_for_everybody(self):
+        self.assertIn(b"codec", run("bench", "--help").stdout)
+        self.assertIn(b"--csv DIR", bench("--help").stdout)
+
+    def test_curves_are_drawn_or_it_is_said_what_is_missing(self):
+        plot = os.path.join(ROOT, "tools/plot-codec")
+        bench("--part", "rate", "--rows", "2", "--csv", self.dir.name)
+        done = subprocess.run([sys.executable, plot, self.dir.name, "-o", self.dir.name],
+                              capture_output=True, timeout=100)
+        if done.returncode == 3:
+            self.assertIn(b"python3-matplotlib", done.stderr)
+            return
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(os.path.join(self.dir.name, "codec-sources.png"), "rb") as f:
+            self.assertEqual(f.read(4), b"\x89PNG")
+        empty = os.path.join(self.dir.name, "empty")
+        os.mkdir(empty)
+        done = subprocess.run([sys.executable, plot, empty, "-o", empty], capture_output=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"rate-sources.csv", done.stderr)
+
+
+unittest.main(argv=sys.argv[:1])
