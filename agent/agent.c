@@ -114,6 +114,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	snprintf(cc->fleet, sizeof(cc->fleet), "%s", conf->fleet);
 	snprintf(cc->agent, sizeof(cc->agent), "%s", conf->agent);
 	snprintf(cc->model, sizeof(cc->model), "%s", seg->hash);
+	snprintf(cc->calibration, sizeof(cc->calibration), "%s", seg->cal ? seg->cal->id : "");
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
 	return spec_parse(&cc->codec, conf->codec, e);
 }
@@ -124,6 +125,7 @@ static int open_head(struct head **h, const struct config_agent *conf, struct qu
 	struct segment_conf sc = {
 		.path = conf->model,
 		.kv = conf->kv,
+		.calibration = conf->calibration,
 		.last = conf->split == UINT32_MAX ? SEGMENT_QUARTER : conf->split,
 		.embed = true,
 		.threads = conf->threads,

@@ -436,7 +436,8 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 	} else if (m->type == MSG_ERROR && from_ours(sl, t->worker)) {
 		err = m->u.error;
 		if (err.code == ERR_REFUSED &&
-		    workers_can_serve(&c->workers, c->conf.model, sl->session.conf.split))
+		    workers_can_serve(&c->workers, c->conf.model, sl->session.conf.split,
+				      slot_calibration(c, sl)))
 			err.code = ERR_BUSY; /* that worker has not our layers, another one does */
 		ev.kind = SESSION_EV_ERROR;
 		ev.error = &err;

@@ -22,6 +22,7 @@ struct agent_core_conf {
 	char agent[TOPIC_NAME_MAX + 1];
 	char model[MSG_HASH_LEN + 1];
 	char model_name[TOPIC_NAME_MAX + 1];
+	char calibration[MSG_CALIBRATION_LEN + 1]; /* empty: none */
 	uint32_t n_layers, dim;
 	uint32_t split; /* while there is no decision */
 	struct codec_spec codec;

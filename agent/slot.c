@@ -79,6 +79,13 @@ static void put_history(struct msg_open *o, const struct session *s)
 	memcpy(o->history, s->ids + s->n_ids - o->n_history, o->n_history * sizeof(o->history[0]));
 }
 
+const char *slot_calibration(const struct agent_core *c, const struct slot *sl)
+{
+	const struct codec_spec *spec = &sl->job.codec;
+
+	return spec->tabq && spec->predict != SPEC_PREDICT_NONE ? c->conf.calibration : "";
+}
+
 static void send_open(struct agent_core *c, const struct slot *sl)
 {
 	const struct session *s = &sl->session;
@@ -95,6 +102,7 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 	spec_print(&sl->job.codec, o->codec);
 	if (sl->kv_wished)
 		snprintf(o->kv, sizeof(o->kv), "%s", kv_type_name(sl->kv_type));
+	snprintf(o->calibration, sizeof(o->calibration), "%s", slot_calibration(c, sl));
 	o->sampling = sl->sampling;
 	put_history(o, s);
 	slot_send_control(c, &m, s->worker, s->conf.id);
@@ -358,6 +366,13 @@ static int choose(const struct agent_core *c, struct slot *sl, const struct msg_
 		memcpy(sc->worker, d->worker, sizeof(sc->worker));
 	if (spec && spec_parse(codec, spec, e))
 		return e->code = ERR_UNSUPPORTED;
+	if (!sc->local && slot_calibration(c, sl)[0] &&
+	    !workers_calibrated(&c->workers, c->conf.model, c->conf.calibration, sc->worker)) {
+		log_event(LOG_LEVEL_WARN, "codec.unpredicted",
+			  "id=%s reason=\"a worker has not calibration %s\"", sl->id,
+			  c->conf.calibration);
+		codec->predict = SPEC_PREDICT_NONE;
+	}
 	return 0;
 }
 

@@ -102,6 +102,9 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 /* The job of this slot came back. */
 void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us);
 
+/* Id of the calibration that the slot's rows are predicted with; empty: they are not. */
+const char *slot_calibration(const struct agent_core *c, const struct slot *sl);
+
 /* A decision for a session that runs: rows go by this codec from the next chunk on, unless the
  * prompt named one, or the log has no room for it. */
 void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec *spec);

@@ -80,11 +80,29 @@ const struct msg_worker_status *workers_mismatch(const struct workers *w, const 
 	return other;
 }
 
-bool workers_can_serve(const struct workers *w, const char *model, uint32_t split)
+bool workers_calibrated(const struct workers *w, const char *model, const char *calibration,
+			const char *worker)
 {
 	for (unsigned i = 0; i < w->n; i++) {
-		if (w->list[i].state == MSG_READY && !strcmp(w->list[i].model, model) &&
-		    w->list[i].first_layer <= split)
+		const struct msg_worker_status *st = &w->list[i];
+
+		if (st->state == MSG_READY && !strcmp(st->model, model) &&
+		    (!worker[0] || !strcmp(st->worker, worker)) &&
+		    strcmp(st->calibration, calibration))
+			return false;
+	}
+	return true;
+}
+
+bool workers_can_serve(const struct workers *w, const char *model, uint32_t split,
+		       const char *calibration)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		const struct msg_worker_status *st = &w->list[i];
+
+		if (st->state == MSG_READY && !strcmp(st->model, model) &&
+		    st->first_layer <= split &&
+		    (!calibration[0] || !strcmp(st->calibration, calibration)))
 			return true;
 	}
 	return false;

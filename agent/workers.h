@@ -20,8 +20,15 @@ struct workers {
  * earlier life, and is then ignored. */
 bool workers_update(struct workers *w, const struct msg_worker_status *st, bool retained);
 
-/* A ready worker of this model that runs layers from `split` on. */
-bool workers_can_serve(const struct workers *w, const char *model, uint32_t split);
+/* A ready worker of this model that runs layers from `split` on, and has this calibration (empty:
+ * any, or none). */
+bool workers_can_serve(const struct workers *w, const char *model, uint32_t split,
+		       const char *calibration);
+
+/* No ready worker of this model is known that lacks this calibration; of `worker` alone when it is
+ * not empty. */
+bool workers_calibrated(const struct workers *w, const char *model, const char *calibration,
+			const char *worker);
 
 /* Another ready worker than `than` serves this model. */
 bool workers_other_ready(const struct workers *w, const char *model, const char *than);

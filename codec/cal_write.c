@@ -87,7 +87,7 @@ static void put_loss(struct writer *w, const struct cal_loss *l)
 /* What of s stands at its place in the file: bytes that were read, or arrays that were made. */
 static void put_part(struct writer *w, const struct cal *c, const struct cal_split *s)
 {
-	if (s->bytes && !s->ready && c->data)
+	if (!s->forward && c->data)
 		put_bytes(w, c->data + s->at, s->bytes);
 	else
 		put_split(w, c, s);

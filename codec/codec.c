@@ -10,7 +10,8 @@
 #include "codec/squeeze.h"
 #include "codec/stream.h"
 
-#define LARGEST 0x1p60f /* squares must not overflow */
+#define LARGEST      0x1p50f /* sums of a row's squares must not overflow */
+#define LARGEST_PART 0x1p56f /* the same for components: there are fewer of them */
 
 struct codec_work {
 	size_t dim, rows;
@@ -145,7 +146,7 @@ bool codec_known(unsigned id)
 
 enum codec_need codec_needs(unsigned id)
 {
-	unsigned predict = id < PLAIN_COUNT ? SPEC_PREDICT_NONE : id >> 2 & 3;
+	unsigned predict = id < PLAIN_COUNT || !codec_known(id) ? SPEC_PREDICT_NONE : id >> 2 & 3;
 
 	return predict == SPEC_PREDICT_NONE ? CODEC_NOTHING
 	       : predict == SPEC_TOKENS     ? CODEC_STATE_AND_TOKENS
@@ -246,8 +247,19 @@ static int check_finite(const float *x, size_t dim, size_t rows, struct err *e)
 	return 0;
 }
 
-/* One row -> w->row[r]; w->before is what it will be decoded to. */
-static void quantize(const struct codec_spec *spec, struct codec_work *w, struct cursor *c,
+/* What a calibration leaves of a finite row may be anything. */
+static bool are_parts(const float *u, size_t k)
+{
+	unsigned bad = 0;
+
+	for (size_t i = 0; i < k; i++)
+		bad |= !(fabsf(u[i]) < LARGEST_PART);
+	return !bad;
+}
+
+/* One row -> w->row[r]; w->before is what it will be decoded to. False when its components are too
+ * large for floats. */
+static bool quantize(const struct codec_spec *spec, struct codec_work *w, struct cursor *c,
 		     const float *x, const uint32_t *id, size_t r)
 {
 	const size_t k = c->split ? c->split->k : w->dim;
@@ -265,12 +277,15 @@ static void quantize(const struct codec_spec *spec, struct codec_work *w, struct
 		predict_forward(c->split, x, w->dim, w->u);
 		for (size_t i = 0; i < k; i++)
 			w->u[i] -= w->p[i];
+		if (!are_parts(w->u, k))
+			return false;
 		row_quantize(&spec->row, w->u, &c->classes, k, budget, row);
 		row_restore(row, k, w->before);
 		for (size_t i = 0; i < k; i++)
 			w->before[i] += w->p[i];
 	}
 	c->before = (struct stream_before){ true, row->step, row->gain, row->shape };
+	return true;
 }
 
 /* Do two rows say the same, so that LZ4 may find it? */
@@ -355,8 +370,11 @@ static int encode_tabq(const struct codec_spec *spec, struct codec_work *w, stru
 		return rc;
 	if (c.split)
 		memcpy(w->before, s->u, k * sizeof(*s->u));
-	for (size_t r = 0; r < rows->n; r++)
-		quantize(spec, w, &c, rows->x + r * w->dim, ids ? &ids[r] : NULL, r);
+	for (size_t r = 0; r < rows->n; r++) {
+		if (!quantize(spec, w, &c, rows->x + r * w->dim, ids ? &ids[r] : NULL, r))
+			return err_set(e, ERR_NOT_FINITE,
+				       "row %zu: too large for the calibration of this split", r);
+	}
 	out->len = entropy_code(spec, w, &first, rows->n, k, out->dst, &form);
 	if (form != CODEC_RANS)
 		c.before.gain = c.before.shape = 0; /* the reader does not hear of them */

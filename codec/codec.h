@@ -83,6 +83,7 @@ MUST_CHECK int codec_decode(struct codec_work *w, struct codec_state *s,
 /* What a codec byte says: true for one that we know. */
 bool codec_known(unsigned id);
 
+/* What decoding needs besides the bytes; nothing for a codec byte that is refused anyway. */
 enum codec_need { CODEC_NOTHING, CODEC_STATE, CODEC_STATE_AND_TOKENS };
 enum codec_need codec_needs(unsigned id);
 

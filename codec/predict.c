@@ -18,10 +18,10 @@ void predict_back(const struct cal_split *s, const float *u, size_t dim, float *
 		x[i] = dot->i8_f32(s->back + i * s->k, u, s->k) * s->back_scale[i];
 }
 
-/* Round half to even; |v| is small. */
+/* Round half to even. A NaN, of rows too large for floats, counts as the least. */
 static int16_t whole(float v)
 {
-	v = v > PREDICT_MOST ? PREDICT_MOST : v < -PREDICT_MOST ? -PREDICT_MOST : v;
+	v = v > PREDICT_MOST ? PREDICT_MOST : v >= -PREDICT_MOST ? v : -PREDICT_MOST;
 	return (int16_t)(v + 12582912.0f - 12582912.0f);
 }
 
@@ -30,13 +30,12 @@ static int32_t token_part(const struct cal *c, const int8_t *table, uint32_t id,
 			  uint32_t k)
 {
 	const size_t f = c->n_features;
-	const int8_t *features = c->features + id * f, *weights = table + i * f;
 	int32_t sum = 0;
 
 	if (!f)
 		return table[(size_t)id * k + i];
 	for (size_t j = 0; j < f; j++)
-		sum += weights[j] * features[j];
+		sum += table[i * f + j] * c->features[id * f + j];
 	return sum;
 }
 

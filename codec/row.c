@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "codec/tables.h"
 
 #define LANES       16
@@ -13,6 +12,7 @@
 #define MAX_PEELS   4     /* outliers hide smaller outliers */
 #define STEP_BIAS   800   /* the n of step 1 */
 #define MAX_COARSER 32
+#define MAX_FINER   16
 #define TINY        0x1p-90f
 #define ZERO_GAIN   (ROW_GAIN_T - 20) /* zeros are next to free */
 
@@ -128,14 +128,6 @@ float row_energy(const float *x, size_t dim)
 	return peel(x, NULL, dim, &tau).square;
 }
 
-/* As the reader will have v: a half where that is as good as the step, else v itself. */
-static float outlier_value(float v, float step)
-{
-	float h = half_to_f32(half_from_f32(v));
-
-	return fabsf(h - v) <= step / 2 ? h : v;
-}
-
 /* Take out of y what is beyond tau. When that would be too many, nothing: a row in which so many
  * stick out has no outliers. */
 static void split(float *y, const float *inverse, size_t dim, float tau, struct row *r)
@@ -180,7 +172,7 @@ static struct sums threshold_split(const struct row_conf *conf, float *y, const 
  * Laplacian; the thresholds lie half way between the shapes of codec/tables.h. */
 static uint8_t shape_of(const struct sums *s)
 {
-	float ratio = s->abs * s->abs / (s->square * (float)s->n + TINY);
+	float n = (float)s->n, mean = s->abs / n, ratio = mean * mean / (s->square / n + TINY);
 
 	return ratio > 0.613f ? 0 : ratio > 0.544f ? 1 : ratio > 0.444f ? 2 : 3;
 }
@@ -252,7 +244,8 @@ static void errors_of(const float *y, size_t dim, unsigned n, float error[2])
 	error[1] = tree(eb);
 }
 
-/* The promise is tried once, and mended by a notch. */
+/* The promise is tried, and mended by a notch. Short or odd rows are further off than that: two
+ * notches at a time, until single precision could be what stands in the way. */
 static unsigned choose_step(const float *y, const struct sums *s, size_t dim, float budget,
 			    unsigned shape)
 {
@@ -262,9 +255,13 @@ static unsigned choose_step(const float *y, const struct sums *s, size_t dim, fl
 	if (n + 1 >= ROW_STEPS)
 		return ROW_STEPS - 1;
 	errors_of(y, dim, n, error);
-	if (error[1] <= budget)
-		return n + 1;
-	return error[0] <= budget || n == 0 ? n : n - 1;
+	for (unsigned finer = 0; error[1] > budget && finer < MAX_FINER; finer++) {
+		if (error[0] <= budget || n < 2)
+			return n;
+		n -= 2;
+		errors_of(y, dim, n, error);
+	}
+	return n + 1;
 }
 
 static unsigned bits_of(float most, unsigned step)
@@ -304,29 +301,23 @@ void row_quantize(const struct row_conf *conf, float *y, const struct row_classe
 	const float *inverse = classes ? classes->inverse : NULL;
 	const struct row before = *r;
 	struct sums s = threshold_split(conf, y, inverse, dim, r);
-	float step;
 	int t;
 
 	if (s.most <= TINY || !(budget > 0)) { /* nothing to say */
 		memset(r->q, 0, dim * sizeof(*r->q));
 		r->gain = r->gain < ZERO_GAIN ? r->gain : ZERO_GAIN;
-		for (uint32_t i = 0; i < r->n_outliers; i++)
-			r->outliers[i].value = outlier_value(r->outliers[i].value, 0);
 		return;
 	}
 	r->shape = shape_of(&s);
 	r->step = (uint16_t)limit_bits(conf, s.most, choose_step(y, &s, dim, budget, r->shape));
 	t = table_of(s.abs / (float)s.n, r->step) + ROW_GAIN_T;
 	r->gain = (uint8_t)(t < 0 ? 0 : t >= ROW_GAINS ? ROW_GAINS - 1 : t);
-	step = row_step(r->step);
-	round_row(y, dim, step, r->q);
+	round_row(y, dim, row_step(r->step), r->q);
 	if (row_bits(r->q, dim) == 1 && !r->n_outliers) {
 		r->step = before.step;
 		r->shape = before.shape;
 		r->gain = before.gain < r->gain ? before.gain : r->gain;
 	}
-	for (uint32_t i = 0; i < r->n_outliers; i++)
-		r->outliers[i].value = outlier_value(r->outliers[i].value, step);
 }
 
 void row_restore(const struct row *r, size_t dim, float *y)

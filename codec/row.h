@@ -25,7 +25,7 @@
 
 struct row_outlier {
 	uint32_t at;
-	float value; /* as the reader will have it */
+	float value; /* as it was: it is no part of the error */
 };
 
 struct row {

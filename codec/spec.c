@@ -173,28 +173,42 @@ int spec_parse(struct codec_spec *spec, const char *text, struct err *e)
 	return rc;
 }
 
+/* With as few digits as are read as the same number: 0.1, where nine would be 0.100000001; and an
+ * end of a range must not be printed as what is beyond it. */
+static void print_float(float v, char dst[static 24])
+{
+	for (int digits = 6; digits <= 9; digits++) {
+		snprintf(dst, 24, "%.*g", digits, (double)v);
+		if (strtof(dst, NULL) == v)
+			return;
+	}
+}
+
 static void print_tau(const struct row_conf *row, char dst[static 32])
 {
+	char value[24];
+
+	print_float(row->tau, value);
 	if (row->tau_kind == ROW_TAU_AUTO)
 		snprintf(dst, 32, "auto");
 	else if (row->tau_kind == ROW_TAU_OFF)
 		snprintf(dst, 32, "off");
 	else
-		snprintf(dst, 32, "%s%.9g", row->tau_kind == ROW_TAU_ABS ? "abs:" : "",
-			 (double)row->tau);
+		snprintf(dst, 32, "%s%s", row->tau_kind == ROW_TAU_ABS ? "abs:" : "", value);
 }
 
 const char *spec_print(const struct codec_spec *spec, char dst[static SPEC_MAX])
 {
-	char tau[32];
+	char tau[32], delta[24];
 
 	if (!spec->tabq) {
 		snprintf(dst, SPEC_MAX, "%s", plain_name(spec->plain));
 		return dst;
 	}
 	print_tau(&spec->row, tau);
-	snprintf(dst, SPEC_MAX, "tabq:delta=%.6g,tau=%s,min=%u,max=%u,entropy=%s,predict=%s",
-		 (double)spec->delta, tau, spec->row.bits_min, spec->row.bits_max,
-		 spec_entropy_name(spec->entropy), spec_predict_name(spec->predict));
+	print_float(spec->delta, delta);
+	snprintf(dst, SPEC_MAX, "tabq:delta=%s,tau=%s,min=%u,max=%u,entropy=%s,predict=%s", delta,
+		 tau, spec->row.bits_min, spec->row.bits_max, spec_entropy_name(spec->entropy),
+		 spec_predict_name(spec->predict));
 	return dst;
 }

@@ -19,6 +19,7 @@ static const struct key keys[] = {
 	  .max = 1048576, .fallback = "512" },
 	{ KEY(struct config_worker, "kv", kv, KEY_WORD), .words = KV_TYPE_WORDS,
 	  .fallback = "f16" },
+	{ KEY(struct config_worker, "calibration", calibration, KEY_PATH), .fallback = "" },
 	{ KEY(struct config_worker, "max_sessions", max_sessions, KEY_U32), .min = 1, .max = 1024,
 	  .fallback = "16" },
 	{ KEY(struct config_worker, "memory_budget", memory_budget_bytes, KEY_BYTES),

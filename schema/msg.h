@@ -16,6 +16,7 @@
 
 #define MSG_VERSION 1
 #define MSG_HASH_LEN 32	      /* hex digits of a model hash */
+#define MSG_CALIBRATION_LEN 16 /* hex digits of a calibration's id */
 #define MSG_SPEC_MAX 128      /* codec SPEC string, NUL included */
 #define MSG_REASON_MAX 240    /* a sentence, NUL included */
 #define MSG_IDS_MAX 256	      /* token ids in one message */
@@ -52,6 +53,7 @@ struct msg_worker_status {
 	char model[MSG_HASH_LEN + 1];
 	char model_name[TOPIC_NAME_MAX + 1];
 	uint32_t n_layers, dim, first_layer, context_tokens, max_sessions;
+	char calibration[MSG_CALIBRATION_LEN + 1]; /* to predict rows with; empty: none */
 	char version[32];
 };
 
@@ -111,6 +113,7 @@ struct msg_open {
 	uint32_t dim, split, context_tokens;
 	char codec[MSG_SPEC_MAX]; /* what the agent will send first; every frame says its own */
 	char kv[KV_TYPE_MAX];	  /* of the worker's cache; empty: the worker's own */
+	char calibration[MSG_CALIBRATION_LEN + 1]; /* that rows are predicted with; or empty */
 	struct msg_sampling sampling;
 	uint32_t history[MSG_IDS_MAX];
 	uint32_t n_history;

@@ -40,19 +40,32 @@ static bool is_lower_hex(const char *v, size_t len)
 	return strlen(v) == len && strspn(v, "0123456789abcdef") == len;
 }
 
-int field_get_hash(const struct json *o, const char *key, enum field_need need,
-		   char dst[static MSG_HASH_LEN + 1], struct err *e)
+/* `digits` lower-case hex digits, NUL-terminated. */
+static int get_digits(const struct json *o, const char *key, enum field_need need, size_t digits,
+		      char *dst, struct err *e)
 {
 	const char *v = NULL;
 	int rc = json_get_str(o, key, need, SIZE_MAX, &v, e);
 
 	if (rc || !v)
 		return rc;
-	if (!is_lower_hex(v, MSG_HASH_LEN))
-		return err_set(e, ERR_FORMAT, "key \"%s\" must be %d lower-case hex digits", key,
-			       MSG_HASH_LEN);
-	memcpy(dst, v, MSG_HASH_LEN + 1);
+	if (!is_lower_hex(v, digits))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be %zu lower-case hex digits", key,
+			       digits);
+	memcpy(dst, v, digits + 1);
 	return 0;
+}
+
+int field_get_hash(const struct json *o, const char *key, enum field_need need,
+		   char dst[static MSG_HASH_LEN + 1], struct err *e)
+{
+	return get_digits(o, key, need, MSG_HASH_LEN, dst, e);
+}
+
+int field_get_calibration(const struct json *o, const char *key, enum field_need need,
+			  char dst[static MSG_CALIBRATION_LEN + 1], struct err *e)
+{
+	return get_digits(o, key, need, MSG_CALIBRATION_LEN, dst, e);
 }
 
 int field_get_spec(const struct json *o, const char *key, enum field_need need,

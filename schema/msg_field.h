@@ -28,6 +28,8 @@ MUST_CHECK int field_get_name(const struct json *o, const char *key, enum field_
 MUST_CHECK int field_get_hash(const struct json *o, const char *key, enum field_need need,
 			      char dst[static MSG_HASH_LEN + 1], struct err *e);
 /* A codec SPEC: 1..127 printable ASCII characters. */
+MUST_CHECK int field_get_calibration(const struct json *o, const char *key, enum field_need need,
+				     char dst[static MSG_CALIBRATION_LEN + 1], struct err *e);
 MUST_CHECK int field_get_spec(const struct json *o, const char *key, enum field_need need,
 			      char dst[static MSG_SPEC_MAX], struct err *e);
 /* A type of KV cache, one of KV_TYPE_WORDS; optional. */

@@ -85,6 +85,9 @@ int msg_get_worker_status(struct msg *m, const struct json *o, struct err *e)
 			       e)) ||
 	    (rc = json_get_u32(o, "max_sessions", need, 1, UINT32_MAX, &s->max_sessions, e)))
 		return rc;
+	rc = field_get_calibration(o, "calibration", FIELD_OPTIONAL, s->calibration, e);
+	if (rc)
+		return rc;
 	return field_get_text(o, "version", FIELD_OPTIONAL, s->version, sizeof(s->version), e);
 }
 
@@ -103,6 +106,7 @@ void msg_add_worker_status(const struct msg *m, struct json *o)
 		json_add_u64(o, "first_layer", s->first_layer);
 	field_add_count(o, "context_tokens", s->context_tokens);
 	field_add_count(o, "max_sessions", s->max_sessions);
+	field_add_text(o, "calibration", s->calibration);
 	field_add_text(o, "version", s->version);
 }
 

@@ -28,7 +28,9 @@ int msg_get_open(struct msg *m, const struct json *o, struct err *e)
 	    (rc = json_get_u32(o, "context_tokens", true, 1, FIELD_POS_MAX, &s->context_tokens,
 			       e)) ||
 	    (rc = field_get_spec(o, "codec", FIELD_NEEDED, s->codec, e)) ||
-	    (rc = field_get_kv(o, "kv", s->kv, e)) || (rc = get_open_sampling(s, o, e)))
+	    (rc = field_get_kv(o, "kv", s->kv, e)) ||
+	    (rc = field_get_calibration(o, "calibration", FIELD_OPTIONAL, s->calibration, e)) ||
+	    (rc = get_open_sampling(s, o, e)))
 		return rc;
 	return field_get_ids(o, "history", FIELD_OPTIONAL, s->history, MSG_IDS_MAX, &s->n_history,
 			     e);
@@ -46,6 +48,7 @@ void msg_add_open(const struct msg *m, struct json *o)
 	json_add_u64(o, "context_tokens", s->context_tokens);
 	json_add_str(o, "codec", s->codec);
 	field_add_text(o, "kv", s->kv);
+	field_add_text(o, "calibration", s->calibration);
 	field_add_sampling(json_add_object(o, "sampling"), &s->sampling, MSG_SAMPLING_ALL);
 	if (s->n_history)
 		field_add_ids(o, "history", s->history, s->n_history);

@@ -55,6 +55,8 @@ struct hall {
 	uint32_t rows_run;
 	struct heard heard[MAX_HEARD];
 	unsigned n_heard, n_in_process;
+	struct wire_hdr rows[MAX_HEARD]; /* of the frames that the agent sent */
+	unsigned n_rows;
 	struct msg_reply in_process; /* newest; its text is not kept */
 };
 
@@ -178,6 +180,10 @@ static void hear(struct hall *h)
 			assert_int_equal(topic_get(&x->topic, ev->topic, strlen(ev->topic)), 0);
 			h->n_heard += !msg_parse(&x->m, (const char *)ev->payload, ev->len,
 						 MSG_TYPE_COUNT, NULL);
+		} else if (ev->kind == BUS_MESSAGE &&
+			   !wire_get_hdr(&h->rows[h->n_rows], ev->payload, ev->len, NULL)) {
+			assert_true(h->n_rows + 1 < MAX_HEARD);
+			h->n_rows += h->rows[h->n_rows].kind == WIRE_ROWS;
 		}
 		inbox_free(item);
 	}
@@ -776,6 +782,44 @@ static void an_invalid_decision_is_refused_and_the_old_one_kept(void **state)
 	assert_string_equal(final(h, "a")->stats.codec, "f32"); /* not said: the agent's own */
 }
 
+/* The codec of the frame with the row of this position. */
+static unsigned codec_at(const struct hall *h, uint32_t pos)
+{
+	for (unsigned i = 0; i < h->n_rows; i++) {
+		if (pos >= h->rows[i].pos && pos - h->rows[i].pos < h->rows[i].rows)
+			return h->rows[i].codec;
+	}
+	fail_msg("no frame has position %u", (unsigned)pos);
+	return 0;
+}
+
+static void a_decision_changes_the_codec_between_two_tokens(void **state)
+{
+	static const uint32_t prompt[] = { 48, 49, 50, 51 };
+	struct hall *h = *state;
+	struct toy_codec codec = { .split = 1, .spec = "f32", .later = "tabq:delta=0.01" };
+	uint32_t ids[TOY_CONTEXT], n;
+
+	open_worker(h, 0);
+	ask(h, "a", "");
+	for (unsigned i = 0; i < 100 && h->n_rows < 4; i++)
+		pass(h, 1);
+	tell_decision(h, "\"split\":1,\"codec\":\"tabq:delta=0.01\"");
+	pass(h, 100);
+	for (codec.change = 4; codec_at(h, codec.change) == PLAIN_F32; codec.change++)
+		;
+	n = toy_answer_in(&codec, prompt, 4, 12, SEED, ids);
+	assert_in_range(codec.change, 6, 4 + n - 2);
+	for (uint32_t pos = codec.change; pos < 4 + n - 1; pos++) {
+		assert_int_equal(codec_at(h, pos) & ~3u, CODEC_TABQ | SPEC_TOKENS << 2);
+		assert_true(pos < 5 || codec_needs(codec_at(h, pos)) == CODEC_STATE_AND_TOKENS);
+	}
+	assert_int_equal(final(h, "a")->error, 0);
+	assert_int_equal(final(h, "a")->n_ids, n);
+	assert_memory_equal(final(h, "a")->ids, ids, n * sizeof(ids[0]));
+	assert_int_equal(final(h, "a")->stats.epochs, 1); /* nothing began anew */
+}
+
 /* ---- workers ---- */
 
 static void another_model_everywhere_is_told_at_once(void **state)
@@ -1154,6 +1198,7 @@ int main(void)
 		TEST(a_decision_holds_from_the_next_session_on),
 		TEST(the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another),
 		TEST(a_decision_does_not_change_the_cache_of_a_session_that_runs),
+		TEST(a_decision_changes_the_codec_between_two_tokens),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
 		TEST(another_model_everywhere_is_told_at_once),
 		TEST(waiting_prompts_hear_of_the_mismatch_too),

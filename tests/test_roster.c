@@ -105,14 +105,14 @@ static void a_worker_that_is_not_ready_does_not_count(void **state)
 	update(&w, "w3", MSG_INIT, 1);
 	assert_null(workers_mismatch(&w, TOY_MODEL)); /* ours is on its way */
 	assert_false(workers_other_ready(&w, TOY_MODEL, "w1"));
-	assert_false(workers_can_serve(&w, TOY_MODEL, 1));
+	assert_false(workers_can_serve(&w, TOY_MODEL, 1, ""));
 	update(&w, "w3", MSG_READY, 1);
 	assert_null(workers_mismatch(&w, TOY_MODEL));
 	assert_true(workers_other_ready(&w, TOY_MODEL, "w1"));
 	assert_false(workers_other_ready(&w, TOY_MODEL, "w3"));
-	assert_true(workers_can_serve(&w, TOY_MODEL, 0));
+	assert_true(workers_can_serve(&w, TOY_MODEL, 0, ""));
 	w.list[1].first_layer = 2;
-	assert_false(workers_can_serve(&w, TOY_MODEL, 1));
+	assert_false(workers_can_serve(&w, TOY_MODEL, 1, ""));
 }
 
 static void a_worker_that_went_is_known_by_what_it_served(void **state)

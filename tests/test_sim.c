@@ -3,8 +3,8 @@
  * Messages are dropped, doubled, held back (and so reordered) at random; links are cut, workers die
  * and come back. The model is a toy whose next token is a hash of all rows so far, so that one
  * row lost, doubled or out of place changes every later token. What must hold: every prompt gets
- * exactly one final reply, with exactly the tokens of an undisturbed run. Prints its seed when it
- * fails. */
+ * exactly one final reply, with exactly the tokens of an undisturbed run through the same codec, be
+ * it one that loses something and predicts rows. Prints its seed when it fails. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,6 +44,7 @@ struct worker_node {
 
 struct world {
 	uint64_t seed, rolls, now_us;
+	struct toy_codec codec; /* spec NULL: f32 */
 	unsigned drop_percent, double_percent, max_delay_ms;
 	bool quiet; /* faults are over */
 	struct bus_mem *broker;
@@ -183,6 +184,10 @@ static void start_agent(struct world *w)
 {
 	struct agent_core_conf ac = toy_agent_conf();
 
+	if (w->codec.spec) {
+		assert_int_equal(spec_parse(&ac.codec, w->codec.spec, NULL), 0);
+		ac.split = w->codec.split;
+	}
 	toy_open_node(&w->agent_node, w->broker, "gw", 0);
 	assert_int_equal(agent_core_create(&w->agent, &ac,
 					   &(struct agent_ops){ w, begin_head, toy_end_head,
@@ -200,17 +205,24 @@ static void start_coordinator(struct world *w)
 			    .kv = "q8_0",
 			    .context_tokens = UINT32_MAX },
 	};
+	if (w->codec.spec) {
+		w->coordinator_conf.policy.split = w->codec.split;
+		snprintf(w->coordinator_conf.policy.codec, sizeof(w->coordinator_conf.policy.codec),
+			 "%s", w->codec.spec);
+	}
 	w->coordinator = (struct coordinator_core){ .conf = &w->coordinator_conf, .boot = 1 };
 	toy_open_node(&w->coordinator_node, w->broker, "coordinator", 0);
 	assert_int_equal(coordinator_core_start(&w->coordinator, w->coordinator_node.bus), 0);
 }
 
-static struct world *world_create(uint64_t seed)
+/* spec: how rows cross the split after layer 2. */
+static struct world *world_with(uint64_t seed, const char *spec)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
 	w->seed = seed;
+	w->codec = (struct toy_codec){ .split = 2, .spec = spec };
 	w->now_us = 1000000;
 	assert_int_equal(bus_mem_create(&w->broker, fault, w), 0);
 	start_coordinator(w);
@@ -218,6 +230,11 @@ static struct world *world_create(uint64_t seed)
 		start_worker(w, i);
 	start_agent(w);
 	return w;
+}
+
+static struct world *world_create(uint64_t seed)
+{
+	return world_with(seed, NULL);
 }
 
 static void world_destroy(struct world *w)
@@ -341,7 +358,8 @@ static void ask(struct world *w, unsigned i, bool local)
 	m.id[0] = (char)('a' + i);
 	for (uint32_t k = 0; k < n; k++)
 		ids[k] = (uint32_t)roll(w, TOY_VOCAB);
-	w->n_expected[i] = toy_answer(ids, n, max_new, 7, w->expected[i]);
+	w->n_expected[i] =
+		toy_answer_in(w->codec.spec ? &w->codec : NULL, ids, n, max_new, 7, w->expected[i]);
 	agent_core_prompt_ids(w->agent, &m, ids, n, w->now_us);
 }
 
@@ -446,6 +464,59 @@ static void dead_workers_and_cut_links_change_no_token(void **state)
 	}
 }
 
+static const char *const lossy[] = {
+	"tabq:delta=0.01",
+	"tabq:delta=0.05,predict=tokens",
+	"tabq:delta=0.001,predict=rows,entropy=none",
+	"tabq:delta=0.1,entropy=lz4",
+	"q4",
+};
+
+#define LOSSY (sizeof(lossy) / sizeof(lossy[0]))
+
+static void rows_that_are_predicted_give_the_answers_of_a_quiet_world(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 400; seed < 420; seed++) {
+		struct world *w = world_with(seed, lossy[seed % LOSSY]);
+
+		w->quiet = true;
+		run_world(w, 0, 0, 120000);
+		check_world(w);
+		world_destroy(w);
+	}
+}
+
+static void drops_and_repetitions_do_not_part_the_ends_of_the_codec(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 500; seed < 540; seed++) {
+		struct world *w = world_with(seed, lossy[seed % LOSSY]);
+
+		w->drop_percent = 10;
+		w->double_percent = 10;
+		w->max_delay_ms = 30;
+		run_world(w, 0, 0, 600000);
+		check_world(w);
+		world_destroy(w);
+	}
+}
+
+static void another_worker_predicts_what_the_dead_one_did(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 600; seed < 640; seed++) {
+		struct world *w = world_with(seed, lossy[seed % LOSSY]);
+
+		w->drop_percent = 3;
+		w->double_percent = 3;
+		w->max_delay_ms = 10;
+		run_world(w, 6, 4, 600000);
+		check_world(w);
+		world_destroy(w);
+	}
+}
+
 static void without_any_worker_a_session_fails_by_its_deadline(void **state)
 {
 	struct world *w = world_create(300);
@@ -489,6 +560,9 @@ int main(void)
 		cmocka_unit_test(no_row_is_run_twice_when_nothing_is_lost),
 		cmocka_unit_test(drops_repetitions_and_reordering_change_no_token),
 		cmocka_unit_test(dead_workers_and_cut_links_change_no_token),
+		cmocka_unit_test(rows_that_are_predicted_give_the_answers_of_a_quiet_world),
+		cmocka_unit_test(drops_and_repetitions_do_not_part_the_ends_of_the_codec),
+		cmocka_unit_test(another_worker_predicts_what_the_dead_one_did),
 		cmocka_unit_test(without_any_worker_a_session_fails_by_its_deadline),
 		cmocka_unit_test(split_equal_to_the_layers_needs_no_worker),
 	};

@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 #include "daemon/inbox.h"
+#include "tests/tiny_cal.h"
 
 /* The state after n rows, for every n up to len. */
 struct toy_kv {
@@ -40,27 +41,119 @@ static uint32_t pick(uint64_t state, uint64_t seed, uint32_t pos)
 	return (uint32_t)(rng_u64(state ^ seed, pos) % TOY_VOCAB);
 }
 
-uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
-		    uint32_t *out)
+/* One for the whole program. */
+static struct cal *calibration(void)
 {
-	uint64_t state = 0;
-	uint32_t made = 0, pos = 0;
+	static struct cal *cal;
+	const struct tiny_cal conf = { .dim = TOY_DIM,
+				       .k = TOY_DIM,
+				       .features = 4,
+				       .vocab = TOY_VOCAB,
+				       .n_splits = TOY_LAYERS,
+				       .size = 600,
+				       .seed = 11 };
+
+	if (!cal)
+		cal = tiny_cal_make(&conf);
+	return cal;
+}
+
+static struct codec_state *make_state(uint32_t split)
+{
+	struct codec_state *s = NULL;
+
+	if (codec_state_create(&s, TOY_DIM, calibration(), tiny_cal_split(calibration(), split)))
+		abort();
+	return s;
+}
+
+/* Buffers for one call. */
+static struct codec_work *make_work(void)
+{
+	struct codec_work *w = NULL;
+
+	assert_int_equal(codec_work_create(&w, TOY_DIM, AGENT_CHUNK_ROWS), 0);
+	return w;
+}
+
+/* Both ends of an undisturbed run. */
+struct crossing {
+	const struct toy_codec *codec; /* NULL: rows lose nothing */
+	struct codec_work *work;
+	struct codec_state *sender, *receiver;
+	uint32_t n_prompt;
+};
+
+static void cross(struct crossing *c, uint32_t id, uint32_t pos, float row[TOY_DIM])
+{
+	uint8_t bytes[1024];
+	struct codec_bytes out = { .dst = bytes, .cap = sizeof(bytes) };
+	struct codec_spec spec;
+	struct err e = { 0 };
+	const uint32_t *ids;
+
+	if (!c->codec)
+		return;
+	assert_int_equal(spec_parse(&spec,
+				    c->codec->later && pos >= c->codec->change ? c->codec->later
+									       : c->codec->spec,
+				    &e),
+			 0);
+	ids = pos >= c->n_prompt || spec.predict == SPEC_TOKENS ? &id : NULL;
+	if (codec_encode(&spec, c->work, c->sender, &(struct codec_rows){ row, ids, 1 }, &out, &e))
+		fail_msg("%s", e.text);
+	if (codec_decode(c->work, c->receiver,
+			 &(struct codec_chunk){ .id = out.id,
+						.src = bytes,
+						.len = out.len,
+						.ids = ids,
+						.dim = TOY_DIM,
+						.n = 1 },
+			 row, &e))
+		fail_msg("%s", e.text);
+}
+
+static uint64_t run_row(struct crossing *c, uint32_t id, uint32_t pos, uint64_t state)
+{
 	float row[TOY_DIM];
 
-	for (; pos < n; pos++) {
-		toy_rows(&prompt[pos], 1, pos, row);
-		state = absorb(state, row);
+	toy_rows(&id, 1, pos, row);
+	cross(c, id, pos, row);
+	return absorb(state, row);
+}
+
+uint32_t toy_answer_in(const struct toy_codec *codec, const uint32_t *prompt, uint32_t n,
+		       uint32_t max_new, uint64_t seed, uint32_t *out)
+{
+	struct crossing c = { .codec = codec, .n_prompt = n };
+	uint32_t made = 0, pos = 0;
+	uint64_t state = 0;
+
+	if (codec) {
+		c.work = make_work();
+		c.sender = make_state(codec->split);
+		c.receiver = make_state(codec->split);
 	}
+	for (; pos < n; pos++)
+		state = run_row(&c, prompt[pos], pos, state);
 	while (made < max_new && pos < TOY_CONTEXT) {
 		uint32_t id = pick(state, seed, pos);
 
 		out[made++] = id;
 		if (id == TOY_END_ID)
 			break;
-		toy_rows(&id, 1, pos++, row);
-		state = absorb(state, row);
+		state = run_row(&c, id, pos++, state);
 	}
+	codec_work_destroy(c.work);
+	codec_state_destroy(c.sender);
+	codec_state_destroy(c.receiver);
 	return made;
+}
+
+uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
+		    uint32_t *out)
+{
+	return toy_answer_in(NULL, prompt, n, max_new, seed, out);
 }
 
 int toy_begin_head(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
@@ -99,17 +192,9 @@ void toy_end_tail(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 int toy_begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e)
 {
 	(void)ctx;
-	(void)split;
-	return codec_state_create(state, TOY_DIM, NULL, NULL) ? err_set(e, ERR_NOMEM, "toy") : 0;
-}
-
-/* Buffers for one call. */
-static struct codec_work *make_work(void)
-{
-	struct codec_work *w = NULL;
-
-	assert_int_equal(codec_work_create(&w, TOY_DIM, AGENT_CHUNK_ROWS), 0);
-	return w;
+	(void)e;
+	*state = make_state(split);
+	return 0;
 }
 
 static void push(struct toy_kv *kv, const float *x, uint32_t rows)

@@ -27,6 +27,18 @@
 uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64_t seed,
 		    uint32_t *out);
 
+/* How rows cross: by the calibration of the toy, which has all its splits. */
+struct toy_codec {
+	uint32_t split;
+	const char *spec;
+	uint32_t change; /* from this position on: */
+	const char *later; /* NULL: no change */
+};
+
+/* The same where rows lose what the codec takes from them. */
+uint32_t toy_answer_in(const struct toy_codec *codec, const uint32_t *prompt, uint32_t n,
+		       uint32_t max_new, uint64_t seed, uint32_t *out);
+
 /* Rows of these ids from position pos on: x [n][TOY_DIM]. */
 void toy_rows(const uint32_t *ids, uint32_t n, uint32_t pos, float *x);
 

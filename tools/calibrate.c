@@ -10,7 +10,7 @@
 #include "tools/losses.h"
 #include "tools/progress.h"
 
-#define TABLE_BYTES  ((size_t)1 << 21) /* tokens get values of their own up to this, a split */
+#define TABLE_BYTES  ((size_t)1 << 20) /* tokens get values of their own up to this */
 #define MAX_FEATURES 256
 
 struct work {
@@ -22,9 +22,10 @@ struct work {
 	struct cal cal;           /* what will be written */
 	struct cal_split *fitted; /* [n_splits] those of cal that are ours to free */
 	uint32_t n_fitted;
-	int8_t *features; /* [V][f], when there are any */
-	float *embed;     /* [V][e] */
-	float *x;         /* [learn.n][d] */
+	int8_t *features;          /* [V][f], when there are any */
+	float *embed;              /* [V][e] */
+	struct imatrix_sums *sums; /* NULL: no importance file is wanted */
+	float *x;                  /* [learn.n][d] */
 };
 
 static void finish(struct work *w)
@@ -35,6 +36,7 @@ static void finish(struct work *w)
 	free(w->cal.splits);
 	free(w->cal.losses);
 	free(w->features);
+	imatrix_sums_destroy(w->sums);
 	free(w->embed);
 	free(w->x);
 	cal_close(w->old);
@@ -102,6 +104,27 @@ static int allocate(struct work *w, struct err *e)
 		       w->learn.n * w->hp.dim * sizeof(*w->x) >> 20);
 }
 
+/* For a large vocabulary: f features of each token, the principal components of its embedding. */
+static int make_features(struct work *w)
+{
+	const size_t d = w->hp.dim, vocab = w->hp.n_vocab;
+	const size_t f = d < MAX_FEATURES ? d : MAX_FEATURES;
+	float *small = malloc(vocab * f * sizeof(*small));
+
+	w->features = malloc(vocab * f);
+	if (!small || !w->features || learn_features(w->embed, vocab, d, f, w->features)) {
+		free(small);
+		return ERR_NOMEM;
+	}
+	for (size_t i = 0; i < vocab * f; i++)
+		small[i] = w->features[i];
+	free(w->embed);
+	w->embed = small;
+	w->cal.features = w->features;
+	w->cal.n_features = (uint32_t)f;
+	return 0;
+}
+
 static int embed_all(struct work *w, struct err *e)
 {
 	struct corpus every = { .n = w->hp.n_vocab };
@@ -114,6 +137,8 @@ static int embed_all(struct work *w, struct err *e)
 		every.ids[i] = i;
 	rc = corpus_embed(&every, w->gguf, w->conf->threads, w->embed, e);
 	free(every.ids);
+	if (!rc && (size_t)w->hp.n_vocab * w->hp.dim > TABLE_BYTES && make_features(w))
+		rc = err_set(e, ERR_NOMEM, "features of tokens: out of memory");
 	return rc;
 }
 
@@ -163,32 +188,37 @@ static int fit_one(struct work *w, uint32_t split, struct err *e)
 	return cal_save(&w->cal, w->conf->out, e);
 }
 
-static uint32_t last_due(const struct work *w)
+/* How many layers the rows have to go through. */
+static uint32_t layers_due(const struct work *w)
 {
-	uint32_t last = UINT32_MAX;
+	uint32_t due = 0;
 
 	for (uint32_t i = 0; i < w->conf->n_splits; i++) {
 		if (is_due(w, w->conf->splits[i]))
-			last = w->conf->splits[i];
+			due = w->conf->splits[i] + 1;
 	}
-	return last;
+	return w->sums ? w->hp.n_layers + 1 : due;
 }
 
 /* Rows go through the layers one by one; at each split that is due they are learned from. */
 static int fit_all(struct work *w, struct err *e)
 {
-	const uint32_t last = last_due(w);
-	struct progress progress = { .what = "calibrate", .units = "layers", .total = last + 1u };
-	int rc = last == UINT32_MAX ? 0
-				    : corpus_embed(&w->learn, w->gguf, w->conf->threads, w->x, e);
+	const uint32_t due = layers_due(w);
+	const unsigned threads = w->conf->threads;
+	struct progress progress = { .what = "calibrate", .units = "layers", .total = due };
+	int rc = due ? corpus_embed(&w->learn, w->gguf, threads, w->x, e) : 0;
 
-	for (uint32_t split = 0; last != UINT32_MAX && split <= last && !rc; split++) {
+	for (uint32_t split = 0; split < due && !rc; split++) {
 		progress_show(&progress, split);
 		if (split)
-			rc = corpus_layer(&w->learn, w->gguf, split - 1, w->conf->threads, w->x, e);
+			rc = corpus_layer(&w->learn, w->gguf, split - 1, threads, w->sums, w->x, e);
 		if (!rc && is_due(w, split))
 			rc = fit_one(w, split, e);
 	}
+	if (!rc && w->sums)
+		rc = corpus_head(&w->learn, w->gguf, threads, w->sums, w->x, e);
+	if (!rc && w->sums)
+		rc = imatrix_sums_save(w->sums, w->gguf, w->conf->imatrix, e);
 	progress_clear(&progress);
 	return rc;
 }
@@ -201,6 +231,10 @@ static int measure_all(struct work *w, struct err *e)
 					.held = &w->held,
 					.deltas = w->conf->deltas,
 					.n_deltas = w->conf->n_deltas,
+					.fronts = w->conf->fronts,
+					.n_fronts = w->conf->n_fronts,
+					.caches = w->conf->caches,
+					.n_caches = w->conf->n_caches,
 					.tokens = w->conf->loss_tokens };
 
 	return losses_measure(&lc, &w->cal, e);
@@ -212,6 +246,8 @@ static int run(struct work *w, struct err *e)
 
 	if (!rc)
 		rc = allocate(w, e);
+	if (!rc && w->conf->imatrix && imatrix_sums_create(&w->sums, &w->hp))
+		rc = err_set(e, ERR_NOMEM, "importance: out of memory");
 	if (!rc)
 		rc = embed_all(w, e);
 	if (rc)

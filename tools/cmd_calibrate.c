@@ -6,6 +6,8 @@
 
 #include "codec/cal.h"
 #include "engine/model.h"
+#include "engine/quant.h"
+#include "engine/quantize.h"
 #include "schema/json.h"
 #include "tools/calibrate.h"
 #include "tools/cmd.h"
@@ -22,9 +24,14 @@ const char cmd_calibrate_usage[] =
 	"                      more are good\n"
 	"  -o, --output FILE   where to (default: MODEL.cal, where every other command looks)\n"
 	"  --splits A,B,...    (default: all, 0 to L-1)\n"
-	"  --deltas D,D,...    codec levels of the accuracy table (default 0.02,0.05,0.1; none:\n"
+	"  --deltas D,D,...    codec levels of the accuracy table (default 0.005,0.02,0.05; none:\n"
 	"                      no table)\n"
-	"  --tokens N          most tokens that a line of it is measured over (default 4096)\n"
+	"  --kv T,T,...        caches of the table (default f16,q8_0,q4_0)\n"
+	"  --front T,T,...     precisions of the front layers in it; keep: as in the file "
+	"(default\n"
+	"                      keep,Q4_K)\n"
+	"  --imatrix FILE      also write importance of the weights, for splitmq quantize\n"
+	"  --tokens N          most tokens that a line of it is measured over (default 1024)\n"
 	"  --ctx N             tokens of a window (default: the model's context, at most 512)\n"
 	"  --hold N            every Nth window is not learned from, but measured with (default "
 	"8)\n"
@@ -42,10 +49,23 @@ struct options {
 	uint32_t splits[CAL_MAX_SPLITS];
 	bool all_splits;
 	float deltas[MAX_DELTAS];
+	unsigned fronts[MAX_DELTAS];
+	enum kv_type caches[KV_TYPE_COUNT];
 	bool json;
 };
 
-enum { OPT_SPLITS = 0x100, OPT_DELTAS, OPT_TOKENS, OPT_CTX, OPT_HOLD, OPT_FRESH, OPT_JSON };
+enum {
+	OPT_SPLITS = 0x100,
+	OPT_DELTAS,
+	OPT_TOKENS,
+	OPT_CTX,
+	OPT_HOLD,
+	OPT_FRESH,
+	OPT_JSON,
+	OPT_KV,
+	OPT_FRONT,
+	OPT_IMATRIX
+};
 
 static int parse_splits(struct options *o, const char *arg)
 {
@@ -86,6 +106,48 @@ static int parse_deltas(struct options *o, const char *arg)
 	return 0;
 }
 
+/* The next of some words with commas between them; false at the end. */
+static bool next_word(const char **at, char word[static 16])
+{
+	size_t len = strcspn(*at, ",");
+
+	if (!**at)
+		return false;
+	snprintf(word, 16, "%.*s", len < 16 ? (int)len : 15, *at);
+	*at += len + ((*at)[len] == ',');
+	return true;
+}
+
+static int parse_caches(struct options *o, const char *arg)
+{
+	char word[16];
+
+	o->conf.n_caches = 0;
+	for (const char *at = arg; next_word(&at, word);) {
+		if (o->conf.n_caches == KV_TYPE_COUNT ||
+		    kv_type_parse(&o->caches[o->conf.n_caches++], word))
+			return cmd_usage(NAME, "--kv: \"%s\" is none of " KV_TYPE_WORDS, word);
+	}
+	return 0;
+}
+
+static int parse_fronts(struct options *o, const char *arg)
+{
+	char word[16];
+
+	o->conf.n_fronts = 0;
+	for (const char *at = arg; next_word(&at, word);) {
+		enum quant_type type = QUANT_F32;
+		bool keep = !strcmp(word, "keep");
+
+		if (o->conf.n_fronts == MAX_DELTAS || (!keep && quantize_parse(&type, word)))
+			return cmd_usage(NAME, "--front: \"%s\" is no type that can be written",
+					 word);
+		o->fronts[o->conf.n_fronts++] = keep ? CAL_AS_IS : (unsigned)type;
+	}
+	return 0;
+}
+
 static int take(struct options *o, int opt, const char *arg)
 {
 	unsigned long long n = 0;
@@ -109,6 +171,13 @@ static int take(struct options *o, int opt, const char *arg)
 		return parse_splits(o, arg);
 	case OPT_DELTAS:
 		return parse_deltas(o, arg);
+	case OPT_KV:
+		return parse_caches(o, arg);
+	case OPT_FRONT:
+		return parse_fronts(o, arg);
+	case OPT_IMATRIX:
+		o->conf.imatrix = arg;
+		return 0;
 	case OPT_TOKENS:
 		rc = cmd_u64(NAME, "--tokens", arg, 16, 1 << 24, &n);
 		o->conf.loss_tokens = (uint32_t)n;
@@ -140,6 +209,9 @@ static int parse(struct options *o, int argc, char **argv)
 		{ "threads", required_argument, NULL, 't' },
 		{ "splits", required_argument, NULL, OPT_SPLITS },
 		{ "deltas", required_argument, NULL, OPT_DELTAS },
+		{ "kv", required_argument, NULL, OPT_KV },
+		{ "front", required_argument, NULL, OPT_FRONT },
+		{ "imatrix", required_argument, NULL, OPT_IMATRIX },
 		{ "tokens", required_argument, NULL, OPT_TOKENS },
 		{ "ctx", required_argument, NULL, OPT_CTX },
 		{ "hold", required_argument, NULL, OPT_HOLD },
@@ -199,10 +271,16 @@ static int complete(struct options *o, struct err *e)
 	return 0;
 }
 
+static const char *front_name(const struct cal_loss *l)
+{
+	return l->front_type == CAL_AS_IS ? "keep" : quant_name(l->front_type);
+}
+
 static void print_line(const struct cal_loss *l)
 {
-	printf("%5u  %-7s %-8g %6.3f  %8.5f  %8.5f  %7.4f\n", (unsigned)l->split,
-	       l->decode ? "decode" : "prefill", (double)l->delta, (double)l->bits,
+	printf("%5u  %-7s  %-5s %-5s %-8g %6.3f  %8.5f  %8.5f  %7.4f\n", (unsigned)l->split,
+	       l->decode ? "decode" : "prefill", front_name(l),
+	       kv_type_name((enum kv_type)l->kv_type), (double)l->delta, (double)l->bits,
 	       (double)l->ppl_ratio, (double)l->kl, (double)l->top1);
 }
 
@@ -213,6 +291,7 @@ static void print_json(const struct cal_loss *l)
 	size_t len;
 
 	json_add_u64(o, "split", l->split);
+	json_add_str(o, "front", front_name(l));
 	json_add_str(o, "kv", kv_type_name((enum kv_type)l->kv_type));
 	json_add_bool(o, "decode", l->decode);
 	json_add_f64(o, "delta", (double)l->delta);
@@ -235,7 +314,8 @@ static int print_table(const struct options *o, struct err *e)
 	if (rc)
 		return rc;
 	if (!o->json)
-		printf("split  rows    delta    bits/el  ppl ratio        KL    top-1\n");
+		printf("split  rows     front kv    delta    bits/el  ppl ratio        KL    "
+		       "top-1\n");
 	for (uint32_t i = 0; i < c->n_losses; i++) {
 		if (o->json)
 			print_json(&c->losses[i]);
@@ -252,9 +332,16 @@ static int print_table(const struct options *o, struct err *e)
 int cmd_calibrate(int argc, char **argv)
 {
 	static struct options o = {
-		.conf = { .threads = 1, .hold = 8, .loss_tokens = 4096, .n_deltas = 3 },
+		.conf = { .threads = 1,
+			  .hold = 8,
+			  .loss_tokens = 1024,
+			  .n_deltas = 3,
+			  .n_fronts = 2,
+			  .n_caches = 3 },
 		.all_splits = true,
-		.deltas = { 0.02f, 0.05f, 0.1f }
+		.deltas = { 0.005f, 0.02f, 0.05f },
+		.fronts = { CAL_AS_IS, QUANT_Q4_K },
+		.caches = { KV_F16, KV_Q8_0, KV_Q4_0 },
 	};
 	struct err e = { 0 };
 	int rc = parse(&o, argc, argv);
@@ -263,6 +350,8 @@ int cmd_calibrate(int argc, char **argv)
 		return rc < 0 ? cmd_help(NAME) : rc;
 	o.conf.splits = o.splits;
 	o.conf.deltas = o.deltas;
+	o.conf.fronts = o.fronts;
+	o.conf.caches = o.caches;
 	if (!o.conf.out) {
 		snprintf(o.out, sizeof(o.out), "%s" CAL_SUFFIX, o.conf.model);
 		o.conf.out = o.out;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "codec/cal.h"
 #include "engine/pool.h"
 #include "engine/quantize.h"
 #include "tools/cmd.h"
@@ -344,6 +345,32 @@ static int write_file(struct work *w, struct err *e)
 	return rc;
 }
 
+/* IN.cal -> OUT.cal: predictors learned from the source serve its other precisions and its slices,
+ * what a split costs does not. All slices of a recipe get the same one. */
+static int carry_calibration(const struct work *w, struct err *e)
+{
+	char from[4096], to[4096], hash[GGUF_HASH_LEN + 1];
+	struct cal *c = NULL;
+	int rc;
+
+	snprintf(from, sizeof(from), "%s" CAL_SUFFIX, w->o->in);
+	snprintf(to, sizeof(to), "%s" CAL_SUFFIX, w->o->out);
+	rc = cal_open(&c, from, e);
+	if (rc)
+		return rc == ERR_NOT_FOUND ? 0 : rc;
+	rc = gguf_hash(w->gguf, hash, e);
+	if (!rc && strcmp(hash, c->model)) {
+		fprintf(stderr, "splitmq " NAME ": %s is of another model and stays where it is\n",
+			from);
+	} else if (!rc) {
+		memcpy(c->model, w->plan.id, sizeof(c->model));
+		c->n_losses = w->plan.n_changed ? 0 : c->n_losses;
+		rc = cal_save(c, to, e);
+	}
+	cal_close(c);
+	return rc;
+}
+
 static int report(const struct work *w, struct err *e)
 {
 	struct json *root;
@@ -394,6 +421,8 @@ int cmd_quantize(int argc, char **argv)
 		rc = make_plan(&w, &e);
 	if (!rc && !o.dry_run)
 		rc = write_file(&w, &e);
+	if (!rc && !o.dry_run)
+		rc = carry_calibration(&w, &e);
 	if (!rc)
 		rc = report(&w, &e);
 	if (rc)

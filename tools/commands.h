@@ -2,6 +2,9 @@
 #ifndef TOOLS_COMMANDS_H
 #define TOOLS_COMMANDS_H
 
+extern const char cmd_bench_usage[];
+int cmd_bench(int argc, char **argv);
+
 extern const char cmd_calibrate_usage[];
 int cmd_calibrate(int argc, char **argv);
 

@@ -9,6 +9,7 @@
 
 #define MAX_TEXT_BYTES ((size_t)16 << 20)
 #define PASS_ROWS      64
+#define HEAD_ROWS      16
 
 void corpus_close(struct corpus *c)
 {
@@ -132,7 +133,7 @@ static int run_window(struct model *m, struct kv *kv, const struct corpus_window
 }
 
 int corpus_layer(const struct corpus *c, const struct gguf *g, uint32_t layer, unsigned threads,
-		 float *x, struct err *e)
+		 struct imatrix_sums *sums, float *x, struct err *e)
 {
 	const struct model_conf conf = {
 		.first = layer, .last = layer + 1, .threads = threads, .max_rows = PASS_ROWS
@@ -146,12 +147,42 @@ int corpus_layer(const struct corpus *c, const struct gguf *g, uint32_t layer, u
 		longest = c->windows[i].n > longest ? c->windows[i].n : longest;
 	if (!rc && kv_create(&kv, model_hparams(m), layer, layer + 1, (uint32_t)longest, KV_F32))
 		rc = err_set(e, ERR_NOMEM, "cache for %zu tokens", longest);
+	if (!rc)
+		model_observe(m, sums);
 	for (size_t i = 0; i < c->n_windows && !rc; i++) {
 		rc = run_window(m, kv, &c->windows[i], x);
 		if (rc)
 			err_set(e, rc, "layer %u: %s", (unsigned)layer, err_phrase(rc));
 	}
 	kv_destroy(kv);
+	model_close(m);
+	return rc;
+}
+
+int corpus_head(const struct corpus *c, const struct gguf *g, unsigned threads,
+		struct imatrix_sums *sums, const float *x, struct err *e)
+{
+	struct model_conf conf = { .head = true, .threads = threads, .max_rows = HEAD_ROWS };
+	struct model_hparams hp;
+	struct model *m = NULL;
+	float *logits = NULL;
+	int rc = model_read_hparams(&hp, g, e);
+
+	if (rc)
+		return rc;
+	conf.first = conf.last = hp.n_layers;
+	rc = model_open(&m, g, &conf, e);
+	if (!rc) {
+		logits = malloc((size_t)HEAD_ROWS * hp.n_vocab * sizeof(*logits));
+		rc = logits ? 0 : err_set(e, ERR_NOMEM, "logits: out of memory");
+	}
+	for (size_t at = 0; at < c->n && !rc; at += HEAD_ROWS) {
+		size_t rows = c->n - at < HEAD_ROWS ? c->n - at : HEAD_ROWS;
+
+		model_observe(m, sums);
+		model_logits(m, x + at * hp.dim, (uint32_t)rows, logits);
+	}
+	free(logits);
 	model_close(m);
 	return rc;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/imatrix.h"
 #include "engine/model.h"
 
 struct corpus_window {
@@ -37,9 +38,13 @@ MUST_CHECK int corpus_divide(const struct corpus *c, unsigned of, struct corpus 
 MUST_CHECK int corpus_embed(const struct corpus *c, const struct gguf *g, unsigned threads,
 			    float *x, struct err *e);
 
-/* x [n][d]: rows before layer `layer` -> rows after it. done: tokens, for a progress line; may be
- * NULL. */
+/* x [n][d]: rows before layer `layer` -> rows after it. sums: told of the inputs of its matrices;
+ * or NULL. */
 MUST_CHECK int corpus_layer(const struct corpus *c, const struct gguf *g, uint32_t layer,
-			    unsigned threads, float *x, struct err *e);
+			    unsigned threads, struct imatrix_sums *sums, float *x, struct err *e);
+
+/* The head over x [n][d], for sums alone. */
+MUST_CHECK int corpus_head(const struct corpus *c, const struct gguf *g, unsigned threads,
+			   struct imatrix_sums *sums, const float *x, struct err *e);
 
 #endif

@@ -78,6 +78,7 @@ static int decode(struct run *r, const float *x, struct err *e)
 {
 	struct generate_result *out = r->result;
 
+	local_generating(r->l, true);
 	for (;;) {
 		uint32_t id;
 		int rc = next_token(r, x, &id, e);

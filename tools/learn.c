@@ -334,3 +334,43 @@ int learn_split(struct cal_split *s, const struct cal *c, const struct learn_row
 	finish(&f);
 	return rc ? err_set(e, rc, "split %u: %s", (unsigned)s->split, err_phrase(rc)) : 0;
 }
+
+/* axes [d][d] <- rows: principal axes of embed, smallest first. */
+static int embed_axes(const float *embed, size_t n, size_t d, double *axes, double *values)
+{
+	double *block = learn_zeros(BLOCK * d);
+
+	for (size_t at = 0; block && at < n; at += BLOCK) {
+		size_t rows = n - at < BLOCK ? n - at : BLOCK;
+
+		for (size_t i = 0; i < rows * d; i++)
+			block[i] = (double)embed[at * d + i];
+		matrix_add_products(axes, block, block, rows, d, d);
+	}
+	free(block);
+	return block ? matrix_eigen(axes, values, d) : ERR_NOMEM;
+}
+
+int learn_features(const float *embed, size_t n, size_t d, size_t f, int8_t *features)
+{
+	double *axes = learn_zeros(d * d), *values = learn_zeros(d), *v = learn_zeros(n);
+	int rc = axes && values && v ? embed_axes(embed, n, d, axes, values) : ERR_NOMEM;
+
+	for (size_t j = 0; j < f && !rc; j++) {
+		const double *axis = axes + (d - 1 - j) * d;
+		double most = 1e-30;
+
+		for (size_t t = 0; t < n; t++) {
+			v[t] = 0;
+			for (size_t i = 0; i < d; i++)
+				v[t] += axis[i] * (double)embed[t * d + i];
+			most = fabs(v[t]) > most ? fabs(v[t]) : most;
+		}
+		for (size_t t = 0; t < n; t++)
+			features[t * f + j] = (int8_t)nearbyint(v[t] / most * 127);
+	}
+	free(axes);
+	free(values);
+	free(v);
+	return rc;
+}

@@ -27,7 +27,11 @@ struct learn_rows {
 /* -> *s, whose arrays are owned by *s: learn_finish. c: dim, n_vocab, n_features (0) are read.
  * ERR_NOMEM, ERR_INTERNAL (the rows do not span enough), ERR_LIMIT (too few rows). */
 MUST_CHECK int learn_split(struct cal_split *s, const struct cal *c, const struct learn_rows *rows,
-			 struct err *e);
+			   struct err *e);
 void learn_finish(struct cal_split *s);
+
+/* embed [n][d] -> features [n][f]: its f largest principal components, each filling a byte.
+ * ERR_NOMEM, ERR_INTERNAL. */
+MUST_CHECK int learn_features(const float *embed, size_t n, size_t d, size_t f, int8_t *features);
 
 #endif

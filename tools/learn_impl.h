@@ -28,7 +28,7 @@ double *learn_zeros(size_t n);
 /* Least squares from n_in inputs (the first d of them noisy) to n_out outputs: gram [n_in][n_in],
  * map [n_in][n_out] are sums of products, map becomes the solution. */
 MUST_CHECK int learn_solve(double *gram, double *map, size_t n_in, size_t n_out, size_t d,
-			 double noise);
+			   double noise);
 
 /* Squared errors of an element of the row before, summed up as the weights count them. */
 double learn_noise(const struct learn *f);

@@ -19,14 +19,15 @@ struct segment {
 struct local {
 	struct local_conf conf;
 	struct model_hparams hp;
-	struct gguf *gguf;
-	struct segment front, back; /* back.model: NULL without a split */
+	struct gguf *gguf, *front_gguf; /* front_gguf: NULL when it is the same */
+	struct segment front, back;     /* back.model: NULL without a split */
 	struct codec_spec codec;
 	struct cal *cal;
 	struct codec_work *work;
 	struct codec_state *sender, *receiver;
-	float *x;      /* [LOCAL_ROWS][d] */
-	float *logits; /* [most rows asked for][V] */
+	bool generating; /* tokens from here on are known to both sides */
+	float *x;        /* [LOCAL_ROWS][d] */
+	float *logits;   /* [most rows asked for][V] */
 	uint32_t logits_rows;
 	uint8_t *wire;
 	size_t wire_cap;
@@ -111,7 +112,7 @@ static int open_models(struct local *l, struct err *e)
 				   .head = head && !split,
 				   .threads = l->conf.threads ? l->conf.threads : processors(),
 				   .max_rows = LOCAL_ROWS };
-	int rc = model_open(&l->front.model, l->gguf, &conf, e);
+	int rc = model_open(&l->front.model, l->front_gguf ? l->front_gguf : l->gguf, &conf, e);
 
 	if (rc || !split)
 		return rc;
@@ -182,6 +183,8 @@ int local_open(struct local **out, const struct local_conf *conf, struct err *e)
 	rc = spec_parse(&l->codec, conf->codec, e);
 	if (!rc)
 		rc = gguf_open(&l->gguf, conf->model, e);
+	if (!rc && conf->front)
+		rc = gguf_open(&l->front_gguf, conf->front, e);
 	if (!rc) {
 		rc = model_read_hparams(&l->hp, l->gguf, e);
 		if (!rc)
@@ -210,6 +213,7 @@ void local_close(struct local *l)
 	model_close(l->front.model);
 	model_close(l->back.model);
 	gguf_close(l->gguf);
+	gguf_close(l->front_gguf);
 	codec_work_destroy(l->work);
 	codec_state_destroy(l->sender);
 	codec_state_destroy(l->receiver);
@@ -257,6 +261,7 @@ int local_begin(struct local *l, uint32_t capacity, struct err *e)
 
 	if (!rc && l->back.model)
 		rc = begin_segment(l, &l->back, capacity, e);
+	l->generating = false;
 	codec_state_reset(l->sender);
 	codec_state_reset(l->receiver);
 	return rc;
@@ -266,7 +271,7 @@ int local_begin(struct local *l, uint32_t capacity, struct err *e)
  * one, as when they are generated, or where the spec tells them. */
 static int cross_chunk(struct local *l, const uint32_t *ids, float *x, uint32_t rows, struct err *e)
 {
-	const bool known = l->conf.chunk == 1 || l->codec.predict == SPEC_TOKENS;
+	const bool known = l->generating || l->conf.chunk == 1 || l->codec.predict == SPEC_TOKENS;
 	const struct codec_rows in = { x, known ? ids : NULL, rows };
 	struct codec_bytes out = { .dst = l->wire, .cap = l->wire_cap };
 	int rc = codec_encode(&l->codec, l->work, l->sender, &in, &out, e);
@@ -286,6 +291,11 @@ static int cross_chunk(struct local *l, const uint32_t *ids, float *x, uint32_t 
 	if (!rc && codec_state_hash(l->sender) != codec_state_hash(l->receiver))
 		rc = err_set(e, ERR_INTERNAL, "the ends of the codec differ");
 	return rc;
+}
+
+void local_generating(struct local *l, bool on)
+{
+	l->generating = on;
 }
 
 static int cross(struct local *l, const uint32_t *ids, uint32_t rows, struct err *e)

@@ -19,9 +19,10 @@
 #define LOCAL_NO_SPLIT UINT32_MAX
 
 struct local_conf {
-	const char *model;       /* path */
-	uint32_t split;          /* LOCAL_NO_SPLIT: one segment, no codec */
-	const char *codec;       /* SPEC, used with a split */
+	const char *model; /* path */
+	const char *front; /* path of another precision of it, for the front; NULL: the same */
+	uint32_t split;    /* LOCAL_NO_SPLIT: one segment, no codec */
+	const char *codec; /* SPEC, used with a split */
 	const char *calibration; /* path; NULL: beside the model, if there is one */
 	uint32_t chunk;          /* rows that cross together, 1..LOCAL_ROWS; 1: as in decoding */
 	unsigned threads;        /* 0: as many as there are processors */
@@ -86,6 +87,9 @@ uint32_t local_ctx(const struct local *l);
 
 /* Begin a sequence of at most capacity tokens; forgets the one before. */
 MUST_CHECK int local_begin(struct local *l, uint32_t capacity, struct err *e);
+
+/* Whether the tokens from here on are generated ones, which both sides know; false after begin. */
+void local_generating(struct local *l, bool on);
 
 /* The next n (<= LOCAL_ROWS) tokens of the sequence; *x [n][d] are their rows after the last layer,
  * valid until the next call. */

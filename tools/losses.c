@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "codec/spec.h"
+#include "engine/opsc.h"
 #include "tools/local.h"
 #include "tools/progress.h"
 
@@ -168,8 +170,8 @@ static int take_reference(const struct losses_conf *conf, struct reference *r, s
 }
 
 /* One line: l says what, and gets the figures. */
-static int measure(const struct losses_conf *conf, const struct reference *r, struct cal_loss *l,
-		   struct err *e)
+static int measure(const struct losses_conf *conf, const struct reference *r, const char *front,
+		   struct cal_loss *l, struct err *e)
 {
 	struct local_conf lc = local_conf_of(conf);
 	struct comparison c = { .r = r };
@@ -179,6 +181,7 @@ static int measure(const struct losses_conf *conf, const struct reference *r, st
 
 	snprintf(spec, sizeof(spec), "tabq:delta=%.6g,predict=%s", (double)l->delta,
 		 spec_predict_name((enum spec_predict)l->predict));
+	lc.front = front;
 	lc.split = l->split;
 	lc.codec = spec;
 	lc.kv = (enum kv_type)l->kv_type;
@@ -213,40 +216,85 @@ static bool has_line(const struct cal *c, const struct cal_loss *l)
 	return false;
 }
 
-/* Line i of the table that is wanted: splits x deltas x caches x {decode, prefill}. */
-static struct cal_loss line_at(const struct losses_conf *conf, const struct cal *c, uint32_t i)
+/* Lines for one precision of the front: splits x deltas x caches x {prefill, decode}. */
+static uint32_t lines_of_front(const struct losses_conf *conf, const struct cal *c)
 {
-	static const enum kv_type caches[] = { KV_F16 };
-	const uint32_t n_caches = sizeof(caches) / sizeof(caches[0]);
-	struct cal_loss l = { .front_type = CAL_AS_IS };
+	return 2 * conf->n_caches * conf->n_deltas * c->n_splits;
+}
+
+static struct cal_loss line_at(const struct losses_conf *conf, const struct cal *c, unsigned front,
+			       uint32_t i)
+{
+	struct cal_loss l = { .front_type = (uint16_t)front };
 
 	l.decode = (uint16_t)(i % 2);
 	l.predict = l.decode ? SPEC_TOKENS : SPEC_ROWS;
 	i /= 2;
-	l.kv_type = (uint16_t)caches[i % n_caches];
-	i /= n_caches;
+	l.kv_type = (uint16_t)conf->caches[i % conf->n_caches];
+	i /= conf->n_caches;
 	l.delta = conf->deltas[i % conf->n_deltas];
 	l.split = c->splits[i / conf->n_deltas].split;
 	return l;
 }
 
-static int measure_all(const struct losses_conf *conf, const struct reference *r, struct cal *c,
-		       struct progress *progress, struct err *e)
+/* The model with all its layers in another precision, beside the calibration. */
+static int write_front(const struct losses_conf *conf, unsigned type, const char *path,
+		       struct err *e)
 {
+	struct opsc_conf oc = {
+		.front = type, .back = type, .embed = OPSC_DEFAULT, .head = OPSC_DEFAULT
+	};
+	struct opsc_plan plan;
+	struct model_hparams hp;
+	struct gguf *g = NULL;
+	int rc = gguf_open(&g, conf->model, e);
+
+	if (!rc)
+		rc = model_read_hparams(&hp, g, e);
+	if (!rc) {
+		oc.boundary = oc.last = hp.n_layers;
+		rc = opsc_plan_init(&plan, g, &oc, e);
+	}
+	if (!rc) {
+		rc = opsc_write(&plan, path, conf->threads, NULL, e);
+		opsc_plan_finish(&plan);
+	}
+	gguf_close(g);
+	return rc;
+}
+
+struct table {
+	const struct losses_conf *conf;
+	const struct reference *r;
+	struct cal *c;
+	struct progress *progress;
+	uint32_t done;
+};
+
+static int measure_front(struct table *t, unsigned front, const char *path, struct err *e)
+{
+	const uint32_t n = lines_of_front(t->conf, t->c);
+	bool written = false;
 	int rc = 0;
 
-	for (uint32_t i = 0; i < progress->total && !rc; i++) {
-		struct cal_loss l = line_at(conf, c, i);
+	for (uint32_t i = 0; i < n && !rc; i++) {
+		struct cal_loss l = line_at(t->conf, t->c, front, i);
 
-		progress_show(progress, i);
-		if (has_line(c, &l) || c->n_losses == CAL_MAX_LOSSES)
+		progress_show(t->progress, t->done++);
+		if (has_line(t->c, &l) || t->c->n_losses == CAL_MAX_LOSSES)
 			continue;
-		rc = measure(conf, r, &l, e);
+		if (front != CAL_AS_IS && !written)
+			rc = write_front(t->conf, front, path, e);
+		written = true;
+		if (!rc)
+			rc = measure(t->conf, t->r, front == CAL_AS_IS ? NULL : path, &l, e);
 		if (rc)
-			return rc;
-		c->losses[c->n_losses++] = l;
-		rc = cal_save(c, conf->calibration, e);
+			break;
+		t->c->losses[t->c->n_losses++] = l;
+		rc = cal_save(t->c, t->conf->calibration, e);
 	}
+	if (front != CAL_AS_IS && written)
+		unlink(path);
 	return rc;
 }
 
@@ -254,14 +302,18 @@ int losses_measure(const struct losses_conf *conf, struct cal *c, struct err *e)
 {
 	struct progress progress = { .what = "calibrate", .units = "lines of the table" };
 	struct reference r = { 0 };
+	struct table t = { conf, &r, c, &progress, 0 };
+	char path[4096];
 	int rc;
 
-	progress.total = 2ull * conf->n_deltas * c->n_splits;
+	progress.total = (uint64_t)lines_of_front(conf, c) * conf->n_fronts;
 	if (!progress.total)
 		return 0;
+	if (snprintf(path, sizeof(path), "%s.front", conf->calibration) >= (int)sizeof(path))
+		return err_set(e, ERR_LIMIT, "%.80s...: the path is too long", conf->calibration);
 	rc = take_reference(conf, &r, e);
-	if (!rc)
-		rc = measure_all(conf, &r, c, &progress, e);
+	for (uint32_t i = 0; i < conf->n_fronts && !rc; i++)
+		rc = measure_front(&t, conf->fronts[i], path, e);
 	progress_clear(&progress);
 	free(r.logits);
 	return rc;

@@ -14,6 +14,10 @@ struct losses_conf {
 	const struct corpus *held;
 	const float *deltas; /* [n_deltas] */
 	uint32_t n_deltas;
+	const unsigned *fronts; /* [n_fronts] CAL_AS_IS or an enum quant_type */
+	uint32_t n_fronts;
+	const enum kv_type *caches; /* [n_caches] */
+	uint32_t n_caches;
 	uint32_t tokens; /* most that a line is measured over */
 };
 

@@ -12,6 +12,7 @@ const struct cmd cmd_table[] = {
 	{ "logits", "what the model says after every position", cmd_logits_usage, cmd_logits },
 	{ "perplexity", "how well a model, or its split, predicts a text", cmd_perplexity_usage,
 	  cmd_perplexity },
+	{ "bench", "what parts of it cost and gain: bench codec", cmd_bench_usage, cmd_bench },
 	{ "calibrate", "learn to predict rows, and what a split costs", cmd_calibrate_usage,
 	  cmd_calibrate },
 	{ "decode", "what a frame or control message from stdin says", cmd_decode_usage,

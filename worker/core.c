@@ -66,6 +66,7 @@ static int announce(struct worker_core *c, enum msg_state state)
 	st->dim = lim->dim;
 	st->first_layer = lim->first_layer;
 	st->context_tokens = lim->context_tokens;
+	memcpy(st->calibration, lim->calibration, sizeof(st->calibration));
 	st->max_sessions = c->conf.max_sessions;
 	snprintf(st->version, sizeof(st->version), "%s", SPLITMQ_VERSION);
 	return link_birth(c->bus, &t, &m);

@@ -52,6 +52,13 @@ int lane_admit(const struct lane_limits *lim, const struct msg_open *open,
 			 lim->first_layer, lim->n_layers, lim->worker);
 		return ERR_REFUSED;
 	}
+	if (open->calibration[0] && strcmp(open->calibration, lim->calibration)) {
+		snprintf(reason, MSG_REASON_MAX,
+			 "worker %s has %s%s, the agent %s: both need the same MODEL.cal",
+			 lim->worker, lim->calibration[0] ? "calibration " : "no calibration",
+			 lim->calibration, open->calibration);
+		return ERR_REFUSED;
+	}
 	return 0;
 }
 

@@ -29,6 +29,7 @@ enum lane_state { LANE_FREE, LANE_SERVING, LANE_DRAINING, LANE_NSTATES };
 struct lane_limits {
 	char worker[TOPIC_NAME_MAX + 1];
 	char model[MSG_HASH_LEN + 1];
+	char calibration[MSG_CALIBRATION_LEN + 1]; /* empty: none */
 	uint32_t n_layers, first_layer, dim;
 	uint32_t context_tokens;
 	uint32_t max_packet_bytes;

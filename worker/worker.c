@@ -65,6 +65,7 @@ static int open_tail(struct tail **t, const struct config_worker *conf, struct q
 	struct segment_conf sc = {
 		.path = conf->model,
 		.kv = conf->kv,
+		.calibration = conf->calibration,
 		.first = conf->first_layer,
 		.last = SEGMENT_ALL,
 		.head = true,
@@ -101,6 +102,8 @@ static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
 	snprintf(cc->limits.worker, sizeof(cc->limits.worker), "%s", w->conf->worker);
 	snprintf(cc->limits.model, sizeof(cc->limits.model), "%s", seg->hash);
+	snprintf(cc->limits.calibration, sizeof(cc->limits.calibration), "%s",
+		 seg->cal ? seg->cal->id : "");
 }
 
 static struct topic own_topic(const struct worker *w, enum topic_kind kind)
