@@ -9,8 +9,10 @@ plain Python; the C code must produce and read the very same bytes (tests/test_w
 tests/test_vectors.c). Plain frames are made here. Those of tabq leave a writer choices, so their
 bytes come from the C code: here they are decoded, described, and encoded again from the integers
 that they say, to the same bytes. The files are committed: write them only when a codec or a frame
-kind is added, and never to make a failing test pass. A new tabq frame takes three steps: make.py
-(its input), SPLITMQ_UPDATE_VECTORS=1 SPLITMQ_ROOT=. test_vectors (its bytes), make.py (the rest).
+kind is added, and never to make a failing test pass. (When the encoder learns to choose better, its
+golden bytes change; those that it made before must still be read first.) tabq frames take three
+steps: make.py (their input), SPLITMQ_UPDATE_VECTORS=1 SPLITMQ_ROOT=. test_vectors (their bytes),
+make.py (the rest).
 """
 import json
 import pathlib
@@ -232,7 +234,7 @@ TABQ = {
     # an outlier; rows of different widths; padding
     "tabq_packed": tabq_frame([], "tabq:delta=0.01,tau=abs:100,entropy=none", 1, 0,
                               bells(1, 13, 4, -300.7) + [[x / 8 for x in range(-6, 7)]]),
-    # an outlier that a half cannot hold, a row of zeros, signs in the state
+    # an outlier, a row of zeros, signs in the state
     "tabq_rans": tabq_frame(["sample"], "tabq:delta=0.02", 2, 9,
                             bells(2, 40, 17, 123.4567) + [[0.0] * 40] + bells(1, 40)),
     # raw bits, and escapes with and without them
