@@ -18,9 +18,10 @@
 #include "worker/tail.h"
 
 static const char *const vectors[] = {
-	"tabq_packed", "tabq_rans",  "tabq_raw",   "tabq_escape", "tabq_lanes",    "tabq_lz4",
-	"tabq_seq_1",  "tabq_seq_2", "tabq_seq_3", "tabq_seq_4",  "tabq_seq_5",    "tabq_seq_6",
-	"tabq_seq_7",  "tabq_seq_8", "tabq_seq_9", "tabq_seq_10", "tabq_features",
+	"tabq_packed", "tabq_rans",   "tabq_raw",    "tabq_escape",   "tabq_lanes",
+	"tabq_lz4",    "tabq_seq_1",  "tabq_seq_2",  "tabq_seq_3",    "tabq_seq_4",
+	"tabq_seq_5",  "tabq_seq_6",  "tabq_seq_7",  "tabq_seq_8",    "tabq_seq_9",
+	"tabq_seq_10", "tabq_seq_11", "tabq_seq_12", "tabq_features",
 };
 #define N_VECTORS  (sizeof(vectors) / sizeof(vectors[0]))
 #define CAL_BYTES  4096

@@ -225,6 +225,7 @@ THIRD = drift(SECOND, 2)
 FOURTH = drift(THIRD, 2)
 FIFTH = drift(FOURTH, 1)
 SIXTH = drift(FIFTH, 2)
+HUGE = [[f32(x * 3e38) for x in (1, -1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0)]]
 SILENCE = [[0.0] * CAL_DIM]
 TINY = {"calibration": "tiny.cal"}
 OTHER = {"calibration": "tiny_features.cal"}
@@ -246,7 +247,8 @@ TABQ = {
     # what repeats
     "tabq_lz4": tabq_frame([], "tabq:delta=0.003,entropy=lz4", 5, 75, bells(1, 16) * 6),
     # a session: from rows, from tokens that the worker has and from ones in the frame; chunks that
-    # are not predicted in between; in the end one with so little to say that it has no words
+    # are not predicted in between; one with so little to say that it has no words; and what follows
+    # on a row whose components are infinite or no numbers
     "tabq_seq_1": tabq_frame([], "tabq:delta=0.02,predict=rows", 1, 0, FIRST, **TINY),
     "tabq_seq_2": tabq_frame(["sample"], "tabq:delta=0.02,predict=tokens", 2, 3, SECOND,
                              tokens=[5], after="tabq_seq_1", **TINY),
@@ -265,6 +267,9 @@ TABQ = {
                              tokens=[2], after="tabq_seq_8", **TINY),
     "tabq_seq_10": tabq_frame(["sample"], "tabq:delta=0.02,predict=tokens", 10, 17,
                               SILENCE, tokens=[8], after="tabq_seq_9", **TINY),
+    "tabq_seq_11": tabq_frame([], "f32", 11, 18, HUGE, after="tabq_seq_10", **TINY),
+    "tabq_seq_12": tabq_frame([], "tabq:delta=0.02,predict=rows", 12, 19, drift(SIXTH, 2),
+                              after="tabq_seq_11", **TINY),
     # the same with features of tokens
     "tabq_features": tabq_frame(["ids"], "tabq:delta=0.02,predict=tokens", 1, 0, drift([], 4),
                                 tokens=[1, 14, 14, 7], **OTHER),
@@ -285,8 +290,9 @@ def describe(about, data, states):
         body = body[4 * n:]
     assert state == (past.hash() if codec & 0x4C > 0x40 else 0)
     k, classes, before = past.parts(codec >> 2 & 3 if codec & 0x40 else 0, dim)
-    plain = None if codec & 0x40 else [list(struct.unpack_from(f"<{dim}e", body, 2 * dim * i))
-                                       for i in range(n)]
+    size, code = (2, "e") if codec else (4, "f")
+    plain = None if codec & 0x40 else [
+        list(struct.unpack_from(f"<{dim}{code}", body, size * dim * i)) for i in range(n)]
     decoded, said = past.decode(codec, body, n, dim, tokens, plain)
     if said and codec & 3 == tabq.RANS:
         assert body in tabq.put_streams(said, k, classes, before)

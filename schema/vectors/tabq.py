@@ -34,7 +34,10 @@ def need(ok, what):
 
 def f32(x):
     """To the nearest binary32. Sums, products and quotients of two of them round once."""
-    return struct.unpack("<f", struct.pack("<f", x))[0]
+    try:
+        return struct.unpack("<f", struct.pack("<f", x))[0]
+    except OverflowError:
+        return math.copysign(math.inf, x)
 
 
 def crc32c(data, crc=0):
@@ -399,6 +402,11 @@ def restore(row):
     return y
 
 
+def whole(v):
+    """To the nearest integer, ties to even; within +-1023; what is no number is the least."""
+    return 1023 if v > 1023 else round(v) if v >= -1023 else -1023
+
+
 def dot(a, b):
     """Of floats: 16 lanes, then a tree."""
     lane = [0.0] * 16
@@ -477,7 +485,7 @@ class Calibration:
         if u is None:
             return list(self.first)
         by, p = self.by[mode], []
-        z = [round(max(-1023.0, min(1023.0, f32(v * s)))) for v, s in zip(u, self.in_scale)]
+        z = [whole(f32(v * s)) for v, s in zip(u, self.in_scale)]
         for i in range(self.k):
             total = sum(w * v for w, v in zip(by["rows"][i], z))
             v = f32(f32(f32(total) * by["scale"][i]) + by["bias"][i])
