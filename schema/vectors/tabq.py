@@ -359,7 +359,8 @@ def get_stream(src, n, dim, classes, before):
         rows.append(row)
     need(not r.words, "length")
     for x, elements in zip(r.x, waiting):
-        need(x >> len(elements) in (1, LOW >> len(elements)), "last state")
+        begun = x >> len(elements)
+        need(begun == LOW >> len(elements) or lanes == 1 and begun == 1, "last state")
         for j, (q, i) in enumerate(elements):
             q[i] = -q[i] if x >> j & 1 else q[i]
     return rows
