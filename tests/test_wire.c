@@ -10,126 +10,22 @@
 
 #include "base/crc32c.h"
 #include "base/le.h"
-#include "codec/spec.h"
-#include "schema/json.h"
+#include "codec/plain.h"
 #include "schema/wire.h"
+#include "tests/vector.h"
 
-#define VALUES_MAX 64
-#define FRAME_MAX  1024
-
-/* A file of schema/vectors/: X.bin and what X.json says of it. */
-struct vector {
-	uint8_t frame[FRAME_MAX];
-	size_t frame_len;
-	struct wire_hdr hdr;
-	uint32_t crc;
-	float input[VALUES_MAX], decoded[VALUES_MAX]; /* [rows][dim] */
-};
-
-static const char *const vectors[] = { "rows_f32", "rows_f16", "rows_q8", "logits" };
+static const char *const vectors[] = { "rows_f32", "rows_f16", "rows_q8", "rows_q4", "logits" };
 #define N_VECTORS (sizeof(vectors) / sizeof(vectors[0]))
-
-static size_t read_vector_file(const char *name, const char *suffix, void *dst, size_t cap)
-{
-	const char *root = getenv("SPLITMQ_ROOT");
-	char path[4096];
-	size_t len;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/schema/vectors/%s%s", root ? root : ".", name, suffix);
-	f = fopen(path, "rb");
-	if (!f)
-		fail_msg("cannot read %s", path);
-	len = fread(dst, 1, cap, f);
-	assert_true(len < cap);
-	fclose(f);
-	return len;
-}
-
-static uint32_t number(const struct json *o, const char *key)
-{
-	struct err e;
-	uint32_t v = 0;
-
-	if (json_get_u32(o, key, true, 0, UINT32_MAX, &v, &e))
-		fail_msg("%s", e.text);
-	return v;
-}
-
-static const char *word(const struct json *o, const char *key)
-{
-	struct err e;
-	const char *v = NULL;
-
-	if (json_get_str(o, key, true, 64, &v, &e))
-		fail_msg("%s", e.text);
-	return v;
-}
-
-static void read_values(const struct json *rows, float *dst, uint32_t n)
-{
-	uint32_t count = 0;
-
-	for (const struct json *r = json_array_at(rows, 0); r; r = json_next(r)) {
-		for (const struct json *v = json_array_at(r, 0); v; v = json_next(v)) {
-			double value;
-
-			assert_int_equal(json_f64(v, &value), 0);
-			assert_true(count < n && n <= VALUES_MAX);
-			dst[count++] = (float)value;
-		}
-	}
-	assert_int_equal(count, n);
-}
-
-static uint8_t read_flags(const struct json *flags)
-{
-	uint8_t bits = 0;
-
-	for (const struct json *v = json_array_at(flags, 0); v; v = json_next(v))
-		bits |= strcmp(json_str(v), "sample") ? WIRE_WANT_LOGITS : WIRE_SAMPLE;
-	return bits;
-}
-
-static void load(struct vector *v, const char *name)
-{
-	char text[8192];
-	struct codec_spec spec;
-	struct json *o;
-	struct err e;
-
-	v->frame_len = read_vector_file(name, ".bin", v->frame, sizeof(v->frame));
-	if (json_parse(&o, text, read_vector_file(name, ".json", text, sizeof(text)), &e))
-		fail_msg("%s", e.text);
-	assert_int_equal(spec_parse(&spec, word(o, "codec"), NULL), 0);
-	v->hdr = (struct wire_hdr){
-		.kind = strcmp(word(o, "kind"), "rows") ? WIRE_LOGITS : WIRE_ROWS,
-		.flags = read_flags(json_get(o, "flags")),
-		.codec = (uint8_t)spec.plain,
-		.session = strtoull(word(o, "session"), NULL, 16),
-		.epoch = number(o, "epoch"),
-		.seq = number(o, "seq"),
-		.pos = number(o, "pos"),
-		.rows = number(o, "rows"),
-		.dim = number(o, "dim"),
-		.split = number(o, "split"),
-		.body_len = number(o, "body_len"),
-	};
-	v->crc = (uint32_t)strtoul(word(o, "crc"), NULL, 16);
-	read_values(json_get(o, "input"), v->input, v->hdr.rows * v->hdr.dim);
-	read_values(json_get(o, "decoded"), v->decoded, v->hdr.rows * v->hdr.dim);
-	json_free(o);
-}
 
 static void a_described_frame_is_written_byte_for_byte(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < N_VECTORS; i++) {
-		uint8_t made[FRAME_MAX];
+		uint8_t made[VECTOR_FRAME];
 		struct vector v;
 		size_t len;
 
-		load(&v, vectors[i]);
+		vector_load(&v, vectors[i], true);
 		assert_int_equal(plain_encode((enum plain_id)v.hdr.codec, v.input, v.hdr.dim,
 					      v.hdr.rows, made + WIRE_HDR_LEN,
 					      sizeof(made) - WIRE_HDR_LEN, &len, NULL),
@@ -147,11 +43,11 @@ static void a_described_frame_is_read_value_for_value(void **state)
 	(void)state;
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		struct wire_hdr h = { 0 };
-		float x[VALUES_MAX];
+		float x[VECTOR_VALUES];
 		struct vector v;
 		struct err e;
 
-		load(&v, vectors[i]);
+		vector_load(&v, vectors[i], true);
 		assert_true(wire_is_frame(v.frame, v.frame_len));
 		assert_int_equal(wire_get_hdr(&h, v.frame, v.frame_len, &e), 0);
 		assert_int_equal(h.kind, v.hdr.kind);
@@ -193,7 +89,7 @@ static void every_prefix_of_a_frame_is_refused(void **state)
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		struct vector v;
 
-		load(&v, vectors[i]);
+		vector_load(&v, vectors[i], true);
 		for (size_t len = 0; len < v.frame_len; len++)
 			assert_false(reads(v.frame, len));
 		v.frame[v.frame_len] = 0;
@@ -208,7 +104,7 @@ static void every_flip_of_one_bit_is_refused(void **state)
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		struct vector v;
 
-		load(&v, vectors[i]);
+		vector_load(&v, vectors[i], true);
 		for (size_t bit = 0; bit < 8 * v.frame_len; bit++) {
 			v.frame[bit / 8] ^= (uint8_t)(1u << bit % 8);
 			assert_false(reads(v.frame, v.frame_len));
