@@ -81,9 +81,7 @@ static void put_history(struct msg_open *o, const struct session *s)
 
 const char *slot_calibration(const struct agent_core *c, const struct slot *sl)
 {
-	const struct codec_spec *spec = &sl->job.codec;
-
-	return spec->tabq && spec->predict != SPEC_PREDICT_NONE ? c->conf.calibration : "";
+	return sl->predicts ? c->conf.calibration : "";
 }
 
 static void send_open(struct agent_core *c, const struct slot *sl)
@@ -332,6 +330,8 @@ void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec 
 	    codec_bound(spec, c->conf.dim, 1) > sl->row_bytes)
 		return;
 	sl->next_codec = *spec;
+	if (!sl->predicts) /* no row is predicted that OPEN did not speak of */
+		sl->next_codec.predict = SPEC_PREDICT_NONE;
 	sl->has_next_codec = true;
 }
 
@@ -345,6 +345,28 @@ static uint32_t split_of(const struct agent_core *c, const struct msg_prompt *m)
 bool slot_is_local(const struct agent_core *c, const struct msg_prompt *m)
 {
 	return split_of(c, m) == c->conf.n_layers;
+}
+
+/* Rows may be predicted when the workers can. Those of a codec that wants to be are also when no
+ * worker is known yet: it will refuse if it cannot. */
+static void choose_prediction(const struct agent_core *c, struct slot *sl,
+			      const struct session_conf *sc)
+{
+	struct codec_spec *codec = &sl->job.codec;
+	const bool wants = codec->tabq && codec->predict != SPEC_PREDICT_NONE;
+	enum workers_calibrated have = WORKERS_LACK;
+
+	if (c->conf.calibration[0] && !sc->local) {
+		have = workers_calibrated(&c->workers, c->conf.model, c->conf.calibration,
+					  sc->worker);
+		if (have == WORKERS_LACK && wants)
+			log_event(LOG_LEVEL_WARN, "codec.unpredicted",
+				  "id=%s reason=\"a worker has not calibration %s\"", sl->id,
+				  c->conf.calibration);
+	}
+	sl->predicts = have == WORKERS_HAVE || (have == WORKERS_UNKNOWN && wants);
+	if (!sl->predicts)
+		codec->predict = SPEC_PREDICT_NONE;
 }
 
 /* What the session shall be: the prompt's wish, else the decision, else the configuration. */
@@ -366,13 +388,7 @@ static int choose(const struct agent_core *c, struct slot *sl, const struct msg_
 		memcpy(sc->worker, d->worker, sizeof(sc->worker));
 	if (spec && spec_parse(codec, spec, e))
 		return e->code = ERR_UNSUPPORTED;
-	if (!sc->local && slot_calibration(c, sl)[0] &&
-	    !workers_calibrated(&c->workers, c->conf.model, c->conf.calibration, sc->worker)) {
-		log_event(LOG_LEVEL_WARN, "codec.unpredicted",
-			  "id=%s reason=\"a worker has not calibration %s\"", sl->id,
-			  c->conf.calibration);
-		codec->predict = SPEC_PREDICT_NONE;
-	}
+	choose_prediction(c, sl, sc);
 	return 0;
 }
 

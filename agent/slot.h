@@ -37,6 +37,7 @@ struct slot {
 	bool codec_given;             /* by the prompt: decisions do not change it */
 	struct codec_spec next_codec; /* decided while a job was out: from the next job on */
 	bool has_next_codec;
+	bool predicts; /* OPEN says the calibration: rows may be predicted, now or later */
 	size_t row_bytes;    /* most that a row may take in the log */
 	uint32_t kv_context; /* tokens that kv was made for: the worker may grant fewer later */
 	enum kv_type kv_type;
@@ -102,7 +103,7 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 /* The job of this slot came back. */
 void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us);
 
-/* Id of the calibration that the slot's rows are predicted with; empty: they are not. */
+/* Id of the calibration that rows of the slot may be predicted with; empty: they never are. */
 const char *slot_calibration(const struct agent_core *c, const struct slot *sl);
 
 /* A decision for a session that runs: rows go by this codec from the next chunk on, unless the

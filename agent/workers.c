@@ -80,18 +80,22 @@ const struct msg_worker_status *workers_mismatch(const struct workers *w, const 
 	return other;
 }
 
-bool workers_calibrated(const struct workers *w, const char *model, const char *calibration,
-			const char *worker)
+enum workers_calibrated workers_calibrated(const struct workers *w, const char *model,
+					   const char *calibration, const char *worker)
 {
+	enum workers_calibrated found = WORKERS_UNKNOWN;
+
 	for (unsigned i = 0; i < w->n; i++) {
 		const struct msg_worker_status *st = &w->list[i];
 
-		if (st->state == MSG_READY && !strcmp(st->model, model) &&
-		    (!worker[0] || !strcmp(st->worker, worker)) &&
-		    strcmp(st->calibration, calibration))
-			return false;
+		if (st->state != MSG_READY || strcmp(st->model, model) ||
+		    (worker[0] && strcmp(st->worker, worker)))
+			continue;
+		if (strcmp(st->calibration, calibration))
+			return WORKERS_LACK;
+		found = WORKERS_HAVE;
 	}
-	return true;
+	return found;
 }
 
 bool workers_can_serve(const struct workers *w, const char *model, uint32_t split,

@@ -25,10 +25,15 @@ bool workers_update(struct workers *w, const struct msg_worker_status *st, bool 
 bool workers_can_serve(const struct workers *w, const char *model, uint32_t split,
 		       const char *calibration);
 
-/* No ready worker of this model is known that lacks this calibration; of `worker` alone when it is
- * not empty. */
-bool workers_calibrated(const struct workers *w, const char *model, const char *calibration,
-			const char *worker);
+enum workers_calibrated {
+	WORKERS_LACK,    /* one that is ready has it not */
+	WORKERS_UNKNOWN, /* none is ready */
+	WORKERS_HAVE,    /* all that are ready have it */
+};
+
+/* Whether the workers of this model have this calibration; `worker` alone, when it is not empty. */
+enum workers_calibrated workers_calibrated(const struct workers *w, const char *model,
+					   const char *calibration, const char *worker);
 
 /* Another ready worker than `than` serves this model. */
 bool workers_other_ready(const struct workers *w, const char *model, const char *than);

@@ -249,7 +249,7 @@ uint32_t toy_run_tail(struct tail_job *job)
 
 struct agent_core_conf toy_agent_conf(void)
 {
-	return (struct agent_core_conf){
+	struct agent_core_conf ac = {
 		.fleet = TOY_FLEET,
 		.agent = "gw",
 		.model = TOY_MODEL,
@@ -268,6 +268,9 @@ struct agent_core_conf toy_agent_conf(void)
 		.boot = 1,
 		.prompt_family = "none",
 	};
+
+	snprintf(ac.calibration, sizeof(ac.calibration), "%s", calibration()->id);
+	return ac;
 }
 
 struct worker_core_conf toy_worker_conf(const char *name, uint64_t boot)
@@ -287,6 +290,7 @@ struct worker_core_conf toy_worker_conf(const char *name, uint64_t boot)
 	};
 
 	snprintf(wc.limits.worker, sizeof(wc.limits.worker), "%s", name);
+	snprintf(wc.limits.calibration, sizeof(wc.limits.calibration), "%s", calibration()->id);
 	return wc;
 }
 
