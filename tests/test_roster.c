@@ -115,6 +115,32 @@ static void a_worker_that_is_not_ready_does_not_count(void **state)
 	assert_false(workers_can_serve(&w, TOY_MODEL, 1, ""));
 }
 
+static void calibrations_of_ready_workers_decide_whether_rows_are_predicted(void **state)
+{
+	static const char ours[] = "0123456789abcdef", others[] = "fedcba9876543210";
+	static struct workers w;
+
+	(void)state;
+	w.n = 0;
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, ""), WORKERS_UNKNOWN);
+	update(&w, "w1", MSG_READY, 1);
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, ""), WORKERS_LACK);
+	assert_false(workers_can_serve(&w, TOY_MODEL, 1, ours));
+	memcpy(w.list[0].calibration, ours, sizeof(ours));
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, ""), WORKERS_HAVE);
+	assert_true(workers_can_serve(&w, TOY_MODEL, 1, ours));
+	assert_int_equal(workers_calibrated(&w, OTHER_MODEL, ours, ""), WORKERS_UNKNOWN);
+	update(&w, "w2", MSG_READY, 1);
+	memcpy(w.list[1].calibration, others, sizeof(others));
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, ""), WORKERS_LACK);
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, "w1"), WORKERS_HAVE);
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, "w2"), WORKERS_LACK);
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, "w3"), WORKERS_UNKNOWN);
+	assert_true(workers_can_serve(&w, TOY_MODEL, 1, ours));
+	w.list[1].state = MSG_LOST;
+	assert_int_equal(workers_calibrated(&w, TOY_MODEL, ours, ""), WORKERS_HAVE);
+}
+
 static void a_worker_that_went_is_known_by_what_it_served(void **state)
 {
 	static struct workers w;
@@ -708,6 +734,7 @@ int main(void)
 		cmocka_unit_test(a_worker_is_lost_when_it_goes_or_comes_back),
 		cmocka_unit_test(the_late_last_will_of_an_earlier_life_is_ignored),
 		cmocka_unit_test(a_worker_that_is_not_ready_does_not_count),
+		cmocka_unit_test(calibrations_of_ready_workers_decide_whether_rows_are_predicted),
 		cmocka_unit_test(a_worker_that_went_is_known_by_what_it_served),
 		cmocka_unit_test(a_retained_status_is_the_newest_truth),
 		cmocka_unit_test(a_full_table_forgets_those_who_went),
