@@ -100,6 +100,10 @@ MUST_CHECK int cal_parse(struct cal **out, const uint8_t *src, size_t len, struc
  * ERR_NOMEM. */
 MUST_CHECK int cal_use(struct cal *c, uint32_t split, const struct cal_split **out, struct err *e);
 
+/* Bytes of memory that cal_use of this split will take, the mapped ones included; 0 when it is
+ * there already, or nothing is. */
+size_t cal_use_bytes(const struct cal *c, uint32_t split);
+
 /* Bytes of the file -> malloc'ed *out; the caller frees. ERR_NOMEM. */
 MUST_CHECK int cal_print(const struct cal *c, uint8_t **out, size_t *len);
 

@@ -422,3 +422,14 @@ int cal_use(struct cal *c, uint32_t split, const struct cal_split **out, struct 
 	}
 	return 0;
 }
+
+size_t cal_use_bytes(const struct cal *c, uint32_t split)
+{
+	for (uint32_t i = 0; c && i < c->n_splits; i++) {
+		const struct cal_split *s = &c->splits[i];
+
+		if (s->split == split)
+			return s->ready ? 0 : s->bytes + (size_t)s->k * c->dim * sizeof(int16_t);
+	}
+	return 0;
+}

@@ -88,6 +88,14 @@ int codec_work_create(struct codec_work **out, size_t dim, size_t rows)
 	return 0;
 }
 
+size_t codec_work_bytes(size_t dim, size_t rows)
+{
+	return sizeof(struct codec_work) + squeeze_memory() + 2 * packed_bound(dim, rows) +
+	       dim * (4 * sizeof(float) + sizeof(int16_t)) +
+	       rows * (sizeof(struct row) + dim * sizeof(int16_t) +
+		       ROW_OUTLIERS(dim) * sizeof(struct row_outlier));
+}
+
 size_t codec_state_bytes(size_t dim)
 {
 	return sizeof(struct codec_state) + dim * sizeof(float);

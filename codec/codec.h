@@ -40,6 +40,9 @@ void codec_state_reset(struct codec_state *s);
 /* Of all chunks since the reset, and of the calibration. */
 uint16_t codec_state_hash(const struct codec_state *s);
 
+/* Bytes of memory of a work. */
+size_t codec_work_bytes(size_t dim, size_t rows);
+
 /* Bytes of memory of a state. */
 size_t codec_state_bytes(size_t dim);
 

@@ -105,7 +105,8 @@ static int prove_fit(struct segment *s, const struct segment_conf *c, struct err
 		c->memory_budget_bytes ? c->memory_budget_bytes : daemon_mem_available_bytes();
 	struct model_conf mc = model_conf_of(c->first, c->last, c->embed, c->head, c);
 	size_t scratch = model_scratch_bytes(&s->hp, &mc) +
-			 ((size_t)c->max_rows * s->hp.dim + s->hp.n_vocab) * sizeof(float);
+			 ((size_t)c->max_rows * s->hp.dim + s->hp.n_vocab) * sizeof(float) +
+			 codec_work_bytes(s->hp.dim, c->max_rows);
 	size_t kv = kv_bytes(&s->hp, c->last - c->first, c->context_tokens, s->kv_type);
 
 	s->weight_bytes = model_weight_bytes(s->gguf, &s->hp, &mc);
@@ -226,11 +227,20 @@ void segment_end(struct segment *s, struct kv *kv)
 int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,
 			struct err *e)
 {
+	const size_t bytes = cal_use_bytes(s->cal, split);
 	const struct cal_split *from;
-	int rc = cal_use(s->cal, split, &from, e);
+	int rc;
 
+	if (s->used_bytes + bytes > s->budget_bytes)
+		return err_set(e, ERR_LIMIT,
+			       "the predictors of split %u are %llu bytes over the memory budget; "
+			       "predict=none needs none, or use no calibration",
+			       split,
+			       (unsigned long long)(s->used_bytes + bytes - s->budget_bytes));
+	rc = cal_use(s->cal, split, &from, e);
 	if (rc)
 		return rc;
+	s->used_bytes += bytes;
 	if (codec_state_create(state, s->hp.dim, s->cal, from))
 		return err_set(e, ERR_NOMEM, "state of the codec");
 	return 0;

@@ -138,6 +138,13 @@ class Calibrate(unittest.TestCase):
                              "--chunk", "1", "--codec", "tabq:delta=0.01").stdout)
         self.assertLess(got["bits_per_element"], 2)
 
+    def test_inspect_tells_what_a_file_holds(self):
+        said = json.loads(run("inspect", self.cal, "--json").stdout)
+        model = json.loads(run("inspect", self.model, "--json").stdout)
+        self.assertEqual(said["model"], model["hash"])
+        self.assertEqual([s["split"] for s in said["splits"]], list(range(5)))
+        self.assertIn(said["calibration"], run("inspect", self.cal).stdout)
+
     def test_damage_is_named(self):
         bad = os.path.join(self.dir, "bad.cal")
         whole = read(self.cal)
@@ -155,6 +162,7 @@ class Calibrate(unittest.TestCase):
         run(*args)
         args[args.index("2")] = "4"
         self.assertIn("split 4 fails its CRC-32C", run(*args, status=1).stderr)
+        self.assertIn("split 4 fails its CRC-32C", run("inspect", bad, status=1).stderr)
 
     def test_importance_of_weights_is_written(self):
         path = os.path.join(self.dir, "stories.imatrix")

@@ -6,12 +6,11 @@
 
 #include "codec/cal.h"
 #include "engine/model.h"
-#include "engine/quant.h"
 #include "engine/quantize.h"
-#include "schema/json.h"
 #include "tools/calibrate.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
+#include "tools/inspect_cal.h"
 
 #define NAME       "calibrate"
 #define MAX_DELTAS 16
@@ -280,41 +279,6 @@ static int complete(struct options *o, struct err *e)
 	return 0;
 }
 
-static const char *front_name(const struct cal_loss *l)
-{
-	return l->front_type == CAL_AS_IS ? "keep" : quant_name(l->front_type);
-}
-
-static void print_line(const struct cal_loss *l)
-{
-	printf("%5u  %-7s  %-5s %-5s %-8g %6.3f  %8.5f  %8.5f  %7.4f\n", (unsigned)l->split,
-	       l->decode ? "decode" : "prefill", front_name(l),
-	       kv_type_name((enum kv_type)l->kv_type), (double)l->delta, (double)l->bits,
-	       (double)l->ppl_ratio, (double)l->kl, (double)l->top1);
-}
-
-static void print_json(const struct cal_loss *l)
-{
-	struct json *o = json_object();
-	char *line = NULL;
-	size_t len;
-
-	json_add_u64(o, "split", l->split);
-	json_add_str(o, "front", front_name(l));
-	json_add_str(o, "kv", kv_type_name((enum kv_type)l->kv_type));
-	json_add_bool(o, "decode", l->decode);
-	json_add_f64(o, "delta", (double)l->delta);
-	json_add_f64(o, "bits_per_element", (double)l->bits);
-	json_add_f64(o, "ppl_ratio", (double)l->ppl_ratio);
-	json_add_f64(o, "kl", (double)l->kl);
-	json_add_f64(o, "top1", (double)l->top1);
-	json_add_u64(o, "tokens", l->tokens);
-	if (!json_print(o, &line, &len))
-		puts(line);
-	free(line);
-	json_free(o);
-}
-
 static int print_table(const struct options *o, struct err *e)
 {
 	struct cal *c = NULL;
@@ -322,15 +286,7 @@ static int print_table(const struct options *o, struct err *e)
 
 	if (rc)
 		return rc;
-	if (!o->json)
-		printf("split  rows     front kv    delta    bits/el  ppl ratio        KL    "
-		       "top-1\n");
-	for (uint32_t i = 0; i < c->n_losses; i++) {
-		if (o->json)
-			print_json(&c->losses[i]);
-		else
-			print_line(&c->losses[i]);
-	}
+	inspect_cal_losses(c, o->json);
 	if (!o->json)
 		fprintf(stderr, "%s: %u splits, calibration %s\n", o->conf.out,
 			(unsigned)c->n_splits, c->id);

@@ -7,6 +7,7 @@
 #include "engine/gguf.h"
 #include "tools/cmd.h"
 #include "tools/inspect.h"
+#include "tools/inspect_cal.h"
 #include "tools/shares.h"
 
 #define NAME "inspect"
@@ -16,7 +17,8 @@ const char cmd_inspect_usage[] =
 	"\n"
 	"Shows a GGUF file: metadata, bytes and types of each layer, what agent and worker would\n"
 	"hold at each split, and what the KV caches take. The hash is the one that both sides of a "
-	"session compare.\n"
+	"session compare. Of a calibration file (MODEL.cal): what it is of, its splits, and the\n"
+	"table of what splitting costs.\n"
 	"\n"
 	"  --json      one JSON object instead of tables; arrays of the metadata are cut\n"
 	"  -h, --help  this text\n";
@@ -29,6 +31,8 @@ static int inspect(const char *path, bool json)
 	struct err e;
 	int rc;
 
+	if (inspect_is_cal(path))
+		return inspect_cal(path, json, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 	rc = gguf_open(&g, path, &e);
 	if (rc)
 		return cmd_fail(NAME, &e);
