@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "codec/loop.h"
 #include "codec/rans.h"
 
 /* A stream is, for each row: what travels with it, its outliers, its elements. Element i is lane
@@ -316,23 +317,36 @@ struct fold {
 static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t dim,
 		       const int8_t *class, unsigned lanes)
 {
+	const struct range classes = class_range(class, dim);
+	struct choice all[CLASSES];
 	unsigned full = 0;
-	struct choice c;
 
 	*f = (struct fold){ 0 };
 	for (size_t r = 0; r < n && full < lanes; r++) {
+		choose_all(all, &rows[r], classes);
 		for (size_t i = 0; i < dim && full < lanes; i++) {
-			unsigned lane = (unsigned)i % lanes;
+			unsigned lane = (unsigned)i & (lanes - 1);
 			int q = rows[r].q[i];
 
-			choose(&c, &rows[r], class ? class[i] : 0);
-			if (f->taken[lane] == RANS_PAYLOAD || !can_fold(&c, symbol_of(q)))
+			if (f->taken[lane] == RANS_PAYLOAD ||
+			    !can_fold(choice_of(all, class, i), symbol_of(q)))
 				continue;
 			f->payload[lane] |= (uint32_t)(q < 0) << f->taken[lane]++;
 			f->stop[lane] = r * dim + i + 1;
 			full += f->taken[lane] == RANS_PAYLOAD;
 		}
 	}
+}
+
+/* How far signs are folded in the row whose elements are counted from `first` on. */
+static size_t fold_end(const struct fold *f, unsigned lanes, size_t first, size_t dim)
+{
+	size_t end = 0;
+
+	for (unsigned lane = 0; lane < lanes; lane++)
+		end = f->stop[lane] > first + end ? f->stop[lane] - first : end;
+	end = (end + lanes - 1) / lanes * lanes;
+	return end < dim ? end : dim;
 }
 
 static void put_elements(struct rans_out *o, const struct row *r, size_t dim, const int8_t *class,
@@ -348,6 +362,27 @@ static void put_elements(struct rans_out *o, const struct row *r, size_t dim, co
 	}
 }
 
+/* The same where all elements have one table. */
+static void put_alike(struct rans_out *o, const struct row *r, size_t dim, const struct choice *c,
+		      unsigned lanes, const struct fold *f, size_t first, const struct loop *loop,
+		      const struct symbols_put *table)
+{
+	const size_t folded = fold_end(f, lanes, first, dim);
+	size_t i = dim;
+
+	while (i > 0 && !o->full) {
+		size_t stop;
+
+		if (i > folded && i % lanes == 0)
+			i = loop->put(o, lanes, table, r->q, folded, i);
+		for (stop = i ? (i - 1) / lanes * lanes : 0; i > stop && !o->full;) {
+			unsigned lane = (unsigned)--i & (lanes - 1);
+
+			put_element(o, lane, r->q[i], c, first + i < f->stop[lane]);
+		}
+	}
+}
+
 /* Everything, from the states in start[] on. */
 static uint8_t *put_all(const struct row *rows, size_t n, size_t dim, const int8_t *class,
 			const struct stream_before *before, const struct fold *f,
@@ -355,6 +390,8 @@ static uint8_t *put_all(const struct row *rows, size_t n, size_t dim, const int8
 {
 	const unsigned lanes = rans_lanes(dim);
 	const struct range classes = class_range(class, dim);
+	const struct loop *loop = loop_pick();
+	struct symbols_put table = { .cum = NULL };
 	struct choice all[CLASSES];
 	struct rans_out o;
 
@@ -366,7 +403,13 @@ static uint8_t *put_all(const struct row *rows, size_t n, size_t dim, const int8
 			b = (struct stream_before){ true, rows[r - 1].step, rows[r - 1].gain,
 						    rows[r - 1].shape };
 		choose_all(all, &rows[r], classes);
-		put_elements(&o, &rows[r], dim, class, all, lanes, f, r * dim);
+		if (loop->put && !class && !all[CLASS_ZERO].raw) {
+			symbols_for_put(&table, all[CLASS_ZERO].cum);
+			put_alike(&o, &rows[r], dim, &all[CLASS_ZERO], lanes, f, r * dim, loop,
+				  &table);
+		} else {
+			put_elements(&o, &rows[r], dim, class, all, lanes, f, r * dim);
+		}
 		put_head(&o, &rows[r], &b);
 	}
 	return rans_end(&o, lanes);
@@ -424,25 +467,38 @@ static bool get_element(struct rans_in *in, unsigned lane, const struct choice *
 	return get_rest(in, lane, symbol, c, q);
 }
 
-static bool get_elements(struct rans_in *in, const struct row *r, size_t dim, const int8_t *class,
-			 const struct choice all[CLASSES], struct unfold *u)
+/* An element that does not wait for its sign. */
+static bool get_signed(struct rans_in *in, unsigned lane, const struct choice *c, int16_t *q)
 {
-	size_t i = 0;
+	unsigned symbol = rans_find(c->cum, rans_slot(in, lane));
+
+	rans_skip(in, lane, c->cum[symbol], (uint32_t)c->cum[symbol + 1] - c->cum[symbol]);
+	if (c->raw || symbol == TABLES_ESCAPE)
+		return get_rest(in, lane, symbol, c, q);
+	*q = (int16_t)value_of(symbol);
+	return true;
+}
+
+/* loop, table: of all elements of the row; NULL: they differ. */
+static bool get_elements(struct rans_in *in, const struct row *r, size_t dim, const int8_t *class,
+			 const struct choice all[CLASSES], struct unfold *u,
+			 const struct loop *loop, const struct symbols_get *table)
+{
+	const unsigned mask = u->lanes - 1;
 	bool good = true;
+	size_t i = 0;
 
 	for (; i < dim && u->full < u->lanes && good; i++)
-		good = get_element(in, (unsigned)i & (u->lanes - 1), choice_of(all, class, i), u,
-				   &r->q[i]);
-	for (; i < dim && good; i++) {
-		const unsigned lane = (unsigned)i & (u->lanes - 1);
-		const struct choice *c = choice_of(all, class, i);
-		unsigned symbol = rans_find(c->cum, rans_slot(in, lane));
-
-		rans_skip(in, lane, c->cum[symbol], (uint32_t)c->cum[symbol + 1] - c->cum[symbol]);
-		if (!c->raw && symbol != TABLES_ESCAPE)
-			r->q[i] = (int16_t)value_of(symbol);
-		else
-			good = get_rest(in, lane, symbol, c, &r->q[i]);
+		good = get_element(in, (unsigned)i & mask, choice_of(all, class, i), u, &r->q[i]);
+	while (i < dim && good) {
+		if (loop && !(i & mask))
+			i = loop->get(in, u->lanes, table, r->q, i, dim);
+		do {
+			if (i < dim)
+				good = get_signed(in, (unsigned)i & mask, choice_of(all, class, i),
+						  &r->q[i]);
+			i++;
+		} while (i < dim && good && (i & mask));
 	}
 	return good && !in->bad;
 }
@@ -452,16 +508,18 @@ static bool get_elements(struct rans_in *in, const struct row *r, size_t dim, co
 static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int8_t *class,
 			 unsigned lanes, const uint32_t start[RANS_LANES])
 {
+	const struct range classes = class_range(class, dim);
 	unsigned taken[RANS_LANES] = { 0 }, full = 0;
-	struct choice c;
+	struct choice all[CLASSES];
 
 	for (size_t r = 0; r < n && full < lanes; r++) {
+		choose_all(all, &rows[r], classes);
 		for (size_t i = 0; i < dim && full < lanes; i++) {
-			unsigned lane = (unsigned)i % lanes;
+			unsigned lane = (unsigned)i & (lanes - 1);
 			int16_t *q = &rows[r].q[i];
 
-			choose(&c, &rows[r], class ? class[i] : 0);
-			if (taken[lane] == RANS_PAYLOAD || !can_fold(&c, symbol_of(*q)))
+			if (taken[lane] == RANS_PAYLOAD ||
+			    !can_fold(choice_of(all, class, i), symbol_of(*q)))
 				continue;
 			if (start[lane] >> taken[lane]++ & 1)
 				*q = (int16_t) - *q;
@@ -481,17 +539,25 @@ int stream_get(struct row *rows, size_t n, size_t dim, const int8_t *class,
 {
 	struct unfold u = { .lanes = rans_lanes(dim) };
 	const struct range classes = class_range(class, dim);
+	const struct loop *loop = loop_pick();
+	struct symbols_get table;
 	struct choice all[CLASSES];
 	uint32_t start[RANS_LANES];
 	struct rans_in in;
 
+	table.cum = NULL;
 	if (!rans_open(&in, src, len, u.lanes))
 		return ERR_FORMAT;
 	for (size_t r = 0; r < n; r++) {
+		bool alike;
+
 		if (!get_head(&in, dim, before, &rows[r]))
 			return ERR_FORMAT;
 		choose_all(all, &rows[r], classes);
-		if (!get_elements(&in, &rows[r], dim, class, all, &u))
+		alike = loop->get && !class && !all[CLASS_ZERO].raw;
+		if (alike)
+			symbols_for_get(&table, all[CLASS_ZERO].cum);
+		if (!get_elements(&in, &rows[r], dim, class, all, &u, alike ? loop : NULL, &table))
 			return ERR_FORMAT;
 		*before = (struct stream_before){ true, rows[r].step, rows[r].gain, rows[r].shape };
 	}
