@@ -53,6 +53,12 @@ struct loop {
 		      const int16_t *q, size_t first, size_t i);
 	size_t (*get)(struct rans_in *in, unsigned lanes, const struct symbols_get *t, int16_t *q,
 		      size_t i, size_t dim);
+
+	/* The same where the table of q[j] is by[class[j]], none with raw bits. */
+	size_t (*put_each)(struct rans_out *o, unsigned lanes, const struct symbols *by,
+			   const int8_t *class, const int16_t *q, size_t first, size_t i);
+	size_t (*get_each)(struct rans_in *in, unsigned lanes, const struct symbols *by,
+			   const int8_t *class, int16_t *q, size_t i, size_t dim);
 };
 
 extern const struct loop loop_ref, loop_plain;

@@ -34,14 +34,29 @@ INLINE uint32_t get_word(const uint8_t *at)
 #endif
 }
 
-INLINE uint32_t put_one(uint32_t x, const struct symbols_code *c, uint8_t **at)
+/* The state before a symbol is added to it: at most `most`. */
+INLINE uint32_t shed(uint32_t x, uint32_t most, uint8_t **at)
 {
-	const uint64_t sheds = -(uint64_t)(c->most < x); /* all ones, or none */
+	const uint64_t sheds = -(uint64_t)(most < x); /* all ones, or none */
 
 	put_word(*at - 2, (uint16_t)x);
 	*at += 2 * (int64_t)sheds;
-	x >>= 16 & sheds;
+	return x >> (16 & sheds);
+}
+
+INLINE uint32_t put_one(uint32_t x, const struct symbols_code *c, uint8_t **at)
+{
+	x = shed(x, c->most, at);
 	return x + (uint32_t)(x * c->reciprocal >> SYMBOLS_SHIFT) * c->rest + c->start;
+}
+
+INLINE uint32_t put_divided(uint32_t x, const uint16_t *cum, int q, uint8_t **at)
+{
+	const uint16_t *symbol = cum + ((2 * q) ^ (q >> 31)); /* 0, -1, 1, -2, ... */
+	const uint32_t freq = (uint32_t)symbol[1] - symbol[0];
+
+	x = shed(x, (freq << (32 - TABLES_BITS)) - 1, at);
+	return x + x / freq * ((1u << TABLES_BITS) - freq) + symbol[0];
 }
 
 typedef int16_t eight __attribute__((vector_size(16)));
@@ -60,31 +75,38 @@ INLINE bool all_small(const int16_t *q)
 	return !(half[0] | half[1]);
 }
 
-INLINE bool is_small(int q)
+/* How many elements before q[i] may be encoded without a look at any: a block, a round of the
+ * lanes, or none. */
+INLINE size_t put_many(const int16_t *q, size_t first, size_t i, const unsigned lanes, size_t room)
 {
-	return q >= -TABLES_MOST && q <= TABLES_MOST;
+	if (i >= first + BLOCK && room >= 2 * BLOCK && all_small(q + i - BLOCK))
+		return BLOCK;
+	if (i <= first || room < 2 * lanes)
+		return 0;
+	for (size_t n = 1; n <= lanes; n++) {
+		if (q[i - n] > TABLES_MOST || q[i - n] < -TABLES_MOST)
+			return 0;
+	}
+	return lanes;
 }
 
+/* By one table t, or, where that is NULL, each by its own. */
 INLINE size_t put_lanes(struct rans_out *o, const unsigned lanes, const struct symbols_put *t,
-			const int16_t *q, size_t first, size_t i)
+			const struct symbols *by, const int8_t *class, const int16_t *q,
+			size_t first, size_t i)
 {
-	const struct symbols_code *const zero = t->code + TABLES_MOST;
-	uint8_t *const least = o->begin + 2 * BLOCK;
 	uint32_t x[RANS_LANES] = { o->x[0], o->x[1], o->x[2], o->x[3] };
-	uint8_t *at = o->at;
+	uint8_t *const begin = o->begin, *at = o->at;
+	size_t n;
 
-	while (i > first && at >= least) {
-		size_t n = BLOCK;
-
-		if (i < first + BLOCK || !all_small(q + i - BLOCK)) {
-			for (n = 0; n < lanes && is_small(q[i - 1 - n]);)
-				n++;
-			if (n < lanes)
-				break;
-		}
+	while ((n = put_many(q, first, i, lanes, (size_t)(at - begin)))) {
 		for (const size_t stop = i - n; i > stop; i -= lanes) {
-			for (unsigned lane = lanes; lane-- > 0;)
-				x[lane] = put_one(x[lane], zero + q[i - lanes + lane], &at);
+			for (unsigned lane = lanes; lane-- > 0;) {
+				const size_t j = i - lanes + lane;
+
+				x[lane] = t ? put_one(x[lane], t->code + TABLES_MOST + q[j], &at)
+					    : put_divided(x[lane], by[class[j]].cum, q[j], &at);
+			}
 		}
 	}
 	for (unsigned lane = 0; lane < lanes; lane++)
@@ -96,16 +118,23 @@ INLINE size_t put_lanes(struct rans_out *o, const unsigned lanes, const struct s
 static size_t put(struct rans_out *o, unsigned lanes, const struct symbols_put *t, const int16_t *q,
 		  size_t first, size_t i)
 {
-	return lanes == 1 ? put_lanes(o, 1, t, q, first, i)
-			  : put_lanes(o, RANS_LANES, t, q, first, i);
+	return lanes == 1 ? put_lanes(o, 1, t, NULL, NULL, q, first, i)
+			  : put_lanes(o, RANS_LANES, t, NULL, NULL, q, first, i);
 }
 
-INLINE uint32_t get_one(uint32_t x, const struct symbols_range *r, const uint8_t **at)
+static size_t put_each(struct rans_out *o, unsigned lanes, const struct symbols *by,
+		       const int8_t *class, const int16_t *q, size_t first, size_t i)
+{
+	return lanes == 1 ? put_lanes(o, 1, NULL, by, class, q, first, i)
+			  : put_lanes(o, RANS_LANES, NULL, by, class, q, first, i);
+}
+
+INLINE uint32_t get_one(uint32_t x, uint32_t start, uint32_t freq, const uint8_t **at)
 {
 	uint32_t takes;
 
-	x = r->freq * (x >> TABLES_BITS) + (x & RANS_MASK) - r->start;
-	takes = -(uint32_t)(x < RANS_LOW);
+	x = freq * (x >> TABLES_BITS) + (x & RANS_MASK) - start;
+	takes = -(uint32_t)(x < RANS_LOW); /* all ones, or none */
 	x = x << (16 & takes) | (get_word(*at) & takes);
 	*at += 2 & takes;
 	return x;
@@ -116,27 +145,24 @@ INLINE size_t get_lanes(struct rans_in *in, const unsigned lanes, const struct s
 {
 	uint32_t x[RANS_LANES] = { in->x[0], in->x[1], in->x[2], in->x[3] };
 	const uint8_t *at = in->at;
+	unsigned lane = 0;
 
 	for (; i + lanes <= dim && in->end - at >= (ptrdiff_t)(2 * lanes); i += lanes) {
-		unsigned lane = 0;
-
-		for (; lane < lanes; lane++) {
+		for (lane = 0; lane < lanes; lane++) {
 			const unsigned code = t->code[x[lane] & RANS_MASK];
 
 			if (code & SYMBOLS_ESCAPE)
-				break;
+				goto out;
 			q[i + lane] = (int16_t)((int)code - TABLES_MOST);
-			x[lane] = get_one(x[lane], &t->range[code], &at);
-		}
-		if (lane < lanes) {
-			i += lane;
-			break;
+			x[lane] = get_one(x[lane], t->range[code].start, t->range[code].freq, &at);
 		}
 	}
-	for (unsigned lane = 0; lane < lanes; lane++)
-		in->x[lane] = x[lane];
+	lane = 0;
+out:
+	for (unsigned n = 0; n < lanes; n++)
+		in->x[n] = x[n];
 	in->at = at;
-	return i;
+	return i + lane;
 }
 
 static size_t get(struct rans_in *in, unsigned lanes, const struct symbols_get *t, int16_t *q,
@@ -144,4 +170,38 @@ static size_t get(struct rans_in *in, unsigned lanes, const struct symbols_get *
 {
 	return lanes == 1 ? get_lanes(in, 1, t, q, i, dim)
 			  : get_lanes(in, RANS_LANES, t, q, i, dim);
+}
+
+INLINE size_t get_found(struct rans_in *in, const unsigned lanes, const struct symbols *by,
+			const int8_t *class, int16_t *q, size_t i, size_t dim)
+{
+	uint32_t x[RANS_LANES] = { in->x[0], in->x[1], in->x[2], in->x[3] };
+	const uint8_t *at = in->at;
+	unsigned lane = 0;
+
+	for (; i + lanes <= dim && in->end - at >= (ptrdiff_t)(2 * lanes); i += lanes) {
+		for (lane = 0; lane < lanes; lane++) {
+			const uint16_t *cum = by[class[i + lane]].cum;
+			const unsigned symbol = rans_find(cum, x[lane] & RANS_MASK);
+
+			if (symbol == TABLES_ESCAPE)
+				goto out;
+			q[i + lane] = (int16_t)((symbol >> 1) ^ -(symbol & 1));
+			x[lane] = get_one(x[lane], cum[symbol],
+					  (uint32_t)cum[symbol + 1] - cum[symbol], &at);
+		}
+	}
+	lane = 0;
+out:
+	for (unsigned n = 0; n < lanes; n++)
+		in->x[n] = x[n];
+	in->at = at;
+	return i + lane;
+}
+
+static size_t get_each(struct rans_in *in, unsigned lanes, const struct symbols *by,
+		       const int8_t *class, int16_t *q, size_t i, size_t dim)
+{
+	return lanes == 1 ? get_found(in, 1, by, class, q, i, dim)
+			  : get_found(in, RANS_LANES, by, class, q, i, dim);
 }

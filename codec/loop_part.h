@@ -1,5 +1,5 @@
 /* codec/loop_part.h - the functions of a struct loop, in plain C and vectors of the compiler.
- * Included once by a file per instruction set, with LOOP_TABLE, LOOP_NAME, LOOP_PUT, LOOP_GET. */
+ * Included once by a file per instruction set, with LOOP_TABLE, LOOP_NAME and LOOP_LANES. */
 #include <math.h>
 #include <string.h>
 
@@ -245,5 +245,5 @@ static bool below(const float *x, size_t dim, float limit)
 	return !any(bad);
 }
 
-const struct loop LOOP_TABLE = { LOOP_NAME, sums, beyond, errors,   round_all,
-				 restore,   most, below,  LOOP_PUT, LOOP_GET };
+const struct loop LOOP_TABLE = { LOOP_NAME, sums, beyond, errors,    round_all,
+				 restore,   most, below,  LOOP_LANES };

@@ -29,53 +29,49 @@ static const uint16_t *delta_table(void)
 	return tables_cum[2][TABLES_ZERO];
 }
 
-/* Table of an element, and how many of its low bits are told as they are. */
-struct choice {
-	const uint16_t *cum;
-	unsigned raw;
-};
-
-static void choose(struct choice *c, const struct row *r, int class)
+static struct symbols choose(const struct row *r, int class)
 {
+	struct symbols c = { NULL, 0 };
 	int t = r->gain - ROW_GAIN_T + class;
 
-	c->raw = 0;
 	if (t > LAST) {
-		c->raw = (unsigned)(t - LAST + 3) / 4;
-		t -= 4 * (int)c->raw;
+		c.raw = (unsigned)(t - LAST + 3) / 4;
+		t -= 4 * (int)c.raw;
 	}
-	if (c->raw > ROW_MAX_BITS - 2) {
-		c->raw = ROW_MAX_BITS - 2;
+	if (c.raw > ROW_MAX_BITS - 2) {
+		c.raw = ROW_MAX_BITS - 2;
 		t = LAST;
 	}
-	c->cum = tables_cum[r->shape][t < 0 ? 0 : t];
+	c.cum = tables_cum[r->shape][t < 0 ? 0 : t];
+	return c;
 }
 
-struct range {
-	int first, last;
+/* The tables of a row. */
+struct choices {
+	int first, last;             /* classes that there are */
+	bool raw;                    /* some elements have raw bits */
+	struct symbols all[CLASSES]; /* of a class + CLASS_ZERO */
 };
 
-static struct range class_range(const int8_t *class, size_t dim)
+static void choices_begin(struct choices *by, const int8_t *class, size_t dim)
 {
-	struct range r = { 0, 0 };
-
+	by->first = by->last = 0;
 	for (size_t i = 0; class && i < dim; i++) {
-		r.first = class[i] < r.first ? class[i] : r.first;
-		r.last = class[i] > r.last ? class[i] : r.last;
+		by->first = class[i] < by->first ? class[i] : by->first;
+		by->last = class[i] > by->last ? class[i] : by->last;
 	}
-	return r;
 }
 
-static void choose_all(struct choice all[CLASSES], const struct row *r, struct range classes)
+static void choose_all(struct choices *by, const struct row *r)
 {
-	for (int c = classes.first; c <= classes.last; c++)
-		choose(&all[CLASS_ZERO + c], r, c);
+	for (int c = by->first; c <= by->last; c++)
+		by->all[CLASS_ZERO + c] = choose(r, c);
+	by->raw = by->all[CLASS_ZERO + by->last].raw;
 }
 
-static const struct choice *choice_of(const struct choice all[CLASSES], const int8_t *class,
-				      size_t i)
+static const struct symbols *choice_of(const struct choices *by, const int8_t *class, size_t i)
 {
-	return &all[CLASS_ZERO + (class ? class[i] : 0)];
+	return &by->all[CLASS_ZERO + (class ? class[i] : 0)];
 }
 
 static int low_half(unsigned raw)
@@ -104,7 +100,7 @@ static int value_of(unsigned symbol)
 }
 
 /* Its sign may travel in the first state of its lane. */
-static bool can_fold(const struct choice *c, unsigned symbol)
+static bool can_fold(const struct symbols *c, unsigned symbol)
 {
 	return !c->raw && symbol && symbol != TABLES_ESCAPE;
 }
@@ -265,7 +261,7 @@ static bool get_head(struct rans_in *in, size_t dim, const struct stream_before 
 }
 
 /* An element, backwards. folded: its sign is in the payload. */
-static void put_element(struct rans_out *o, unsigned lane, int q, const struct choice *c,
+static void put_element(struct rans_out *o, unsigned lane, int q, const struct symbols *c,
 			bool folded)
 {
 	const int high = high_part(q, c->raw);
@@ -286,7 +282,7 @@ static void put_element(struct rans_out *o, unsigned lane, int q, const struct c
 }
 
 /* Rest of an element that is not just a symbol. False when there is no such element. */
-static bool get_rest(struct rans_in *in, unsigned lane, unsigned symbol, const struct choice *c,
+static bool get_rest(struct rans_in *in, unsigned lane, unsigned symbol, const struct symbols *c,
 		     int16_t *q)
 {
 	int high = value_of(symbol);
@@ -317,19 +313,19 @@ struct fold {
 static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t dim,
 		       const int8_t *class, unsigned lanes)
 {
-	const struct range classes = class_range(class, dim);
-	struct choice all[CLASSES];
+	struct choices by;
 	unsigned full = 0;
 
 	*f = (struct fold){ 0 };
+	choices_begin(&by, class, dim);
 	for (size_t r = 0; r < n && full < lanes; r++) {
-		choose_all(all, &rows[r], classes);
+		choose_all(&by, &rows[r]);
 		for (size_t i = 0; i < dim && full < lanes; i++) {
 			unsigned lane = (unsigned)i & (lanes - 1);
 			int q = rows[r].q[i];
 
 			if (f->taken[lane] == RANS_PAYLOAD ||
-			    !can_fold(choice_of(all, class, i), symbol_of(q)))
+			    !can_fold(choice_of(&by, class, i), symbol_of(q)))
 				continue;
 			f->payload[lane] |= (uint32_t)(q < 0) << f->taken[lane]++;
 			f->stop[lane] = r * dim + i + 1;
@@ -338,97 +334,101 @@ static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t 
 	}
 }
 
+/* What the encoder of a stream holds. */
+struct encoder {
+	struct rans_out o;
+	size_t dim;
+	const int8_t *class; /* [dim] or NULL */
+	unsigned lanes;
+	const struct fold *fold;
+	const struct loop *loop;
+	struct choices by;        /* of this row */
+	struct symbols_put table; /* of a row whose elements have one table */
+};
+
 /* How far signs are folded in the row whose elements are counted from `first` on. */
-static size_t fold_end(const struct fold *f, unsigned lanes, size_t first, size_t dim)
+static size_t fold_end(const struct encoder *e, size_t first)
 {
 	size_t end = 0;
 
-	for (unsigned lane = 0; lane < lanes; lane++)
-		end = f->stop[lane] > first + end ? f->stop[lane] - first : end;
-	end = (end + lanes - 1) / lanes * lanes;
-	return end < dim ? end : dim;
+	for (unsigned lane = 0; lane < e->lanes; lane++)
+		end = e->fold->stop[lane] > first + end ? e->fold->stop[lane] - first : end;
+	end = (end + e->lanes - 1) / e->lanes * e->lanes;
+	return end < e->dim ? end : e->dim;
 }
 
-static void put_elements(struct rans_out *o, const struct row *r, size_t dim, const int8_t *class,
-			 const struct choice all[CLASSES], unsigned lanes, const struct fold *f,
-			 size_t first)
+/* As many as can be had fast of the elements from i - 1 down to q[end]. Returns what i is then. */
+static size_t put_fast(struct encoder *e, const int16_t *q, size_t end, size_t i)
 {
-	size_t i = dim;
+	const struct symbols *by = e->by.all + CLASS_ZERO;
 
-	while (i-- > 0 && !o->full) {
-		unsigned lane = (unsigned)i & (lanes - 1);
-
-		put_element(o, lane, r->q[i], choice_of(all, class, i), first + i < f->stop[lane]);
-	}
+	if (!e->loop->put || e->by.raw || i <= end || i % e->lanes)
+		return i;
+	if (e->class)
+		return e->loop->put_each(&e->o, e->lanes, by, e->class, q, end, i);
+	symbols_for_put(&e->table, by->cum);
+	return e->loop->put(&e->o, e->lanes, &e->table, q, end, i);
 }
 
-/* The same where all elements have one table. */
-static void put_alike(struct rans_out *o, const struct row *r, size_t dim, const struct choice *c,
-		      unsigned lanes, const struct fold *f, size_t first, const struct loop *loop,
-		      const struct symbols_put *table)
+static void put_elements(struct encoder *e, const struct row *r, size_t first)
 {
-	const size_t folded = fold_end(f, lanes, first, dim);
-	size_t i = dim;
+	const size_t end = fold_end(e, first);
+	size_t i = e->dim;
 
-	while (i > 0 && !o->full) {
+	while (i > 0 && !e->o.full) {
 		size_t stop;
 
-		if (i > folded && i % lanes == 0)
-			i = loop->put(o, lanes, table, r->q, folded, i);
-		for (stop = i ? (i - 1) / lanes * lanes : 0; i > stop && !o->full;) {
-			unsigned lane = (unsigned)--i & (lanes - 1);
+		i = put_fast(e, r->q, end, i);
+		for (stop = i ? (i - 1) / e->lanes * e->lanes : 0; i > stop && !e->o.full;) {
+			unsigned lane = (unsigned)--i & (e->lanes - 1);
 
-			put_element(o, lane, r->q[i], c, first + i < f->stop[lane]);
+			put_element(&e->o, lane, r->q[i], choice_of(&e->by, e->class, i),
+				    first + i < e->fold->stop[lane]);
 		}
 	}
 }
 
 /* Everything, from the states in start[] on. */
-static uint8_t *put_all(const struct row *rows, size_t n, size_t dim, const int8_t *class,
-			const struct stream_before *before, const struct fold *f,
-			const uint32_t *start, uint8_t *buf, size_t cap)
+static uint8_t *put_all(struct encoder *e, const struct row *rows, size_t n,
+			const struct stream_before *before, const uint32_t *start, uint8_t *buf,
+			size_t cap)
 {
-	const unsigned lanes = rans_lanes(dim);
-	const struct range classes = class_range(class, dim);
-	const struct loop *loop = loop_pick();
-	struct symbols_put table = { .cum = NULL };
-	struct choice all[CLASSES];
-	struct rans_out o;
-
-	rans_begin(&o, buf, cap, lanes, start);
-	for (size_t r = n; r-- > 0 && !o.full;) {
+	rans_begin(&e->o, buf, cap, e->lanes, start);
+	for (size_t r = n; r-- > 0 && !e->o.full;) {
 		struct stream_before b = *before;
 
 		if (r)
 			b = (struct stream_before){ true, rows[r - 1].step, rows[r - 1].gain,
 						    rows[r - 1].shape };
-		choose_all(all, &rows[r], classes);
-		if (loop->put && !class && !all[CLASS_ZERO].raw) {
-			symbols_for_put(&table, all[CLASS_ZERO].cum);
-			put_alike(&o, &rows[r], dim, &all[CLASS_ZERO], lanes, f, r * dim, loop,
-				  &table);
-		} else {
-			put_elements(&o, &rows[r], dim, class, all, lanes, f, r * dim);
-		}
-		put_head(&o, &rows[r], &b);
+		choose_all(&e->by, &rows[r]);
+		put_elements(e, &rows[r], r * e->dim);
+		put_head(&e->o, &rows[r], &b);
 	}
-	return rans_end(&o, lanes);
+	return rans_end(&e->o, e->lanes);
 }
 
 bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *class,
 		struct stream_before *before, uint8_t *buf, size_t cap, uint8_t **begin)
 {
 	const unsigned lanes = rans_lanes(dim);
+	struct encoder e;
 	uint8_t brief[BRIEF], *p;
 	uint32_t start[RANS_LANES];
 	struct fold f;
 
+	e.dim = dim;
+	e.class = class;
+	e.lanes = lanes;
+	e.fold = &f;
+	e.loop = loop_pick();
+	e.table.cum = NULL;
+	choices_begin(&e.by, class, dim);
 	fold_signs(&f, rows, n, dim, class, lanes);
 	for (unsigned i = 0; i < lanes; i++)
 		start[i] = RANS_LOW | f.payload[i];
-	*begin = put_all(rows, n, dim, class, before, &f, start, buf, cap);
+	*begin = put_all(&e, rows, n, before, start, buf, cap);
 	start[0] = 1u << f.taken[0] | f.payload[0];
-	p = lanes == 1 ? put_all(rows, n, dim, class, before, &f, start, brief, BRIEF) : NULL;
+	p = lanes == 1 ? put_all(&e, rows, n, before, start, brief, BRIEF) : NULL;
 	if (p && (!*begin || brief + BRIEF - p < buf + cap - *begin) &&
 	    (size_t)(brief + BRIEF - p) <= cap) {
 		*begin = buf + cap - (brief + BRIEF - p);
@@ -441,34 +441,39 @@ bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *clas
 	return true;
 }
 
-/* Which elements wait for their sign: how many more each lane has to give. */
-struct unfold {
-	unsigned taken[RANS_LANES];
-	unsigned full, lanes;
+/* What the decoder of a stream holds. */
+struct decoder {
+	struct rans_in in;
+	size_t dim;
+	const int8_t *class; /* [dim] or NULL */
+	unsigned lanes;
+	unsigned taken[RANS_LANES]; /* elements that wait for their sign */
+	unsigned full;              /* lanes that will give no more */
+	const struct loop *loop;
+	struct choices by;        /* of this row */
+	struct symbols_get table; /* of a row whose elements have one table */
 };
 
-static bool get_element(struct rans_in *in, unsigned lane, const struct choice *c, struct unfold *u,
-			int16_t *q)
+/* An element that may have to wait for its sign. */
+static bool get_folded(struct decoder *d, unsigned lane, const struct symbols *c, int16_t *q)
 {
-	uint32_t slot = rans_slot(in, lane);
+	uint32_t slot = rans_slot(&d->in, lane);
 	unsigned symbol = rans_find(c->cum, slot), first = symbol, last = symbol + 1;
 
-	if (u->taken[lane] < RANS_PAYLOAD && can_fold(c, symbol)) {
+	if (d->taken[lane] < RANS_PAYLOAD && can_fold(c, symbol)) {
 		first = 2 * ((symbol + 1) / 2) - 1;
 		last = first + 2;
 		symbol = last - 1; /* positive until the payload is known */
-		u->full += ++u->taken[lane] == RANS_PAYLOAD;
+		d->full += ++d->taken[lane] == RANS_PAYLOAD;
 	}
-	rans_skip(in, lane, c->cum[first], (uint32_t)c->cum[last] - c->cum[first]);
-	if (!c->raw && symbol != TABLES_ESCAPE) {
-		*q = (int16_t)value_of(symbol);
-		return true;
-	}
-	return get_rest(in, lane, symbol, c, q);
+	rans_skip(&d->in, lane, c->cum[first], (uint32_t)c->cum[last] - c->cum[first]);
+	if (c->raw || symbol == TABLES_ESCAPE)
+		return get_rest(&d->in, lane, symbol, c, q);
+	*q = (int16_t)value_of(symbol);
+	return true;
 }
 
-/* An element that does not wait for its sign. */
-static bool get_signed(struct rans_in *in, unsigned lane, const struct choice *c, int16_t *q)
+static bool get_element(struct rans_in *in, unsigned lane, const struct symbols *c, int16_t *q)
 {
 	unsigned symbol = rans_find(c->cum, rans_slot(in, lane));
 
@@ -479,28 +484,38 @@ static bool get_signed(struct rans_in *in, unsigned lane, const struct choice *c
 	return true;
 }
 
-/* loop, table: of all elements of the row; NULL: they differ. */
-static bool get_elements(struct rans_in *in, const struct row *r, size_t dim, const int8_t *class,
-			 const struct choice all[CLASSES], struct unfold *u,
-			 const struct loop *loop, const struct symbols_get *table)
+/* As many as can be had fast of the elements from i on. Returns what i is then. */
+static size_t get_fast(struct decoder *d, int16_t *q, size_t i)
 {
-	const unsigned mask = u->lanes - 1;
+	const struct symbols *by = d->by.all + CLASS_ZERO;
+
+	if (!d->loop->get || d->by.raw || i % d->lanes)
+		return i;
+	if (d->class)
+		return d->loop->get_each(&d->in, d->lanes, by, d->class, q, i, d->dim);
+	symbols_for_get(&d->table, by->cum);
+	return d->loop->get(&d->in, d->lanes, &d->table, q, i, d->dim);
+}
+
+static bool get_elements(struct decoder *d, const struct row *r)
+{
+	const unsigned mask = d->lanes - 1;
 	bool good = true;
 	size_t i = 0;
 
-	for (; i < dim && u->full < u->lanes && good; i++)
-		good = get_element(in, (unsigned)i & mask, choice_of(all, class, i), u, &r->q[i]);
-	while (i < dim && good) {
-		if (loop && !(i & mask))
-			i = loop->get(in, u->lanes, table, r->q, i, dim);
+	for (; i < d->dim && d->full < d->lanes && good; i++)
+		good = get_folded(d, (unsigned)i & mask, choice_of(&d->by, d->class, i), &r->q[i]);
+	while (i < d->dim && good) {
+		i = get_fast(d, r->q, i);
+		if (i == d->dim)
+			break;
 		do {
-			if (i < dim)
-				good = get_signed(in, (unsigned)i & mask, choice_of(all, class, i),
-						  &r->q[i]);
+			good = get_element(&d->in, (unsigned)i & mask,
+					   choice_of(&d->by, d->class, i), &r->q[i]);
 			i++;
-		} while (i < dim && good && (i & mask));
+		} while (i < d->dim && good && (i & mask));
 	}
-	return good && !in->bad;
+	return good && !d->in.bad;
 }
 
 /* Give the elements that waited their signs, from where each lane started. False when it started
@@ -508,18 +523,18 @@ static bool get_elements(struct rans_in *in, const struct row *r, size_t dim, co
 static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int8_t *class,
 			 unsigned lanes, const uint32_t start[RANS_LANES])
 {
-	const struct range classes = class_range(class, dim);
+	struct choices by;
 	unsigned taken[RANS_LANES] = { 0 }, full = 0;
-	struct choice all[CLASSES];
 
+	choices_begin(&by, class, dim);
 	for (size_t r = 0; r < n && full < lanes; r++) {
-		choose_all(all, &rows[r], classes);
+		choose_all(&by, &rows[r]);
 		for (size_t i = 0; i < dim && full < lanes; i++) {
 			unsigned lane = (unsigned)i & (lanes - 1);
 			int16_t *q = &rows[r].q[i];
 
 			if (taken[lane] == RANS_PAYLOAD ||
-			    !can_fold(choice_of(all, class, i), symbol_of(*q)))
+			    !can_fold(choice_of(&by, class, i), symbol_of(*q)))
 				continue;
 			if (start[lane] >> taken[lane]++ & 1)
 				*q = (int16_t) - *q;
@@ -537,31 +552,29 @@ static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int
 int stream_get(struct row *rows, size_t n, size_t dim, const int8_t *class,
 	       struct stream_before *before, const uint8_t *src, size_t len)
 {
-	struct unfold u = { .lanes = rans_lanes(dim) };
-	const struct range classes = class_range(class, dim);
-	const struct loop *loop = loop_pick();
-	struct symbols_get table;
-	struct choice all[CLASSES];
 	uint32_t start[RANS_LANES];
-	struct rans_in in;
+	struct decoder d;
 
-	table.cum = NULL;
-	if (!rans_open(&in, src, len, u.lanes))
+	d.dim = dim;
+	d.class = class;
+	d.lanes = rans_lanes(dim);
+	memset(d.taken, 0, sizeof(d.taken));
+	d.full = 0;
+	d.loop = loop_pick();
+	d.table.cum = NULL;
+	choices_begin(&d.by, class, dim);
+	if (!rans_open(&d.in, src, len, d.lanes))
 		return ERR_FORMAT;
 	for (size_t r = 0; r < n; r++) {
-		bool alike;
-
-		if (!get_head(&in, dim, before, &rows[r]))
+		if (!get_head(&d.in, dim, before, &rows[r]))
 			return ERR_FORMAT;
-		choose_all(all, &rows[r], classes);
-		alike = loop->get && !class && !all[CLASS_ZERO].raw;
-		if (alike)
-			symbols_for_get(&table, all[CLASS_ZERO].cum);
-		if (!get_elements(&in, &rows[r], dim, class, all, &u, alike ? loop : NULL, &table))
+		choose_all(&d.by, &rows[r]);
+		if (!get_elements(&d, &rows[r]))
 			return ERR_FORMAT;
 		*before = (struct stream_before){ true, rows[r].step, rows[r].gain, rows[r].shape };
 	}
-	if (!rans_close(&in, u.lanes, start) || !unfold_signs(rows, n, dim, class, u.lanes, start))
+	if (!rans_close(&d.in, d.lanes, start) ||
+	    !unfold_signs(rows, n, dim, class, d.lanes, start))
 		return ERR_FORMAT;
 	return 0;
 }

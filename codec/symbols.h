@@ -13,6 +13,12 @@
  * reciprocal * freq is less than freq above 2^SYMBOLS_SHIFT, which freq^2 times 2^18 is below. */
 #define SYMBOLS_SHIFT (32 + TABLES_BITS)
 
+/* Table of an element, and how many of its low bits are told as they are. */
+struct symbols {
+	const uint16_t *cum;
+	unsigned raw;
+};
+
 struct symbols_put {
 	const uint16_t *cum; /* which table this is; NULL: none yet */
 	struct symbols_code {
