@@ -55,11 +55,14 @@ struct choices {
 
 static void choices_begin(struct choices *by, const int8_t *class, size_t dim)
 {
-	by->first = by->last = 0;
+	int8_t first = 0, last = 0;
+
 	for (size_t i = 0; class && i < dim; i++) {
-		by->first = class[i] < by->first ? class[i] : by->first;
-		by->last = class[i] > by->last ? class[i] : by->last;
+		first = class[i] < first ? class[i] : first;
+		last = class[i] > last ? class[i] : last;
 	}
+	by->first = first;
+	by->last = last;
 }
 
 static void choose_all(struct choices *by, const struct row *r)
@@ -310,22 +313,21 @@ struct fold {
 	uint32_t payload[RANS_LANES];
 };
 
+/* by: what choices_begin() made. */
 static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t dim,
-		       const int8_t *class, unsigned lanes)
+		       const int8_t *class, unsigned lanes, struct choices *by)
 {
-	struct choices by;
 	unsigned full = 0;
 
 	*f = (struct fold){ 0 };
-	choices_begin(&by, class, dim);
 	for (size_t r = 0; r < n && full < lanes; r++) {
-		choose_all(&by, &rows[r]);
+		choose_all(by, &rows[r]);
 		for (size_t i = 0; i < dim && full < lanes; i++) {
 			unsigned lane = (unsigned)i & (lanes - 1);
 			int q = rows[r].q[i];
 
 			if (f->taken[lane] == RANS_PAYLOAD ||
-			    !can_fold(choice_of(&by, class, i), symbol_of(q)))
+			    !can_fold(choice_of(by, class, i), symbol_of(q)))
 				continue;
 			f->payload[lane] |= (uint32_t)(q < 0) << f->taken[lane]++;
 			f->stop[lane] = r * dim + i + 1;
@@ -423,7 +425,7 @@ bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *clas
 	e.loop = loop_pick();
 	e.table.cum = NULL;
 	choices_begin(&e.by, class, dim);
-	fold_signs(&f, rows, n, dim, class, lanes);
+	fold_signs(&f, rows, n, dim, class, lanes, &e.by);
 	for (unsigned i = 0; i < lanes; i++)
 		start[i] = RANS_LOW | f.payload[i];
 	*begin = put_all(&e, rows, n, before, start, buf, cap);
@@ -520,21 +522,20 @@ static bool get_elements(struct decoder *d, const struct row *r)
 
 /* Give the elements that waited their signs, from where each lane started. False when it started
  * from nothing that an encoder starts from. */
-static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int8_t *class,
-			 unsigned lanes, const uint32_t start[RANS_LANES])
+static bool unfold_signs(struct decoder *d, const struct row *rows, size_t n,
+			 const uint32_t start[RANS_LANES])
 {
-	struct choices by;
+	const unsigned lanes = d->lanes;
 	unsigned taken[RANS_LANES] = { 0 }, full = 0;
 
-	choices_begin(&by, class, dim);
 	for (size_t r = 0; r < n && full < lanes; r++) {
-		choose_all(&by, &rows[r]);
-		for (size_t i = 0; i < dim && full < lanes; i++) {
+		choose_all(&d->by, &rows[r]);
+		for (size_t i = 0; i < d->dim && full < lanes; i++) {
 			unsigned lane = (unsigned)i & (lanes - 1);
 			int16_t *q = &rows[r].q[i];
 
 			if (taken[lane] == RANS_PAYLOAD ||
-			    !can_fold(choice_of(&by, class, i), symbol_of(*q)))
+			    !can_fold(choice_of(&d->by, d->class, i), symbol_of(*q)))
 				continue;
 			if (start[lane] >> taken[lane]++ & 1)
 				*q = (int16_t) - *q;
@@ -573,8 +574,7 @@ int stream_get(struct row *rows, size_t n, size_t dim, const int8_t *class,
 			return ERR_FORMAT;
 		*before = (struct stream_before){ true, rows[r].step, rows[r].gain, rows[r].shape };
 	}
-	if (!rans_close(&d.in, d.lanes, start) ||
-	    !unfold_signs(rows, n, dim, class, d.lanes, start))
+	if (!rans_close(&d.in, d.lanes, start) || !unfold_signs(&d, rows, n, start))
 		return ERR_FORMAT;
 	return 0;
 }
