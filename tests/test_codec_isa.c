@@ -191,38 +191,46 @@ static void chunks_are_the_same_bytes(void **state)
 	}
 }
 
-/* A row of classes: its stream, in a buffer that ends at buf + cap. */
+#define GUARD 64 /* bytes before a buffer that nobody may touch */
+
+/* The stream of a row, in a buffer that ends at buf + GUARD + cap. */
 static const uint8_t *stream_of(const struct row *r, size_t dim, const int8_t *class, uint8_t *buf,
 				size_t cap)
 {
 	struct stream_before before = { .any = false };
 	uint8_t *begin = NULL;
+	bool fits;
 
-	return stream_put(r, 1, dim, class, &before, buf, cap, &begin) ? begin : NULL;
+	memset(buf, 0xa5, GUARD);
+	fits = stream_put(r, 1, dim, class, &before, buf + GUARD, cap, &begin);
+	for (size_t i = 0; i < GUARD; i++)
+		assert_int_equal(buf[i], 0xa5);
+	return fits ? begin : NULL;
 }
 
-static void same_stream(const struct row *r, struct row *back, size_t dim, const int8_t *class,
-			const char *isa)
+/* Returns its length; 0: it does not fit. */
+static size_t same_stream(const struct row *r, struct row *back, size_t dim, const int8_t *class,
+			  size_t cap, const char *isa)
 {
-	static uint8_t a[MOST_DIM * 4], b[MOST_DIM * 4];
+	static uint8_t a[MOST_DIM * 5], b[MOST_DIM * 5];
+	struct stream_before before = { .any = false };
 	const uint8_t *p, *q;
+	size_t len;
 
-	for (size_t cap = sizeof(a); cap; cap = cap == sizeof(a) ? dim : cap / 2) {
-		struct stream_before before = { .any = false };
-
-		use("ref");
-		p = stream_of(r, dim, class, a, cap);
-		use(isa);
-		q = stream_of(r, dim, class, b, cap);
-		assert_int_equal(!p, !q);
-		if (!p)
-			continue;
-		assert_int_equal(a + cap - p, b + cap - q);
-		assert_memory_equal(p, q, (size_t)(a + cap - p));
-		assert_int_equal(stream_get(back, 1, dim, class, &before, q, (size_t)(b + cap - q)),
-				 0);
-		assert_memory_equal(back->q, r->q, dim * sizeof(*r->q));
-	}
+	assert_true(GUARD + cap <= sizeof(a));
+	use("ref");
+	p = stream_of(r, dim, class, a, cap);
+	use(isa);
+	q = stream_of(r, dim, class, b, cap);
+	assert_int_equal(!p, !q);
+	if (!p)
+		return 0;
+	len = (size_t)(a + GUARD + cap - p);
+	assert_int_equal(b + GUARD + cap - q, len);
+	assert_memory_equal(p, q, len);
+	assert_int_equal(stream_get(back, 1, dim, class, &before, q, len), 0);
+	assert_memory_equal(back->q, r->q, dim * sizeof(*r->q));
+	return len;
 }
 
 static void streams_of_classed_rows_are_the_same_bytes(void **state)
@@ -250,7 +258,34 @@ static void streams_of_classed_rows_are_the_same_bytes(void **state)
 		use("ref");
 		row_quantize(&conf, y, &classes, dim, 0.02f * row_energy(y, dim), &r);
 		for (unsigned v = 0; v < VARIANTS; v++)
-			same_stream(&r, &back, dim, class, variants[v]);
+			assert_true(same_stream(&r, &back, dim, class, 4 * dim + 400, variants[v]));
+	}
+}
+
+static void a_stream_needs_no_byte_more_than_it_has(void **state)
+{
+	static int16_t q[2][MOST_DIM];
+	static const int8_t class[MOST_DIM];
+	const size_t most = 4 * 1500;
+
+	(void)state;
+	for (unsigned k = 0; k < 24 * VARIANTS; k++) {
+		const size_t dim = dims[6 + k % 12] < 1500 ? dims[6 + k % 12] : 1500;
+		const char *isa = variants[k / 24];
+		const int spread = 15 + (int)(k % 3); /* all with a symbol, or a few without */
+		struct row r = { .step = 800, .gain = ROW_GAIN_T + 24, .q = q[0] };
+		struct row back = { .q = q[1] };
+		size_t len;
+
+		for (size_t i = 0; i < dim; i++)
+			q[0][i] = (int16_t)((int)(rng_u64(k, i) % (2u * (unsigned)spread + 1)) -
+					    spread);
+		len = same_stream(&r, &back, dim, k % 24 < 12 ? NULL : class, most, isa);
+		assert_true(len > 0);
+		for (size_t cap = len > 70 ? len - 70 : 0; cap < len + 4; cap++)
+			assert_int_equal(
+				same_stream(&r, &back, dim, k % 24 < 12 ? NULL : class, cap, isa),
+				cap < len ? 0 : len);
 	}
 }
 
@@ -309,6 +344,7 @@ int main(void)
 		cmocka_unit_test(a_single_bad_element_is_seen_anywhere),
 		cmocka_unit_test(chunks_are_the_same_bytes),
 		cmocka_unit_test(streams_of_classed_rows_are_the_same_bytes),
+		cmocka_unit_test(a_stream_needs_no_byte_more_than_it_has),
 		cmocka_unit_test(a_reciprocal_divides_every_state),
 		cmocka_unit_test(a_slot_has_the_code_of_its_symbol),
 	};
