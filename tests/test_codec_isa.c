@@ -12,6 +12,7 @@
 
 #include "base/rng.h"
 #include "codec/codec.h"
+#include "codec/dot.h"
 #include "codec/loop.h"
 #include "codec/row.h"
 #include "codec/stream.h"
@@ -118,6 +119,38 @@ static void loops_over_a_row_agree_at_every_length_and_place(void **state)
 		}
 		make_row(x, MOST_DIM, 1, 7);
 		same_loops(ref, loop, x + 1, inverse, MOST_DIM - 1);
+	}
+}
+
+static void sums_of_products_agree_at_every_length_and_place(void **state)
+{
+	static int8_t bytes[400 + SHIFT];
+	static int16_t words[400 + SHIFT], small[400];
+	static float x[400];
+	const struct dot *dots[2];
+
+	(void)state;
+	use("ref");
+	dots[0] = dot_pick();
+	use("best");
+	dots[1] = dot_pick();
+	make_row(x, 400, 0, 3);
+	for (unsigned i = 0; i < 400 + SHIFT; i++) {
+		bytes[i] = (int8_t)(i % 5 ? (int)(rng_u64(1, i) % 256) - 128 : -128);
+		words[i] = (int16_t)(rng_u64(2, i) % 65536 - 32768);
+		small[i % 400] = (int16_t)(i % 3 ? (int)(rng_u64(3, i) % 2047) - 1023 : -1023);
+	}
+	for (size_t n = 0; n <= 400; n++) {
+		const int8_t *a = bytes + n % (SHIFT + 1);
+		const int16_t *b = words + n % (SHIFT + 1);
+		float y[2][2];
+
+		for (unsigned v = 0; v < 2; v++) {
+			y[v][0] = dots[v]->i16_f32(b, x, n);
+			y[v][1] = dots[v]->i8_f32(a, x, n);
+		}
+		assert_int_equal(dots[0]->i8_i16(a, small, n), dots[1]->i8_i16(a, small, n));
+		assert_memory_equal(y[0], y[1], sizeof(y[0]));
 	}
 }
 
@@ -341,6 +374,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loops_over_a_row_agree_at_every_length_and_place),
+		cmocka_unit_test(sums_of_products_agree_at_every_length_and_place),
 		cmocka_unit_test(a_single_bad_element_is_seen_anywhere),
 		cmocka_unit_test(chunks_are_the_same_bytes),
 		cmocka_unit_test(streams_of_classed_rows_are_the_same_bytes),
