@@ -37,11 +37,11 @@ INLINE uint32_t get_word(const uint8_t *at)
 /* The state before a symbol is added to it: at most `most`. */
 INLINE uint32_t shed(uint32_t x, uint32_t most, uint8_t **at)
 {
-	const uint64_t sheds = -(uint64_t)(most < x); /* all ones, or none */
+	const uint32_t sheds = 16 & -(uint32_t)(most < x);
 
 	put_word(*at - 2, (uint16_t)x);
-	*at += 2 * (int64_t)sheds;
-	return x >> (16 & sheds);
+	*at -= sheds >> 3;
+	return x >> sheds;
 }
 
 INLINE uint32_t put_one(uint32_t x, const struct symbols_code *c, uint8_t **at)
