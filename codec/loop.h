@@ -20,6 +20,12 @@ struct loop_sums {
 	uint32_t n;
 };
 
+/* Elements that wait for their sign. */
+struct loop_fold {
+	unsigned taken[RANS_LANES]; /* in each lane */
+	unsigned full;              /* lanes with RANS_PAYLOAD of them */
+};
+
 struct loop {
 	const char *name;
 
@@ -54,11 +60,16 @@ struct loop {
 	size_t (*get)(struct rans_in *in, unsigned lanes, const struct symbols_get *t, int16_t *q,
 		      size_t i, size_t dim);
 
-	/* The same where the table of q[j] is by[class[j]], none with raw bits. */
+	/* The same where the table of q[j] is by[class[j]], by[0] without classes, none with raw
+	 * bits; and where signs may be folded: those of elements before stop[lane], or of the next
+	 * ones that can be, which end when every lane is full. stop, fold: NULL for none. get_each
+	 * also goes on where words are few, which it has to watch then. */
 	size_t (*put_each)(struct rans_out *o, unsigned lanes, const struct symbols *by,
-			   const int8_t *class, const int16_t *q, size_t first, size_t i);
+			   const int8_t *class, const size_t *stop, const int16_t *q, size_t first,
+			   size_t i);
 	size_t (*get_each)(struct rans_in *in, unsigned lanes, const struct symbols *by,
-			   const int8_t *class, int16_t *q, size_t i, size_t dim);
+			   const int8_t *class, struct loop_fold *fold, int16_t *q, size_t i,
+			   size_t dim);
 };
 
 extern const struct loop loop_ref, loop_plain;

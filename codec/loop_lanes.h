@@ -50,13 +50,15 @@ INLINE uint32_t put_one(uint32_t x, const struct symbols_code *c, uint8_t **at)
 	return x + (uint32_t)(x * c->reciprocal >> SYMBOLS_SHIFT) * c->rest + c->start;
 }
 
-INLINE uint32_t put_divided(uint32_t x, const uint16_t *cum, int q, uint8_t **at)
+/* folds: its sign, if it has one, is told elsewhere. */
+INLINE uint32_t put_divided(uint32_t x, const uint16_t *cum, int q, unsigned folds, uint8_t **at)
 {
-	const uint16_t *symbol = cum + ((2 * q) ^ (q >> 31)); /* 0, -1, 1, -2, ... */
-	const uint32_t freq = (uint32_t)symbol[1] - symbol[0];
+	const unsigned symbol = (unsigned)((2 * q) ^ (q >> 31)); /* 0, -1, 1, -2, ... */
+	const unsigned both = folds & (q != 0), first = symbol - (both & ~symbol);
+	const uint32_t freq = (uint32_t)cum[first + 1 + both] - cum[first];
 
 	x = shed(x, (freq << (32 - TABLES_BITS)) - 1, at);
-	return x + x / freq * ((1u << TABLES_BITS) - freq) + symbol[0];
+	return x + x / freq * ((1u << TABLES_BITS) - freq) + cum[first];
 }
 
 typedef int16_t eight __attribute__((vector_size(16)));
@@ -92,20 +94,21 @@ INLINE size_t put_many(const int16_t *q, size_t first, size_t i, const unsigned 
 
 /* By one table t, or, where that is NULL, each by its own. */
 INLINE size_t put_lanes(struct rans_out *o, const unsigned lanes, const struct symbols_put *t,
-			const struct symbols *by, const int8_t *class, const int16_t *q,
-			size_t first, size_t i)
+			const struct symbols *by, const int8_t *class, const size_t *stop,
+			const int16_t *q, size_t first, size_t i)
 {
 	uint32_t x[RANS_LANES] = { o->x[0], o->x[1], o->x[2], o->x[3] };
 	uint8_t *const begin = o->begin, *at = o->at;
 	size_t n;
 
 	while ((n = put_many(q, first, i, lanes, (size_t)(at - begin)))) {
-		for (const size_t stop = i - n; i > stop; i -= lanes) {
+		for (const size_t until = i - n; i > until; i -= lanes) {
 			for (unsigned lane = lanes; lane-- > 0;) {
 				const size_t j = i - lanes + lane;
 
 				x[lane] = t ? put_one(x[lane], t->code + TABLES_MOST + q[j], &at)
-					    : put_divided(x[lane], by[class[j]].cum, q[j], &at);
+					    : put_divided(x[lane], by[class ? class[j] : 0].cum,
+							  q[j], stop && j < stop[lane], &at);
 			}
 		}
 	}
@@ -118,22 +121,29 @@ INLINE size_t put_lanes(struct rans_out *o, const unsigned lanes, const struct s
 static size_t put(struct rans_out *o, unsigned lanes, const struct symbols_put *t, const int16_t *q,
 		  size_t first, size_t i)
 {
-	return lanes == 1 ? put_lanes(o, 1, t, NULL, NULL, q, first, i)
-			  : put_lanes(o, RANS_LANES, t, NULL, NULL, q, first, i);
+	return lanes == 1 ? put_lanes(o, 1, t, NULL, NULL, NULL, q, first, i)
+			  : put_lanes(o, RANS_LANES, t, NULL, NULL, NULL, q, first, i);
 }
 
 static size_t put_each(struct rans_out *o, unsigned lanes, const struct symbols *by,
-		       const int8_t *class, const int16_t *q, size_t first, size_t i)
+		       const int8_t *class, const size_t *stop, const int16_t *q, size_t first,
+		       size_t i)
 {
-	return lanes == 1 ? put_lanes(o, 1, NULL, by, class, q, first, i)
-			  : put_lanes(o, RANS_LANES, NULL, by, class, q, first, i);
+	if (lanes == 1)
+		return put_lanes(o, 1, NULL, by, class, stop, q, first, i);
+	return stop ? put_lanes(o, RANS_LANES, NULL, by, class, stop, q, first, i)
+		    : put_lanes(o, RANS_LANES, NULL, by, class, NULL, q, first, i);
 }
 
-INLINE uint32_t get_one(uint32_t x, uint32_t start, uint32_t freq, const uint8_t **at)
+/* end: NULL where there are words enough. */
+INLINE uint32_t get_one(uint32_t x, uint32_t start, uint32_t freq, const uint8_t **at,
+			const uint8_t *end)
 {
 	uint32_t takes;
 
 	x = freq * (x >> TABLES_BITS) + (x & RANS_MASK) - start;
+	if (end && (x >= RANS_LOW || end - *at < 2))
+		return x;
 	takes = -(uint32_t)(x < RANS_LOW); /* all ones, or none */
 	x = x << (16 & takes) | (get_word(*at) & takes);
 	*at += 2 & takes;
@@ -154,7 +164,8 @@ INLINE size_t get_lanes(struct rans_in *in, const unsigned lanes, const struct s
 			if (code & SYMBOLS_ESCAPE)
 				goto out;
 			q[i + lane] = (int16_t)((int)code - TABLES_MOST);
-			x[lane] = get_one(x[lane], t->range[code].start, t->range[code].freq, &at);
+			x[lane] = get_one(x[lane], t->range[code].start, t->range[code].freq, &at,
+					  NULL);
 		}
 	}
 	lane = 0;
@@ -173,22 +184,32 @@ static size_t get(struct rans_in *in, unsigned lanes, const struct symbols_get *
 }
 
 INLINE size_t get_found(struct rans_in *in, const unsigned lanes, const struct symbols *by,
-			const int8_t *class, int16_t *q, size_t i, size_t dim)
+			const int8_t *class, struct loop_fold *fold, int16_t *q, size_t i,
+			size_t dim, const uint8_t *end)
 {
 	uint32_t x[RANS_LANES] = { in->x[0], in->x[1], in->x[2], in->x[3] };
 	const uint8_t *at = in->at;
 	unsigned lane = 0;
 
-	for (; i + lanes <= dim && in->end - at >= (ptrdiff_t)(2 * lanes); i += lanes) {
+	for (; i + lanes <= dim && (end || in->end - at >= (ptrdiff_t)(2 * lanes)); i += lanes) {
+		if (fold && fold->full == lanes)
+			break;
 		for (lane = 0; lane < lanes; lane++) {
-			const uint16_t *cum = by[class[i + lane]].cum;
+			const uint16_t *cum = by[class ? class[i + lane] : 0].cum;
 			const unsigned symbol = rans_find(cum, x[lane] & RANS_MASK);
+			unsigned both = 0, first;
 
 			if (symbol == TABLES_ESCAPE)
 				goto out;
-			q[i + lane] = (int16_t)((symbol >> 1) ^ -(symbol & 1));
-			x[lane] = get_one(x[lane], cum[symbol],
-					  (uint32_t)cum[symbol + 1] - cum[symbol], &at);
+			if (fold) {
+				both = symbol && fold->taken[lane] < RANS_PAYLOAD;
+				fold->taken[lane] += both;
+				fold->full += both & (fold->taken[lane] == RANS_PAYLOAD);
+			}
+			first = symbol - (both & ~symbol);
+			q[i + lane] = (int16_t)(((first + both) >> 1) ^ -((first + both) & 1));
+			x[lane] = get_one(x[lane], cum[first],
+					  (uint32_t)cum[first + 1 + both] - cum[first], &at, end);
 		}
 	}
 	lane = 0;
@@ -200,8 +221,13 @@ out:
 }
 
 static size_t get_each(struct rans_in *in, unsigned lanes, const struct symbols *by,
-		       const int8_t *class, int16_t *q, size_t i, size_t dim)
+		       const int8_t *class, struct loop_fold *fold, int16_t *q, size_t i,
+		       size_t dim)
 {
-	return lanes == 1 ? get_found(in, 1, by, class, q, i, dim)
-			  : get_found(in, RANS_LANES, by, class, q, i, dim);
+	if (in->end - in->at < (ptrdiff_t)(2 * lanes))
+		return get_found(in, lanes, by, class, fold, q, i, dim, in->end);
+	if (lanes == 1)
+		return get_found(in, 1, by, class, fold, q, i, dim, NULL);
+	return fold ? get_found(in, RANS_LANES, by, class, fold, q, i, dim, NULL)
+		    : get_found(in, RANS_LANES, by, class, NULL, q, i, dim, NULL);
 }

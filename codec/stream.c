@@ -348,44 +348,53 @@ struct encoder {
 	struct symbols_put table; /* of a row whose elements have one table */
 };
 
-/* How far signs are folded in the row whose elements are counted from `first` on. */
-static size_t fold_end(const struct encoder *e, size_t first)
+/* How far signs are folded in each lane of the row whose elements are counted from `first` on.
+ * Returns where no lane folds any more, a multiple of the lanes or the end of the row. */
+static size_t fold_end(const struct encoder *e, size_t first, size_t stop[RANS_LANES])
 {
 	size_t end = 0;
 
-	for (unsigned lane = 0; lane < e->lanes; lane++)
-		end = e->fold->stop[lane] > first + end ? e->fold->stop[lane] - first : end;
+	for (unsigned lane = 0; lane < e->lanes; lane++) {
+		stop[lane] = e->fold->stop[lane] > first ? e->fold->stop[lane] - first : 0;
+		end = stop[lane] > end ? stop[lane] : end;
+	}
 	end = (end + e->lanes - 1) / e->lanes * e->lanes;
 	return end < e->dim ? end : e->dim;
 }
 
-/* As many as can be had fast of the elements from i - 1 down to q[end]. Returns what i is then. */
-static size_t put_fast(struct encoder *e, const int16_t *q, size_t end, size_t i)
+/* As many as can be had fast of the elements before i; none folds from end on. Returns what i is
+ * then. */
+static size_t put_fast(struct encoder *e, const int16_t *q, const size_t *stop, size_t end,
+		       size_t i)
 {
 	const struct symbols *by = e->by.all + CLASS_ZERO;
+	const bool folds = i <= end;
 
-	if (!e->loop->put || e->by.raw || i <= end || i % e->lanes)
+	if (!e->loop->put || e->by.raw || i % e->lanes)
 		return i;
-	if (e->class)
-		return e->loop->put_each(&e->o, e->lanes, by, e->class, q, end, i);
+	if (e->class || folds)
+		return e->loop->put_each(&e->o, e->lanes, by, e->class, folds ? stop : NULL, q,
+					 folds ? 0 : end, i);
 	symbols_for_put(&e->table, by->cum);
 	return e->loop->put(&e->o, e->lanes, &e->table, q, end, i);
 }
 
 static void put_elements(struct encoder *e, const struct row *r, size_t first)
 {
-	const size_t end = fold_end(e, first);
-	size_t i = e->dim;
+	size_t stop[RANS_LANES], end = fold_end(e, first, stop), i = e->dim;
 
 	while (i > 0 && !e->o.full) {
-		size_t stop;
+		const size_t before = i;
+		size_t next;
 
-		i = put_fast(e, r->q, end, i);
-		for (stop = i ? (i - 1) / e->lanes * e->lanes : 0; i > stop && !e->o.full;) {
+		i = put_fast(e, r->q, stop, end, i);
+		if (!i || (i == end && i < before))
+			continue;
+		for (next = (i - 1) / e->lanes * e->lanes; i > next && !e->o.full;) {
 			unsigned lane = (unsigned)--i & (e->lanes - 1);
 
 			put_element(&e->o, lane, r->q[i], choice_of(&e->by, e->class, i),
-				    first + i < e->fold->stop[lane]);
+				    i < stop[lane]);
 		}
 	}
 }
@@ -449,8 +458,7 @@ struct decoder {
 	size_t dim;
 	const int8_t *class; /* [dim] or NULL */
 	unsigned lanes;
-	unsigned taken[RANS_LANES]; /* elements that wait for their sign */
-	unsigned full;              /* lanes that will give no more */
+	struct loop_fold fold;
 	const struct loop *loop;
 	struct choices by;        /* of this row */
 	struct symbols_get table; /* of a row whose elements have one table */
@@ -462,11 +470,11 @@ static bool get_folded(struct decoder *d, unsigned lane, const struct symbols *c
 	uint32_t slot = rans_slot(&d->in, lane);
 	unsigned symbol = rans_find(c->cum, slot), first = symbol, last = symbol + 1;
 
-	if (d->taken[lane] < RANS_PAYLOAD && can_fold(c, symbol)) {
+	if (d->fold.taken[lane] < RANS_PAYLOAD && can_fold(c, symbol)) {
 		first = 2 * ((symbol + 1) / 2) - 1;
 		last = first + 2;
 		symbol = last - 1; /* positive until the payload is known */
-		d->full += ++d->taken[lane] == RANS_PAYLOAD;
+		d->fold.full += ++d->fold.taken[lane] == RANS_PAYLOAD;
 	}
 	rans_skip(&d->in, lane, c->cum[first], (uint32_t)c->cum[last] - c->cum[first]);
 	if (c->raw || symbol == TABLES_ESCAPE)
@@ -491,10 +499,12 @@ static size_t get_fast(struct decoder *d, int16_t *q, size_t i)
 {
 	const struct symbols *by = d->by.all + CLASS_ZERO;
 
-	if (!d->loop->get || d->by.raw || i % d->lanes)
+	if (!d->loop->get || d->by.raw || i % d->lanes || (d->class && d->lanes == 1))
 		return i;
-	if (d->class)
-		return d->loop->get_each(&d->in, d->lanes, by, d->class, q, i, d->dim);
+	if (d->fold.full < d->lanes)
+		return d->loop->get_each(&d->in, d->lanes, by, d->class, &d->fold, q, i, d->dim);
+	if (d->class || d->in.end - d->in.at < (ptrdiff_t)(2 * d->lanes))
+		return d->loop->get_each(&d->in, d->lanes, by, d->class, NULL, q, i, d->dim);
 	symbols_for_get(&d->table, by->cum);
 	return d->loop->get(&d->in, d->lanes, &d->table, q, i, d->dim);
 }
@@ -505,15 +515,18 @@ static bool get_elements(struct decoder *d, const struct row *r)
 	bool good = true;
 	size_t i = 0;
 
-	for (; i < d->dim && d->full < d->lanes && good; i++)
-		good = get_folded(d, (unsigned)i & mask, choice_of(&d->by, d->class, i), &r->q[i]);
 	while (i < d->dim && good) {
+		const size_t before = i;
+
 		i = get_fast(d, r->q, i);
-		if (i == d->dim)
-			break;
+		if (i == d->dim || i > before)
+			continue; /* there may be more of another kind */
 		do {
-			good = get_element(&d->in, (unsigned)i & mask,
-					   choice_of(&d->by, d->class, i), &r->q[i]);
+			const struct symbols *c = choice_of(&d->by, d->class, i);
+
+			good = d->fold.full < d->lanes
+				       ? get_folded(d, (unsigned)i & mask, c, &r->q[i])
+				       : get_element(&d->in, (unsigned)i & mask, c, &r->q[i]);
 			i++;
 		} while (i < d->dim && good && (i & mask));
 	}
@@ -559,8 +572,7 @@ int stream_get(struct row *rows, size_t n, size_t dim, const int8_t *class,
 	d.dim = dim;
 	d.class = class;
 	d.lanes = rans_lanes(dim);
-	memset(d.taken, 0, sizeof(d.taken));
-	d.full = 0;
+	d.fold = (struct loop_fold){ .full = 0 };
 	d.loop = loop_pick();
 	d.table.cum = NULL;
 	choices_begin(&d.by, class, dim);
