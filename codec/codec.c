@@ -241,11 +241,9 @@ static void commit(struct codec_work *w, struct codec_state *s, const struct cur
 static int check_finite(const float *x, size_t dim, size_t rows, struct err *e)
 {
 	for (size_t r = 0; r < rows; r++) {
-		unsigned bad = 0;
+		const bool good = row_below(x + r * dim, dim, LARGEST);
 
-		for (size_t i = 0; i < dim; i++)
-			bad |= !(fabsf(x[r * dim + i]) < LARGEST);
-		for (size_t i = 0; bad && i < dim; i++) {
+		for (size_t i = 0; !good && i < dim; i++) {
 			if (!(fabsf(x[r * dim + i]) < LARGEST))
 				return err_set(e, ERR_NOT_FINITE,
 					       "row %zu, element %zu: %g cannot be sent as tabq", r,
@@ -271,15 +269,13 @@ static bool quantize(const struct codec_spec *spec, struct codec_work *w, struct
 		     const float *x, const uint32_t *id, size_t r)
 {
 	const size_t k = c->split ? c->split->k : w->dim;
-	const float budget = spec->delta * row_energy(x, w->dim);
 	struct row *row = &w->row[r];
 
 	row->step = c->before.step;
 	row->gain = c->before.gain;
 	row->shape = c->before.shape;
 	if (!c->split) {
-		memcpy(w->u, x, w->dim * sizeof(*x));
-		row_quantize(&spec->row, w->u, NULL, k, budget, row);
+		row_quantize_plain(&spec->row, x, w->dim, spec->delta, w->u, row);
 	} else {
 		predict_next(w, c, id);
 		predict_forward(c->split, x, w->dim, w->u);
@@ -287,7 +283,8 @@ static bool quantize(const struct codec_spec *spec, struct codec_work *w, struct
 			w->u[i] -= w->p[i];
 		if (!are_parts(w->u, k))
 			return false;
-		row_quantize(&spec->row, w->u, &c->classes, k, budget, row);
+		row_quantize(&spec->row, w->u, &c->classes, k, spec->delta * row_energy(x, w->dim),
+			     row);
 		row_restore(row, k, w->before);
 		for (size_t i = 0; i < k; i++)
 			w->before[i] += w->p[i];
@@ -463,7 +460,9 @@ static void restore(struct codec_work *w, struct cursor *c, const uint32_t *id, 
 static int check_decoded(const float *x, size_t dim, size_t n, struct err *e)
 {
 	for (size_t r = 0; r < n; r++) {
-		for (size_t i = 0; i < dim; i++) {
+		const bool good = row_below(x + r * dim, dim, (float)INFINITY);
+
+		for (size_t i = 0; !good && i < dim; i++) {
 			if (!isfinite(x[r * dim + i]))
 				return err_set(e, ERR_NOT_FINITE,
 					       "row %zu, element %zu: %s in tabq", r, i,

@@ -1,3 +1,55 @@
-#define DOT_TABLE dot_ref
-#define DOT_NAME  "ref"
-#include "codec/dot_part.h"
+#include "codec/dot.h"
+
+#define LANES 16
+
+static int32_t i8_i16(const int8_t *a, const int16_t *b, size_t n)
+{
+	int32_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += (int16_t)a[i] * b[i];
+	return sum;
+}
+
+static float tree(const float *lane)
+{
+	float s[LANES / 2];
+
+	for (unsigned i = 0; i < LANES / 2; i++)
+		s[i] = lane[i] + lane[i + LANES / 2];
+	for (unsigned width = LANES / 4; width; width /= 2) {
+		for (unsigned i = 0; i < width; i++)
+			s[i] += s[i + width];
+	}
+	return s[0];
+}
+
+static float i16_f32(const int16_t *a, const float *b, size_t n)
+{
+	float lane[LANES] = { 0 };
+	size_t at = 0;
+
+	for (; at + LANES <= n; at += LANES) {
+		for (unsigned i = 0; i < LANES; i++)
+			lane[i] += (float)a[at + i] * b[at + i];
+	}
+	for (; at < n; at++)
+		lane[at % LANES] += (float)a[at] * b[at];
+	return tree(lane);
+}
+
+static float i8_f32(const int8_t *a, const float *b, size_t n)
+{
+	float lane[LANES] = { 0 };
+	size_t at = 0;
+
+	for (; at + LANES <= n; at += LANES) {
+		for (unsigned i = 0; i < LANES; i++)
+			lane[i] += (float)a[at + i] * b[at + i];
+	}
+	for (; at < n; at++)
+		lane[at % LANES] += (float)a[at] * b[at];
+	return tree(lane);
+}
+
+const struct dot dot_ref = { "ref", i8_i16, i16_f32, i8_f32 };

@@ -97,28 +97,47 @@ static inline unsigned rans_find_ref(const uint16_t cum[TABLES_ROW], uint32_t sl
 	return n;
 }
 
-#if defined(__SSE2__)
-typedef short rans_v8 __attribute__((vector_size(16)));
+#if defined(__AVX2__)
+typedef short rans_v16 __attribute__((vector_size(32)));
 
-static inline rans_v8 rans_load(const uint16_t *p)
+/* p[0..16) > v */
+static inline rans_v16 rans_above(const uint16_t *p, rans_v16 v)
 {
-	rans_v8 v;
+	rans_v16 sums;
 
-	memcpy(&v, p, sizeof(v));
-	return v;
+	memcpy(&sums, p, sizeof(sums));
+	return sums > v;
 }
 
 static inline unsigned rans_find(const uint16_t cum[TABLES_ROW], uint32_t slot)
 {
-	const short s = (short)slot;
-	const rans_v8 v = { s, s, s, s, s, s, s, s };
-	const rans_v8 a = rans_load(cum + 1) <= v, b = rans_load(cum + 9) <= v;
-	const rans_v8 c = rans_load(cum + 17) <= v, d = rans_load(cum + 25) <= v;
-	uint32_t low = (uint32_t)__builtin_ia32_pmovmskb128(__builtin_ia32_packsswb128(a, b));
-	uint32_t high = (uint32_t)__builtin_ia32_pmovmskb128(__builtin_ia32_packsswb128(c, d));
+	const rans_v16 v = (rans_v16){ 0 } + (short)slot;
+	const uint32_t above = (uint32_t)__builtin_ia32_pmovmskb256(
+		__builtin_ia32_packsswb256(rans_above(cum + 1, v), rans_above(cum + 17, v)));
 
-	/* the sums grow, so the ones are the low bits; the last sum is above any slot */
-	return (unsigned)__builtin_ctz(~(low | high << 16));
+	return TABLES_ROW - 1 - (unsigned)__builtin_popcount(above); /* in whatever order */
+}
+#elif defined(__SSE2__)
+typedef short rans_v8 __attribute__((vector_size(16)));
+
+/* p[0..8) > v */
+static inline rans_v8 rans_above(const uint16_t *p, rans_v8 v)
+{
+	rans_v8 sums;
+
+	memcpy(&sums, p, sizeof(sums));
+	return sums > v;
+}
+
+static inline unsigned rans_find(const uint16_t cum[TABLES_ROW], uint32_t slot)
+{
+	const rans_v8 v = (rans_v8){ 0 } + (short)slot;
+	const uint32_t low = (uint32_t)__builtin_ia32_pmovmskb128(
+		__builtin_ia32_packsswb128(rans_above(cum + 1, v), rans_above(cum + 9, v)));
+	const uint32_t high = (uint32_t)__builtin_ia32_pmovmskb128(
+		__builtin_ia32_packsswb128(rans_above(cum + 17, v), rans_above(cum + 25, v)));
+
+	return (unsigned)__builtin_ctz(low | high << 16); /* the last sum is above any slot */
 }
 #else
 static inline unsigned rans_find(const uint16_t cum[TABLES_ROW], uint32_t slot)

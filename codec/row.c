@@ -2,12 +2,11 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
+#include "codec/loop.h"
 #include "codec/tables.h"
 
-#define LANES       16
 #define AUTO_TAU    16.0f /* times the mean magnitude: about 13 sigma of a Gaussian */
 #define MAX_PEELS   4     /* outliers hide smaller outliers */
 #define STEP_BIAS   800   /* the n of step 1 */
@@ -29,7 +28,11 @@ float row_unclass(int class)
 
 float row_step(unsigned n)
 {
-	return ldexpf(eighths[n % 8], (int)(n / 8) - STEP_BIAS / 8);
+	const uint32_t bits = (n / 8 + 127 - STEP_BIAS / 8) << 23;
+	float power;
+
+	memcpy(&power, &bits, sizeof(power)); /* as ldexpf, which is slow */
+	return eighths[n % 8] * power;
 }
 
 /* The largest e with 2^(e/8) <= v; v is positive and finite. */
@@ -43,102 +46,41 @@ static int log2_eighths(float v)
 	return (e - 1) * 8 + k;
 }
 
-static float tree(float s[LANES])
-{
-	for (unsigned width = LANES / 2; width; width /= 2) {
-		for (unsigned i = 0; i < width; i++)
-			s[i] += s[i + width];
-	}
-	return s[0];
-}
-
-/* Of |u|, u = y or y of unit class; elements beyond the limit do not count. */
-struct sums {
-	float abs, square, most;
-	uint32_t n;
+/* The sums without what is beyond AUTO_TAU mean magnitudes, and where that begins. */
+struct peeled {
+	struct loop_sums s;
+	float tau;
 };
 
-struct lanes {
-	float abs[LANES], square[LANES], most[LANES], n[LANES];
-};
-
-static void add(struct lanes *s, const float *u, float limit)
+static struct peeled peel(const struct loop *loop, const float *y, const float *inverse, size_t dim)
 {
-	for (unsigned i = 0; i < LANES; i++) {
-		float a = fabsf(u[i]);
-		float in = a <= limit ? 1.0f : 0.0f;
+	struct peeled p = { loop->sums(y, inverse, dim, FLT_MAX), FLT_MAX };
 
-		a = a <= limit ? a : 0.0f;
-		s->abs[i] += a;
-		s->square[i] += a * a;
-		s->most[i] = a > s->most[i] ? a : s->most[i];
-		s->n[i] += in;
-	}
-}
-
-static struct sums sum_up(const float *y, const float *inverse, size_t dim, float limit)
-{
-	struct lanes s = { 0 };
-	struct sums r;
-	float u[LANES];
-
-	for (size_t at = 0; at < dim; at += LANES) {
-		size_t n = dim - at < LANES ? dim - at : LANES;
-
-		if (!inverse && n == LANES) {
-			add(&s, y + at, limit);
-			continue;
-		}
-		for (size_t i = 0; i < n; i++)
-			u[i] = inverse ? y[at + i] * inverse[at + i] : y[at + i];
-		for (size_t i = n; i < LANES; i++)
-			u[i] = INFINITY; /* beyond any limit, FLT_MAX too */
-		add(&s, u, limit);
-	}
-	r.most = 0;
-	for (unsigned i = 0; i < LANES; i++)
-		r.most = s.most[i] > r.most ? s.most[i] : r.most;
-	r.abs = tree(s.abs);
-	r.square = tree(s.square);
-	r.n = (uint32_t)tree(s.n);
-	return r;
-}
-
-/* The sums without what is beyond AUTO_TAU mean magnitudes; *tau is where that begins. */
-static struct sums peel(const float *y, const float *inverse, size_t dim, float *tau)
-{
-	struct sums s = sum_up(y, inverse, dim, FLT_MAX);
-
-	*tau = FLT_MAX;
 	for (unsigned i = 0; i < MAX_PEELS; i++) {
-		float limit = AUTO_TAU * s.abs / (float)(s.n ? s.n : 1);
+		float limit = AUTO_TAU * p.s.abs / (float)(p.s.n ? p.s.n : 1);
 
-		if (s.most <= limit)
+		if (p.s.most <= limit)
 			break;
-		*tau = limit;
-		s = sum_up(y, inverse, dim, limit);
+		p.tau = limit;
+		p.s = loop->sums(y, inverse, dim, limit);
 	}
-	return s;
+	return p;
 }
 
 float row_energy(const float *x, size_t dim)
 {
-	float tau;
-
-	return peel(x, NULL, dim, &tau).square;
+	return peel(loop_pick(), x, NULL, dim).s.square;
 }
 
 /* Take out of y what is beyond tau. When that would be too many, nothing: a row in which so many
  * stick out has no outliers. */
-static void split(float *y, const float *inverse, size_t dim, float tau, struct row *r)
+static void split(const struct loop *loop, float *y, const float *inverse, size_t dim, float tau,
+		  struct row *r)
 {
 	const uint32_t room = ROW_OUTLIERS(dim);
 	uint32_t n = 0;
 
-	r->n_outliers = 0;
-	for (size_t i = 0; i < dim; i++) {
-		if (fabsf(inverse ? y[i] * inverse[i] : y[i]) <= tau)
-			continue;
+	for (size_t i = 0; (i = loop->beyond(y, inverse, i, dim, tau)) < dim; i++) {
 		if (n == room)
 			return;
 		r->outliers[n++] = (struct row_outlier){ (uint32_t)i, y[i] };
@@ -148,29 +90,31 @@ static void split(float *y, const float *inverse, size_t dim, float tau, struct 
 		y[r->outliers[i].at] = 0;
 }
 
-static struct sums threshold_split(const struct row_conf *conf, float *y, const float *inverse,
-				   size_t dim, struct row *r)
+/* The sums of what stays in y. peeled: those of peel(). */
+static struct loop_sums threshold_split(const struct loop *loop, const struct row_conf *conf,
+					float *y, const float *inverse, size_t dim,
+					const struct peeled *peeled, struct row *r)
 {
-	struct sums s;
-	float tau;
+	struct loop_sums s = peeled->s;
+	float tau = peeled->tau;
 
 	r->n_outliers = 0;
-	if (conf->tau_kind == ROW_TAU_OFF)
-		return sum_up(y, inverse, dim, FLT_MAX);
-	s = peel(y, inverse, dim, &tau);
 	if (conf->tau_kind == ROW_TAU_RMS)
 		tau = conf->tau * sqrtf(s.square / (float)(s.n ? s.n : 1));
 	else if (conf->tau_kind == ROW_TAU_ABS)
 		tau = conf->tau;
 	if (tau == FLT_MAX)
 		return s;
-	split(y, conf->tau_kind == ROW_TAU_ABS ? NULL : inverse, dim, tau, r);
-	return sum_up(y, inverse, dim, FLT_MAX);
+	split(loop, y, conf->tau_kind == ROW_TAU_ABS ? NULL : inverse, dim, tau, r);
+	if (conf->tau_kind != ROW_TAU_AUTO || !r->n_outliers)
+		return loop->sums(y, inverse, dim, FLT_MAX);
+	s.n += r->n_outliers; /* each a zero now, which adds nothing else */
+	return s;
 }
 
 /* From how peaked the values are: (mean |u|)^2 / mean u^2 is 2/pi for a Gaussian, 1/2 for a
  * Laplacian; the thresholds lie half way between the shapes of codec/tables.h. */
-static uint8_t shape_of(const struct sums *s)
+static uint8_t shape_of(const struct loop_sums *s)
 {
 	float n = (float)s->n, mean = s->abs / n, ratio = mean * mean / (s->square / n + TINY);
 
@@ -195,7 +139,7 @@ static float expected_error(int t, unsigned shape)
 
 /* The coarsest step that the tables promise to keep within the budget. From step^2/12 on, since
  * small values that are rounded to 0 err less. */
-static unsigned first_step(const struct sums *s, float budget, size_t dim, unsigned shape)
+static unsigned first_step(const struct loop_sums *s, float budget, size_t dim, unsigned shape)
 {
 	const float mean = s->abs / (float)(s->n ? s->n : 1), each = budget / (float)dim;
 	int n = log2_eighths(sqrtf(12 * each) + TINY) + STEP_BIAS;
@@ -210,56 +154,31 @@ static unsigned first_step(const struct sums *s, float budget, size_t dim, unsig
 	return (unsigned)n;
 }
 
-/* Round half to even without a call: adding 1.5 * 2^23 leaves no bits for a fraction. */
-static float round_even(float v)
-{
-	return v + 12582912.0f - 12582912.0f;
-}
-
-static float square_error(float y, float step, float inverse)
-{
-	float e = y - round_even(y * inverse) * step;
-
-	return e * e;
-}
-
 /* Squared errors of steps n and n + 1. */
-static void errors_of(const float *y, size_t dim, unsigned n, float error[2])
+static void errors_of(const struct loop *loop, const float *y, size_t dim, unsigned n,
+		      float error[2])
 {
-	const float a = row_step(n), b = row_step(n + 1);
-	float ea[LANES] = { 0 }, eb[LANES] = { 0 };
-	size_t at = 0;
+	const float step[2] = { row_step(n), row_step(n + 1) };
 
-	for (; at + LANES <= dim; at += LANES) {
-		for (unsigned i = 0; i < LANES; i++) {
-			ea[i] += square_error(y[at + i], a, 1 / a);
-			eb[i] += square_error(y[at + i], b, 1 / b);
-		}
-	}
-	for (; at < dim; at++) {
-		ea[at % LANES] += square_error(y[at], a, 1 / a);
-		eb[at % LANES] += square_error(y[at], b, 1 / b);
-	}
-	error[0] = tree(ea);
-	error[1] = tree(eb);
+	loop->errors(y, dim, step, error);
 }
 
 /* The promise is tried, and mended by a notch. Short or odd rows are further off than that: two
  * notches at a time, until single precision could be what stands in the way. */
-static unsigned choose_step(const float *y, const struct sums *s, size_t dim, float budget,
-			    unsigned shape)
+static unsigned choose_step(const struct loop *loop, const float *y, const struct loop_sums *s,
+			    size_t dim, float budget, unsigned shape)
 {
 	unsigned n = first_step(s, budget, dim, shape);
 	float error[2];
 
 	if (n + 1 >= ROW_STEPS)
 		return ROW_STEPS - 1;
-	errors_of(y, dim, n, error);
+	errors_of(loop, y, dim, n, error);
 	for (unsigned finer = 0; error[1] > budget && finer < MAX_FINER; finer++) {
 		if (error[0] <= budget || n < 2)
 			return n;
 		n -= 2;
-		errors_of(y, dim, n, error);
+		errors_of(loop, y, dim, n, error);
 	}
 	return n + 1;
 }
@@ -283,15 +202,28 @@ static unsigned limit_bits(const struct row_conf *conf, float most, unsigned ste
 	return step;
 }
 
-static void round_row(const float *y, size_t dim, float step, int16_t *q)
+/* row_quantize of what threshold_split() left, whose sums are s. */
+static void round_off(const struct loop *loop, const struct row_conf *conf, const float *y,
+		      const struct loop_sums *s, size_t dim, float budget, struct row *r)
 {
-	const float inverse = 1 / step;
+	const struct row before = *r;
+	int t;
 
-	for (size_t i = 0; i < dim; i++) {
-		float v = y[i] * inverse;
-
-		v = v > ROW_MOST ? ROW_MOST : v < -ROW_MOST ? -ROW_MOST : v;
-		q[i] = (int16_t)round_even(v);
+	if (s->most <= TINY || !(budget > 0)) { /* nothing to say */
+		memset(r->q, 0, dim * sizeof(*r->q));
+		r->gain = r->gain < ZERO_GAIN ? r->gain : ZERO_GAIN;
+		return;
+	}
+	r->shape = shape_of(s);
+	r->step =
+		(uint16_t)limit_bits(conf, s->most, choose_step(loop, y, s, dim, budget, r->shape));
+	t = table_of(s->abs / (float)s->n, r->step) + ROW_GAIN_T;
+	r->gain = (uint8_t)(t < 0 ? 0 : t >= ROW_GAINS ? ROW_GAINS - 1 : t);
+	loop->round(y, dim, row_step(r->step), r->q);
+	if (!r->n_outliers && !loop->most(r->q, dim)) {
+		r->step = before.step;
+		r->shape = before.shape;
+		r->gain = before.gain < r->gain ? before.gain : r->gain;
 	}
 }
 
@@ -299,47 +231,50 @@ void row_quantize(const struct row_conf *conf, float *y, const struct row_classe
 		  size_t dim, float budget, struct row *r)
 {
 	const float *inverse = classes ? classes->inverse : NULL;
-	const struct row before = *r;
-	struct sums s = threshold_split(conf, y, inverse, dim, r);
-	int t;
+	const struct loop *loop = loop_pick();
+	struct peeled peeled = { .tau = FLT_MAX };
+	struct loop_sums s;
 
-	if (s.most <= TINY || !(budget > 0)) { /* nothing to say */
-		memset(r->q, 0, dim * sizeof(*r->q));
-		r->gain = r->gain < ZERO_GAIN ? r->gain : ZERO_GAIN;
-		return;
-	}
-	r->shape = shape_of(&s);
-	r->step = (uint16_t)limit_bits(conf, s.most, choose_step(y, &s, dim, budget, r->shape));
-	t = table_of(s.abs / (float)s.n, r->step) + ROW_GAIN_T;
-	r->gain = (uint8_t)(t < 0 ? 0 : t >= ROW_GAINS ? ROW_GAINS - 1 : t);
-	round_row(y, dim, row_step(r->step), r->q);
-	if (row_bits(r->q, dim) == 1 && !r->n_outliers) {
-		r->step = before.step;
-		r->shape = before.shape;
-		r->gain = before.gain < r->gain ? before.gain : r->gain;
-	}
+	if (conf->tau_kind == ROW_TAU_OFF)
+		peeled.s = loop->sums(y, inverse, dim, FLT_MAX);
+	else
+		peeled = peel(loop, y, inverse, dim);
+	s = threshold_split(loop, conf, y, inverse, dim, &peeled, r);
+	round_off(loop, conf, y, &s, dim, budget, r);
+}
+
+void row_quantize_plain(const struct row_conf *conf, const float *x, size_t dim, float delta,
+			float *y, struct row *r)
+{
+	const struct loop *loop = loop_pick();
+	struct peeled peeled = peel(loop, x, NULL, dim);
+	const float budget = delta * peeled.s.square;
+	struct loop_sums s;
+
+	memcpy(y, x, dim * sizeof(*x));
+	if (conf->tau_kind == ROW_TAU_OFF && peeled.tau != FLT_MAX)
+		peeled = (struct peeled){ loop->sums(x, NULL, dim, FLT_MAX), FLT_MAX };
+	s = threshold_split(loop, conf, y, NULL, dim, &peeled, r);
+	round_off(loop, conf, y, &s, dim, budget, r);
 }
 
 void row_restore(const struct row *r, size_t dim, float *y)
 {
-	const float step = row_step(r->step);
-
-	for (size_t i = 0; i < dim; i++)
-		y[i] = (float)r->q[i] * step;
+	loop_pick()->restore(r->q, dim, row_step(r->step), y);
 	for (uint32_t i = 0; i < r->n_outliers; i++)
 		y[r->outliers[i].at] = r->outliers[i].value;
 }
 
+bool row_below(const float *x, size_t dim, float limit)
+{
+	return loop_pick()->below(x, dim, limit);
+}
+
 unsigned row_bits(const int16_t *q, size_t dim)
 {
-	int most = 0;
+	const int most = loop_pick()->most(q, dim);
 	unsigned bits = 1;
 
-	for (size_t i = 0; i < dim; i++) {
-		int a = q[i] < 0 ? -q[i] : q[i];
-
-		most = a > most ? a : most;
-	}
 	while (most >= 1 << (bits - 1))
 		bits++;
 	return bits;

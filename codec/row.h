@@ -11,6 +11,7 @@
 #ifndef CODEC_ROW_H
 #define CODEC_ROW_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -61,6 +62,10 @@ float row_energy(const float *x, size_t dim);
 void row_quantize(const struct row_conf *conf, float *y, const struct row_classes *classes,
 		  size_t dim, float budget, struct row *r);
 
+/* row_quantize of x [dim], all alike, within delta times row_energy(x); y [dim]: scratch. */
+void row_quantize_plain(const struct row_conf *conf, const float *x, size_t dim, float delta,
+			float *y, struct row *r);
+
 /* What a reader makes of a row -> y [dim]. */
 void row_restore(const struct row *r, size_t dim, float *y);
 
@@ -69,6 +74,9 @@ float row_step(unsigned n);
 
 /* 2^(-class/4). */
 float row_unclass(int class);
+
+/* |x| < limit for each of x [dim]; false where there is a NaN. */
+bool row_below(const float *x, size_t dim, float limit);
 
 /* Bits of the widest |q| and its sign, at least 1. */
 unsigned row_bits(const int16_t *q, size_t dim);

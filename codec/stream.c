@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "codec/loop.h"
 #include "codec/rans.h"
 
 /* A stream is, for each row: what travels with it, its outliers, its elements. Element i is lane
@@ -28,53 +29,52 @@ static const uint16_t *delta_table(void)
 	return tables_cum[2][TABLES_ZERO];
 }
 
-/* Table of an element, and how many of its low bits are told as they are. */
-struct choice {
-	const uint16_t *cum;
-	unsigned raw;
-};
-
-static void choose(struct choice *c, const struct row *r, int class)
+static struct symbols choose(const struct row *r, int class)
 {
+	struct symbols c = { NULL, 0 };
 	int t = r->gain - ROW_GAIN_T + class;
 
-	c->raw = 0;
 	if (t > LAST) {
-		c->raw = (unsigned)(t - LAST + 3) / 4;
-		t -= 4 * (int)c->raw;
+		c.raw = (unsigned)(t - LAST + 3) / 4;
+		t -= 4 * (int)c.raw;
 	}
-	if (c->raw > ROW_MAX_BITS - 2) {
-		c->raw = ROW_MAX_BITS - 2;
+	if (c.raw > ROW_MAX_BITS - 2) {
+		c.raw = ROW_MAX_BITS - 2;
 		t = LAST;
 	}
-	c->cum = tables_cum[r->shape][t < 0 ? 0 : t];
+	c.cum = tables_cum[r->shape][t < 0 ? 0 : t];
+	return c;
 }
 
-struct range {
-	int first, last;
+/* The tables of a row. */
+struct choices {
+	int first, last;             /* classes that there are */
+	bool raw;                    /* some elements have raw bits */
+	struct symbols all[CLASSES]; /* of a class + CLASS_ZERO */
 };
 
-static struct range class_range(const int8_t *class, size_t dim)
+static void choices_begin(struct choices *by, const int8_t *class, size_t dim)
 {
-	struct range r = { 0, 0 };
+	int8_t first = 0, last = 0;
 
 	for (size_t i = 0; class && i < dim; i++) {
-		r.first = class[i] < r.first ? class[i] : r.first;
-		r.last = class[i] > r.last ? class[i] : r.last;
+		first = class[i] < first ? class[i] : first;
+		last = class[i] > last ? class[i] : last;
 	}
-	return r;
+	by->first = first;
+	by->last = last;
 }
 
-static void choose_all(struct choice all[CLASSES], const struct row *r, struct range classes)
+static void choose_all(struct choices *by, const struct row *r)
 {
-	for (int c = classes.first; c <= classes.last; c++)
-		choose(&all[CLASS_ZERO + c], r, c);
+	for (int c = by->first; c <= by->last; c++)
+		by->all[CLASS_ZERO + c] = choose(r, c);
+	by->raw = by->all[CLASS_ZERO + by->last].raw;
 }
 
-static const struct choice *choice_of(const struct choice all[CLASSES], const int8_t *class,
-				      size_t i)
+static const struct symbols *choice_of(const struct choices *by, const int8_t *class, size_t i)
 {
-	return &all[CLASS_ZERO + (class ? class[i] : 0)];
+	return &by->all[CLASS_ZERO + (class ? class[i] : 0)];
 }
 
 static int low_half(unsigned raw)
@@ -103,7 +103,7 @@ static int value_of(unsigned symbol)
 }
 
 /* Its sign may travel in the first state of its lane. */
-static bool can_fold(const struct choice *c, unsigned symbol)
+static bool can_fold(const struct symbols *c, unsigned symbol)
 {
 	return !c->raw && symbol && symbol != TABLES_ESCAPE;
 }
@@ -264,7 +264,7 @@ static bool get_head(struct rans_in *in, size_t dim, const struct stream_before 
 }
 
 /* An element, backwards. folded: its sign is in the payload. */
-static void put_element(struct rans_out *o, unsigned lane, int q, const struct choice *c,
+static void put_element(struct rans_out *o, unsigned lane, int q, const struct symbols *c,
 			bool folded)
 {
 	const int high = high_part(q, c->raw);
@@ -285,7 +285,7 @@ static void put_element(struct rans_out *o, unsigned lane, int q, const struct c
 }
 
 /* Rest of an element that is not just a symbol. False when there is no such element. */
-static bool get_rest(struct rans_in *in, unsigned lane, unsigned symbol, const struct choice *c,
+static bool get_rest(struct rans_in *in, unsigned lane, unsigned symbol, const struct symbols *c,
 		     int16_t *q)
 {
 	int high = value_of(symbol);
@@ -313,20 +313,21 @@ struct fold {
 	uint32_t payload[RANS_LANES];
 };
 
+/* by: what choices_begin() made. */
 static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t dim,
-		       const int8_t *class, unsigned lanes)
+		       const int8_t *class, unsigned lanes, struct choices *by)
 {
 	unsigned full = 0;
-	struct choice c;
 
 	*f = (struct fold){ 0 };
 	for (size_t r = 0; r < n && full < lanes; r++) {
+		choose_all(by, &rows[r]);
 		for (size_t i = 0; i < dim && full < lanes; i++) {
-			unsigned lane = (unsigned)i % lanes;
+			unsigned lane = (unsigned)i & (lanes - 1);
 			int q = rows[r].q[i];
 
-			choose(&c, &rows[r], class ? class[i] : 0);
-			if (f->taken[lane] == RANS_PAYLOAD || !can_fold(&c, symbol_of(q)))
+			if (f->taken[lane] == RANS_PAYLOAD ||
+			    !can_fold(choice_of(by, class, i), symbol_of(q)))
 				continue;
 			f->payload[lane] |= (uint32_t)(q < 0) << f->taken[lane]++;
 			f->stop[lane] = r * dim + i + 1;
@@ -335,57 +336,110 @@ static void fold_signs(struct fold *f, const struct row *rows, size_t n, size_t 
 	}
 }
 
-static void put_elements(struct rans_out *o, const struct row *r, size_t dim, const int8_t *class,
-			 const struct choice all[CLASSES], unsigned lanes, const struct fold *f,
-			 size_t first)
+/* What the encoder of a stream holds. */
+struct encoder {
+	struct rans_out o;
+	size_t dim;
+	const int8_t *class; /* [dim] or NULL */
+	unsigned lanes;
+	const struct fold *fold;
+	const struct loop *loop;
+	struct choices by;        /* of this row */
+	struct symbols_put table; /* of a row whose elements have one table */
+};
+
+/* How far signs are folded in each lane of the row whose elements are counted from `first` on.
+ * Returns where no lane folds any more, a multiple of the lanes or the end of the row. */
+static size_t fold_end(const struct encoder *e, size_t first, size_t stop[RANS_LANES])
 {
-	size_t i = dim;
+	size_t end = 0;
 
-	while (i-- > 0 && !o->full) {
-		unsigned lane = (unsigned)i & (lanes - 1);
+	for (unsigned lane = 0; lane < e->lanes; lane++) {
+		stop[lane] = e->fold->stop[lane] > first ? e->fold->stop[lane] - first : 0;
+		end = stop[lane] > end ? stop[lane] : end;
+	}
+	end = (end + e->lanes - 1) / e->lanes * e->lanes;
+	return end < e->dim ? end : e->dim;
+}
 
-		put_element(o, lane, r->q[i], choice_of(all, class, i), first + i < f->stop[lane]);
+/* As many as can be had fast of the elements before i; none folds from end on. Returns what i is
+ * then. */
+static size_t put_fast(struct encoder *e, const int16_t *q, const size_t *stop, size_t end,
+		       size_t i)
+{
+	const struct symbols *by = e->by.all + CLASS_ZERO;
+	const bool folds = i <= end;
+
+	if (!e->loop->put || e->by.raw || i % e->lanes)
+		return i;
+	if (e->class || folds)
+		return e->loop->put_each(&e->o, e->lanes, by, e->class, folds ? stop : NULL, q,
+					 folds ? 0 : end, i);
+	symbols_for_put(&e->table, by->cum);
+	return e->loop->put(&e->o, e->lanes, &e->table, q, end, i);
+}
+
+static void put_elements(struct encoder *e, const struct row *r, size_t first)
+{
+	size_t stop[RANS_LANES], end = fold_end(e, first, stop), i = e->dim;
+
+	while (i > 0 && !e->o.full) {
+		const size_t before = i;
+		size_t next;
+
+		i = put_fast(e, r->q, stop, end, i);
+		if (!i || (i == end && i < before))
+			continue;
+		for (next = (i - 1) / e->lanes * e->lanes; i > next && !e->o.full;) {
+			unsigned lane = (unsigned)--i & (e->lanes - 1);
+
+			put_element(&e->o, lane, r->q[i], choice_of(&e->by, e->class, i),
+				    i < stop[lane]);
+		}
 	}
 }
 
 /* Everything, from the states in start[] on. */
-static uint8_t *put_all(const struct row *rows, size_t n, size_t dim, const int8_t *class,
-			const struct stream_before *before, const struct fold *f,
-			const uint32_t *start, uint8_t *buf, size_t cap)
+static uint8_t *put_all(struct encoder *e, const struct row *rows, size_t n,
+			const struct stream_before *before, const uint32_t *start, uint8_t *buf,
+			size_t cap)
 {
-	const unsigned lanes = rans_lanes(dim);
-	const struct range classes = class_range(class, dim);
-	struct choice all[CLASSES];
-	struct rans_out o;
-
-	rans_begin(&o, buf, cap, lanes, start);
-	for (size_t r = n; r-- > 0 && !o.full;) {
+	rans_begin(&e->o, buf, cap, e->lanes, start);
+	for (size_t r = n; r-- > 0 && !e->o.full;) {
 		struct stream_before b = *before;
 
 		if (r)
 			b = (struct stream_before){ true, rows[r - 1].step, rows[r - 1].gain,
 						    rows[r - 1].shape };
-		choose_all(all, &rows[r], classes);
-		put_elements(&o, &rows[r], dim, class, all, lanes, f, r * dim);
-		put_head(&o, &rows[r], &b);
+		choose_all(&e->by, &rows[r]);
+		put_elements(e, &rows[r], r * e->dim);
+		put_head(&e->o, &rows[r], &b);
 	}
-	return rans_end(&o, lanes);
+	return rans_end(&e->o, e->lanes);
 }
 
 bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *class,
 		struct stream_before *before, uint8_t *buf, size_t cap, uint8_t **begin)
 {
 	const unsigned lanes = rans_lanes(dim);
+	struct encoder e;
 	uint8_t brief[BRIEF], *p;
 	uint32_t start[RANS_LANES];
 	struct fold f;
 
-	fold_signs(&f, rows, n, dim, class, lanes);
+	e.dim = dim;
+	e.class = class;
+	e.lanes = lanes;
+	e.fold = &f;
+	e.loop = loop_pick();
+	e.table.cum = NULL;
+	choices_begin(&e.by, class, dim);
+	fold_signs(&f, rows, n, dim, class, lanes, &e.by);
 	for (unsigned i = 0; i < lanes; i++)
 		start[i] = RANS_LOW | f.payload[i];
-	*begin = put_all(rows, n, dim, class, before, &f, start, buf, cap);
+	*begin = put_all(&e, rows, n, before, start, buf, cap);
 	start[0] = 1u << f.taken[0] | f.payload[0];
-	p = lanes == 1 ? put_all(rows, n, dim, class, before, &f, start, brief, BRIEF) : NULL;
+	p = lanes == 1 ? put_all(&e, rows, n, before, start, brief, BRIEF) : NULL;
 	if (p && (!*begin || brief + BRIEF - p < buf + cap - *begin) &&
 	    (size_t)(brief + BRIEF - p) <= cap) {
 		*begin = buf + cap - (brief + BRIEF - p);
@@ -398,70 +452,103 @@ bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *clas
 	return true;
 }
 
-/* Which elements wait for their sign: how many more each lane has to give. */
-struct unfold {
-	unsigned taken[RANS_LANES];
-	unsigned full, lanes;
+/* What the decoder of a stream holds. */
+struct decoder {
+	struct rans_in in;
+	size_t dim;
+	const int8_t *class; /* [dim] or NULL */
+	unsigned lanes;
+	struct loop_fold fold;
+	const struct loop *loop;
+	struct choices by;        /* of this row */
+	struct symbols_get table; /* of a row whose elements have one table */
 };
 
-static bool get_element(struct rans_in *in, unsigned lane, const struct choice *c, struct unfold *u,
-			int16_t *q)
+/* An element that may have to wait for its sign. */
+static bool get_folded(struct decoder *d, unsigned lane, const struct symbols *c, int16_t *q)
 {
-	uint32_t slot = rans_slot(in, lane);
+	uint32_t slot = rans_slot(&d->in, lane);
 	unsigned symbol = rans_find(c->cum, slot), first = symbol, last = symbol + 1;
 
-	if (u->taken[lane] < RANS_PAYLOAD && can_fold(c, symbol)) {
+	if (d->fold.taken[lane] < RANS_PAYLOAD && can_fold(c, symbol)) {
 		first = 2 * ((symbol + 1) / 2) - 1;
 		last = first + 2;
 		symbol = last - 1; /* positive until the payload is known */
-		u->full += ++u->taken[lane] == RANS_PAYLOAD;
+		d->fold.full += ++d->fold.taken[lane] == RANS_PAYLOAD;
 	}
-	rans_skip(in, lane, c->cum[first], (uint32_t)c->cum[last] - c->cum[first]);
-	if (!c->raw && symbol != TABLES_ESCAPE) {
-		*q = (int16_t)value_of(symbol);
-		return true;
-	}
-	return get_rest(in, lane, symbol, c, q);
+	rans_skip(&d->in, lane, c->cum[first], (uint32_t)c->cum[last] - c->cum[first]);
+	if (c->raw || symbol == TABLES_ESCAPE)
+		return get_rest(&d->in, lane, symbol, c, q);
+	*q = (int16_t)value_of(symbol);
+	return true;
 }
 
-static bool get_elements(struct rans_in *in, const struct row *r, size_t dim, const int8_t *class,
-			 const struct choice all[CLASSES], struct unfold *u)
+static bool get_element(struct rans_in *in, unsigned lane, const struct symbols *c, int16_t *q)
 {
-	size_t i = 0;
+	unsigned symbol = rans_find(c->cum, rans_slot(in, lane));
+
+	rans_skip(in, lane, c->cum[symbol], (uint32_t)c->cum[symbol + 1] - c->cum[symbol]);
+	if (c->raw || symbol == TABLES_ESCAPE)
+		return get_rest(in, lane, symbol, c, q);
+	*q = (int16_t)value_of(symbol);
+	return true;
+}
+
+/* As many as can be had fast of the elements from i on. Returns what i is then. */
+static size_t get_fast(struct decoder *d, int16_t *q, size_t i)
+{
+	const struct symbols *by = d->by.all + CLASS_ZERO;
+
+	if (!d->loop->get || d->by.raw || i % d->lanes || (d->class && d->lanes == 1))
+		return i;
+	if (d->fold.full < d->lanes)
+		return d->loop->get_each(&d->in, d->lanes, by, d->class, &d->fold, q, i, d->dim);
+	if (d->class || d->in.end - d->in.at < (ptrdiff_t)(2 * d->lanes))
+		return d->loop->get_each(&d->in, d->lanes, by, d->class, NULL, q, i, d->dim);
+	symbols_for_get(&d->table, by->cum);
+	return d->loop->get(&d->in, d->lanes, &d->table, q, i, d->dim);
+}
+
+static bool get_elements(struct decoder *d, const struct row *r)
+{
+	const unsigned mask = d->lanes - 1;
 	bool good = true;
+	size_t i = 0;
 
-	for (; i < dim && u->full < u->lanes && good; i++)
-		good = get_element(in, (unsigned)i & (u->lanes - 1), choice_of(all, class, i), u,
-				   &r->q[i]);
-	for (; i < dim && good; i++) {
-		const unsigned lane = (unsigned)i & (u->lanes - 1);
-		const struct choice *c = choice_of(all, class, i);
-		unsigned symbol = rans_find(c->cum, rans_slot(in, lane));
+	while (i < d->dim && good) {
+		const size_t before = i;
 
-		rans_skip(in, lane, c->cum[symbol], (uint32_t)c->cum[symbol + 1] - c->cum[symbol]);
-		if (!c->raw && symbol != TABLES_ESCAPE)
-			r->q[i] = (int16_t)value_of(symbol);
-		else
-			good = get_rest(in, lane, symbol, c, &r->q[i]);
+		i = get_fast(d, r->q, i);
+		if (i == d->dim || i > before)
+			continue; /* there may be more of another kind */
+		do {
+			const struct symbols *c = choice_of(&d->by, d->class, i);
+
+			good = d->fold.full < d->lanes
+				       ? get_folded(d, (unsigned)i & mask, c, &r->q[i])
+				       : get_element(&d->in, (unsigned)i & mask, c, &r->q[i]);
+			i++;
+		} while (i < d->dim && good && (i & mask));
 	}
-	return good && !in->bad;
+	return good && !d->in.bad;
 }
 
 /* Give the elements that waited their signs, from where each lane started. False when it started
  * from nothing that an encoder starts from. */
-static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int8_t *class,
-			 unsigned lanes, const uint32_t start[RANS_LANES])
+static bool unfold_signs(struct decoder *d, const struct row *rows, size_t n,
+			 const uint32_t start[RANS_LANES])
 {
+	const unsigned lanes = d->lanes;
 	unsigned taken[RANS_LANES] = { 0 }, full = 0;
-	struct choice c;
 
 	for (size_t r = 0; r < n && full < lanes; r++) {
-		for (size_t i = 0; i < dim && full < lanes; i++) {
-			unsigned lane = (unsigned)i % lanes;
+		choose_all(&d->by, &rows[r]);
+		for (size_t i = 0; i < d->dim && full < lanes; i++) {
+			unsigned lane = (unsigned)i & (lanes - 1);
 			int16_t *q = &rows[r].q[i];
 
-			choose(&c, &rows[r], class ? class[i] : 0);
-			if (taken[lane] == RANS_PAYLOAD || !can_fold(&c, symbol_of(*q)))
+			if (taken[lane] == RANS_PAYLOAD ||
+			    !can_fold(choice_of(&d->by, d->class, i), symbol_of(*q)))
 				continue;
 			if (start[lane] >> taken[lane]++ & 1)
 				*q = (int16_t) - *q;
@@ -479,23 +566,27 @@ static bool unfold_signs(const struct row *rows, size_t n, size_t dim, const int
 int stream_get(struct row *rows, size_t n, size_t dim, const int8_t *class,
 	       struct stream_before *before, const uint8_t *src, size_t len)
 {
-	struct unfold u = { .lanes = rans_lanes(dim) };
-	const struct range classes = class_range(class, dim);
-	struct choice all[CLASSES];
 	uint32_t start[RANS_LANES];
-	struct rans_in in;
+	struct decoder d;
 
-	if (!rans_open(&in, src, len, u.lanes))
+	d.dim = dim;
+	d.class = class;
+	d.lanes = rans_lanes(dim);
+	d.fold = (struct loop_fold){ .full = 0 };
+	d.loop = loop_pick();
+	d.table.cum = NULL;
+	choices_begin(&d.by, class, dim);
+	if (!rans_open(&d.in, src, len, d.lanes))
 		return ERR_FORMAT;
 	for (size_t r = 0; r < n; r++) {
-		if (!get_head(&in, dim, before, &rows[r]))
+		if (!get_head(&d.in, dim, before, &rows[r]))
 			return ERR_FORMAT;
-		choose_all(all, &rows[r], classes);
-		if (!get_elements(&in, &rows[r], dim, class, all, &u))
+		choose_all(&d.by, &rows[r]);
+		if (!get_elements(&d, &rows[r]))
 			return ERR_FORMAT;
 		*before = (struct stream_before){ true, rows[r].step, rows[r].gain, rows[r].shape };
 	}
-	if (!rans_close(&in, u.lanes, start) || !unfold_signs(rows, n, dim, class, u.lanes, start))
+	if (!rans_close(&d.in, d.lanes, start) || !unfold_signs(&d, rows, n, start))
 		return ERR_FORMAT;
 	return 0;
 }
