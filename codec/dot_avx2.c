@@ -9,6 +9,15 @@ static __m128i load(const void *p)
 	return _mm_loadu_si128(p);
 }
 
+static int32_t sum_of(__m256i v)
+{
+	__m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+
+	s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+	s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+	return _mm_cvtsi128_si32(s);
+}
+
 /* Sums of pairs of 16 products. */
 static __m256i pairs(const int8_t *a, const int16_t *b)
 {
@@ -19,28 +28,40 @@ static __m256i pairs(const int8_t *a, const int16_t *b)
 static int32_t i8_i16(const int8_t *a, const int16_t *b, size_t n)
 {
 	__m256i s = _mm256_setzero_si256(), t = s;
-	int32_t lane[8], sum = 0;
+	int32_t sum;
 	size_t i = 0;
 
 	for (; i + 32 <= n; i += 32) {
 		s = _mm256_add_epi32(s, pairs(a + i, b + i));
 		t = _mm256_add_epi32(t, pairs(a + i + 16, b + i + 16));
 	}
-	_mm256_storeu_si256((void *)lane, _mm256_add_epi32(s, t));
-	for (unsigned k = 0; k < 8; k++)
-		sum += lane[k];
+	sum = sum_of(_mm256_add_epi32(s, t));
 	for (; i < n; i++)
 		sum += (int16_t)a[i] * b[i];
 	return sum;
 }
 
-static float tree(float s[LANES])
+/* The tree of dot_ref.c over lanes low[0..8), high[0..8). */
+static float tree(__m256 low, __m256 high)
 {
-	for (unsigned width = LANES / 2; width; width /= 2) {
-		for (unsigned i = 0; i < width; i++)
-			s[i] += s[i + width];
-	}
-	return s[0];
+	const __m256 eight = _mm256_add_ps(low, high);
+	const __m128 four =
+		_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+	const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+
+	return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+/* The same after products that fill no vector. */
+static float tree_of_rest(__m256 low, __m256 high, const float *rest, size_t n)
+{
+	float lane[LANES];
+
+	_mm256_storeu_ps(lane, low);
+	_mm256_storeu_ps(lane + 8, high);
+	for (size_t i = 0; i < n; i++)
+		lane[i] += rest[i];
+	return tree(_mm256_loadu_ps(lane), _mm256_loadu_ps(lane + 8));
 }
 
 /* sum + a * b, not fused */
@@ -52,24 +73,24 @@ static __m256 add(__m256 sum, __m256i a, const float *b)
 static float i16_f32(const int16_t *a, const float *b, size_t n)
 {
 	__m256 low = _mm256_setzero_ps(), high = low;
-	float lane[LANES];
+	float rest[LANES];
 	size_t at = 0;
 
 	for (; at + LANES <= n; at += LANES) {
 		low = add(low, _mm256_cvtepi16_epi32(load(a + at)), b + at);
 		high = add(high, _mm256_cvtepi16_epi32(load(a + at + 8)), b + at + 8);
 	}
-	_mm256_storeu_ps(lane, low);
-	_mm256_storeu_ps(lane + 8, high);
-	for (; at < n; at++)
-		lane[at % LANES] += (float)a[at] * b[at];
-	return tree(lane);
+	if (at == n)
+		return tree(low, high);
+	for (size_t i = 0; at + i < n; i++)
+		rest[i] = (float)a[at + i] * b[at + i];
+	return tree_of_rest(low, high, rest, n - at);
 }
 
 static float i8_f32(const int8_t *a, const float *b, size_t n)
 {
 	__m256 low = _mm256_setzero_ps(), high = low;
-	float lane[LANES];
+	float rest[LANES];
 	size_t at = 0;
 
 	for (; at + LANES <= n; at += LANES) {
@@ -78,11 +99,11 @@ static float i8_f32(const int8_t *a, const float *b, size_t n)
 		low = add(low, _mm256_cvtepi8_epi32(v), b + at);
 		high = add(high, _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8)), b + at + 8);
 	}
-	_mm256_storeu_ps(lane, low);
-	_mm256_storeu_ps(lane + 8, high);
-	for (; at < n; at++)
-		lane[at % LANES] += (float)a[at] * b[at];
-	return tree(lane);
+	if (at == n)
+		return tree(low, high);
+	for (size_t i = 0; at + i < n; i++)
+		rest[i] = (float)a[at + i] * b[at + i];
+	return tree_of_rest(low, high, rest, n - at);
 }
 
 const struct dot dot_avx2 = { "avx2", i8_i16, i16_f32, i8_f32 };

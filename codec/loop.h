@@ -45,8 +45,8 @@ struct loop {
 	/* y = q * step */
 	void (*restore)(const int16_t *q, size_t dim, float step, float *y);
 
-	/* largest |q|; |q| <= ROW_MOST */
-	int (*most)(const int16_t *q, size_t dim);
+	/* all |q| or-ed: as many bits as the largest has; |q| <= ROW_MOST */
+	int (*width)(const int16_t *q, size_t dim);
 
 	/* |x| < limit for all of x, and no NaN */
 	bool (*below)(const float *x, size_t dim, float limit);

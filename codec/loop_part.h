@@ -218,15 +218,24 @@ static void restore(const int16_t *q, size_t dim, float step, float *y)
 		y[i] = (float)q[i] * step;
 }
 
-static int most(const int16_t *q, size_t dim)
+static int width(const int16_t *q, size_t dim)
 {
-	int16_t least = 0, largest = 0;
+	shorts all = { 0 };
+	size_t at = 0;
+	int r = 0;
 
-	for (size_t i = 0; i < dim; i++) {
-		least = q[i] < least ? q[i] : least;
-		largest = q[i] > largest ? q[i] : largest;
+	for (; at + WIDTH <= dim; at += WIDTH) {
+		shorts v, sign;
+
+		memcpy(&v, q + at, sizeof(v));
+		sign = v < 0;
+		all |= (v ^ sign) - sign;
 	}
-	return -least > largest ? -least : largest;
+	for (unsigned i = 0; i < WIDTH; i++)
+		r |= all[i];
+	for (; at < dim; at++)
+		r |= q[at] < 0 ? -q[at] : q[at];
+	return r;
 }
 
 static bool below(const float *x, size_t dim, float limit)
@@ -245,5 +254,5 @@ static bool below(const float *x, size_t dim, float limit)
 	return !any(bad);
 }
 
-const struct loop LOOP_TABLE = { LOOP_NAME, sums, beyond, errors,    round_all,
-				 restore,   most, below,  LOOP_LANES };
+const struct loop LOOP_TABLE = { LOOP_NAME, sums,  beyond, errors,    round_all,
+				 restore,   width, below,  LOOP_LANES };

@@ -220,7 +220,7 @@ static void round_off(const struct loop *loop, const struct row_conf *conf, cons
 	t = table_of(s->abs / (float)s->n, r->step) + ROW_GAIN_T;
 	r->gain = (uint8_t)(t < 0 ? 0 : t >= ROW_GAINS ? ROW_GAINS - 1 : t);
 	loop->round(y, dim, row_step(r->step), r->q);
-	if (!r->n_outliers && !loop->most(r->q, dim)) {
+	if (!r->n_outliers && !loop->width(r->q, dim)) {
 		r->step = before.step;
 		r->shape = before.shape;
 		r->gain = before.gain < r->gain ? before.gain : r->gain;
@@ -272,10 +272,10 @@ bool row_below(const float *x, size_t dim, float limit)
 
 unsigned row_bits(const int16_t *q, size_t dim)
 {
-	const int most = loop_pick()->most(q, dim);
+	const int width = loop_pick()->width(q, dim);
 	unsigned bits = 1;
 
-	while (most >= 1 << (bits - 1))
+	while (width >= 1 << (bits - 1))
 		bits++;
 	return bits;
 }

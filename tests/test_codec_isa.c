@@ -93,7 +93,7 @@ static void same_loops(const struct loop *a, const struct loop *b, const float *
 		a->round(x, dim, steps[i][0], qa);
 		b->round(x, dim, steps[i][0], qb);
 		assert_memory_equal(qa, qb, dim * sizeof(*qa));
-		assert_int_equal(a->most(qa, dim), b->most(qa, dim));
+		assert_int_equal(a->width(qa, dim), b->width(qa, dim));
 		a->restore(qa, dim, steps[i][1], ya);
 		b->restore(qa, dim, steps[i][1], yb);
 		assert_memory_equal(ya, yb, dim * sizeof(*ya));
