@@ -14,6 +14,10 @@ struct dot {
 	int32_t (*i8_i16)(const int8_t *a, const int16_t *b, size_t n);
 	float (*i16_f32)(const int16_t *a, const float *b, size_t n);
 	float (*i8_f32)(const int8_t *a, const float *b, size_t n);
+	/* out [rows] = a [rows][n] b, each row as above */
+	void (*i8_i16_rows)(const int8_t *a, size_t rows, const int16_t *b, size_t n, int32_t *out);
+	void (*i16_f32_rows)(const int16_t *a, size_t rows, const float *b, size_t n, float *out);
+	void (*i8_f32_rows)(const int8_t *a, size_t rows, const float *b, size_t n, float *out);
 };
 
 extern const struct dot dot_ref;

@@ -106,4 +106,82 @@ static float i8_f32(const int8_t *a, const float *b, size_t n)
 	return tree_of_rest(low, high, rest, n - at);
 }
 
-const struct dot dot_avx2 = { "avx2", i8_i16, i16_f32, i8_f32 };
+/* Sums of four rows at once: additions of one wait for each other, those of four do not. n is a
+ * multiple of LANES. */
+static void four_i16(const int16_t *a, const float *b, size_t n, float *out)
+{
+	__m256 low[4] = { 0 }, high[4] = { 0 };
+
+	for (size_t at = 0; at < n; at += LANES) {
+		for (unsigned k = 0; k < 4; k++) {
+			const int16_t *p = a + k * n + at;
+
+			low[k] = add(low[k], _mm256_cvtepi16_epi32(load(p)), b + at);
+			high[k] = add(high[k], _mm256_cvtepi16_epi32(load(p + 8)), b + at + 8);
+		}
+	}
+	for (unsigned k = 0; k < 4; k++)
+		out[k] = tree(low[k], high[k]);
+}
+
+static void four_i8(const int8_t *a, const float *b, size_t n, float *out)
+{
+	__m256 low[4] = { 0 }, high[4] = { 0 };
+
+	for (size_t at = 0; at < n; at += LANES) {
+		for (unsigned k = 0; k < 4; k++) {
+			const __m128i v = load(a + k * n + at);
+
+			low[k] = add(low[k], _mm256_cvtepi8_epi32(v), b + at);
+			high[k] = add(high[k], _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8)),
+				      b + at + 8);
+		}
+	}
+	for (unsigned k = 0; k < 4; k++)
+		out[k] = tree(low[k], high[k]);
+}
+
+static void four_i8_i16(const int8_t *a, const int16_t *b, size_t n, int32_t *out)
+{
+	__m256i sum[4] = { 0 };
+
+	for (size_t at = 0; at < n; at += LANES) {
+		for (unsigned k = 0; k < 4; k++)
+			sum[k] = _mm256_add_epi32(sum[k], pairs(a + k * n + at, b + at));
+	}
+	for (unsigned k = 0; k < 4; k++)
+		out[k] = sum_of(sum[k]);
+}
+
+static void i8_i16_rows(const int8_t *a, size_t rows, const int16_t *b, size_t n, int32_t *out)
+{
+	size_t r = 0;
+
+	for (; n % LANES == 0 && r + 4 <= rows; r += 4)
+		four_i8_i16(a + r * n, b, n, out + r);
+	for (; r < rows; r++)
+		out[r] = i8_i16(a + r * n, b, n);
+}
+
+static void i16_f32_rows(const int16_t *a, size_t rows, const float *b, size_t n, float *out)
+{
+	size_t r = 0;
+
+	for (; n % LANES == 0 && r + 4 <= rows; r += 4)
+		four_i16(a + r * n, b, n, out + r);
+	for (; r < rows; r++)
+		out[r] = i16_f32(a + r * n, b, n);
+}
+
+static void i8_f32_rows(const int8_t *a, size_t rows, const float *b, size_t n, float *out)
+{
+	size_t r = 0;
+
+	for (; n % LANES == 0 && r + 4 <= rows; r += 4)
+		four_i8(a + r * n, b, n, out + r);
+	for (; r < rows; r++)
+		out[r] = i8_f32(a + r * n, b, n);
+}
+
+const struct dot dot_avx2 = { "avx2",      i8_i16,       i16_f32,    i8_f32,
+			      i8_i16_rows, i16_f32_rows, i8_f32_rows };

@@ -52,4 +52,24 @@ static float i8_f32(const int8_t *a, const float *b, size_t n)
 	return tree(lane);
 }
 
-const struct dot dot_ref = { "ref", i8_i16, i16_f32, i8_f32 };
+static void i8_i16_rows(const int8_t *a, size_t rows, const int16_t *b, size_t n, int32_t *out)
+{
+	for (size_t r = 0; r < rows; r++)
+		out[r] = i8_i16(a + r * n, b, n);
+}
+
+static void i16_f32_rows(const int16_t *a, size_t rows, const float *b, size_t n, float *out)
+{
+	for (size_t r = 0; r < rows; r++)
+		out[r] = i16_f32(a + r * n, b, n);
+}
+
+static void i8_f32_rows(const int8_t *a, size_t rows, const float *b, size_t n, float *out)
+{
+	for (size_t r = 0; r < rows; r++)
+		out[r] = i8_f32(a + r * n, b, n);
+}
+
+const struct dot dot_ref = {
+	"ref", i8_i16, i16_f32, i8_f32, i8_i16_rows, i16_f32_rows, i8_f32_rows
+};

@@ -2,20 +2,20 @@
 
 #include "codec/dot.h"
 
+#define BLOCK 64 /* rows of a matrix at a time */
+
 void predict_forward(const struct cal_split *s, const float *x, size_t dim, float *u)
 {
-	const struct dot *dot = dot_pick();
-
+	dot_pick()->i16_f32_rows(s->forward, s->k, x, dim, u);
 	for (uint32_t i = 0; i < s->k; i++)
-		u[i] = dot->i16_f32(s->forward + i * dim, x, dim) * s->forward_scale[i];
+		u[i] *= s->forward_scale[i];
 }
 
 void predict_back(const struct cal_split *s, const float *u, size_t dim, float *x)
 {
-	const struct dot *dot = dot_pick();
-
+	dot_pick()->i8_f32_rows(s->back, dim, u, s->k, x);
 	for (size_t i = 0; i < dim; i++)
-		x[i] = dot->i8_f32(s->back + i * s->k, u, s->k) * s->back_scale[i];
+		x[i] *= s->back_scale[i];
 }
 
 /* Round half to even. A NaN, of rows too large for floats, counts as the least. */
@@ -66,10 +66,13 @@ void predict_row(const struct cal *c, const struct cal_split *s, enum cal_mode m
 	}
 	for (uint32_t i = 0; i < s->k; i++)
 		z[i] = whole(from->row[i] * s->in_scale[i]);
-	for (uint32_t i = 0; i < s->k; i++) {
-		int32_t sum = dot->i8_i16(by->rows + (size_t)i * s->k, z, s->k);
+	for (uint32_t at = 0; at < s->k; at += BLOCK) {
+		const uint32_t n = s->k - at < BLOCK ? s->k - at : BLOCK;
+		int32_t sum[BLOCK];
 
-		p[i] = (float)sum * by->scale[i] + by->bias[i];
+		dot->i8_i16_rows(by->rows + (size_t)at * s->k, n, z, s->k, sum);
+		for (uint32_t i = 0; i < n; i++)
+			p[at + i] = (float)sum[i] * by->scale[at + i] + by->bias[at + i];
 	}
 	if (mode == CAL_TOKENS)
 		add_tokens(c, by, from, s->k, p);

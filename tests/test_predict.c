@@ -59,6 +59,30 @@ static uint32_t bits_of(float v)
 	return bits;
 }
 
+/* The bytes that are there as up to 9 rows of n: a row of many is a row alone. */
+static void check_rows(const struct dot *dot, const int8_t *a8, const int16_t *a16, const float *b,
+		       const int16_t *b16, size_t n)
+{
+	const size_t width = n / 9;
+	int32_t sums[9];
+	float f16[9], f8[9];
+
+	for (size_t rows = 1; width && rows <= 9; rows++) {
+		dot->i8_i16_rows(a8, rows, b16, width, sums);
+		dot->i16_f32_rows(a16, rows, b, width, f16);
+		dot->i8_f32_rows(a8, rows, b, width, f8);
+		for (size_t r = 0; r < rows; r++) {
+			const int8_t *row8 = a8 + r * width;
+			const int16_t *row16 = a16 + r * width;
+
+			assert_true(sums[r] == dot_ref.i8_i16(row8, b16, width));
+			assert_int_equal(bits_of(f16[r]),
+					 bits_of(dot_ref.i16_f32(row16, b, width)));
+			assert_int_equal(bits_of(f8[r]), bits_of(dot_ref.i8_f32(row8, b, width)));
+		}
+	}
+}
+
 static void check_all(const struct dot *dot, size_t n, size_t at)
 {
 	const int8_t *a8 = d.a8 + at;
@@ -71,6 +95,7 @@ static void check_all(const struct dot *dot, size_t n, size_t at)
 	assert_true(sum == dot->i8_i16(a8, b16, n));
 	assert_int_equal(bits_of(dot->i16_f32(a16, b, n)), bits_of(dot_ref.i16_f32(a16, b, n)));
 	assert_int_equal(bits_of(dot->i8_f32(a8, b, n)), bits_of(dot_ref.i8_f32(a8, b, n)));
+	check_rows(dot, a8, a16, b, b16, n);
 }
 
 static void every_variant_gives_the_bits_of_the_plain_one(void **state)
