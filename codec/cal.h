@@ -61,7 +61,7 @@ struct cal_loss {
 	uint32_t split;
 	uint16_t front_type; /* enum quant_type of the front layers; CAL_AS_IS: as in the file */
 	uint16_t kv_type;    /* enum kv_type, of both sides */
-	uint16_t predict;    /* enum codec_predict */
+	uint16_t predict;    /* enum spec_predict */
 	uint16_t decode;     /* 1: rows one by one; 0: in chunks */
 	float delta;         /* distortion tolerance of the codec */
 	float bits;          /* per element of a row, on the wire */
@@ -75,7 +75,7 @@ struct cal_loss {
 
 struct cal {
 	char model[CAL_HASH_LEN + 1];
-	char id[CAL_ID_LEN + 1]; /* of everything but the losses */
+	char id[CAL_ID_LEN + 1]; /* of everything but the losses and the hash of the text */
 	uint64_t text;           /* hash of the text and the options it was made with */
 	uint32_t dim, n_vocab, n_features;
 	const int8_t *features;   /* [V][f] */

@@ -10,12 +10,11 @@
  * i % lanes; all else is lane 0. The encoder goes through all of it backwards.
  *
  * What a lane starts from carries the signs of the first 16 elements of the lane that can do
- * without: those have one symbol for both signs. Below the signs stands a one: the 2^16 that rANS
- * wants to start from, or, where a stream has so little to say that this makes it shorter, a one
- * right above the signs that there are. */
+ * without: those have one symbol for both signs. Above the signs stands a one: the 2^16 that rANS
+ * wants to start from, or, where there is one lane, right above the signs that there are, which
+ * makes a stream that says little shorter. */
 
 #define STEP_BITS  11
-#define BRIEF      24 /* bytes of streams that may gain from a small start */
 #define CLASSES    256
 #define CLASS_ZERO 128
 #define LAST       (TABLES_SCALES - 1)
@@ -418,12 +417,17 @@ static uint8_t *put_all(struct encoder *e, const struct row *rows, size_t n,
 	return rans_end(&e->o, e->lanes);
 }
 
+/* What a lane starts from: its signs below a one. */
+static uint32_t start_of(unsigned lanes, unsigned taken, uint32_t payload)
+{
+	return (lanes == 1 ? 1u << taken : RANS_LOW) | payload;
+}
+
 bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *class,
 		struct stream_before *before, uint8_t *buf, size_t cap, uint8_t **begin)
 {
 	const unsigned lanes = rans_lanes(dim);
 	struct encoder e;
-	uint8_t brief[BRIEF], *p;
 	uint32_t start[RANS_LANES];
 	struct fold f;
 
@@ -436,15 +440,8 @@ bool stream_put(const struct row *rows, size_t n, size_t dim, const int8_t *clas
 	choices_begin(&e.by, class, dim);
 	fold_signs(&f, rows, n, dim, class, lanes, &e.by);
 	for (unsigned i = 0; i < lanes; i++)
-		start[i] = RANS_LOW | f.payload[i];
+		start[i] = start_of(lanes, f.taken[i], f.payload[i]);
 	*begin = put_all(&e, rows, n, before, start, buf, cap);
-	start[0] = 1u << f.taken[0] | f.payload[0];
-	p = lanes == 1 ? put_all(&e, rows, n, before, start, brief, BRIEF) : NULL;
-	if (p && (!*begin || brief + BRIEF - p < buf + cap - *begin) &&
-	    (size_t)(brief + BRIEF - p) <= cap) {
-		*begin = buf + cap - (brief + BRIEF - p);
-		memcpy(*begin, p, (size_t)(brief + BRIEF - p));
-	}
 	if (!*begin)
 		return false;
 	*before = (struct stream_before){ true, rows[n - 1].step, rows[n - 1].gain,
@@ -556,8 +553,7 @@ static bool unfold_signs(struct decoder *d, const struct row *rows, size_t n,
 		}
 	}
 	for (unsigned lane = 0; lane < lanes; lane++) {
-		if (start[lane] >> taken[lane] != 1 &&
-		    start[lane] >> taken[lane] != RANS_LOW >> taken[lane])
+		if (start[lane] >> taken[lane] != start_of(lanes, taken[lane], 0) >> taken[lane])
 			return false;
 	}
 	return true;

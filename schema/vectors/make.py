@@ -296,7 +296,7 @@ def describe(about, data, states):
         list(struct.unpack_from(f"<{dim}{code}", body, size * dim * i)) for i in range(n)]
     decoded, said = past.decode(codec, body, n, dim, tokens, plain)
     if said and codec & 3 == tabq.RANS:
-        assert body in tabq.put_streams(said, k, classes, before)
+        assert body == tabq.put_stream(said, k, classes, before)
     elif said:
         packed = tabq.put_packed(said)
         assert packed == (body if codec & 3 == tabq.PACKED else tabq.lz4_expand(body))

@@ -170,8 +170,10 @@ class Reader:
     def __init__(self, src, lanes):
         first = len(src) if len(src) < 3 else 3 if len(src) % 2 else 4
         need(src and len(src) >= first + 4 * (lanes - 1), "no states")
+        need(src[first - 1], "a first state with a byte too many")
         self.x = [int.from_bytes(src[:first], "little")]
         self.x += struct.unpack_from(f"<{lanes - 1}I", src, first)
+        need(all(x >= LOW for x in self.x[1:]), "states")
         rest = src[first + 4 * (lanes - 1):]
         self.words = list(struct.unpack(f"<{len(rest) // 2}H", rest))
         self.words.reverse()
@@ -360,14 +362,13 @@ def get_stream(src, n, dim, classes, before):
     need(not r.words, "length")
     for x, elements in zip(r.x, waiting):
         begun = x >> len(elements)
-        need(begun == LOW >> len(elements) or lanes == 1 and begun == 1, "last state")
+        need(begun == (1 if lanes == 1 else LOW >> len(elements)), "last state")
         for j, (q, i) in enumerate(elements):
             q[i] = -q[i] if x >> j & 1 else q[i]
     return rows
 
 
-def put_streams(rows, dim, classes, before):
-    """Both that a writer may choose from."""
+def put_stream(rows, dim, classes, before):
     lanes = lanes_of(dim)
     w, signs = Writer(), [[] for _ in range(lanes)]
     for row in rows:
@@ -389,8 +390,9 @@ def put_streams(rows, dim, classes, before):
                 w.raw(v + half & (1 << raw) - 1, raw, lane)
         before = row["step"], row["gain"], row["shape"]
     payload = [sum(bit << j for j, bit in enumerate(s)) for s in signs]
-    usual = w.bytes([LOW | p for p in payload])
-    return [usual, w.bytes([1 << len(signs[0]) | payload[0]])] if lanes == 1 else [usual]
+    if lanes == 1:
+        return w.bytes([1 << len(signs[0]) | payload[0]])
+    return w.bytes([LOW | p for p in payload])
 
 
 # Rows and what they are predicted from
