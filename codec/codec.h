@@ -4,8 +4,8 @@
  * what its chunk said. Chunks are encoded and decoded in the same order; the state's hash, which
  * travels with each chunk that needs it, proves that both ends did. Buffers that need not outlive a
  * call are a codec_work, one per thread. Encode and decode allocate nothing, and give the same bits
- * on every machine (the bytes of LZ4 are those of its library). A state or work belongs to one thread
- * at a time. The bytes are described in schema/PROTOCOL.md, section "Codecs".
+ * on every machine (the bytes of LZ4 are those of its library). A state or work belongs to one
+ * thread at a time. The bytes are described in schema/PROTOCOL.md, section "Codecs".
  * Source: arXiv 2511.04002 (TS, TAB-Q); prediction and entropy stage: docs/codec.md. */
 #ifndef CODEC_CODEC_H
 #define CODEC_CODEC_H
