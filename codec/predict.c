@@ -25,31 +25,34 @@ static int16_t whole(float v)
 	return (int16_t)(v + 12582912.0f - 12582912.0f);
 }
 
-/* What component i of a token is worth. */
-static int32_t token_part(const struct cal *c, const int8_t *table, uint32_t id, uint32_t i,
-			  uint32_t k)
+/* What components at to at + n of a token are worth, added to sum. */
+static void add_token(const struct cal *c, const int8_t *table, uint32_t id, uint32_t at,
+		      uint32_t n, uint32_t k, int32_t *sum)
 {
 	const size_t f = c->n_features;
-	int32_t sum = 0;
+	const int8_t *row = f ? table + at * f : table + (size_t)id * k + at;
 
-	if (!f)
-		return table[(size_t)id * k + i];
-	for (size_t j = 0; j < f; j++)
-		sum += table[i * f + j] * c->features[id * f + j];
-	return sum;
+	for (uint32_t i = 0; !f && i < n; i++)
+		sum[i] += row[i];
+	for (uint32_t i = 0; f && i < n; i++) {
+		for (size_t j = 0; j < f; j++)
+			sum[i] += row[i * f + j] * c->features[id * f + j];
+	}
 }
 
 static void add_tokens(const struct cal *c, const struct cal_predictor *by,
 		       const struct predict_from *from, uint32_t k, float *p)
 {
-	for (uint32_t i = 0; i < k; i++) {
-		int32_t sum = 0;
+	for (uint32_t at = 0; at < k; at += BLOCK) {
+		const uint32_t n = k - at < BLOCK ? k - at : BLOCK;
+		int32_t sum[BLOCK] = { 0 };
 
 		if (from->token)
-			sum += token_part(c, by->now, *from->token, i, k);
+			add_token(c, by->now, *from->token, at, n, k, sum);
 		if (from->earlier)
-			sum += token_part(c, by->before, *from->earlier, i, k);
-		p[i] += (float)sum * by->token_scale[i];
+			add_token(c, by->before, *from->earlier, at, n, k, sum);
+		for (uint32_t i = 0; i < n; i++)
+			p[at + i] += (float)sum[i] * by->token_scale[at + i];
 	}
 }
 
