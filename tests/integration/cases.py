@@ -12,7 +12,8 @@ from world import FLEET, PATIENCE_S, Process, World, wait_until
 
 PROMPT = "turn on the pump in tank 3"
 LONG = ["--temp", "3", "--seed", "11", "--raw"]  # wanders on and on, always the same way
-LONG_KEYS = {"temperature": 3, "seed": 11, "raw": True, "max_tokens": 400}
+LONG_TOKENS = int(os.environ.get("SPLITMQ_TEST_TOKENS", "400"))  # long enough to be disturbed
+LONG_KEYS = {"temperature": 3, "seed": 11, "raw": True, "max_tokens": LONG_TOKENS}
 
 
 def expect(got, wanted, what):
@@ -20,7 +21,7 @@ def expect(got, wanted, what):
 
 
 def long_answer(w):
-    return w.generate(PROMPT, 400, *LONG)
+    return w.generate(PROMPT, LONG_TOKENS, *LONG)
 
 
 def one_prompt_crosses_the_broker(w: World):
@@ -277,7 +278,7 @@ def slices_of_one_recipe_are_one_model(w: World):
 def rows_are_predicted_and_the_text_stays(w: World):
     """tabq with the calibration beside the model: the ids of one process, few bytes a row."""
     w.start_all("split: 3\ncodec: tabq:delta=0.02\n")
-    wanted = w.generate(PROMPT, 400, "--split", "3", "--codec", "tabq:delta=0.02", *LONG)
+    wanted = w.generate(PROMPT, LONG_TOKENS, "--split", "3", "--codec", "tabq:delta=0.02", *LONG)
     sub = w.listen("agent/+/reply/+")
     begin_long(w, sub)
     reply = sub.final("long")
@@ -293,7 +294,7 @@ def a_worker_that_takes_over_predicts_alike(w: World):
     w.start_broker()
     workers = {n: w.start_worker(name=n) for n in ("w1", "w2")}
     w.start_agent("split: 2\ncodec: tabq:delta=0.02\n")
-    wanted = w.generate(PROMPT, 400, "--split", "2", "--codec", "tabq:delta=0.02", *LONG)
+    wanted = w.generate(PROMPT, LONG_TOKENS, "--split", "2", "--codec", "tabq:delta=0.02", *LONG)
     sub = w.listen()
     begin_long(w, sub)
     first = [json.loads(p)["worker"] for t, p in sub.lines() if '"type":"accept"' in p][0]
