@@ -51,7 +51,7 @@ bool rans_open(struct rans_in *in, const uint8_t *src, size_t len, unsigned lane
 	for (size_t i = 0; i < first; i++)
 		in->x[0] |= (uint32_t)src[i] << 8 * i;
 	in->at += first;
-	if (!in->x[0] || in->x[0] >> 8 * (first - 1) == 0)
+	if (in->x[0] >> 8 * (first - 1) == 0)
 		return false; /* one byte less would have done */
 	for (unsigned i = 1; i < lanes; i++, in->at += 4) {
 		in->x[i] = le_get32(in->at);

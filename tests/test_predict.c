@@ -13,7 +13,8 @@
 #include "codec/predict.h"
 #include "tests/tiny_cal.h"
 
-#define MOST 300
+#define MOST  300
+#define LARGE 150 /* components: more than predict.c takes at a time */
 
 /* Room to begin at any address. */
 static struct {
@@ -206,44 +207,50 @@ static float expected(const struct cal *c, const struct cal_split *s, enum cal_m
 static void check_row(struct cal *c, enum cal_mode mode, const struct predict_from *from)
 {
 	const struct cal_split *s = tiny_cal_split(c, 1);
-	float p[64];
-	int16_t z[64];
+	float p[LARGE];
+	int16_t z[LARGE];
 
 	predict_row(c, s, mode, from, z, p);
 	for (uint32_t i = 0; i < s->k; i++)
 		assert_int_equal(bits_of(p[i]), bits_of(expected(c, s, mode, from, i)));
 }
 
+static void check_predictions(uint32_t k, uint32_t features)
+{
+	struct tiny_cal conf = { .dim = k + 4,
+				 .k = k,
+				 .features = features,
+				 .vocab = 20,
+				 .n_splits = 1,
+				 .size = 3,
+				 .seed = 5 };
+	struct cal *c = tiny_cal_make(&conf);
+
+	for (uint32_t n = 0; n < 40; n++) {
+		const uint32_t id = n % 20, earlier = n * 7 % 20;
+		struct predict_from from = { .token = &id, .earlier = &earlier };
+		float row[LARGE];
+
+		/* the larger ones are beyond what an integer holds */
+		tiny_cal_rows(n, 0, 1, k, n < 20 ? 3 : 50, row);
+		check_row(c, CAL_TOKENS, &from);
+		from.row = row;
+		check_row(c, CAL_ROWS, &from);
+		check_row(c, CAL_TOKENS, &from);
+		from.earlier = NULL;
+		check_row(c, CAL_TOKENS, &from);
+		from.token = NULL;
+		check_row(c, CAL_TOKENS, &from);
+	}
+	cal_close(c);
+}
+
 static void a_prediction_is_what_its_integers_say(void **state)
 {
 	(void)state;
 	for (uint32_t features = 0; features <= 8; features += 4) {
-		struct tiny_cal conf = { .dim = 37,
-					 .k = 33,
-					 .features = features,
-					 .vocab = 20,
-					 .n_splits = 1,
-					 .size = 3,
-					 .seed = 5 };
-		struct cal *c = tiny_cal_make(&conf);
-
-		for (uint32_t n = 0; n < 40; n++) {
-			const uint32_t id = n % 20, earlier = n * 7 % 20;
-			struct predict_from from = { .token = &id, .earlier = &earlier };
-			float row[33];
-
-			/* the larger ones are beyond what an integer holds */
-			tiny_cal_rows(n, 0, 1, 33, n < 20 ? 3 : 50, row);
-			check_row(c, CAL_TOKENS, &from);
-			from.row = row;
-			check_row(c, CAL_ROWS, &from);
-			check_row(c, CAL_TOKENS, &from);
-			from.earlier = NULL;
-			check_row(c, CAL_TOKENS, &from);
-			from.token = NULL;
-			check_row(c, CAL_TOKENS, &from);
-		}
-		cal_close(c);
+		check_predictions(33, features);
+		check_predictions(LARGE, features);
 	}
 }
 

@@ -156,6 +156,28 @@ static void a_buffer_one_byte_too_small_is_refused(void **state)
 	}
 }
 
+/* A number has one spelling: no byte of it is 0 for nothing, no state is below the least. */
+static void states_that_no_writer_ends_with_are_refused(void **state)
+{
+	uint8_t four[4 * RANS_LANES] = { 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0 };
+	struct rans_in in;
+
+	(void)state;
+	for (size_t len = 1; len <= 8; len++) {
+		uint8_t one[8] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+
+		assert_true(rans_open(&in, one, len, 1));
+		one[len < 3 ? len - 1 : len % 2 ? 2 : 3] = 0;
+		assert_false(rans_open(&in, one, len, 1));
+	}
+	assert_true(rans_open(&in, four, sizeof(four), RANS_LANES));
+	for (size_t lane = 1; lane < RANS_LANES; lane++) {
+		four[4 * lane + 2] = 0;
+		assert_false(rans_open(&in, four, sizeof(four), RANS_LANES));
+		four[4 * lane + 2] = 1;
+	}
+}
+
 static void lanes_are_one_or_a_power_of_two(void **state)
 {
 	(void)state;
@@ -172,6 +194,7 @@ int main(void)
 		cmocka_unit_test(the_fast_search_finds_what_the_plain_one_finds),
 		cmocka_unit_test(what_is_written_backwards_is_read_forwards),
 		cmocka_unit_test(a_buffer_one_byte_too_small_is_refused),
+		cmocka_unit_test(states_that_no_writer_ends_with_are_refused),
 		cmocka_unit_test(lanes_are_one_or_a_power_of_two),
 	};
 
