@@ -12,7 +12,7 @@ from world import FLEET, PATIENCE_S, Process, World, wait_until
 
 PROMPT = "turn on the pump in tank 3"
 LONG = ["--temp", "3", "--seed", "11", "--raw"]  # wanders on and on, always the same way
-LONG_TOKENS = int(os.environ.get("SPLITMQ_TEST_TOKENS", "400"))  # long enough to be disturbed
+LONG_TOKENS = int(os.environ.get("TEST_TOKENS", "400"))  # long enough to be disturbed
 LONG_KEYS = {"temperature": 3, "seed": 11, "raw": True, "max_tokens": LONG_TOKENS}
 
 

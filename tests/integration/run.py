@@ -25,7 +25,7 @@ def main():
         skip("mosquitto is not installed")
     if a.sanitized and a.case in PLAIN_ONLY:
         skip("measures memory: plain build only")
-    world = World(os.path.abspath(a.bin), os.environ.get("SPLITMQ_TEST_MODEL", model))
+    world = World(os.path.abspath(a.bin), os.environ.get("TEST_MODEL", model))
     try:
         CASES[a.case](world)
     except BaseException:

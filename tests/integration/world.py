@@ -15,7 +15,7 @@ import tempfile
 import time
 
 FLEET = "it"
-PATIENCE_S = float(os.environ.get("SPLITMQ_TEST_PATIENCE_S", "60"))  # sanitizers are slow
+PATIENCE_S = float(os.environ.get("TEST_PATIENCE_S", "60"))  # sanitizers are slow
 
 
 def die_with_parent():
