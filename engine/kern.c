@@ -39,12 +39,13 @@ static const struct {
 } tables[] = {
 	{ "ref", &kern_ref, always },
 #ifdef KERN_X86
-	{ "avx2", &kern_avx2, has_avx2 },
-	{ "avx512", &kern_avx512, has_avx512 },
+	{ "avx2", &kern_avx2, has_avx2 }, { "avx512", &kern_avx512, has_avx512 },
 #else
-	{ "avx2", NULL, always },
-	{ "avx512", NULL, always },
+	{ "avx2", NULL, always },       { "avx512", NULL, always },
 #endif
+	{ "avx512vnni", NULL, always },   { "amx", NULL, always },
+	{ "neon", NULL, always },         { "dotprod", NULL, always },
+	{ "i8mm", NULL, always },
 };
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
@@ -69,7 +70,10 @@ static int pick_named(const struct kern **out, const char *word, struct err *e)
 		*out = tables[t].table;
 		return 0;
 	}
-	return err_set(e, ERR_CONFIG, "SPLITMQ_ISA must be ref, avx2 or avx512, not \"%s\"", word);
+	return err_set(e, ERR_CONFIG,
+		       "SPLITMQ_ISA must be ref, avx2, avx512, avx512vnni, amx, neon, dotprod or "
+		       "i8mm, not \"%s\"",
+		       word);
 }
 
 int kern_pick(const struct kern **out, struct err *e)

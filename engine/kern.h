@@ -8,10 +8,26 @@
  *
  * So one row alone (decode), many rows (prefill), any number of threads and any machine agree, and
  * a replay of the same rows in other chunks changes nothing. Infinities and NaN propagate to NaN or
- * infinity, not to defined bits. All functions are pure, any thread, and allocate nothing. */
+ * infinity, not to defined bits. All functions are pure, any thread, and allocate nothing.
+ *
+ * Weights of a quantized type are not multiplied as floats but as the integers that they are, with
+ * activations rounded to 8 bits (struct kern_acts). Whatever the type, a weight row has for each
+ * block of 32 columns: codes, two integer scales (of elements 0..15 and 16..31) and a float d;
+ * types with minimums also two integers and a float m. Its dot with a row of activations is
+ *
+ *   acc = 0; then for each block in order
+ *     I = scale0 * sum over e < 16 of code[e] * q[e] + scale1 * sum over e >= 16 of the same
+ *     acc = fmaf(I, d * step, acc)
+ *     with minimums: acc = fmaf(min0 * sum0 + min1 * sum1, m * step, acc)
+ *
+ * where integers are exact (below 2^24, so as floats too), and d * step and m * step are rounded
+ * products. NaN and infinities of d, m and step propagate, all to some NaN or infinity.
+ *
+ * Files: kern_<isa>.c has the floats and the tables; strip_<isa>.c the integers (strip.h). */
 #ifndef ENGINE_KERN_H
 #define ENGINE_KERN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,8 +52,36 @@ struct kern_rows {
 	size_t n_rows;
 };
 
+/* Rows of activations as 8-bit integers: element e of block b of row r is about
+ * q[(r * blocks + b) * 32 + e] * step[r * blocks + b]. */
+struct kern_acts {
+	size_t blocks; /* of 32, per row */
+	int8_t *q;     /* [rows][blocks][32], -127..127 */
+	float *step;   /* [rows][blocks] */
+	int16_t *sum;  /* [rows][blocks][2]: of q[0..16) and of q[16..32) */
+};
+
+/* Weight rows of a strip: the unit of all integer kernels. */
+#define KERN_STRIP 16
+
+/* One block of a strip, in the form that every quantized type can be brought to (expand.h). */
+struct kern_wide {
+	int8_t q[8][KERN_STRIP][4]; /* code of element 4 g + e of row r is q[g][r][e] */
+	int8_t scale[2][KERN_STRIP];
+	uint8_t min[2][KERN_STRIP];
+	float d[KERN_STRIP], m[KERN_STRIP];
+};
+
+/* A matrix of Q4_0, Q8_0, Q4_K or Q6_K as strips (pack.h says how they lie in memory). */
+struct kern_strips {
+	enum quant_type type;
+	const uint8_t *data; /* [strips][strip_bytes]; no alignment, but 64 bytes are faster */
+	size_t strip_bytes;
+	size_t blocks; /* of 32 columns */
+};
+
 struct kern {
-	const char *name; /* "ref", "avx2", "avx512" */
+	const char *name; /* "ref", "avx2", ... */
 
 	/* Continue the 16 lane sums of a dot; only the last call of a sum may have n % 16 != 0. */
 	void (*accumulate)(float lanes[KERN_LANES], const float *a, const float *b, size_t n);
@@ -73,13 +117,27 @@ struct kern {
 	void (*silu_mul)(float *gate, const float *up, size_t n);
 	/* dst[i] = x[i] * s * w[i], s = 1 / sqrt(dot(x, x) / n + eps); dst may be x. */
 	void (*rms_norm)(float *dst, const float *x, const float *w, size_t n, float eps);
+
+	/* One row of n elements (a multiple of 32) to the form of kern_acts. Of each block, with
+	 * a = max |x|: step = a / 127 and q = x * (127 / a), rounded to nearest, ties to even;
+	 * all zero when a < 1e-36; step NaN and q 0 when an element is NaN or infinite. */
+	void (*quantize)(const float *x, size_t n, int8_t *q, float *step, int16_t *sum);
+	/* out[r * ldo + i] = the dot of weight row i of that strip, i < 16, with row first + r of
+	 * x, for r < rows, rows >= 1. */
+	void (*strip)(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
+		      size_t first, size_t rows, float *out, size_t ldo);
+	/* The same for the strip whose x->blocks blocks are at w; mins: m and min are not all 0
+	 * (else they are not read). */
+	void (*wide)(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,
+		     size_t rows, float *out, size_t ldo);
 };
 
 /* e^x from additions and multiplications alone, so that no libm version matters. Relative error
  * below 2.5e-7 for x in -87..88; smaller x gives e^-87, larger e^88; NaN stays NaN. */
 float kern_exp(float x);
 
-/* The best table of this machine, or the one that SPLITMQ_ISA (ref, avx2, avx512) asks for.
+/* The best table of this machine, or the one that SPLITMQ_ISA asks for: ref, avx2, avx512 (F, BW,
+ * DQ, VL), avx512vnni, amx, neon, dotprod or i8mm.
  * ERR_CONFIG for a word that is none of these, ERR_UNSUPPORTED when this machine lacks it. */
 MUST_CHECK int kern_pick(const struct kern **out, struct err *e);
 

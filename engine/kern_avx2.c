@@ -2,5 +2,7 @@
 #include "engine/vec_avx2.h"
 
 #define KERN_TABLE kern_avx2
-#define KERN_NAME  "avx2"
 #include "engine/kern_vec.h"
+#include "engine/strip.h"
+
+const struct kern kern_avx2 = KERN_VEC_TABLE("avx2", strip_ref);

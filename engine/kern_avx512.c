@@ -2,5 +2,7 @@
 #include "engine/vec_avx512.h"
 
 #define KERN_TABLE kern_avx512
-#define KERN_NAME  "avx512"
 #include "engine/kern_vec.h"
+#include "engine/strip.h"
+
+const struct kern kern_avx512 = KERN_VEC_TABLE("avx512", strip_ref);

@@ -101,5 +101,10 @@ static inline void def_rows(const struct kern *k, const struct kern_rows *w, con
 extern const struct kern kern_ref;
 extern const struct kern kern_avx2;
 extern const struct kern kern_avx512;
+extern const struct kern kern_avx512vnni;
+extern const struct kern kern_amx;
+extern const struct kern kern_neon;
+extern const struct kern kern_dotprod;
+extern const struct kern kern_i8mm;
 
 #endif

@@ -1,5 +1,6 @@
 #include "engine/kern_block.h"
 #include "engine/kern_def.h"
+#include "engine/strip.h"
 
 static void accumulate(float lanes[KERN_LANES], const float *a, const float *b, size_t n)
 {
@@ -121,4 +122,7 @@ const struct kern kern_ref = {
 	.add = add,
 	.silu_mul = silu_mul,
 	.rms_norm = rms_norm,
+	.quantize = strip_ref_quantize,
+	.strip = strip_ref_strip,
+	.wide = strip_ref_wide,
 };

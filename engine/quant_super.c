@@ -29,17 +29,6 @@ void quant_block_q2_k(const uint8_t *src, float *dst, size_t blocks)
 	}
 }
 
-/* 16 scales of 6 bits in 12 bytes: low nibbles of the first eight bytes are those of 0..7, high
- * ones those of 8..15; the last four bytes have the upper two bits, byte k those of k, k+4, k+8,
- * k+12. */
-static int scale6(const uint8_t *packed, unsigned j)
-{
-	int low = j < 8 ? packed[j] & 15 : packed[j - 8] >> 4;
-	int high = packed[8 + j % 4] >> j / 4 * 2 & 3;
-
-	return low | high << 4;
-}
-
 /* high bits[32], codes[64] (as in Q2_K), scales[12], d. A high bit that is 0 subtracts 4: bit k of
  * byte l belongs to element 32 k + l. */
 void quant_block_q3_k(const uint8_t *src, float *dst, size_t blocks)
@@ -49,27 +38,13 @@ void quant_block_q3_k(const uint8_t *src, float *dst, size_t blocks)
 		float d = half_at(src + 108);
 
 		for (unsigned i = 0; i < N; i++) {
-			float scale = d * (float)(scale6(src + 96, i / 16) - 32);
+			float scale = d * (float)(quant_block_scale6(src + 96, i / 16) - 32);
 			int code = codes[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
 
 			if (!(src[i % 32] >> i / 32 & 1))
 				code -= 4;
 			dst[i] = scale * (float)code;
 		}
-	}
-}
-
-/* 8 scales and 8 minima of 6 bits in 12 bytes: those of 0..3 are the low six bits of bytes 0..3
- * and 4..7; those of 4..7 the nibbles of bytes 8..11, with the spare top bits of the others
- * above. */
-static void scale_min6(const uint8_t *packed, unsigned j, int *scale, int *min)
-{
-	if (j < 4) {
-		*scale = packed[j] & 63;
-		*min = packed[j + 4] & 63;
-	} else {
-		*scale = (packed[j + 4] & 15) | packed[j - 4] >> 6 << 4;
-		*min = packed[j + 4] >> 4 | packed[j] >> 6 << 4;
 	}
 }
 
@@ -84,7 +59,7 @@ static void decode_k45(const uint8_t *src, const uint8_t *high, const uint8_t *n
 		float step, offset;
 		int scale, min;
 
-		scale_min6(src + 4, j, &scale, &min);
+		quant_block_scale_min6(src + 4, j, &scale, &min);
 		step = d * (float)scale;
 		offset = dmin * (float)min;
 		for (unsigned l = 0; l < 32; l++) {

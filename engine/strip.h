@@ -1,0 +1,34 @@
+/* engine/strip.h - the integer kernels per instruction set, for the tables of kern_*.c.
+ *
+ * strip_ref.c is the definition, and knows every type by way of struct kern_wide. Others:
+ *
+ *   strip_avx2.c                       AVX2, FMA, F16C
+ *   strip_avx512.c strip_avx512vnni.c strip_amx.c
+ *   strip_neon.c strip_dotprod.c strip_i8mm.c
+ *
+ * Each is compiled with its own flags. What a file does not have of its own its table takes from a
+ * lesser one. Contracts: kern.h. */
+#ifndef ENGINE_STRIP_H
+#define ENGINE_STRIP_H
+
+#include "engine/kern.h"
+
+#define STRIP_FUNCTIONS(isa)                                                                       \
+	void isa##_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum);       \
+	void isa##_strip(const struct kern_strips *w, size_t strip, const struct kern_acts *x,     \
+			 size_t first, size_t rows, float *out, size_t ldo);                       \
+	void isa##_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x,           \
+			size_t first, size_t rows, float *out, size_t ldo)
+
+STRIP_FUNCTIONS(strip_ref);
+STRIP_FUNCTIONS(strip_avx2);
+STRIP_FUNCTIONS(strip_avx512);
+STRIP_FUNCTIONS(strip_avx512vnni);
+STRIP_FUNCTIONS(strip_amx);
+STRIP_FUNCTIONS(strip_neon);
+STRIP_FUNCTIONS(strip_dotprod);
+STRIP_FUNCTIONS(strip_i8mm);
+
+#undef STRIP_FUNCTIONS
+
+#endif
