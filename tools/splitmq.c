@@ -21,6 +21,7 @@ const struct cmd cmd_table[] = {
 	  cmd_inspect },
 	{ "quantize", "a GGUF file in other precisions, whole or a slice of its layers",
 	  cmd_quantize_usage, cmd_quantize },
+	{ "synth", "a model of a known shape with random weights", cmd_synth_usage, cmd_synth },
 	{ "tokenize", "text to token ids, or back", cmd_tokenize_usage, cmd_tokenize },
 	{ "watch", "live traffic of a fleet, decoded", cmd_watch_usage, cmd_watch },
 	{ 0 },
