@@ -116,6 +116,8 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	snprintf(cc->model, sizeof(cc->model), "%s", seg->hash);
 	snprintf(cc->calibration, sizeof(cc->calibration), "%s", seg->cal ? seg->cal->id : "");
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
+	if (msg_class_parse(&cc->class, conf->class))
+		return err_set(e, ERR_CONFIG, "class must be " MSG_CLASS_WORDS);
 	return spec_parse(&cc->codec, conf->codec, e);
 }
 

@@ -27,6 +27,7 @@ struct agent_core_conf {
 	uint32_t split; /* while there is no decision */
 	struct codec_spec codec;
 	enum kv_type kv; /* likewise */
+	enum msg_class class; /* of prompts that do not say */
 	uint32_t context_tokens, max_sessions, max_tokens;
 	int qos; /* of rows */
 	struct msg_sampling sampling;

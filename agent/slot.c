@@ -101,6 +101,7 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 	if (sl->kv_wished)
 		snprintf(o->kv, sizeof(o->kv), "%s", kv_type_name(sl->kv_type));
 	snprintf(o->calibration, sizeof(o->calibration), "%s", slot_calibration(c, sl));
+	o->class = sl->class;
 	o->sampling = sl->sampling;
 	put_history(o, s);
 	slot_send_control(c, &m, s->worker, s->conf.id);
@@ -577,6 +578,7 @@ void slot_begin(struct agent_core *c, struct slot *sl, const struct waiting *w, 
 	sl->job.slot = (unsigned)(sl - c->slots);
 	snprintf(sl->id, sizeof(sl->id), "%s", m->id);
 	sl->times.begun_us = now_us;
+	sl->class = m->class ? m->class : c->conf.class;
 	merge_sampling(&sl->sampling, &c->conf.sampling, m);
 	sl->job.sampling = segment_sampling(&sl->sampling);
 	if (!ids)

@@ -42,6 +42,7 @@ struct slot {
 	uint32_t kv_context; /* tokens that kv was made for: the worker may grant fewer later */
 	enum kv_type kv_type;
 	bool kv_wished; /* by prompt or decision: the worker shall have the same */
+	enum msg_class class;
 	struct msg_sampling sampling;
 	struct detok detok;
 	char *text; /* [text_cap] the answer so far, NUL-terminated */

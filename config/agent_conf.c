@@ -19,6 +19,8 @@ static const struct key keys[] = {
 	{ KEY(struct config_agent, "context_tokens", context_tokens, KEY_U32), .min = 16,
 	  .max = 1048576, .fallback = "512" },
 	{ KEY(struct config_agent, "kv", kv, KEY_WORD), .words = KV_TYPE_WORDS, .fallback = "f16" },
+	{ KEY(struct config_agent, "class", class, KEY_WORD), .words = "interactive|bulk",
+	  .fallback = "interactive" },
 	{ KEY(struct config_agent, "calibration", calibration, KEY_PATH), .fallback = "" },
 	{ KEY(struct config_agent, "max_sessions", max_sessions, KEY_U32), .min = 1, .max = 64,
 	  .fallback = "4" },

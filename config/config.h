@@ -52,6 +52,7 @@ struct config_agent {
 	uint32_t threads;             /* threads, 1..64, default: number of processors */
 	uint32_t context_tokens;      /* context_tokens, 16..1048576, default 512 */
 	char kv[8];                   /* kv: f16 | f32 | q8_0 | q4_0, default f16 */
+	char class[16];               /* class: interactive | bulk, default interactive */
 	char calibration[CONFIG_PATH_MAX]; /* calibration: default MODEL.cal, if it is there */
 	uint32_t max_sessions;        /* max_sessions, 1..64, default 4 */
 	uint64_t memory_budget_bytes; /* memory_budget: "512MiB"; 0 = what the machine has free */

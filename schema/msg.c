@@ -46,6 +46,28 @@ const char *msg_state_name(enum msg_state state)
 	return (unsigned)state < MSG_STATE_COUNT ? states[state] : "unknown";
 }
 
+static const char *const classes[MSG_CLASS_COUNT] = {
+	[MSG_CLASS_NONE] = "",
+	[MSG_INTERACTIVE] = "interactive",
+	[MSG_BULK] = "bulk",
+};
+
+const char *msg_class_name(enum msg_class class)
+{
+	return classes[class];
+}
+
+int msg_class_parse(enum msg_class *class, const char *word)
+{
+	for (unsigned i = 0; i < MSG_CLASS_COUNT; i++) {
+		if (!strcmp(word, classes[i])) {
+			*class = (enum msg_class)i;
+			return 0;
+		}
+	}
+	return ERR_FORMAT;
+}
+
 struct msg_sampling msg_sampling_defaults(void)
 {
 	return (struct msg_sampling){ .top_p = 1, .repeat_penalty = 1, .repeat_last = 64 };

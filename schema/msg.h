@@ -86,6 +86,11 @@ struct msg_decision {
 	char reason[MSG_REASON_MAX];
 };
 
+/* How urgent a session is: a worker lets bulk ones wait for interactive ones. */
+enum msg_class { MSG_CLASS_NONE /* not said */, MSG_INTERACTIVE, MSG_BULK, MSG_CLASS_COUNT };
+
+#define MSG_CLASS_WORDS "interactive|bulk" /* all of them, for tables of keys and for --help */
+
 /* Which keys of a sampling were given. */
 enum {
 	MSG_TEMPERATURE = 1,
@@ -113,6 +118,7 @@ struct msg_open {
 	uint32_t dim, split, context_tokens;
 	char codec[MSG_SPEC_MAX]; /* what the agent will send first; every frame says its own */
 	char kv[KV_TYPE_MAX];	  /* of the worker's cache; empty: the worker's own */
+	enum msg_class class;	  /* not said: interactive */
 	char calibration[MSG_CALIBRATION_LEN + 1]; /* that rows are predicted with; or empty */
 	struct msg_sampling sampling;
 	uint32_t history[MSG_IDS_MAX];
@@ -176,6 +182,7 @@ struct msg_prompt {
 	uint32_t split;		/* overrides the decision */
 	char codec[MSG_SPEC_MAX]; /* likewise; empty: as decided */
 	char kv[KV_TYPE_MAX];	  /* likewise */
+	enum msg_class class;	  /* not said: the agent's default */
 };
 
 /* "cancel": on the same topic: {"type":"cancel","id":"1"} */
@@ -234,6 +241,9 @@ struct msg {
 /* "agent.status", "open", ... */
 const char *msg_type_name(enum msg_type type);
 const char *msg_state_name(enum msg_state state);
+const char *msg_class_name(enum msg_class class); /* empty for MSG_CLASS_NONE */
+/* ERR_FORMAT for another word; empty is MSG_CLASS_NONE. */
+MUST_CHECK int msg_class_parse(enum msg_class *class, const char *word);
 
 /* The defaults of a sampling object (greedy). */
 struct msg_sampling msg_sampling_defaults(void);

@@ -98,6 +98,18 @@ int field_get_kv(const struct json *o, const char *key, char dst[static KV_TYPE_
 	return 0;
 }
 
+int field_get_class(const struct json *o, const char *key, enum msg_class *class, struct err *e)
+{
+	const char *v = NULL;
+	int rc = json_get_str(o, key, false, SIZE_MAX, &v, e);
+
+	if (rc || !v)
+		return rc;
+	if (!v[0] || msg_class_parse(class, v))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be one of " MSG_CLASS_WORDS, key);
+	return 0;
+}
+
 int field_get_hex(const struct json *o, const char *key, uint64_t *v, struct err *e)
 {
 	const char *text = NULL;

@@ -35,6 +35,9 @@ MUST_CHECK int field_get_spec(const struct json *o, const char *key, enum field_
 /* A type of KV cache, one of KV_TYPE_WORDS; optional. */
 MUST_CHECK int field_get_kv(const struct json *o, const char *key, char dst[static KV_TYPE_MAX],
 			    struct err *e);
+/* A class of sessions, one of MSG_CLASS_WORDS; optional. */
+MUST_CHECK int field_get_class(const struct json *o, const char *key, enum msg_class *class,
+			       struct err *e);
 /* 16 lower-case hex digits. */
 MUST_CHECK int field_get_hex(const struct json *o, const char *key, uint64_t *v, struct err *e);
 /* The keys "session" (not 0) and "epoch". */

@@ -35,7 +35,9 @@ int msg_get_prompt(struct msg *m, const struct json *o, struct err *e)
 	p->has_split = split != UINT32_MAX;
 	p->split = p->has_split ? split : 0;
 	rc = field_get_spec(o, "codec", FIELD_OPTIONAL, p->codec, e);
-	return rc ? rc : field_get_kv(o, "kv", p->kv, e);
+	if (!rc)
+		rc = field_get_kv(o, "kv", p->kv, e);
+	return rc ? rc : field_get_class(o, "class", &p->class, e);
 }
 
 void msg_add_prompt(const struct msg *m, struct json *o)
@@ -55,6 +57,7 @@ void msg_add_prompt(const struct msg *m, struct json *o)
 		json_add_u64(o, "split", p->split);
 	field_add_text(o, "codec", p->codec);
 	field_add_text(o, "kv", p->kv);
+	field_add_text(o, "class", msg_class_name(p->class));
 }
 
 int msg_get_cancel(struct msg *m, const struct json *o, struct err *e)

@@ -29,6 +29,7 @@ int msg_get_open(struct msg *m, const struct json *o, struct err *e)
 			       e)) ||
 	    (rc = field_get_spec(o, "codec", FIELD_NEEDED, s->codec, e)) ||
 	    (rc = field_get_kv(o, "kv", s->kv, e)) ||
+	    (rc = field_get_class(o, "class", &s->class, e)) ||
 	    (rc = field_get_calibration(o, "calibration", FIELD_OPTIONAL, s->calibration, e)) ||
 	    (rc = get_open_sampling(s, o, e)))
 		return rc;
@@ -48,6 +49,7 @@ void msg_add_open(const struct msg *m, struct json *o)
 	json_add_u64(o, "context_tokens", s->context_tokens);
 	json_add_str(o, "codec", s->codec);
 	field_add_text(o, "kv", s->kv);
+	field_add_text(o, "class", msg_class_name(s->class));
 	field_add_text(o, "calibration", s->calibration);
 	field_add_sampling(json_add_object(o, "sampling"), &s->sampling, MSG_SAMPLING_ALL);
 	if (s->n_history)

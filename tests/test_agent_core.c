@@ -730,6 +730,24 @@ static void the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another(v
 	assert_caches(h, "again", "", KV_F16, KV_F32, "");
 }
 
+static void assert_class(struct hall *h, const char *id, const char *keys, enum msg_class wanted)
+{
+	ask(h, id, keys);
+	pass(h, 100);
+	assert_answered(h, id);
+	assert_int_equal(last_of_type(h, MSG_OPEN)->m.u.open.class, wanted);
+}
+
+static void a_session_is_of_the_prompts_class_else_of_the_agents(void **state)
+{
+	struct hall *h = *state;
+
+	open_worker(h, 0);
+	assert_class(h, "a", "", MSG_BULK);
+	assert_class(h, "b", "\"class\":\"interactive\"", MSG_INTERACTIVE);
+	assert_class(h, "c", "\"class\":\"bulk\"", MSG_BULK);
+}
+
 static void a_decision_does_not_change_the_cache_of_a_session_that_runs(void **state)
 {
 	struct hall *h = *state;
@@ -1153,6 +1171,7 @@ int main(void)
 		TEST(a_prompt_of_this_process_is_answered_in_it),
 		TEST(a_decision_holds_from_the_next_session_on),
 		TEST(the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another),
+		TEST(a_session_is_of_the_prompts_class_else_of_the_agents),
 		TEST(a_decision_does_not_change_the_cache_of_a_session_that_runs),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
 		TEST(another_model_everywhere_is_told_at_once),

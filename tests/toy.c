@@ -259,6 +259,7 @@ struct agent_core_conf toy_agent_conf(void)
 		.split = 1,
 		.codec = { .plain = PLAIN_F32 },
 		.context_tokens = TOY_CONTEXT,
+		.class = MSG_BULK,
 		.max_sessions = 3,
 		.max_tokens = 40,
 		.sampling = { .top_p = 1, .repeat_penalty = 1 },

@@ -47,7 +47,8 @@ MAY_INCLUDE = {
 }
 
 # Pure state machines: events in, effects out. They see base, schema and their own header.
-PURE = {"agent/session", "worker/lane", "coordinator/roster", "coordinator/planner"}
+PURE = {"agent/session", "worker/lane", "worker/cost", "worker/sched", "coordinator/roster",
+        "coordinator/planner"}
 
 SYSTEM = set("""
 assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign

@@ -29,6 +29,7 @@ const char cmd_run_usage[] =
 	"      --split L          layers on the gateway, instead of the decision's\n"
 	"      --codec SPEC       f32, f16 or q8, instead of the decision's\n"
 	"      --kv TYPE          KV caches of both sides: " KV_TYPE_WORDS ", likewise\n"
+	"      --class WORD       " MSG_CLASS_WORDS " (default: configuration)\n"
 	"      --raw              do not apply the model's chat template\n"
 	"      --timeout S        give up after S seconds (default: timeouts.session_ms)\n"
 	"      --in-process       be the agent, whatever runs already: a daemon of that name is\n"
@@ -45,6 +46,7 @@ enum {
 	OPT_SPLIT,
 	OPT_CODEC,
 	OPT_KV,
+	OPT_CLASS,
 	OPT_RAW,
 	OPT_TIMEOUT,
 	OPT_IN_PROCESS,
@@ -64,6 +66,7 @@ static const struct option longs[] = {
 	{ "split", required_argument, NULL, OPT_SPLIT },
 	{ "codec", required_argument, NULL, OPT_CODEC },
 	{ "kv", required_argument, NULL, OPT_KV },
+	{ "class", required_argument, NULL, OPT_CLASS },
 	{ "raw", no_argument, NULL, OPT_RAW },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "in-process", no_argument, NULL, OPT_IN_PROCESS },
@@ -146,6 +149,13 @@ static int take_kv(struct msg_prompt *p)
 	return 0;
 }
 
+static int take_class(struct msg_prompt *p)
+{
+	if (!optarg[0] || msg_class_parse(&p->class, optarg))
+		return cmd_usage("run", "--class must be " MSG_CLASS_WORDS ", not \"%s\"", optarg);
+	return 0;
+}
+
 /* What the session shall be: 0, CMD_USAGE, or -1 for another option. */
 static int take_session(struct run *r, int opt)
 {
@@ -164,6 +174,8 @@ static int take_session(struct run *r, int opt)
 		return take_codec(p);
 	case OPT_KV:
 		return take_kv(p);
+	case OPT_CLASS:
+		return take_class(p);
 	case OPT_RAW:
 		p->raw = true;
 		return 0;

@@ -1,0 +1,86 @@
+/* worker/sched.h - which rows make the next compute step: a pure scheduler, time comes in events.
+ *
+ * Jobs (chunks of rows) wait in flows, one for each session, and run in order there. A step takes
+ *
+ *   1. the urgent ones: the next row or few of interactive sessions, each to be answered;
+ *   2. others (prompts, bulk sessions), earliest deadline first, as many rows as the step may grow
+ *      by; a job may be taken in parts. At least one row, so that they never starve.
+ *
+ * How far a step may grow: without limit (max_rows) while no interactive session decodes; by
+ * `share` of the time of the urgent rows when there are any; and while such a session's next row is
+ * on its way, until it is expected back. When rows are expected so soon that waiting for them costs
+ * those that are here less time than it saves the others, the step waits.
+ *
+ * Times are predicted by a cost learned from the steps before (cost.h), returns by how long a
+ * session took between an answer and its next row. Sees base and schema only. Compute thread. */
+#ifndef WORKER_SCHED_H
+#define WORKER_SCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "schema/msg.h"
+
+#define SCHED_DECODE_ROWS 8u   /* most rows of a request that counts as decoding */
+#define SCHED_MAX_ROWS    256u /* of a step: most that conf.max_rows may be */
+
+/* Member of whatever the caller queues; the first five are the caller's, constant while queued. */
+struct sched_job {
+	uint32_t flow; /* below conf.flows */
+	uint32_t pos, rows;
+	bool bulk, sample; /* sample: it is answered when its last row has run */
+	float layers;      /* share of the layers that its rows run through, 0..1 */
+	uint64_t arrived_us;
+	/* the scheduler's */
+	uint32_t done; /* rows that were taken by steps so far */
+	uint64_t deadline_us;
+	struct sched_job *next;
+};
+
+struct sched_conf {
+	uint32_t flows;
+	uint32_t max_rows;                /* of a step, 1..SCHED_MAX_ROWS; >= rows of any job */
+	uint64_t interactive_us, bulk_us; /* from arrival to deadline */
+	double share;  /* what other rows may add to the time of urgent ones, such as 0.2 */
+	double answer; /* what head and sampling take, in rows through all layers */
+};
+
+/* Rows [first, first + rows) of a job; `last`: its last ones, the job has left the scheduler. */
+struct sched_part {
+	struct sched_job *job;
+	uint32_t first, rows;
+	bool last;
+};
+
+struct sched_step {
+	struct sched_part parts[SCHED_MAX_ROWS]; /* those of one flow lie together, in order */
+	unsigned n;
+	uint32_t rows; /* sum */
+	double work;   /* rows * layers, and of those that are answered the head */
+};
+
+struct sched;
+
+MUST_CHECK int sched_create(struct sched **out, const struct sched_conf *conf);
+/* Jobs that wait are forgotten: they are the caller's. */
+void sched_destroy(struct sched *s);
+
+/* Queue a job at the end of its flow. A job at position 0 begins a new life of the flow. */
+void sched_add(struct sched *s, struct sched_job *job);
+
+/* Form the next step. False: none now, and *wake_us says when to ask again if nothing is added
+ * before (UINT64_MAX: never). At most one job of each class is ever taken in part and not yet
+ * ended. */
+bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint64_t *wake_us);
+
+/* A step that was formed has been run and answered, at now_us, and took so long. */
+void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, uint64_t took_us);
+
+/* Take out a job that was taken in part (it failed). */
+void sched_drop(struct sched *s, struct sched_job *job);
+
+/* Take out any job, oldest of its flow first; NULL when none is left. */
+struct sched_job *sched_take_any(struct sched *s);
+
+#endif
