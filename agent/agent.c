@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "base/trace.h"
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
@@ -285,6 +286,9 @@ static void on_bus(struct agent *a, const struct bus_event *ev)
 
 static void dispatch(struct agent *a, struct inbox_item *item)
 {
+	const uint64_t start_us = trace_now_us();
+	const char *what = item->kind == INBOX_JOB ? "job" : "message";
+
 	if (item->kind == INBOX_BUS)
 		on_bus(a, &((struct inbox_bus *)item)->ev);
 	else if (item->kind == INBOX_SIGNAL)
@@ -293,6 +297,7 @@ static void dispatch(struct agent *a, struct inbox_item *item)
 		agent_core_computed(a->core, (struct head_job *)item, clock_now_us());
 	else
 		inbox_free(item);
+	trace_span(what, start_us, trace_now_us(), 0);
 }
 
 /* Milliseconds to wait for an item: until the next due time, at most a second. */
@@ -327,6 +332,7 @@ static bool finished(const struct agent *a)
 
 int agent_run(struct agent *a, struct err *e)
 {
+	trace_thread("loop");
 	while (!finished(a)) {
 		struct inbox_item *item = queue_pop(a->inbox, patience_ms(a));
 

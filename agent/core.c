@@ -410,8 +410,8 @@ static bool from_ours(const struct slot *sl, const char *worker)
 	return sl->session.state != SESSION_OPEN || !strcmp(sl->session.worker, worker);
 }
 
-static void on_down(struct agent_core *c, const struct topic *t, const struct msg *m, size_t len,
-		    uint64_t now_us)
+static void on_down(struct agent_core *c, const struct topic *t, const struct msg *m,
+		    const struct bus_event *bev, uint64_t now_us)
 {
 	struct slot *sl = slot_of_session(c, t->session);
 	struct session_event ev = { .now_us = now_us };
@@ -422,8 +422,9 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 			close_stray(c, &m->u.accept);
 		return;
 	}
-	sl->times.bytes_down += len;
-	c->bytes_down += len;
+	sl->arrived_us = bev->at_us;
+	sl->times.bytes_down += bev->len;
+	c->bytes_down += bev->len;
 	if (m->type == MSG_ACCEPT) {
 		ev.kind = SESSION_EV_ACCEPT;
 		ev.accept = &m->u.accept;
@@ -552,7 +553,7 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 		log_event(LOG_LEVEL_WARN, "message.refused",
 			  "topic=%s reason=\"message and topic differ\"", ev->topic);
 	else if (t.kind == TOPIC_DOWN)
-		on_down(c, &t, &m, ev->len, now_us);
+		on_down(c, &t, &m, ev, now_us);
 	else if (t.kind == TOPIC_WORKER_STATUS && m.type == MSG_WORKER_STATUS)
 		on_worker_status(c, &m.u.worker_status, ev->retained, now_us);
 	else if (t.kind == TOPIC_DECISION && m.type == MSG_DECISION)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/trace.h"
 
 struct head {
 	struct segment seg;
@@ -52,10 +53,12 @@ static void run(struct head *h, struct head_job *job)
 					 &job->err);
 	t1 = clock_now_us();
 	job->layers_us = (uint32_t)(t1 - t0);
+	trace_span("head", t0, t1, job->pos);
 	if (job->rc || job->sample)
 		return;
 	job->rc = head_encode(job, h->work, h->seg.x);
 	job->encode_us = (uint32_t)(clock_now_us() - t1);
+	trace_span("encode", t1, t1 + job->encode_us, job->pos);
 }
 
 static void *compute(void *arg)
@@ -63,6 +66,7 @@ static void *compute(void *arg)
 	struct head *h = arg;
 	struct head_job *job;
 
+	trace_thread("compute");
 	while ((job = queue_pop(h->jobs, -1))) {
 		run(h, job);
 		inbox_push_job(h->inbox, &job->item);

@@ -24,7 +24,7 @@ static int check(const struct config_agent *conf)
 	return 0;
 }
 
-static int serve(const struct config_agent *conf)
+static int serve(const struct config_agent *conf, const struct daemon_args *args)
 {
 	struct err e = { 0 };
 	struct agent *a = NULL;
@@ -32,9 +32,13 @@ static int serve(const struct config_agent *conf)
 	int rc;
 
 	daemon_block_signals();
-	rc = agent_create(&a, conf, NULL, NULL, &e);
-	if (rc)
+	rc = daemon_trace(args, "splitmq-agent", conf->agent, &e);
+	if (!rc)
+		rc = agent_create(&a, conf, NULL, NULL, &e);
+	if (rc) {
+		daemon_trace_end();
 		return fail(&e);
+	}
 	agent_get_facts(a, &f);
 	log_event(LOG_LEVEL_INFO, "agent.started",
 		  "agent=%s fleet=%s layers=0..%u weight_bytes=%zu rss_bytes=%llu", conf->agent,
@@ -46,6 +50,7 @@ static int serve(const struct config_agent *conf)
 		rc = agent_run(a, &e);
 	daemon_ignore_signals();
 	agent_destroy(a);
+	daemon_trace_end();
 	log_event(LOG_LEVEL_INFO, "agent.stopped", "agent=%s", conf->agent);
 	return rc ? fail(&e) : 0;
 }
@@ -59,7 +64,7 @@ int main(int argc, char **argv)
 	int rc = daemon_parse(
 		&args, argc, argv,
 		"Runs the first layers of a model on a gateway; a worker runs the rest.",
-		SPLITMQ_VERSION);
+		SPLITMQ_VERSION, true);
 
 	if (rc >= 0)
 		return rc;
@@ -71,5 +76,5 @@ int main(int argc, char **argv)
 		config_print_agent(&conf, stdout);
 		return 0;
 	}
-	return args.check ? check(&conf) : serve(&conf);
+	return args.check ? check(&conf) : serve(&conf, &args);
 }

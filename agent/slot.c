@@ -8,6 +8,7 @@
 #include "base/le.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "base/trace.h"
 #include "daemon/link.h"
 #include "engine/prompt.h"
 #include "schema/wire.h"
@@ -135,6 +136,7 @@ static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
 		.split = s->conf.split,
 	};
 	struct topic t = session_topic(c, s->worker, s->conf.id);
+	uint64_t start_us = trace_now_us();
 	char topic[TOPIC_MAX];
 	size_t ids_len;
 
@@ -151,6 +153,7 @@ static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
 						     .qos = c->conf.qos,
 						     .expiry_s = DATA_EXPIRY_S,
 					     }));
+	timeline_sent(&sl->timeline, sl->job.slot, ch->pos, start_us);
 	sl->times.bytes_up += WIRE_HDR_LEN + h.body_len;
 	c->bytes_up += WIRE_HDR_LEN + h.body_len;
 }
@@ -271,13 +274,25 @@ static void finish(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		slot_free(c, sl);
 }
 
+/* The next one begins where the job for it was handed over. */
+static void draw_token(struct slot *sl)
+{
+	const struct session *s = &sl->session;
+
+	timeline_token(&sl->timeline, sl->job.slot,
+		       s->conf.local || !s->last_rtt_us ? NULL : &s->last_answer, sl->arrived_us,
+		       s->computing ? sl->job.queued_us : trace_now_us());
+}
+
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev)
 {
 	uint32_t before = sl->session.n_ids;
+	bool token;
 	struct session_effects fx;
 
 	session_step(&sl->session, ev, &fx);
-	if (sl->session.n_ids > before && ev->kind != SESSION_EV_START)
+	token = sl->session.n_ids > before && ev->kind != SESSION_EV_START;
+	if (token)
 		note_token(c, sl, ev->now_us);
 	if (fx.close)
 		send_close(c, sl, &fx);
@@ -287,10 +302,12 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		send_chunk(c, sl, i);
 	if (fx.token)
 		emit(c, sl, fx.token_id);
+	if (!fx.ended && fx.compute)
+		start_job(c, sl, &fx, ev->now_us);
+	if (token)
+		draw_token(sl);
 	if (fx.ended)
 		finish(c, sl, ev->now_us);
-	else if (fx.compute)
-		start_job(c, sl, &fx, ev->now_us);
 }
 
 void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
@@ -298,6 +315,7 @@ void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	struct head_job *job = &sl->job;
 	struct session_event ev = { .now_us = now_us };
 
+	timeline_computed(&sl->timeline, job);
 	sl->times.head_us += job->layers_us;
 	sl->times.encode_us += job->encode_us;
 	if (job->rc) {

@@ -10,6 +10,7 @@
 
 #include "agent/core.h"
 #include "agent/session.h"
+#include "agent/timeline.h"
 #include "agent/workers.h"
 #include "engine/tokenizer.h"
 
@@ -49,6 +50,8 @@ struct slot {
 	size_t text_len, text_cap;
 	bool text_lost; /* memory ran out: a piece is missing */
 	struct slot_times times;
+	struct timeline timeline;
+	uint64_t arrived_us; /* of the message that is being worked on */
 };
 
 /* A prompt that waits for a slot, or for the broker. */

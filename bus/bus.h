@@ -33,6 +33,7 @@ struct bus_event {
 	const uint8_t *payload;
 	size_t len;
 	bool retained; /* delivered from the broker's store */
+	uint64_t at_us; /* when a message arrived, clock_now_us(); 0: nobody took the time */
 	const char *text;
 };
 

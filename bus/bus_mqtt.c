@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/queue.h"
 #include "base/rng.h"
+#include "base/trace.h"
 #include "bus/bus_conf.h"
 #include "bus/bus_impl.h"
 #include "bus/bus_link.h"
@@ -90,6 +91,7 @@ static void on_message(void *ctx, const char *topic, const uint8_t *payload, siz
 		.payload = payload,
 		.len = len,
 		.retained = retained,
+		.at_us = clock_now_us(),
 	};
 
 	if (len + strlen(topic) > b->conf.max_packet_bytes) {
@@ -97,7 +99,9 @@ static void on_message(void *ctx, const char *topic, const uint8_t *payload, siz
 		return;
 	}
 	atomic_fetch_add(&b->received, 1);
+	trace_thread("net-in");
 	b->handler(b->ctx, &ev);
+	trace_span("receive", ev.at_us, trace_now_us(), 0);
 }
 
 /* Paho's thread. */
@@ -157,6 +161,7 @@ static bool await_place(struct mqtt *b)
 static int send(struct mqtt *b, const struct bus_publish *p)
 {
 	struct bus_publish q = *p;
+	uint64_t start_us = trace_now_us();
 	int rc = ERR_OFFLINE;
 
 	if (q.qos > b->limits.max_qos)
@@ -167,6 +172,7 @@ static int send(struct mqtt *b, const struct bus_publish *p)
 		atomic_fetch_add(&b->dropped, 1);
 		return rc;
 	}
+	trace_span("send", start_us, trace_now_us(), 0);
 	b->unanswered += q.qos > 0;
 	atomic_fetch_add(&b->published, 1);
 	return 0;
@@ -389,6 +395,7 @@ static void *net_out(void *arg)
 	struct mqtt *b = arg;
 	struct err e;
 
+	trace_thread("net-out");
 	while (!atomic_load(&b->closing)) {
 		int rc = session_open(b, &e);
 

@@ -124,7 +124,7 @@ int main(int argc, char **argv)
 	enum log_level level;
 	int rc = daemon_parse(&args, argc, argv,
 			      "Keeps the roster of a fleet and tells each agent how to split.",
-			      SPLITMQ_VERSION);
+			      SPLITMQ_VERSION, false);
 
 	if (rc >= 0)
 		return rc;

@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static void usage(FILE *out, const char *name, const char *what)
+#include "base/log.h"
+#include "base/trace.h"
+
+static void usage(FILE *out, const char *name, const char *what, bool traces)
 {
 	fprintf(out,
 		"usage: %s -c FILE [--check | --print-config]\n\n"
@@ -18,9 +21,13 @@ static void usage(FILE *out, const char *name, const char *what)
 		"      --check         validate the configuration and what it names, then exit\n"
 		"      --print-config  print the effective configuration, secrets masked, then "
 		"exit\n"
+		"%s"
 		"      --version       print the version\n"
 		"      --help          this text\n",
-		name, what);
+		name, what,
+		traces ? "      --trace FILE    write where time went, as a Chrome trace, at the "
+			 "end\n"
+		       : "");
 }
 
 static int wrong(const char *name, const char *word, const char *what)
@@ -30,13 +37,14 @@ static int wrong(const char *name, const char *word, const char *what)
 }
 
 int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *what,
-		 const char *version)
+		 const char *version, bool traces)
 {
-	enum { OPT_CHECK = 256, OPT_PRINT, OPT_VERSION, OPT_HELP };
+	enum { OPT_CHECK = 256, OPT_PRINT, OPT_TRACE, OPT_VERSION, OPT_HELP };
 	static const struct option longs[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, OPT_CHECK },
 		{ "print-config", no_argument, NULL, OPT_PRINT },
+		{ "trace", required_argument, NULL, OPT_TRACE },
 		{ "version", no_argument, NULL, OPT_VERSION },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 },
@@ -54,14 +62,16 @@ int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *wh
 			args->check = true;
 		} else if (c == OPT_PRINT) {
 			args->print_config = true;
+		} else if (c == OPT_TRACE && traces) {
+			args->trace = optarg;
 		} else if (c == OPT_VERSION) {
 			printf("%s %s\n", name, version);
 			return 0;
-		} else if (c == '?') {
+		} else if (c == '?' || c == OPT_TRACE) {
 			return wrong(name, argv[optind - 1],
 				     "no such option, or its value is missing");
 		} else {
-			usage(stdout, name, what);
+			usage(stdout, name, what, traces);
 			return 0;
 		}
 	}
@@ -131,6 +141,25 @@ int daemon_catch_signals(void (*on_signal)(void *ctx, int signal), void *ctx)
 void daemon_ignore_signals(void)
 {
 	set_catcher(NULL, NULL);
+}
+
+int daemon_trace(const struct daemon_args *args, const char *program, const char *name,
+		 struct err *e)
+{
+	char process[128];
+
+	if (!args->trace)
+		return 0;
+	snprintf(process, sizeof(process), "%s %.100s", program, name);
+	return trace_open(args->trace, process, e);
+}
+
+void daemon_trace_end(void)
+{
+	struct err e = { 0 };
+
+	if (trace_close(&e))
+		log_event(LOG_LEVEL_ERROR, "trace.failed", "reason=\"%s\"", e.text);
 }
 
 /* "<key>   <n> kB" of a /proc file, in bytes. */

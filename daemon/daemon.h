@@ -11,12 +11,13 @@ struct daemon_args {
 	const char *config; /* -c FILE */
 	bool check;         /* --check: validate and exit */
 	bool print_config;  /* --print-config: the effective configuration, secrets masked */
+	const char *trace;  /* --trace FILE; NULL: none */
 };
 
-/* Parse the command line. Returns -1 to go on, else the exit status (0 after --help or --version,
- * 2 for wrong usage, said on stderr). Main thread. */
+/* Parse the command line; traces: --trace is one of its options. Returns -1 to go on, else the exit
+ * status (0 after --help or --version, 2 for wrong usage, said on stderr). Main thread. */
 int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *what,
-		 const char *version);
+		 const char *version, bool traces);
 
 /* Block SIGINT and SIGTERM in the calling thread and all threads it starts later, ignore SIGPIPE.
  * First thing in main. */
@@ -26,6 +27,12 @@ void daemon_block_signals(void);
  * daemon_ignore_signals: no call is running or will come once it returned (before ctx is freed). */
 void daemon_ignore_signals(void);
 MUST_CHECK int daemon_catch_signals(void (*on_signal)(void *ctx, int signal), void *ctx);
+
+/* As trace_open for `program name`, when args ask for a trace. At its end, what goes wrong is
+ * logged. Main thread. */
+MUST_CHECK int daemon_trace(const struct daemon_args *args, const char *program, const char *name,
+			    struct err *e);
+void daemon_trace_end(void);
 
 /* Resident set and available memory of the machine, bytes; 0 when /proc does not tell. */
 uint64_t daemon_rss_bytes(void);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/rng.h"
+#include "base/trace.h"
 #include "codec/codec.h"
 #include "daemon/daemon.h"
 #include "tools/cmd.h"
@@ -34,6 +35,7 @@ const char cmd_run_usage[] =
 	"      --timeout S        give up after S seconds (default: timeouts.session_ms)\n"
 	"      --in-process       be the agent, whatever runs already: a daemon of that name is\n"
 	"                         thrown off the broker meanwhile\n"
+	"      --trace FILE       write where the time of each token went, as a Chrome trace\n"
 	"      --json             one JSON object instead of text\n";
 
 enum {
@@ -50,6 +52,7 @@ enum {
 	OPT_RAW,
 	OPT_TIMEOUT,
 	OPT_IN_PROCESS,
+	OPT_TRACE,
 	OPT_JSON,
 };
 
@@ -70,6 +73,7 @@ static const struct option longs[] = {
 	{ "raw", no_argument, NULL, OPT_RAW },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "in-process", no_argument, NULL, OPT_IN_PROCESS },
+	{ "trace", required_argument, NULL, OPT_TRACE },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
@@ -204,6 +208,8 @@ static int take(struct run *r, int opt, const char **config)
 		r->json = true;
 	else if (opt == OPT_IN_PROCESS)
 		r->local = true;
+	else if (opt == OPT_TRACE)
+		r->trace = optarg;
 	else
 		return cmd_usage("run", "unknown or incomplete option");
 	return 0;
@@ -211,11 +217,16 @@ static int take(struct run *r, int opt, const char **config)
 
 static int answer(struct run *r)
 {
-	struct err e = { 0 };
-	int rc = r->local ? ERR_NOT_FOUND : run_remote(r, &e);
+	struct err e = { 0 }, bad = { 0 };
+	int rc = r->trace ? trace_open(r->trace, "splitmq run", &e) : 0;
 
+	if (rc)
+		return cmd_fail("run", &e);
+	rc = r->local ? ERR_NOT_FOUND : run_remote(r, &e);
 	if (rc == ERR_NOT_FOUND)
 		rc = run_in_process(r, &e);
+	if (trace_close(&bad) && !rc)
+		rc = (e = bad).code;
 	if (rc)
 		return cmd_fail("run", &e);
 	return r->error ? CMD_FAILED : CMD_OK;

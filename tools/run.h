@@ -12,6 +12,7 @@ struct run {
 	struct config_agent conf;
 	struct msg_prompt prompt;
 	bool json;
+	const char *trace; /* --trace FILE; or NULL */
 	bool local;    /* --in-process: do not look for an agent daemon */
 	bool streamed; /* some text was printed */
 	bool done;     /* the final reply came */

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "base/trace.h"
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
@@ -23,7 +24,9 @@ struct remote {
 	bool seen;                     /* a status of the agent came */
 	struct msg_agent_status agent; /* newest */
 	uint64_t asked_boot;           /* of the agent that was asked */
-	uint64_t lost_ms;  /* since when it is out of the broker's sight; 0: it is there */
+	uint64_t lost_ms; /* since when it is out of the broker's sight; 0: it is there */
+	uint64_t asked_us, piece_us; /* when the prompt went out, and the newest reply came */
+	uint32_t n_pieces;
 	struct err broken; /* a reply of ours that cannot be read */
 	char down[128];    /* why there is no connection */
 };
@@ -54,6 +57,35 @@ static void note_status(struct remote *m, const struct msg_agent_status *st)
 		m->lost_ms = clock_now_ms();
 }
 
+/* The agent's threads are not ours: what the replies tell. The parts of a token are the means of
+ * the last one. */
+static void draw_reply(struct remote *m, const struct msg_reply *reply, uint64_t now_us)
+{
+	const struct msg_stats *s = &reply->stats;
+	const struct {
+		const char *name;
+		double ms;
+	} parts[] = {
+		{ "head", s->head_ms },   { "encode", s->encode_ms },
+		{ "broker", s->wire_ms }, { "queue", s->worker_queue_ms },
+		{ "tail", s->worker_ms }, { "other", s->other_ms },
+	};
+	uint64_t at_us = m->asked_us + (uint64_t)(s->ttft_ms * 1000);
+
+	trace_track(0, reply->done ? "last reply" : "piece", m->piece_us, now_us, m->n_pieces++);
+	m->piece_us = now_us;
+	if (!reply->done)
+		return;
+	trace_track(0, "prompt", m->asked_us, now_us, 0);
+	trace_track_name(1, "mean token of the reply");
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		uint64_t len_us = (uint64_t)(parts[i].ms * 1000 + 0.5);
+
+		trace_track(1, parts[i].name, at_us, at_us + len_us, 0);
+		at_us += len_us;
+	}
+}
+
 static void on_message(struct remote *m, const struct bus_event *ev)
 {
 	struct err e = { 0 };
@@ -68,8 +100,10 @@ static void on_message(struct remote *m, const struct bus_event *ev)
 	}
 	if (msg.type == MSG_AGENT_STATUS)
 		note_status(m, &msg.u.agent_status);
-	else if (msg.type == MSG_REPLY && !strcmp(msg.u.reply.id, m->r->prompt.id))
+	if (msg.type == MSG_REPLY && !strcmp(msg.u.reply.id, m->r->prompt.id)) {
+		draw_reply(m, &msg.u.reply, ev->at_us);
 		run_show(m->r, &msg.u.reply);
+	}
 	msg_finish(&msg);
 }
 
@@ -175,8 +209,10 @@ static int ask(struct remote *m, struct err *e)
 	uint32_t patience_ms = m->r->prompt.deadline_ms ? m->r->prompt.deadline_ms
 							: m->r->conf.session_deadline_ms;
 	uint64_t until = clock_now_ms() + patience_ms + SLACK_MS;
-	int rc = link_publish(m->bus, &t, &msg, 1, false, 0);
+	int rc;
 
+	m->asked_us = m->piece_us = trace_now_us();
+	rc = link_publish(m->bus, &t, &msg, 1, false, 0);
 	if (rc)
 		return err_set(e, rc, "prompt to agent %s: %s", m->r->conf.agent, err_phrase(rc));
 	while (!m->r->done && !is_hopeless(m, e) && clock_now_ms() < until)

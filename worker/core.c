@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "daemon/link.h"
 #include "worker/answer.h"
 
@@ -375,6 +376,16 @@ static bool is_current(const struct worker_core *c, const struct tail_job *job)
 	return l->state == LANE_SERVING && l->open.epoch == job->hdr.epoch;
 }
 
+/* The lane's track of the trace. */
+static void draw(const struct tail_job *job, uint64_t now_us)
+{
+	uint64_t start_us = job->queued_us + job->queue_us;
+
+	trace_track(job->lane, "queue", job->queued_us, start_us, job->hdr.pos);
+	trace_track(job->lane, "compute", start_us, start_us + job->compute_us, job->hdr.pos);
+	trace_track(job->lane, "answer", now_us, trace_now_us(), job->hdr.pos);
+}
+
 void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t now_us)
 {
 	struct lane_event ev = {
@@ -396,6 +407,7 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 	if (!job->rc && job->logits && is_current(c, job))
 		answer_logits(c, job);
 	step(c, &c->places[job->lane], &ev, NULL);
+	draw(job, now_us);
 	free_job(job);
 }
 

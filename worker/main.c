@@ -23,7 +23,7 @@ static int check(const struct config_worker *conf)
 	return 0;
 }
 
-static int serve(const struct config_worker *conf)
+static int serve(const struct config_worker *conf, const struct daemon_args *args)
 {
 	struct err e = { 0 };
 	struct worker *w = NULL;
@@ -31,9 +31,13 @@ static int serve(const struct config_worker *conf)
 	int rc;
 
 	daemon_block_signals();
-	rc = worker_create(&w, conf, &e);
-	if (rc)
+	rc = daemon_trace(args, "splitmq-worker", conf->worker, &e);
+	if (!rc)
+		rc = worker_create(&w, conf, &e);
+	if (rc) {
+		daemon_trace_end();
 		return fail(&e);
+	}
 	worker_get_facts(w, &f);
 	log_event(LOG_LEVEL_INFO, "worker.started",
 		  "worker=%s fleet=%s layers=%u..%u weight_bytes=%zu rss_bytes=%llu", conf->worker,
@@ -46,6 +50,7 @@ static int serve(const struct config_worker *conf)
 		rc = worker_run(w, &e);
 	daemon_ignore_signals();
 	worker_destroy(w);
+	daemon_trace_end();
 	log_event(LOG_LEVEL_INFO, "worker.stopped", "worker=%s", conf->worker);
 	return rc ? fail(&e) : 0;
 }
@@ -58,7 +63,7 @@ int main(int argc, char **argv)
 	enum log_level level;
 	int rc = daemon_parse(&args, argc, argv,
 			      "Runs the last layers of a model for the sessions of many agents.",
-			      SPLITMQ_VERSION);
+			      SPLITMQ_VERSION, true);
 
 	if (rc >= 0)
 		return rc;
@@ -70,5 +75,5 @@ int main(int argc, char **argv)
 		config_print_worker(&conf, stdout);
 		return 0;
 	}
-	return args.check ? check(&conf) : serve(&conf);
+	return args.check ? check(&conf) : serve(&conf, &args);
 }

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/le.h"
+#include "base/trace.h"
 
 struct tail {
 	struct segment seg;
@@ -60,12 +61,16 @@ int tail_decode(struct tail_job *job, struct codec_work *work, float *x)
 static void run(struct tail *t, struct tail_job *job)
 {
 	const struct wire_hdr *h = &job->hdr;
-	uint64_t t0 = clock_now_us();
+	uint64_t t0 = clock_now_us(), t1, t2;
 
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
 	job->rc = tail_decode(job, t->work, t->seg.x);
+	t1 = trace_now_us();
+	trace_span("decode", t0, t1, h->pos);
 	if (!job->rc)
 		job->rc = segment_forward(&t->seg, job->kv, h->pos, h->rows, &job->err);
+	t2 = trace_now_us();
+	trace_span("tail", t1, t2, h->pos);
 	if (!job->rc && h->flags & WIRE_SAMPLE)
 		job->rc = segment_sample(&t->seg, &job->sampling, h->rows - 1, job->history,
 					 job->n_history, h->pos + h->rows, &job->id, &job->end,
@@ -73,6 +78,8 @@ static void run(struct tail *t, struct tail_job *job)
 	if (!job->rc && job->logits)
 		memcpy(job->logits, t->seg.logits, t->seg.hp.n_vocab * sizeof(*job->logits));
 	job->compute_us = (uint32_t)(clock_now_us() - t0);
+	if (h->flags & WIRE_SAMPLE)
+		trace_span("sample", t2, t0 + job->compute_us, h->pos);
 }
 
 static void *compute(void *arg)
@@ -80,6 +87,7 @@ static void *compute(void *arg)
 	struct tail *t = arg;
 	struct tail_job *job;
 
+	trace_thread("compute");
 	while ((job = queue_pop(t->jobs, -1))) {
 		if (atomic_load(&t->abandoned))
 			job->rc = err_set(&job->err, ERR_CANCELLED, "the worker is shutting down");

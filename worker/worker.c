@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "base/trace.h"
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
@@ -239,6 +240,9 @@ static void on_signal(struct worker *w, int signal)
 
 static void dispatch(struct worker *w, struct inbox_item *item)
 {
+	const uint64_t start_us = trace_now_us();
+	const char *what = item->kind == INBOX_JOB ? "job" : "message";
+
 	if (item->kind == INBOX_BUS)
 		on_bus(w, &((struct inbox_bus *)item)->ev);
 	else if (item->kind == INBOX_SIGNAL)
@@ -247,6 +251,7 @@ static void dispatch(struct worker *w, struct inbox_item *item)
 		worker_core_computed(w->core, (struct tail_job *)item, clock_now_us());
 	else
 		inbox_free(item);
+	trace_span(what, start_us, trace_now_us(), 0);
 }
 
 static void timers(struct worker *w)
@@ -275,6 +280,7 @@ static bool finished(const struct worker *w)
 
 int worker_run(struct worker *w, struct err *e)
 {
+	trace_thread("loop");
 	while (!finished(w)) {
 		struct inbox_item *item = queue_pop(w->inbox, TICK_MS);
 

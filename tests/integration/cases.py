@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+from trace import Trace, check_tokens
 from world import FLEET, PATIENCE_S, Process, World, wait_until
 
 PROMPT = "turn on the pump in tank 3"
@@ -643,6 +644,66 @@ def an_agent_maps_in_only_its_layers(w: World):
 def agent_rss(w, process):
     with open(f"/proc/{process.p.pid}/status", encoding="ascii") as f:
         return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) * 1024
+
+
+def a_trace_tells_where_each_token_went(w: World):
+    """run and worker with --trace: spans nest, fill a token, and agree with the reply."""
+    w.start_broker()
+    worker = w.start_worker(args=("--trace", w.path("worker.json")))
+    rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "60", "--json",
+                          "--in-process", *LONG, "--trace", w.path("agent.json"))
+    expect(rc, 0, err)
+    expect(worker.stop(), 0, "status of the worker")
+    stats = json.loads(out)["stats"]
+    agent, tail = Trace(w.path("agent.json")), Trace(w.path("worker.json"))
+    expect(agent.process, ["splitmq run"], "process")
+    expect(tail.process, ["splitmq-worker w1"], "process")
+    n_prompt, n_tokens = stats["prompt_tokens"], stats["tokens"]
+    expect(len(agent.spans("session 1", "token")), n_tokens, "tokens")
+    part = check_tokens(agent, "session 1", n_prompt)
+
+    head = agent.by_pos("compute", "head")
+    mean = sum(us for pos, us in head.items() if pos >= n_prompt) / (n_tokens - 1) / 1000
+    assert abs(mean - stats["head_ms"]) < 0.002, (mean, stats["head_ms"])
+    trip = sum(part[p] for p in ("broker", "queue", "tail")) / 1000
+    whole = trip + (part["publish"] + part["return"]) / 1000
+    assert trip * 0.8 < stats["rtt_ms"] < whole * 1.25, (trip, stats["rtt_ms"], whole)
+
+    work = {p: tail.by_pos("compute", p) for p in ("decode", "tail", "sample")}
+    there = {pos: (start, end) for start, end, pos in tail.spans("session 1", "compute")}
+    sent = {pos: end for _, end, pos in agent.spans("session 1", "publish")}
+    back = {pos: start for start, _, pos in agent.spans("session 1", "return")}
+    for pos in range(n_prompt, n_prompt + n_tokens - 1):
+        start, end = there[pos]
+        expect(sum(p[pos] for p in work.values()), end - start, f"work at {pos}")
+        assert agent.spans("session 1", "head")[0][0] < start < end <= back[pos], pos
+        assert sent[pos] <= back[pos], pos
+
+
+def a_trace_of_daemons_is_written_at_their_end(w: World):
+    """agent --trace and, for a prompt that goes to it, what the reply tells run --trace."""
+    w.start_broker()
+    w.start_worker()
+    agent = w.start_agent(args=("--trace", w.path("agent.json")))
+    rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "40", *LONG,
+                          "--trace", w.path("run.json"))
+    expect(rc, 0, err)
+    expect(agent.stop(), 0, "status of the agent")
+    daemon, run = Trace(w.path("agent.json")), Trace(w.path("run.json"))
+    expect(daemon.process, ["splitmq-agent gw1"], "process")
+    tokens = daemon.spans("session 1", "token")
+    assert len(tokens) > 30, len(tokens)
+    ((start, end, _),) = run.spans("session 1", "prompt")
+    assert start <= tokens[0][0] and tokens[-1][1] <= end, "one clock for all processes"
+    assert len(run.spans("session 1", "piece")) > 20, "a span for each reply"
+    parts = run.threads["mean token of the reply"]
+    mean = sum(-dur for _, dur, _, _ in parts)
+    real = (tokens[-1][1] - tokens[0][1]) / (len(tokens) - 1)
+    assert abs(mean - real) < 0.25 * real + 20, (mean, real)
+    for program, key in (("agent", w.agent_config()), ("worker", w.worker_config())):
+        p = w.start(program, key, args=("--trace", w.path("no/such/folder.json")))
+        expect(p.p.wait(PATIENCE_S), 1, f"status of a {program} that cannot write")
+        assert "no/such/folder.json" in p.log(), p.log()
 
 
 CASES = {f.__name__: f for f in list(globals().values())

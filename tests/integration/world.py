@@ -132,8 +132,8 @@ class World:
         return self.write(name, f"fleet: {FLEET}\nbroker:\n  port: {self.port}\n"
                           f"{self.broker_section}{text}")
 
-    def start(self, kind, config, name=None, env=None):
-        argv = [os.path.join(self.bin, kind, f"splitmq-{kind}"), "-c", config]
+    def start(self, kind, config, name=None, env=None, args=()):
+        argv = [os.path.join(self.bin, kind, f"splitmq-{kind}"), "-c", config, *args]
         return Process(self, name or kind, argv, env)
 
     def agent_config(self, extra="", name="gw1", model=None):
@@ -144,13 +144,14 @@ class World:
         return self.config(f"worker-{name}.yaml",
                            f"worker: {name}\nmodel: {model or self.model}\n{extra}")
 
-    def start_agent(self, extra="", name="gw1", model=None):
-        p = self.start("agent", self.agent_config(extra, name, model), f"agent-{name}")
+    def start_agent(self, extra="", name="gw1", model=None, args=()):
+        p = self.start("agent", self.agent_config(extra, name, model), f"agent-{name}", args=args)
         p.wait_log("broker.connected")
         return p
 
-    def start_worker(self, extra="", name="w1", model=None):
-        p = self.start("worker", self.worker_config(extra, name, model), f"worker-{name}")
+    def start_worker(self, extra="", name="w1", model=None, args=()):
+        p = self.start("worker", self.worker_config(extra, name, model), f"worker-{name}",
+                       args=args)
         p.wait_log("broker.connected")
         return p
 
