@@ -1,4 +1,4 @@
-"""splitmq bench codec and tools/plot-codec as a person runs them; the codec keeps its promise.
+"""splitmq bench, synth and tools/plot-codec as a person runs them; the codec keeps its promise.
 
 usage: test_bench.py SPLITMQ SOURCE_ROOT. The rows of a model need models/gateway.gguf."""
 import csv
@@ -98,6 +98,53 @@ class Bench(unittest.TestCase):
         self.assertIn(b"/no/such", bench("-m", "/no/such", "-f", TEXT, status=1).stderr)
         self.assertIn(b"/proc/x", bench("--part", "rate", "--rows", "1", "--csv", "/proc/x",
                                         status=1).stderr)
+
+    def synth(self, *args, status=0):
+        path = os.path.join(self.dir.name, "toy.gguf")
+        done = run("synth", "--shape", "toy", *args, path, status=status)
+        return path if status == 0 else done
+
+    def test_a_model_is_measured_at_each_length_depth_and_batch(self):
+        model = self.synth("--type", "q4_k_m")
+        args = ["bench", "model", "-m", model, "-t", "2", "-p", "8,40", "-n", "4", "-d", "0,30",
+                "-b", "1,3", "-r", "2"]
+        seen = json.loads(run(*args, "--kv", "q8_0", "--json").stdout)
+        self.assertEqual([(p["what"], p["tokens"], p["depth"], p["batch"]) for p in seen["lines"]],
+                         [("prefill", 8, 0, 1), ("prefill", 40, 0, 1), ("decode", 4, 0, 1),
+                          ("decode", 4, 0, 3), ("decode", 4, 30, 1), ("decode", 4, 30, 3)])
+        for p in seen["lines"]:
+            self.assertTrue(0 < p["tok_s_min"] <= p["tok_s"] <= p["tok_s_max"], p)
+            self.assertEqual("of_bandwidth" in p, p["what"] == "decode" and p["batch"] == 1)
+        self.assertEqual(seen["pp_tok_s"], seen["lines"][1]["tok_s"])
+        self.assertEqual(seen["tg_tok_s"], seen["lines"][2]["tok_s"])
+        self.assertEqual(seen["threads"], 2)
+        self.assertLess(abs(seen["weights_bytes"] - os.path.getsize(model)), 65536)
+        self.assertGreater(seen["rss_bytes"], seen["kv_bytes"])
+        self.assertGreater(seen["bandwidth_bytes_s"], 1e8)
+        text = run(*args).stdout.decode()
+        self.assertEqual(text.count("prefill"), 2)
+        self.assertEqual(text.count("decode"), 4)
+        only = json.loads(run("bench", "model", "-m", model, "-p", "4", "-n", "0", "-r", "1",
+                              "--json").stdout)
+        self.assertEqual(len(only["lines"]), 1)
+
+    def test_what_cannot_be_a_model_or_a_measurement_is_refused(self):
+        for args, says in (
+                (["-p", "x"], b"--prompt"),
+                (["-b", "0"], b"--batch"),
+                (["-b", "129"], b"1..128"),
+                (["-t", "0"], b"--threads"),
+                (["-r", "0"], b"--repeat"),
+                (["--kv", "f8"], b"--kv"),
+                (["extra"], b"extra"),
+        ):
+            self.assertIn(says, run("bench", "model", *args, status=2).stderr, args)
+        self.assertIn(b"/no/such", run("bench", "model", "-m", "/no/such", status=1).stderr)
+        self.assertIn(b"shape", self.synth("--shape", "big", "--type", "q8_0", status=2).stderr)
+        self.assertIn(b"q9", self.synth("--type", "q9", status=2).stderr)
+        self.assertIn(b"wanted", run("synth", "--shape", "toy", status=2).stderr)
+        self.assertIn(b"/no/such", run("synth", "--shape", "toy", "--type", "f16", "/no/such/x",
+                                       status=1).stderr)
 
     def test_help_is_for_everybody(self):
         self.assertIn(b"codec", run("bench", "--help").stdout)

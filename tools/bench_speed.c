@@ -7,6 +7,7 @@
 #include "codec/predict.h"
 #include "tools/bench.h"
 #include "tools/source.h"
+#include "tools/spread.h"
 
 #define DIM   4096
 #define CHUNK 64
@@ -173,18 +174,12 @@ int bench_speed(struct bench *b, struct err *e)
 	return rc;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 int bench_measure(struct bench *b, struct bench_time t, unsigned calls, void (*run)(void *ctx),
 		  void *ctx, struct err *e)
 {
 	double us[BENCH_MAX_REPEAT];
 	const unsigned n = b->conf.repeat;
+	struct spread spread;
 
 	if (b->n_times == b->cap_times) {
 		size_t cap = b->cap_times * 2 + 16;
@@ -204,10 +199,10 @@ int bench_measure(struct bench *b, struct bench_time t, unsigned calls, void (*r
 			run(ctx);
 		us[k] = (double)(clock_now_us() - start) / calls;
 	}
-	qsort(us, n, sizeof(us[0]), by_size);
-	t.us = (us[(n - 1) / 2] + us[n / 2]) / 2;
-	t.us_min = us[0];
-	t.us_max = us[n - 1];
+	spread = spread_of(us, n);
+	t.us = spread.median;
+	t.us_min = spread.min;
+	t.us_max = spread.max;
 	b->times[b->n_times++] = t;
 	return 0;
 }

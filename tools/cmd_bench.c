@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tools/bench.h"
+#include "tools/bench_model.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
 
@@ -12,6 +13,8 @@ static const struct {
 } benches[] = {
 	{ "codec", "bits, error and speed of the codec and of other ways to send rows",
 	  bench_codec_usage, bench_codec },
+	{ "model", "speed of prompts, decoding and batches; opening and memory", bench_model_usage,
+	  bench_model },
 };
 
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
@@ -20,6 +23,7 @@ const char cmd_bench_usage[] =
 	"splitmq bench WHAT [OPTIONS]\n"
 	"\n"
 	"  codec   bits, error and speed of the codec and of other ways to send rows\n"
+	"  model   speed of prompts, decoding and batches; opening and memory\n"
 	"\n"
 	"splitmq bench WHAT --help tells more.\n";
 

@@ -1,0 +1,453 @@
+/* tools/bench_model.c - prefill, decoding and batches of one model, its opening and its memory. */
+#include "tools/bench_model.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "engine/model.h"
+#include "engine/pool.h"
+#include "tools/bandwidth.h"
+#include "tools/cmd.h"
+
+#define NAME          "bench model"
+#define DEFAULT_MODEL "models/gateway.gguf"
+#define MOST_TOKENS   (1u << 20)
+#define MOST_REPEAT   1000
+#define CHUNK         512 /* rows of a pass, of a prompt */
+
+const char bench_model_usage[] =
+	"splitmq bench model [-m FILE] [OPTIONS]\n"
+	"\n"
+	"  -m, --model FILE   GGUF file (default: " DEFAULT_MODEL ", below where you are)\n"
+	"  -t, --threads N    default: the number of processors\n"
+	"  -p, --prompt LIST  tokens of prompts, with commas (default 128,512); 0: none\n"
+	"  -n, --tokens N     to decode (default 64); 0: none\n"
+	"  -d, --depth LIST   positions before the first token decoded (default 0)\n"
+	"  -b, --batch LIST   sessions that decode together (default 1,4,16)\n"
+	"      --kv TYPE      of the cache: f32, f16, q8_0 or q4_0 (default f16)\n"
+	"  -r, --repeat N     of each measurement (default 3)\n"
+	"      --json         one line of JSON instead of a table\n"
+	"  -h, --help         this text\n"
+	"\n"
+	"Medians over the repeats, and their ends. Tokens are random; each one decoded takes its\n"
+	"logits too, of a prompt only the last one does. Weights are read once for all sessions of "
+	"a\n"
+	"batch. \"of memory\" is the part of the measured read bandwidth that weights and cache of "
+	"one\n"
+	"session take.\n";
+
+struct rig {
+	struct bench_model *b;
+	struct gguf *gguf;
+	struct model_hparams hp;
+	struct model *model;
+	struct kv *kv[BENCH_MODEL_BATCH];
+	uint32_t capacity; /* of each cache */
+	float *x;          /* [CHUNK or batch][d] */
+	float *logits;     /* [batch][V] */
+	uint64_t drawn;    /* tokens so far */
+};
+
+static uint32_t largest(const struct bench_list *l)
+{
+	uint32_t most = 0;
+
+	for (unsigned i = 0; i < l->n; i++)
+		most = l->v[i] > most ? l->v[i] : most;
+	return most;
+}
+
+static int open_model(struct rig *r, struct err *e)
+{
+	struct model_conf conf = {
+		.embed = true, .head = true, .threads = r->b->conf.threads, .max_rows = CHUNK
+	};
+	int rc = gguf_open(&r->gguf, r->b->conf.model, e);
+
+	if (!rc)
+		rc = model_read_hparams(&r->hp, r->gguf, e);
+	conf.last = r->hp.n_layers;
+	if (!rc)
+		rc = model_open(&r->model, r->gguf, &conf, e);
+	return rc;
+}
+
+static void close_model(struct rig *r)
+{
+	model_close(r->model);
+	gguf_close(r->gguf);
+	r->model = NULL;
+	r->gguf = NULL;
+}
+
+static int need_cache(struct rig *r, uint32_t session, struct err *e)
+{
+	int rc;
+
+	if (r->kv[session])
+		return 0;
+	rc = kv_create(&r->kv[session], &r->hp, 0, r->hp.n_layers, r->capacity, r->b->conf.kv);
+	return rc ? err_set(e, rc, "cache of session %u: %s", (unsigned)session, err_phrase(rc))
+		  : 0;
+}
+
+static void embed_random(struct rig *r, uint32_t rows)
+{
+	for (uint32_t i = 0; i < rows; i++) {
+		const uint32_t id = (uint32_t)(rng_u64(1, r->drawn++) % r->hp.n_vocab);
+
+		(void)!model_embed(r->model, &id, 1, r->x + (size_t)i * r->hp.dim);
+	}
+}
+
+/* The next n tokens of a session. */
+static int prefill(struct rig *r, uint32_t session, uint32_t n)
+{
+	int rc = 0;
+
+	for (uint32_t rows; n && !rc; n -= rows) {
+		rows = n < CHUNK ? n : CHUNK;
+		embed_random(r, rows);
+		rc = model_forward(r->model, r->kv[session], r->x, rows);
+		if (rows == n)
+			model_logits(r->model, r->x + (size_t)(rows - 1) * r->hp.dim, 1, r->logits);
+	}
+	return rc;
+}
+
+/* One token of each of the first `batch` sessions. */
+static int step(struct rig *r, uint32_t batch)
+{
+	int rc = 0;
+
+	embed_random(r, batch);
+	for (uint32_t i = 0; i < batch && !rc; i++)
+		rc = model_forward(r->model, r->kv[i], r->x + (size_t)i * r->hp.dim, 1);
+	model_logits(r->model, r->x, batch, r->logits);
+	return rc;
+}
+
+static void set_line(struct bench_model *b, struct bench_model_line line, double *tok_s)
+{
+	line.tok_s = spread_of(tok_s, b->conf.repeat);
+	b->lines[b->n_lines++] = line;
+}
+
+static double seconds_since(uint64_t start_us)
+{
+	const uint64_t us = clock_now_us() - start_us;
+
+	return (double)(us ? us : 1) * 1e-6;
+}
+
+static int measure_prefill(struct rig *r, uint32_t n, struct err *e)
+{
+	double tok_s[MOST_REPEAT];
+	int rc = 0;
+
+	for (unsigned k = 0; k < r->b->conf.repeat && !rc; k++) {
+		const uint64_t start = clock_now_us();
+
+		kv_truncate(r->kv[0], 0);
+		rc = prefill(r, 0, n);
+		tok_s[k] = n / seconds_since(start);
+	}
+	if (rc)
+		return err_set(e, rc, "a prompt of %u tokens: %s", (unsigned)n, err_phrase(rc));
+	set_line(r->b, (struct bench_model_line){ .tokens = n, .batch = 1 }, tok_s);
+	return 0;
+}
+
+/* Bytes of cache that a token reads, on the average over the positions that are decoded. */
+static double cache_bytes(const struct rig *r, uint32_t depth)
+{
+	const struct bench_model_conf *c = &r->b->conf;
+	const uint32_t middle = depth + (c->tokens + 1) / 2;
+
+	return (double)kv_bytes(&r->hp, r->hp.n_layers, middle, c->kv);
+}
+
+/* Sessions at this depth; those that are too long are cut. */
+static int go_to(struct rig *r, uint32_t batch, uint32_t depth)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < batch && !rc; i++) {
+		kv_truncate(r->kv[i], depth);
+		rc = prefill(r, i, depth - kv_length(r->kv[i]));
+	}
+	return rc;
+}
+
+static int measure_decode(struct rig *r, uint32_t batch, uint32_t depth, struct err *e)
+{
+	const uint32_t n = r->b->conf.tokens;
+	struct bench_model_line line = {
+		.decode = true, .tokens = n, .depth = depth, .batch = batch
+	};
+	double tok_s[MOST_REPEAT];
+	int rc = 0;
+
+	for (uint32_t i = 0; i < batch && !rc; i++)
+		rc = need_cache(r, i, e);
+	if (rc)
+		return rc;
+	for (unsigned k = 0; k < r->b->conf.repeat && !rc; k++) {
+		uint64_t start;
+
+		rc = go_to(r, batch, depth);
+		start = clock_now_us();
+		for (uint32_t i = 0; i < n && !rc; i++)
+			rc = step(r, batch);
+		tok_s[k] = n * (double)batch / seconds_since(start);
+	}
+	if (rc)
+		return err_set(e, rc, "%u tokens at %u: %s", (unsigned)n, (unsigned)depth,
+			       err_phrase(rc));
+	line.bytes_per_step = (double)r->b->weights_bytes + batch * cache_bytes(r, depth);
+	set_line(r->b, line, tok_s);
+	return 0;
+}
+
+/* Open the model again and again, each time until its first token is there; the last one stays. */
+static int measure_opening(struct rig *r, struct err *e)
+{
+	double open_ms[MOST_REPEAT], first_ms[MOST_REPEAT];
+	int rc = 0;
+
+	for (unsigned k = 0; k < r->b->conf.repeat && !rc; k++) {
+		uint64_t start;
+
+		kv_destroy(r->kv[0]);
+		r->kv[0] = NULL;
+		close_model(r);
+		start = clock_now_us();
+		rc = open_model(r, e);
+		open_ms[k] = 1e3 * seconds_since(start);
+		if (!rc)
+			rc = need_cache(r, 0, e);
+		if (!rc && prefill(r, 0, 1))
+			rc = err_set(e, ERR_CONTEXT, "no room for one token");
+		first_ms[k] = 1e3 * seconds_since(start);
+	}
+	if (rc)
+		return rc;
+	r->b->open_ms = spread_of(open_ms, r->b->conf.repeat);
+	r->b->first_ms = spread_of(first_ms, r->b->conf.repeat);
+	return 0;
+}
+
+/* Resident memory of this process; 0 where the system does not tell. */
+static uint64_t resident_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	unsigned long long size, resident = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%llu %llu", &size, &resident) != 2)
+		resident = 0;
+	fclose(f);
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int allocate(struct rig *r, struct err *e)
+{
+	struct bench_model *b = r->b;
+	const struct bench_model_conf *c = &b->conf;
+	const size_t batch = largest(&c->batch) > 0 ? largest(&c->batch) : 1;
+	const size_t rows = batch > CHUNK ? batch : CHUNK;
+	const uint32_t longest = largest(&c->depth) + c->tokens;
+
+	r->capacity = largest(&c->prefill) > longest ? largest(&c->prefill) : longest;
+	r->capacity = r->capacity ? r->capacity : 1;
+	r->x = malloc(rows * r->hp.dim * sizeof(*r->x));
+	r->logits = malloc(batch * r->hp.n_vocab * sizeof(*r->logits));
+	b->lines = calloc(c->prefill.n + (size_t)c->depth.n * c->batch.n, sizeof(*b->lines));
+	return r->x && r->logits && b->lines ? 0 : err_set(e, ERR_NOMEM, "out of memory");
+}
+
+/* What one session takes: before there are others. */
+static void weigh(struct rig *r)
+{
+	const struct model_conf conf = { .last = r->hp.n_layers, .embed = true, .head = true };
+
+	r->b->weights_bytes = model_weight_bytes(r->gguf, &r->hp, &conf);
+	r->b->kv_bytes = kv_size_bytes(r->kv[0]);
+	r->b->rss_bytes = resident_bytes();
+	r->b->isa = model_isa(r->model);
+}
+
+/* Weights that a token reads: of an embedding of its own one row, which is nothing. */
+static void weigh_token(struct rig *r)
+{
+	const struct model_conf conf = { .last = r->hp.n_layers, .head = true };
+
+	r->b->weights_bytes = model_weight_bytes(r->gguf, &r->hp, &conf);
+}
+
+static int measure(struct rig *r, struct err *e)
+{
+	const struct bench_model_conf *c = &r->b->conf;
+	uint64_t all;
+	int rc = measure_opening(r, e);
+
+	for (unsigned i = 0; i < c->prefill.n && !rc; i++)
+		rc = measure_prefill(r, c->prefill.v[i], e);
+	if (rc)
+		return rc;
+	weigh(r);
+	all = r->b->weights_bytes;
+	weigh_token(r);
+	for (unsigned d = 0; d < c->depth.n && c->tokens; d++) {
+		for (unsigned i = 0; i < c->batch.n && !rc; i++)
+			rc = measure_decode(r, c->batch.v[i], c->depth.v[d], e);
+	}
+	r->b->weights_bytes = all;
+	return rc;
+}
+
+static int run(struct bench_model *b, struct err *e)
+{
+	struct rig r = { .b = b };
+	int rc = bandwidth_measure(1, &b->bandwidth_1, e);
+
+	if (!rc)
+		rc = bandwidth_measure(b->conf.threads, &b->bandwidth, e);
+	if (!rc)
+		rc = open_model(&r, e);
+	if (!rc)
+		rc = allocate(&r, e);
+	if (!rc)
+		rc = measure(&r, e);
+	if (!rc && b->conf.json)
+		rc = bench_model_print_json(b, e);
+	else if (!rc)
+		bench_model_print(b);
+	for (unsigned i = 0; i < BENCH_MODEL_BATCH; i++)
+		kv_destroy(r.kv[i]);
+	close_model(&r);
+	free(r.x);
+	free(r.logits);
+	return rc;
+}
+
+enum { OPT_KV = 0x100, OPT_JSON };
+
+static const struct option options[] = {
+	{ "model", required_argument, NULL, 'm' },  { "threads", required_argument, NULL, 't' },
+	{ "prompt", required_argument, NULL, 'p' }, { "tokens", required_argument, NULL, 'n' },
+	{ "depth", required_argument, NULL, 'd' },  { "batch", required_argument, NULL, 'b' },
+	{ "kv", required_argument, NULL, OPT_KV },  { "repeat", required_argument, NULL, 'r' },
+	{ "json", no_argument, NULL, OPT_JSON },    { 0 },
+};
+
+static int set_list(struct bench_list *l, const char *option, const char *arg, uint32_t min,
+		    uint32_t max)
+{
+	uint32_t *ids = NULL;
+	bool good;
+	struct err e;
+	size_t n = 0;
+
+	good = !cmd_read_ids(arg, &ids, &n, &e) && n <= BENCH_MODEL_LIST;
+	for (size_t i = 0; i < n && good; i++)
+		good = ids[i] >= min && ids[i] <= max;
+	if (good)
+		memcpy(l->v, ids, n * sizeof(*ids));
+	l->n = (unsigned)n;
+	free(ids);
+	return good ? 0
+		    : cmd_usage(NAME, "%s must be up to %d numbers in %u..%u, not \"%s\"", option,
+				BENCH_MODEL_LIST, (unsigned)min, (unsigned)max, arg);
+}
+
+static int set_u32(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v)
+{
+	unsigned long long n = 0;
+	int rc = cmd_u64(NAME, option, arg, min, max, &n);
+
+	if (!rc)
+		*v = (uint32_t)n;
+	return rc;
+}
+
+static int set_prompts(struct bench_model_conf *c, const char *arg)
+{
+	c->prefill.n = 0;
+	return strcmp(arg, "0") ? set_list(&c->prefill, "--prompt", arg, 1, MOST_TOKENS) : 0;
+}
+
+static int set(struct bench_model_conf *c, int opt, const char *arg)
+{
+	switch (opt) {
+	case 'm':
+		c->model = arg;
+		return 0;
+	case 't':
+		return set_u32("--threads", arg, 1, POOL_MAX_THREADS, &c->threads);
+	case 'p':
+		return set_prompts(c, arg);
+	case 'n':
+		return set_u32("--tokens", arg, 0, MOST_TOKENS, &c->tokens);
+	case 'd':
+		return set_list(&c->depth, "--depth", arg, 0, MOST_TOKENS);
+	case 'b':
+		return set_list(&c->batch, "--batch", arg, 1, BENCH_MODEL_BATCH);
+	case 'r':
+		return set_u32("--repeat", arg, 1, MOST_REPEAT, &c->repeat);
+	case OPT_KV:
+		return kv_type_parse(&c->kv, arg)
+			       ? cmd_usage(NAME, "--kv must be " KV_TYPE_WORDS ", not \"%s\"", arg)
+			       : 0;
+	default:
+		c->json = true;
+		return 0;
+	}
+}
+
+static int parse(struct bench_model_conf *c, int argc, char **argv)
+{
+	int opt, rc;
+
+	opterr = 0;
+	optind = 1;
+	while ((opt = getopt_long(argc, argv, "m:t:p:n:d:b:r:", options, NULL)) != -1) {
+		if (opt == '?')
+			return cmd_usage(NAME, "%s: no such option, or its value is missing",
+					 argv[optind - 1]);
+		rc = set(c, opt, optarg);
+		if (rc)
+			return rc;
+	}
+	return optind < argc ? cmd_usage(NAME, "what is \"%s\"?", argv[optind]) : 0;
+}
+
+int bench_model(int argc, char **argv)
+{
+	const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	struct bench_model b = {
+		.conf = { .model = DEFAULT_MODEL,
+			  .threads = processors < 1    ? 1
+				     : processors > 64 ? 64
+						       : (unsigned)processors,
+			  .repeat = 3,
+			  .prefill = { { 128, 512 }, 2 },
+			  .depth = { { 0 }, 1 },
+			  .batch = { { 1, 4, 16 }, 3 },
+			  .tokens = 64,
+			  .kv = KV_F16 },
+	};
+	struct err e;
+	int rc = parse(&b.conf, argc, argv);
+
+	if (!rc)
+		rc = run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+	free(b.lines);
+	return rc;
+}
