@@ -5,4 +5,4 @@
 #include "engine/kern_vec.h"
 #include "engine/strip.h"
 
-const struct kern kern_avx512 = KERN_VEC_TABLE("avx512", strip_ref);
+const struct kern kern_avx512 = KERN_VEC_TABLE("avx512", strip_avx2);
