@@ -110,17 +110,17 @@ static int prove_fit(struct segment *s, const struct segment_conf *c, struct err
 	size_t kv = kv_bytes(&s->hp, c->last - c->first, c->context_tokens, s->kv_type);
 
 	s->weight_bytes = model_weight_bytes(s->gguf, &s->hp, &mc);
-	s->budget_bytes = budget ? budget : UINT64_MAX;
-	s->used_bytes = s->weight_bytes + scratch;
-	if (s->used_bytes + kv <= s->budget_bytes)
+	s->budget.limit_bytes = budget ? budget : UINT64_MAX;
+	s->budget.booked_bytes = s->weight_bytes + scratch;
+	if (s->budget.booked_bytes + kv <= s->budget.limit_bytes)
 		return 0;
 	return err_set(
 		e, ERR_LIMIT,
 		"does not fit: weights %zu + scratch %zu + KV of one session %zu bytes is %llu "
 		"more than the budget of %llu",
 		s->weight_bytes, scratch, kv,
-		(unsigned long long)(s->used_bytes + kv - s->budget_bytes),
-		(unsigned long long)s->budget_bytes);
+		(unsigned long long)(s->budget.booked_bytes + kv - s->budget.limit_bytes),
+		(unsigned long long)s->budget.limit_bytes);
 }
 
 static int open_model(struct segment *s, const struct segment_conf *c, struct err *e)
@@ -178,7 +178,9 @@ void segment_close(struct segment *s)
 static unsigned longest(const struct segment *s, uint32_t n_layers, enum kv_type type)
 {
 	size_t one = kv_bytes(&s->hp, n_layers, 1, type);
-	uint64_t room = s->used_bytes < s->budget_bytes ? s->budget_bytes - s->used_bytes : 0;
+	uint64_t room = s->budget.booked_bytes < s->budget.limit_bytes
+				? s->budget.limit_bytes - s->budget.booked_bytes
+				: 0;
 	uint64_t tokens = one ? room / one : UINT32_MAX;
 
 	return tokens < UINT32_MAX ? (unsigned)tokens : UINT32_MAX;
@@ -196,31 +198,29 @@ int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t la
 
 	if (rc)
 		return rc;
-	if (s->used_bytes + extra + bytes > s->budget_bytes && extra)
+	if (s->budget.booked_bytes + extra + bytes > s->budget.limit_bytes && extra)
 		return err_set(
 			e, ERR_LIMIT,
 			"layers %u..%u weigh %zu bytes more than the memory budget was made for",
 			first, last, extra);
-	if (s->used_bytes + bytes > s->budget_bytes)
+	if (s->budget.booked_bytes + bytes > s->budget.limit_bytes)
 		return err_set(
 			e, ERR_LIMIT,
 			"a KV cache of %u tokens in %s is %llu bytes over the memory budget; at "
 			"most %u tokens fit now",
 			context_tokens, kv_type_name(type),
-			(unsigned long long)(s->used_bytes + bytes - s->budget_bytes),
+			(unsigned long long)(s->budget.booked_bytes + bytes -
+					     s->budget.limit_bytes),
 			longest(s, last - first, type));
-	rc = kv_create(kv, &s->hp, first, last, context_tokens, type);
+	rc = kv_create(kv, &s->budget, &s->hp, first, last, context_tokens, type);
 	if (rc)
 		return err_set(e, rc, "KV cache of %u tokens", context_tokens);
-	s->used_bytes += bytes;
 	return 0;
 }
 
 void segment_end(struct segment *s, struct kv *kv)
 {
-	if (!kv)
-		return;
-	s->used_bytes -= kv_size_bytes(kv);
+	(void)s;
 	kv_destroy(kv);
 }
 
@@ -231,16 +231,17 @@ int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t 
 	const struct cal_split *from;
 	int rc;
 
-	if (s->used_bytes + bytes > s->budget_bytes)
+	if (s->budget.booked_bytes + bytes > s->budget.limit_bytes)
 		return err_set(e, ERR_LIMIT,
 			       "the predictors of split %u are %llu bytes over the memory budget; "
 			       "predict=none needs none, or use no calibration",
 			       split,
-			       (unsigned long long)(s->used_bytes + bytes - s->budget_bytes));
+			       (unsigned long long)(s->budget.booked_bytes + bytes -
+						    s->budget.limit_bytes));
 	rc = cal_use(s->cal, split, &from, e);
 	if (rc)
 		return rc;
-	s->used_bytes += bytes;
+	s->budget.booked_bytes += bytes;
 	if (codec_state_create(state, s->hp.dim, s->cal, from))
 		return err_set(e, ERR_NOMEM, "state of the codec");
 	return 0;

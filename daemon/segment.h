@@ -44,7 +44,7 @@ struct segment {
 	bool embed, head;              /* of the expected segment */
 	size_t weight_bytes;           /* of the expected segment */
 	struct cal *cal;               /* NULL: none */
-	uint64_t budget_bytes, used_bytes;
+	struct kv_budget budget;       /* weights, buffers and predictors are booked in it too */
 	float *x;      /* [max_rows][d] */
 	float *logits; /* [V] */
 	struct sampler *sampler;

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static const enum quant_type formats[KV_TYPE_COUNT] = {
 	[KV_F16] = QUANT_F16,
@@ -37,21 +39,45 @@ size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capa
 	return bytes;
 }
 
-int kv_create(struct kv **out, const struct model_hparams *hp, uint32_t first, uint32_t last,
-	      uint32_t capacity, enum kv_type type)
+static int check(const struct kv_budget *b, const struct model_hparams *hp, uint32_t first,
+		 uint32_t last, uint32_t capacity, size_t bytes)
 {
-	struct kv *kv;
-	size_t bytes;
-
 	if (first > last || last > hp->n_layers || capacity < 1)
 		return ERR_LIMIT;
-	bytes = kv_bytes(hp, last - first, capacity, type);
 	if (bytes > PTRDIFF_MAX)
 		return ERR_NOMEM;
+	if (b && (b->booked_bytes > b->limit_bytes || bytes > b->limit_bytes - b->booked_bytes))
+		return ERR_LIMIT;
+	return 0;
+}
+
+/* Memory comes page by page; huge ones would take much for little. */
+static uint8_t *reserve(size_t bytes)
+{
+	void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (data == MAP_FAILED)
+		return NULL;
+#ifdef MADV_NOHUGEPAGE
+	(void)madvise(data, bytes, MADV_NOHUGEPAGE);
+#endif
+	return data;
+}
+
+int kv_create(struct kv **out, struct kv_budget *budget, const struct model_hparams *hp,
+	      uint32_t first, uint32_t last, uint32_t capacity, enum kv_type type)
+{
+	const size_t bytes = kv_bytes(hp, last - first, capacity, type);
+	int rc = check(budget, hp, first, last, capacity, bytes);
+	struct kv *kv;
+
+	if (rc)
+		return rc;
 	kv = calloc(1, sizeof(*kv));
 	if (!kv)
 		return ERR_NOMEM;
-	*kv = (struct kv){ .first = first,
+	*kv = (struct kv){ .budget = budget,
+			   .first = first,
 			   .last = last,
 			   .capacity = capacity,
 			   .n_heads = hp->n_kv_heads,
@@ -63,27 +89,31 @@ int kv_create(struct kv **out, const struct model_hparams *hp, uint32_t first, u
 			   .value_row = stored(type, hp->head_dim_v),
 			   .key_bytes = row_bytes(type, hp->head_dim),
 			   .value_bytes = row_bytes(type, hp->head_dim_v),
-			   .layer_bytes = kv_bytes(hp, 1, capacity, type) };
-	kv->data = calloc(1, bytes ? bytes : 1);
-	if (!kv->data) {
+			   .position_bytes = kv_bytes(hp, 1, 1, type) };
+	if (bytes && !(kv->data = reserve(bytes))) {
 		free(kv);
 		return ERR_NOMEM;
 	}
+	if (budget)
+		budget->booked_bytes += bytes;
 	*out = kv;
 	return 0;
+}
+
+size_t kv_size_bytes(const struct kv *kv)
+{
+	return kv->position_bytes * kv->capacity * (kv->last - kv->first);
 }
 
 void kv_destroy(struct kv *kv)
 {
 	if (!kv)
 		return;
-	free(kv->data);
+	if (kv->budget)
+		kv->budget->booked_bytes -= kv_size_bytes(kv);
+	if (kv->data)
+		munmap(kv->data, kv_size_bytes(kv));
 	free(kv);
-}
-
-size_t kv_size_bytes(const struct kv *kv)
-{
-	return kv->layer_bytes * (kv->last - kv->first);
 }
 
 uint32_t kv_length(const struct kv *kv)
@@ -96,26 +126,109 @@ uint32_t kv_capacity(const struct kv *kv)
 	return kv->capacity;
 }
 
-void kv_truncate(struct kv *kv, uint32_t length)
-{
-	if (length < kv->length)
-		kv->length = length;
-}
-
 static uint8_t *layer_data(const struct kv *kv, uint32_t layer)
 {
 	assert(layer >= kv->first && layer < kv->last);
-	return kv->data + (size_t)(layer - kv->first) * kv->layer_bytes;
+	return kv->data + (size_t)(layer - kv->first) * kv->capacity * kv->position_bytes;
 }
 
-uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head)
+/* The system's pages that lie wholly in [from, to). */
+static void give_back(uint8_t *from, uint8_t *to)
 {
-	return layer_data(kv, layer) + (size_t)head * kv->capacity * kv->key_bytes;
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	const size_t skip = (page - (uintptr_t)from % page) % page;
+	const size_t rest = (uintptr_t)to % page;
+
+	if ((size_t)(to - from) > skip + rest)
+		(void)madvise(from + skip, (size_t)(to - from) - skip - rest, MADV_DONTNEED);
 }
 
-uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head)
+static size_t page_end(const struct kv *kv, uint32_t length)
 {
-	size_t all_keys = (size_t)kv->n_heads * kv->capacity * kv->key_bytes;
+	uint32_t last = kv->capacity - length < KV_PAGE
+				? kv->capacity
+				: (length + KV_PAGE - 1) / KV_PAGE * KV_PAGE;
 
-	return layer_data(kv, layer) + all_keys + (size_t)head * kv->capacity * kv->value_bytes;
+	return last * kv->position_bytes;
+}
+
+void kv_truncate(struct kv *kv, uint32_t length)
+{
+	size_t from, to;
+
+	if (length >= kv->length)
+		return;
+	from = page_end(kv, length);
+	to = page_end(kv, kv->length);
+	for (uint32_t l = kv->first; l < kv->last && from < to; l++)
+		give_back(layer_data(kv, l) + from, layer_data(kv, l) + to);
+	kv->length = length;
+}
+
+/* Positions of a page. */
+static size_t page_rows(const struct kv *kv, uint32_t page)
+{
+	uint32_t left = kv->capacity - page * KV_PAGE;
+
+	return left < KV_PAGE ? left : KV_PAGE;
+}
+
+uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page)
+{
+	return layer_data(kv, layer) + (size_t)page * KV_PAGE * kv->position_bytes +
+	       head * page_rows(kv, page) * kv->key_bytes;
+}
+
+uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page)
+{
+	return kv_keys(kv, layer, kv->n_heads, page) + head * page_rows(kv, page) * kv->value_bytes;
+}
+
+/* One value of a head into its row of the cache. */
+static void store_value(const struct kern *k, enum kv_type type, const float *src, size_t dim,
+			uint8_t *dst)
+{
+	switch (type) {
+	case KV_F32:
+		memcpy(dst, src, dim * sizeof(*src));
+		break;
+	case KV_Q8_0:
+		k->to_q8_0(src, dst, dim);
+		break;
+	case KV_Q4_0:
+		k->to_q4_0(src, dst, dim);
+		break;
+	default:
+		k->to_f16(src, (uint16_t *)(void *)dst, dim);
+	}
+}
+
+/* Likewise a key. */
+static void store_key(const struct kern *k, const struct kv *kv, const float *src, uint8_t *dst)
+{
+	const size_t dim = kv->head_dim;
+	float block[KV_BLOCK];
+
+	if (!kv_rotates(kv->type)) {
+		store_value(k, kv->type, src, dim, dst);
+		return;
+	}
+	for (size_t i = 0; i < dim; i += KV_BLOCK) {
+		k->rotate(block, src + i, KV_KEY_SCALE, dim - i < KV_BLOCK ? dim - i : KV_BLOCK);
+		store_value(k, kv->type, block, KV_BLOCK, dst);
+		dst += quant_block_bytes(kv->format);
+	}
+}
+
+void kv_put(const struct kv *kv, const struct kern *k, uint32_t layer, uint32_t pos,
+	    const float *keys, const float *values)
+{
+	const uint32_t page = pos / KV_PAGE, row = pos % KV_PAGE;
+
+	for (uint32_t h = 0; h < kv->n_heads; h++) {
+		store_key(k, kv, keys + (size_t)h * kv->head_dim,
+			  kv_keys(kv, layer, h, page) + row * kv->key_bytes);
+		store_value(k, kv->type, values + (size_t)h * kv->head_dim_v, kv->head_dim_v,
+			    kv_values(kv, layer, h, page) + row * kv->value_bytes);
+	}
 }

@@ -1,26 +1,35 @@
 /* engine/kv.h - the inside of a KV cache, for the attention code. Contract: model.h.
  *
- * Per layer and key/value head the keys of all positions lie together, [capacity] rows of D
- * elements, and likewise the values, rows of D_v: attention reads one head at a time, front to
- * back. A row of a type with blocks is filled up to whole ones, and keys are rotated before
- * (kern.h), as queries must be then: an outlier in one channel, usual in keys, would take all of
- * its block's few steps. Source: arXiv 2404.00456 (rotations), 2402.02750 (outliers of keys). */
+ * A layer is a row of pages of KV_PAGE positions (the last one may be cut short). In a page the
+ * keys of each key/value head lie together, rows of D elements, then the values of each, rows of
+ * D_v: attention reads one head at a time, page by page. A row of a type with blocks is filled up
+ * to whole ones, and keys are rotated before (kern.h), as queries must be then: an outlier in one
+ * channel, usual in keys, would take all of its block's few steps. Source: arXiv 2404.00456
+ * (rotations), 2402.02750 (outliers of keys).
+ *
+ * All layers are one private mapping: the kernel gives memory where a page is first written, and
+ * takes back what kv_truncate forgets. So filling a cache needs no list of free pages and no lock,
+ * and cannot fail once the mapping stands. */
 #ifndef ENGINE_KV_H
 #define ENGINE_KV_H
 
+#include "engine/kern.h"
 #include "engine/model.h"
 #include "engine/quant.h"
 
+#define KV_PAGE 64 /* positions */
+
 struct kv {
-	uint32_t first, last; /* layers */
+	struct kv_budget *budget; /* NULL: none */
+	uint32_t first, last;     /* layers */
 	uint32_t capacity, length;
 	uint32_t n_heads, head_dim, head_dim_v;
 	enum kv_type type;
-	enum quant_type format;         /* the same for kern.h */
-	size_t key_row, value_row;      /* elements of a stored row */
-	size_t key_bytes, value_bytes;  /* of a stored row */
-	size_t layer_bytes;             /* keys, then values */
-	uint8_t *data;      /* [last - first][layer_bytes] */
+	enum quant_type format;        /* the same for kern.h */
+	size_t key_row, value_row;     /* elements of a stored row */
+	size_t key_bytes, value_bytes; /* of a stored row */
+	size_t position_bytes;         /* of all heads, keys and values */
+	uint8_t *data;                 /* [last - first][capacity] positions */
 };
 
 /* Factors of the rotations: together 1/32, and apart they keep keys near their size. */
@@ -38,8 +47,12 @@ static inline bool kv_rotates(enum kv_type type)
 /* Elements of a stored row of dim elements, whatever the type: at most this many. */
 #define KV_ROW_MAX(dim) (((size_t)(dim) + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK)
 
-/* First key (value) of a head, in kv->format. layer is in [first, last). */
-uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head);
-uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head);
+/* First key (value) of a head in a page, in kv->format. layer is in [first, last). */
+uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page);
+uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page);
+
+/* Keys [n_heads][D] and values [n_heads][D_v] of one position of a layer into the cache. */
+void kv_put(const struct kv *kv, const struct kern *k, uint32_t layer, uint32_t pos,
+	    const float *keys, const float *values);
 
 #endif

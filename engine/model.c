@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/attention.h"
+#include "engine/batch.h"
 #include "engine/imatrix.h"
 #include "engine/kern.h"
 #include "engine/kv.h"
@@ -34,18 +35,17 @@ struct model {
 	float *q, *k, *v; /* [R][H][D], [R][H_kv][D], [R][H_kv][D_v] */
 	float *mixed;     /* [R][H][D_v] */
 	float *gate, *up; /* [R][ff] */
-	float *turns;     /* [R][rope_dim] */
+	struct batch batch;
 };
 
-/* One pass of model_forward: at most max_rows rows through all layers. */
+/* The rows that are in m->batch, at one layer. */
 struct pass {
 	struct model *m;
-	struct kv *kv;
-	uint32_t layer, rows, pos;
+	uint32_t layer, rows;
 };
 
 /* Floats of each part of the scratch, in the order of struct model; then those per thread. */
-enum { NORM, Q, K, V, MIXED, GATE, UP, TURNS, TILES, ATTENTION, N_PARTS };
+enum { NORM, Q, K, V, MIXED, GATE, UP, ROWS, TURNS, TILES, ATTENTION, N_PARTS };
 
 static size_t larger(size_t a, size_t b)
 {
@@ -75,6 +75,7 @@ static size_t measure(const struct model_hparams *hp, const struct model_conf *c
 	parts[V] = rows * hp->n_kv_heads * hp->head_dim_v;
 	parts[MIXED] = rows * hp->n_heads * hp->head_dim_v;
 	parts[GATE] = parts[UP] = rows * hp->ff_dim;
+	parts[ROWS] = rows * hp->dim;
 	parts[TURNS] = rows * hp->rope_dim;
 	parts[TILES] = threads * MATMUL_TILE * max_cols(hp);
 	parts[ATTENTION] = threads * attention_scratch(hp);
@@ -174,7 +175,8 @@ static int open_scratch(struct model *m, struct err *e)
 	at = m->mixed = at + parts[V];
 	at = m->gate = at + parts[MIXED];
 	at = m->up = at + parts[GATE];
-	at = m->turns = at + parts[UP];
+	at = m->batch.x = at + parts[UP];
+	at = m->batch.turns = at + parts[ROWS];
 	at = m->matmul.scratch = at + parts[TURNS];
 	m->attention.scratch = at + parts[TILES];
 	return 0;
@@ -201,6 +203,12 @@ static int open_parts(struct model *m, const struct gguf *g, struct err *e)
 		(struct matmul){ .kern = m->kern, .pool = m->pool, .max_cols = max_cols(&m->hp) };
 	m->attention =
 		(struct attention){ .kern = m->kern, .pool = m->pool, .n_heads = m->hp.n_heads };
+	m->batch.first = m->conf.first;
+	m->batch.last = m->conf.last;
+	m->batch.dim = m->hp.dim;
+	m->batch.rope = &m->rope;
+	if (batch_init(&m->batch, max_rows(&m->conf)))
+		return err_set(e, ERR_NOMEM, "batch: out of memory");
 	return open_scratch(m, e);
 }
 
@@ -232,6 +240,7 @@ void model_close(struct model *m)
 	pool_destroy(m->pool);
 	weights_finish(&m->weights);
 	rope_finish(&m->rope);
+	batch_finish(&m->batch);
 	free(m->scratch);
 	free(m);
 }
@@ -295,62 +304,24 @@ static void turn_heads(const struct model *m, float *heads, uint32_t n, const fl
 	}
 }
 
-/* One value of a head into its row of the cache. */
-static void store_value(const struct kern *k, enum kv_type type, const float *src, size_t dim,
-			uint8_t *dst)
-{
-	switch (type) {
-	case KV_F32:
-		memcpy(dst, src, dim * sizeof(*src));
-		break;
-	case KV_Q8_0:
-		k->to_q8_0(src, dst, dim);
-		break;
-	case KV_Q4_0:
-		k->to_q4_0(src, dst, dim);
-		break;
-	default:
-		k->to_f16(src, (uint16_t *)(void *)dst, dim);
-	}
-}
-
-static void store_key(const struct kern *k, const struct kv *kv, const float *src, uint8_t *dst)
-{
-	const size_t dim = kv->head_dim;
-	float block[KV_BLOCK];
-
-	if (!kv_rotates(kv->type)) {
-		store_value(k, kv->type, src, dim, dst);
-		return;
-	}
-	for (size_t i = 0; i < dim; i += KV_BLOCK) {
-		k->rotate(block, src + i, KV_KEY_SCALE, dim - i < KV_BLOCK ? dim - i : KV_BLOCK);
-		store_value(k, kv->type, block, KV_BLOCK, dst);
-		dst += quant_block_bytes(kv->format);
-	}
-}
-
-/* Queries and keys of one row get their position; keys and values go to the cache. */
-static void place_row(void *arg, size_t r, unsigned thread)
+/* Queries and keys of a span get their positions; keys and values go to the cache. */
+static void place_span(void *arg, size_t i, unsigned thread)
 {
 	const struct pass *p = arg;
 	const struct model *m = p->m;
 	const struct model_hparams *hp = &m->hp;
 	const struct layer *l = &m->weights.layers[p->layer - m->conf.first];
-	const float *turn = m->turns + r * hp->rope_dim;
-	float *k = m->k + r * hp->n_kv_heads * hp->head_dim;
-	const float *v = m->v + r * hp->n_kv_heads * hp->head_dim_v;
-	const struct kv *kv = p->kv;
-	const size_t pos = p->pos + r;
+	const struct attention_span *s = &m->batch.spans[i];
 
 	(void)thread;
-	turn_heads(m, m->q + r * hp->n_heads * hp->head_dim, hp->n_heads, l->q_norm, turn);
-	turn_heads(m, k, hp->n_kv_heads, l->k_norm, turn);
-	for (uint32_t h = 0; h < hp->n_kv_heads; h++) {
-		store_key(m->kern, kv, k + (size_t)h * hp->head_dim,
-			  kv_keys(kv, p->layer, h) + pos * kv->key_bytes);
-		store_value(m->kern, kv->type, v + (size_t)h * hp->head_dim_v, hp->head_dim_v,
-			    kv_values(kv, p->layer, h) + pos * kv->value_bytes);
+	for (size_t r = s->row; r < (size_t)s->row + s->rows; r++) {
+		const float *turn = m->batch.turns + r * hp->rope_dim;
+		float *k = m->k + r * hp->n_kv_heads * hp->head_dim;
+
+		turn_heads(m, m->q + r * hp->n_heads * hp->head_dim, hp->n_heads, l->q_norm, turn);
+		turn_heads(m, k, hp->n_kv_heads, l->k_norm, turn);
+		kv_put(s->kv, m->kern, p->layer, s->pos + (uint32_t)r - s->row, k,
+		       m->v + r * hp->n_kv_heads * hp->head_dim_v);
 	}
 }
 
@@ -370,8 +341,8 @@ static void attend(struct pass *p, const struct layer *l, float *x)
 	norm_rows(m, x, l->attn_norm, p->rows);
 	observe(m, p->layer, IMATRIX_ATTENTION, m->norm, p->rows);
 	matmul_run(&m->matmul, qkv, 3, m->norm, hp->dim, p->rows);
-	pool_run(m->pool, place_row, p, p->rows);
-	attention_run(&m->attention, p->kv, p->layer, p->pos, p->rows, m->q, m->mixed);
+	pool_run(m->pool, place_span, p, m->batch.n_spans);
+	attention_run(&m->attention, m->batch.spans, m->batch.n_spans, p->layer, m->q, m->mixed);
 	observe(m, p->layer, IMATRIX_MIXED, m->mixed, p->rows);
 	matmul_run(&m->matmul, &o, 1, m->mixed, mixed, p->rows);
 	m->kern->add(x, m->norm, (size_t)p->rows * hp->dim);
@@ -403,56 +374,99 @@ static void feed_forward(struct pass *p, const struct layer *l, float *x)
 	m->kern->add(x, m->norm, p->rows * d);
 }
 
-static void run_pass(struct model *m, struct kv *kv, float *x, uint32_t rows)
+static void run_layer(struct model *m, uint32_t layer)
 {
-	const uint32_t first = kv->first > m->conf.first ? kv->first : m->conf.first;
-	const uint32_t last = kv->last < m->conf.last ? kv->last : m->conf.last;
-	struct pass p = { .m = m, .kv = kv, .rows = rows, .pos = kv->length };
+	struct pass p = { .m = m, .layer = layer, .rows = m->batch.rows };
+	const struct layer *l = &m->weights.layers[layer - m->conf.first];
 
-	for (uint32_t r = 0; r < rows; r++)
-		rope_turn(&m->rope, p.pos + r, m->turns + (size_t)r * m->hp.rope_dim);
-	for (p.layer = first; p.layer < last; p.layer++) {
-		const struct layer *l = &m->weights.layers[p.layer - m->conf.first];
+	attend(&p, l, m->batch.x);
+	feed_forward(&p, l, m->batch.x);
+}
 
-		attend(&p, l, x);
-		feed_forward(&p, l, x);
+static int check_parts(const struct model *m, const struct model_part *parts, uint32_t n_parts)
+{
+	size_t rows = 0;
+
+	for (uint32_t i = 0; i < n_parts; i++) {
+		const struct kv *kv = parts[i].kv;
+
+		assert(kv->n_heads == m->hp.n_kv_heads && kv->head_dim == m->hp.head_dim &&
+		       kv->head_dim_v == m->hp.head_dim_v && parts[i].rows >= 1);
+		if (parts[i].rows > kv->capacity - kv->length)
+			return ERR_CONTEXT;
+		rows += parts[i].rows;
 	}
-	kv->length += rows;
+	assert(rows <= max_rows(&m->conf));
+	(void)rows;
+	return 0;
+}
+
+int model_step(struct model *m, const struct model_part *parts, uint32_t n_parts)
+{
+	int rc = check_parts(m, parts, n_parts);
+
+	if (rc)
+		return rc;
+	for (uint32_t layer = m->conf.first; layer < m->conf.last; layer++) {
+		batch_move(&m->batch, parts, n_parts, layer);
+		if (m->batch.rows)
+			run_layer(m, layer);
+	}
+	batch_move(&m->batch, parts, n_parts, m->conf.last);
+	for (uint32_t i = 0; i < n_parts; i++)
+		parts[i].kv->length += parts[i].rows;
+	return 0;
 }
 
 int model_forward(struct model *m, struct kv *kv, float *x, uint32_t rows)
 {
 	const uint32_t most = max_rows(&m->conf);
 
-	assert(kv->n_heads == m->hp.n_kv_heads && kv->head_dim == m->hp.head_dim &&
-	       kv->head_dim_v == m->hp.head_dim_v);
 	if (rows > kv->capacity - kv->length)
 		return ERR_CONTEXT;
 	while (rows > 0) {
-		uint32_t n = rows < most ? rows : most;
+		const uint32_t n = rows < most ? rows : most;
+		int rc = model_step(m, &(struct model_part){ .kv = kv, .x = x, .rows = n }, 1);
 
-		run_pass(m, kv, x, n);
+		if (rc)
+			return rc;
 		x += (size_t)n * m->hp.dim;
 		rows -= n;
 	}
 	return 0;
 }
 
+/* The head, for n rows that stand normed in m->norm. */
+static void run_head(struct model *m, uint32_t n, float *logits)
+{
+	const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab };
+
+	observe(m, 0, IMATRIX_HEAD, m->norm, n);
+	matmul_run(&m->matmul, &out, 1, m->norm, m->hp.dim, n);
+}
+
 void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
 {
 	const uint32_t most = max_rows(&m->conf);
-	const size_t d = m->hp.dim, vocab = m->hp.n_vocab;
 
 	assert(m->weights.norm);
 	while (rows > 0) {
-		uint32_t n = rows < most ? rows : most;
-		struct matmul_out out = { &m->weights.head, logits, vocab };
+		const uint32_t n = rows < most ? rows : most;
 
 		norm_rows(m, x, m->weights.norm, n);
-		observe(m, 0, IMATRIX_HEAD, m->norm, n);
-		matmul_run(&m->matmul, &out, 1, m->norm, d, n);
-		x += n * d;
-		logits += n * vocab;
+		run_head(m, n, logits);
+		x += (size_t)n * m->hp.dim;
+		logits += (size_t)n * m->hp.n_vocab;
 		rows -= n;
 	}
+}
+
+void model_logits_of(struct model *m, const float *const *x, uint32_t rows, float *logits)
+{
+	const size_t d = m->hp.dim;
+
+	assert(m->weights.norm && rows <= max_rows(&m->conf));
+	for (uint32_t r = 0; r < rows; r++)
+		m->kern->rms_norm(m->norm + r * d, x[r], m->weights.norm, d, m->hp.norm_eps);
+	run_head(m, rows, logits);
 }

@@ -42,7 +42,7 @@ struct model_conf {
 	bool embed;		/* will call model_embed */
 	bool head;		/* will call model_logits */
 	unsigned threads;	/* >= 1 */
-	uint32_t max_rows;	/* most rows of one model_forward call; 0 = 256 */
+	uint32_t max_rows;	/* most rows of one model_step; 0 = 256 */
 };
 
 struct model;
@@ -96,32 +96,53 @@ size_t model_layer_bytes(const struct gguf *g, const struct model_hparams *hp, u
 /* Bytes of scratch that model_open will allocate. */
 size_t model_scratch_bytes(const struct model_hparams *hp, const struct model_conf *conf);
 
-/* KV cache of layers [first, last) for up to capacity tokens; all memory allocated here. Q8_0 and
- * Q4_0 store each head in blocks of 32 elements, the last one filled up. */
-MUST_CHECK int kv_create(struct kv **out, const struct model_hparams *hp, uint32_t first,
-			 uint32_t last, uint32_t capacity, enum kv_type type);
-void kv_destroy(struct kv *kv);
+/* What the caches of a process may take together, booked when they are created: a cache that was
+ * made has its whole capacity promised. Other memory that lives by the same limit may be added to
+ * booked_bytes. One thread at a time. */
+struct kv_budget {
+	uint64_t limit_bytes, booked_bytes;
+};
+
+/* KV cache of layers [first, last) for up to capacity tokens. Q8_0 and Q4_0 store each head in
+ * blocks of 32 elements, the last one filled up. Address space is taken here, memory by the pages
+ * that forward functions fill. kv_bytes of it are booked in *budget (NULL: no limit), which must
+ * outlive it. ERR_LIMIT when they would pass the limit, and for what no cache can be. */
+MUST_CHECK int kv_create(struct kv **out, struct kv_budget *budget, const struct model_hparams *hp,
+			 uint32_t first, uint32_t last, uint32_t capacity, enum kv_type type);
+void kv_destroy(struct kv *kv); /* the thread of the budget; no forward function may have it */
 size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capacity,
 		enum kv_type type);
 size_t kv_size_bytes(const struct kv *kv); /* kv_bytes of this cache */
 uint32_t kv_length(const struct kv *kv);   /* positions [0, length) are filled, in every layer */
 uint32_t kv_capacity(const struct kv *kv); /* tokens */
-/* Forget positions >= length; no-op when there are fewer. */
+/* Forget positions >= length, and give the system the memory of those that lie 64 and more behind
+ * the last one kept; no-op when there are fewer. Compute thread. */
 void kv_truncate(struct kv *kv, uint32_t length);
 
 /* ids [n] -> x [n][d] f32. ERR_LIMIT when an id >= V (x undefined). */
 MUST_CHECK int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x);
 
-/* Run layers [first, last) of kv's range, clipped to the model's, over `rows` tokens at positions
- * kv_length(kv) .. + rows.
- *   x   [rows][d] f32, row-major; overwritten in place
- *   kv  grows by rows
- * rows may exceed max_rows: it is cut into several passes. Returns 0, or ERR_CONTEXT when the
- * cache would overflow (nothing touched).
+/* One session's rows in a step. */
+struct model_part {
+	struct kv *kv; /* says which layers, and from which position on */
+	float *x;      /* [rows][d], overwritten in place */
+	uint32_t rows; /* >= 1 */
+};
+
+/* Run each part's rows at positions kv_length(kv) .. + rows through the layers that its kv and the
+ * model both have; at each layer the rows of all parts that have it share the weights. A kv is in
+ * one part only, and grows by the part's rows; rows of all parts are at most max_rows. A row's
+ * result does not depend on the other parts, nor on how rows were cut into steps: not one bit.
+ * Returns 0, or ERR_CONTEXT when a cache would overflow (nothing touched).
  * Source: arXiv 2302.13971 (block), 1910.07467 (RMSNorm), 2104.09864 (RoPE), 2305.13245 (GQA). */
+MUST_CHECK int model_step(struct model *m, const struct model_part *parts, uint32_t n_parts);
+
+/* The same for one session and any number of rows: cut into steps where they exceed max_rows. */
 MUST_CHECK int model_forward(struct model *m, struct kv *kv, float *x, uint32_t rows);
 
 /* Final norm and head: x [rows][d] (not modified) -> logits [rows][V]. */
 void model_logits(struct model *m, const float *x, uint32_t rows, float *logits);
+/* The same for at most max_rows rows that do not lie together: x [rows] pointers to [d]. */
+void model_logits_of(struct model *m, const float *const *x, uint32_t rows, float *logits);
 
 #endif

@@ -35,7 +35,8 @@ static inline void segments_run(const struct gguf *g, uint32_t first, uint32_t l
 
 	segments_check(model_open(&m, g, &conf, &e), &e);
 	model_observe(m, sums);
-	assert_int_equal(kv_create(&kv, model_hparams(m), first, last, SEGMENTS_ROWS, KV_F32), 0);
+	assert_int_equal(
+		kv_create(&kv, NULL, model_hparams(m), first, last, SEGMENTS_ROWS, KV_F32), 0);
 	assert_int_equal(model_forward(m, kv, x, SEGMENTS_ROWS), 0);
 	if (logits)
 		model_logits(m, x, SEGMENTS_ROWS, logits);

@@ -174,7 +174,7 @@ static void engine_logits(const struct gguf *g, const struct tiny_model *tiny, e
 
 	if (model_open(&m, g, &conf, &e))
 		fail_msg("%s", e.text);
-	assert_int_equal(kv_create(&kv, model_hparams(m), 0, conf.last, n, type), 0);
+	assert_int_equal(kv_create(&kv, NULL, model_hparams(m), 0, conf.last, n, type), 0);
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(model_embed(m, &ids[i % TOKENS], 1, x + (size_t)i * tiny->dim), 0);
 	for (uint32_t at = 0; at < n; at += chunk)

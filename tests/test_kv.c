@@ -4,7 +4,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "engine/kv.h"
 
@@ -51,32 +54,45 @@ static void bytes_are_those_of_keys_and_values(void **state)
 	assert_true(kv_bytes(&huge, UINT32_MAX, UINT32_MAX, KV_F32) == SIZE_MAX);
 }
 
-/* Rows of so many bytes, 7 positions. */
+#define POSITIONS (2 * KV_PAGE + 7)
+
+/* Keys (values) of a head in a page: all bytes are `mark`, or shall be. */
+static void paint(uint8_t *rows, unsigned mark, uint32_t page, size_t row_bytes)
+{
+	const size_t n = page < POSITIONS / KV_PAGE ? KV_PAGE : POSITIONS % KV_PAGE;
+
+	memset(rows, (int)mark, n * row_bytes);
+}
+
+static void see(const uint8_t *rows, unsigned mark, uint32_t page, size_t row_bytes)
+{
+	const size_t n = page < POSITIONS / KV_PAGE ? KV_PAGE : POSITIONS % KV_PAGE;
+
+	for (size_t i = 0; i < n * row_bytes; i++)
+		assert_int_equal(rows[i], mark);
+}
+
+/* Rows of so many bytes. */
 static void heads_lie_apart(enum kv_type type, size_t key_bytes, size_t value_bytes)
 {
 	struct kv *kv = NULL;
 	unsigned mark = 1;
 
-	assert_int_equal(kv_create(&kv, &hp, 2, 5, 7, type), 0);
-	assert_int_equal(kv_size_bytes(kv), kv_bytes(&hp, 3, 7, type));
-	for (uint32_t l = 2; l < 5; l++) {
-		for (uint32_t h = 0; h < 2; h++, mark++) {
-			memset(kv_keys(kv, l, h), (int)mark, 7 * key_bytes);
-			memset(kv_values(kv, l, h), (int)mark + 100, 7 * value_bytes);
-		}
+	assert_int_equal(kv_create(&kv, NULL, &hp, 2, 5, POSITIONS, type), 0);
+	assert_int_equal(kv_size_bytes(kv), kv_bytes(&hp, 3, POSITIONS, type));
+	for (uint32_t i = 0; i < 3 * 2 * 3; i++, mark++) {
+		paint(kv_keys(kv, 2 + i / 6, i % 2, i / 2 % 3), mark, i / 2 % 3, key_bytes);
+		paint(kv_values(kv, 2 + i / 6, i % 2, i / 2 % 3), mark + 100, i / 2 % 3,
+		      value_bytes);
 	}
 	mark = 1;
-	for (uint32_t l = 2; l < 5; l++) {
-		for (uint32_t h = 0; h < 2; h++, mark++) {
-			for (unsigned i = 0; i < 7 * key_bytes; i++)
-				assert_int_equal(kv_keys(kv, l, h)[i], mark);
-			for (unsigned i = 0; i < 7 * value_bytes; i++)
-				assert_int_equal(kv_values(kv, l, h)[i], mark + 100);
-		}
+	for (uint32_t i = 0; i < 3 * 2 * 3; i++, mark++) {
+		see(kv_keys(kv, 2 + i / 6, i % 2, i / 2 % 3), mark, i / 2 % 3, key_bytes);
+		see(kv_values(kv, 2 + i / 6, i % 2, i / 2 % 3), mark + 100, i / 2 % 3, value_bytes);
 	}
 	/* the last byte of the last head is the last byte of all */
-	assert_ptr_equal(kv_values(kv, 4, 1) + 7 * value_bytes,
-			 kv->data + kv_bytes(&hp, 3, 7, type));
+	assert_ptr_equal(kv_values(kv, 4, 1, 2) + 7 * value_bytes,
+			 kv->data + kv_bytes(&hp, 3, POSITIONS, type));
 	kv_destroy(kv);
 }
 
@@ -94,7 +110,7 @@ static void truncation_only_shortens(void **state)
 	struct kv *kv = NULL;
 
 	(void)state;
-	assert_int_equal(kv_create(&kv, &hp, 0, 6, 9, KV_F32), 0);
+	assert_int_equal(kv_create(&kv, NULL, &hp, 0, 6, 9, KV_F32), 0);
 	assert_int_equal(kv_capacity(kv), 9);
 	kv->length = 5;
 	kv_truncate(kv, 7);
@@ -105,16 +121,111 @@ static void truncation_only_shortens(void **state)
 	kv_destroy(NULL);
 }
 
+/* Bytes of the cache that the system has given memory to. */
+static size_t resident(const struct kv *kv)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	const size_t n = (kv_size_bytes(kv) + page - 1) / page;
+	unsigned char *there = malloc(n);
+	size_t sum = 0;
+
+	assert_non_null(there);
+	assert_int_equal(mincore(kv->data, kv_size_bytes(kv), there), 0);
+	for (size_t i = 0; i < n; i++)
+		sum += there[i] & 1 ? page : 0;
+	free(there);
+	return sum;
+}
+
+/* Positions [from, to) of all layers. */
+static void fill(struct kv *kv, uint32_t from, uint32_t to)
+{
+	const struct kern *k = kern_at(0);
+	const float rows[2 * 128] = { 1, 2, 3 };
+
+	for (uint32_t layer = kv->first; layer < kv->last; layer++) {
+		for (uint32_t pos = from; pos < to; pos++)
+			kv_put(kv, k, layer, pos, rows, rows);
+	}
+	kv->length = to;
+}
+
+static void memory_is_taken_when_filled_and_given_back_when_cut(void **state)
+{
+	struct model_hparams large = hp;
+	const size_t edge = 3 * (size_t)sysconf(_SC_PAGESIZE); /* of each layer, at most */
+	size_t of_100, of_256;
+	struct kv *kv = NULL;
+
+	(void)state;
+	large.head_dim = large.head_dim_v = 128;
+	of_100 = kv_bytes(&large, 3, 2 * KV_PAGE, KV_F32); /* whole pages */
+	of_256 = kv_bytes(&large, 3, 256, KV_F32);
+	assert_int_equal(kv_create(&kv, NULL, &large, 1, 4, 4096, KV_F32), 0);
+	assert_int_equal(resident(kv), 0);
+	fill(kv, 0, 256);
+	assert_in_range(resident(kv), of_256, of_256 + 3 * edge);
+	kv_truncate(kv, 100);
+	assert_in_range(resident(kv), of_100, of_100 + 3 * edge);
+	assert_int_equal(kv_length(kv), 100);
+	assert_true(((float *)(void *)kv_keys(kv, 3, 0, 1))[1] == 2); /* what was kept */
+	fill(kv, 100, 256);
+	assert_in_range(resident(kv), of_256, of_256 + 3 * edge);
+	kv_truncate(kv, 0);
+	assert_in_range(resident(kv), 0, 3 * edge);
+	kv_destroy(kv);
+}
+
+static void the_last_page_is_given_back_whole(void **state)
+{
+	struct model_hparams large = hp;
+	struct kv *kv = NULL;
+
+	(void)state;
+	large.head_dim = large.head_dim_v = 128;
+	assert_int_equal(kv_create(&kv, NULL, &large, 1, 2, 100, KV_F16), 0);
+	fill(kv, 0, 100);
+	kv_truncate(kv, 65);
+	fill(kv, 65, 100);
+	kv_truncate(kv, 1);
+	assert_in_range(resident(kv), 0, kv_bytes(&large, 1, KV_PAGE, KV_F16) + 8192);
+	kv_destroy(kv);
+}
+
+static void a_budget_is_booked_for_the_whole_capacity(void **state)
+{
+	const size_t one = kv_bytes(&hp, 6, 100, KV_F16);
+	struct kv_budget budget = { .limit_bytes = 2 * one + 7, .booked_bytes = 7 };
+	struct kv *a = NULL, *b = NULL, *c = NULL;
+
+	(void)state;
+	assert_int_equal(kv_create(&a, &budget, &hp, 0, 6, 100, KV_F16), 0);
+	assert_int_equal(budget.booked_bytes, one + 7);
+	assert_int_equal(kv_create(&b, &budget, &hp, 0, 6, 101, KV_F16), ERR_LIMIT);
+	assert_null(b);
+	assert_int_equal(kv_create(&b, &budget, &hp, 0, 6, 100, KV_F16), 0);
+	assert_int_equal(kv_create(&c, &budget, &hp, 0, 1, 1, KV_Q4_0), ERR_LIMIT);
+	kv_destroy(a);
+	assert_int_equal(budget.booked_bytes, one + 7);
+	assert_int_equal(kv_create(&a, &budget, &hp, 0, 6, 100, KV_F16), 0);
+	budget.limit_bytes = 0; /* a budget that was cut below what is booked */
+	assert_int_equal(kv_create(&c, &budget, &hp, 3, 4, 1, KV_Q4_0), ERR_LIMIT);
+	kv_destroy(a);
+	kv_destroy(b);
+	assert_int_equal(budget.booked_bytes, 7);
+}
+
 static void what_cannot_be_is_refused(void **state)
 {
 	struct kv *kv = NULL;
 
 	(void)state;
-	assert_int_equal(kv_create(&kv, &hp, 3, 2, 9, KV_F32), ERR_LIMIT);
-	assert_int_equal(kv_create(&kv, &hp, 0, 7, 9, KV_F32), ERR_LIMIT);
-	assert_int_equal(kv_create(&kv, &hp, 0, 6, 0, KV_F32), ERR_LIMIT);
+	assert_int_equal(kv_create(&kv, NULL, &hp, 3, 2, 9, KV_F32), ERR_LIMIT);
+	assert_int_equal(kv_create(&kv, NULL, &hp, 0, 7, 9, KV_F32), ERR_LIMIT);
+	assert_int_equal(kv_create(&kv, NULL, &hp, 0, 6, 0, KV_F32), ERR_LIMIT);
 	assert_null(kv);
-	assert_int_equal(kv_create(&kv, &hp, 3, 3, 1, KV_F32), 0); /* no layers: only a length */
+	assert_int_equal(kv_create(&kv, NULL, &hp, 3, 3, 1, KV_F32),
+			 0); /* no layers: only a length */
 	kv_destroy(kv);
 }
 
@@ -125,6 +236,9 @@ int main(void)
 		cmocka_unit_test(bytes_are_those_of_keys_and_values),
 		cmocka_unit_test(no_two_heads_overlap),
 		cmocka_unit_test(truncation_only_shortens),
+		cmocka_unit_test(memory_is_taken_when_filled_and_given_back_when_cut),
+		cmocka_unit_test(the_last_page_is_given_back_whole),
+		cmocka_unit_test(a_budget_is_booked_for_the_whole_capacity),
 		cmocka_unit_test(what_cannot_be_is_refused),
 	};
 

@@ -100,7 +100,7 @@ static void open_segment(struct line *l, struct model **m, struct kv **kv, struc
 
 	check(model_open(m, l->g, &conf, &e), &e);
 	l->hp = model_hparams(*m);
-	assert_int_equal(kv_create(kv, l->hp, conf.first, conf.last, 256, type), 0);
+	assert_int_equal(kv_create(kv, NULL, l->hp, conf.first, conf.last, 256, type), 0);
 }
 
 static void line_open(struct line *l, const char *path, struct how how)

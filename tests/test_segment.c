@@ -42,19 +42,19 @@ static void a_session_is_charged_for_the_type_of_its_cache(void **state)
 
 	(void)state;
 	open_front(&s, 1u << 30);
-	empty = s.used_bytes;
+	empty = s.budget.booked_bytes;
 	for (unsigned i = 0; i < KV_TYPE_COUNT; i++) {
-		uint64_t before = s.used_bytes;
+		uint64_t before = s.budget.booked_bytes;
 		size_t bytes = kv_bytes(&s.hp, 4, CONTEXT, (enum kv_type)i);
 
 		assert_int_equal(segment_begin(&s, &kv[i], 0, 4, CONTEXT, (enum kv_type)i, NULL),
 				 0);
-		assert_int_equal(s.used_bytes - before, bytes);
+		assert_int_equal(s.budget.booked_bytes - before, bytes);
 	}
 	for (unsigned i = 0; i < KV_TYPE_COUNT; i++)
 		segment_end(&s, kv[i]);
 	segment_end(&s, NULL);
-	assert_int_equal(s.used_bytes, empty);
+	assert_int_equal(s.budget.booked_bytes, empty);
 	segment_close(&s);
 }
 
@@ -70,7 +70,7 @@ static void what_is_too_large_in_f32_may_fit_in_q4_0(void **state)
 	(void)state;
 	open_front(&s, 1u << 30);
 	coarse = kv_bytes(&s.hp, 4, CONTEXT, KV_Q4_0);
-	used = s.used_bytes;
+	used = s.budget.booked_bytes;
 	segment_close(&s);
 	open_front(&s, used + coarse);
 	assert_int_equal(segment_begin(&s, &kv, 0, 4, CONTEXT, KV_F32, &e), ERR_LIMIT);
@@ -79,7 +79,7 @@ static void what_is_too_large_in_f32_may_fit_in_q4_0(void **state)
 	snprintf(most, sizeof(most), "at most %u tokens", CONTEXT * 18 / 128);
 	assert_non_null(strstr(e.text, most));
 	assert_int_equal(segment_begin(&s, &kv, 0, 4, CONTEXT, KV_Q4_0, &e), 0);
-	assert_int_equal(s.used_bytes, s.budget_bytes);
+	assert_int_equal(s.budget.booked_bytes, s.budget.limit_bytes);
 	segment_end(&s, kv);
 	segment_close(&s);
 }

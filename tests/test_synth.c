@@ -76,7 +76,7 @@ static void says_finite_things(const struct gguf *g)
 	conf.last = hp.n_layers;
 	if (model_open(&m, g, &conf, &e))
 		fail_msg("%s", e.text);
-	assert_int_equal(kv_create(&kv, &hp, 0, hp.n_layers, 4, KV_F32), 0);
+	assert_int_equal(kv_create(&kv, NULL, &hp, 0, hp.n_layers, 4, KV_F32), 0);
 	x = malloc(4 * hp.dim * sizeof(*x));
 	logits = malloc(hp.n_vocab * sizeof(*logits));
 	assert_int_equal(model_embed(m, ids, 4, x), 0);

@@ -145,7 +145,8 @@ int corpus_layer(const struct corpus *c, const struct gguf *g, uint32_t layer, u
 
 	for (size_t i = 0; i < c->n_windows; i++)
 		longest = c->windows[i].n > longest ? c->windows[i].n : longest;
-	if (!rc && kv_create(&kv, model_hparams(m), layer, layer + 1, (uint32_t)longest, KV_F32))
+	if (!rc &&
+	    kv_create(&kv, NULL, model_hparams(m), layer, layer + 1, (uint32_t)longest, KV_F32))
 		rc = err_set(e, ERR_NOMEM, "cache for %zu tokens", longest);
 	if (!rc)
 		model_observe(m, sums);

@@ -249,7 +249,7 @@ static int begin_segment(struct local *l, struct segment *s, uint32_t capacity, 
 	}
 	kv_destroy(s->kv);
 	s->kv = NULL;
-	rc = kv_create(&s->kv, &l->hp, s->first, s->last, capacity, l->conf.kv);
+	rc = kv_create(&s->kv, NULL, &l->hp, s->first, s->last, capacity, l->conf.kv);
 	if (rc)
 		return err_set(e, rc, "cache for %" PRIu32 " tokens: %s", capacity, err_phrase(rc));
 	return 0;

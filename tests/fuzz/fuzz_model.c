@@ -24,7 +24,7 @@ static void run(struct model *m)
 	float *logits = malloc(3 * (size_t)hp->n_vocab * sizeof(*logits));
 	struct kv *kv = NULL;
 
-	if (x && logits && !kv_create(&kv, hp, 0, hp->n_layers, 4, KV_F16)) {
+	if (x && logits && !kv_create(&kv, NULL, hp, 0, hp->n_layers, 4, KV_F16)) {
 		must(model_embed(m, ids, 3, x) == 0);
 		must(model_forward(m, kv, x, 3) == 0);
 		must(model_forward(m, kv, x, 2) == ERR_CONTEXT);
