@@ -91,7 +91,8 @@ static int need_cache(struct rig *r, uint32_t session, struct err *e)
 
 	if (r->kv[session])
 		return 0;
-	rc = kv_create(&r->kv[session], &r->hp, 0, r->hp.n_layers, r->capacity, r->b->conf.kv);
+	rc = kv_create(&r->kv[session], NULL, &r->hp, 0, r->hp.n_layers, r->capacity,
+		       r->b->conf.kv);
 	return rc ? err_set(e, rc, "cache of session %u: %s", (unsigned)session, err_phrase(rc))
 		  : 0;
 }
