@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import unittest
 SPLITMQ, ROOT = sys.argv[1:3]
 MODEL = os.path.join(ROOT, "models/gateway.gguf")
 TEXT = os.path.join(ROOT, "models/gateway-test.txt")
+BROKER = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
 OURS = "TS, TAB-Q, entropy"
 
 
@@ -127,6 +129,34 @@ class Bench(unittest.TestCase):
         only = json.loads(run("bench", "model", "-m", model, "-p", "4", "-n", "0", "-r", "1",
                               "--json").stdout)
         self.assertEqual(len(only["lines"]), 1)
+
+    @unittest.skipIf(os.environ.get("SPLITMQ_BROKER_TESTS") == "0" or not BROKER, "no broker")
+    def test_trips_through_a_broker_of_its_own_and_through_a_slow_link_to_it(self):
+        args = ["--payload", "16,5000", "--qos", "1,0", "-n", "20", "--json"]
+        seen = json.loads(run("bench", "bus", *args).stdout)
+        self.assertEqual([(t["there_bytes"], t["back_bytes"], t["qos"]) for t in seen["lines"]],
+                         [(16, 16, 1), (5000, 5000, 1), (16, 16, 0), (5000, 5000, 0)])
+        for t in seen["lines"]:
+            self.assertTrue(0 < t["us_min"] <= t["us"] <= t["us_p95"] <= t["us_max"], t)
+        self.assertEqual(run("bench", "bus", "-n", "5", "--answer", "8").stdout.count(b" 8 "), 12)
+
+    def test_a_relay_tells_its_port_and_what_it_has_passed_on(self):
+        with subprocess.Popen([SPLITMQ, "relay", "--to", "127.0.0.1:9", "--delay-ms", "2.5"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as relay:
+            self.assertRegex(relay.stdout.readline(), rb"^127\.0\.0\.1:\d+\n$")
+            relay.terminate()
+            self.assertEqual(relay.stderr.read(), b"0 bytes up, 0 down\n")
+        self.assertEqual(relay.returncode, 0)
+        for args, says in (([], b"--to"), (["--to", "x:y"], b"--to"),
+                           (["--to", "a:1", "--delay-ms", "-1"], b"--delay-ms"),
+                           (["--to", "a:1", "--rate-kbit", "x"], b"--rate-kbit")):
+            self.assertIn(says, run("relay", *args, status=2).stderr, args)
+        for args, says in ((["--payload", "3"], b"--payload"), (["--qos", "2"], b"--qos"),
+                           (["-c", "x", "--host", "y"], b"either"),
+                           (["--answer", "2"], b"--answer"), (["-n", "0"], b"--trips")):
+            self.assertIn(says, run("bench", "bus", *args, status=2).stderr, args)
+        self.assertIn(b"does not answer", run("bench", "bus", "--host", "127.0.0.1", "--port", "9",
+                                              status=1).stderr)
 
     def test_what_cannot_be_a_model_or_a_measurement_is_refused(self):
         for args, says in (

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tools/bench.h"
+#include "tools/bench_bus.h"
 #include "tools/bench_model.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
@@ -13,6 +14,7 @@ static const struct {
 } benches[] = {
 	{ "codec", "bits, error and speed of the codec and of other ways to send rows",
 	  bench_codec_usage, bench_codec },
+	{ "bus", "round trips through a broker, by size and QoS", bench_bus_usage, bench_bus },
 	{ "model", "speed of prompts, decoding and batches; opening and memory", bench_model_usage,
 	  bench_model },
 };
@@ -23,6 +25,7 @@ const char cmd_bench_usage[] =
 	"splitmq bench WHAT [OPTIONS]\n"
 	"\n"
 	"  codec   bits, error and speed of the codec and of other ways to send rows\n"
+	"  bus     round trips through a broker, by size and QoS\n"
 	"  model   speed of prompts, decoding and batches; opening and memory\n"
 	"\n"
 	"splitmq bench WHAT --help tells more.\n";

@@ -21,6 +21,9 @@ int cmd_inspect(int argc, char **argv);
 extern const char cmd_run_usage[];
 int cmd_run(int argc, char **argv);
 
+extern const char cmd_relay_usage[];
+int cmd_relay(int argc, char **argv);
+
 extern const char cmd_synth_usage[];
 int cmd_synth(int argc, char **argv);
 
