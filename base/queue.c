@@ -72,13 +72,13 @@ bool queue_push(struct queue *q, void *item)
 	return ok;
 }
 
-static struct timespec deadline_after(long timeout_ms)
+static struct timespec deadline_after(int64_t timeout_us)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += timeout_ms / 1000;
-	t.tv_nsec += timeout_ms % 1000 * 1000000;
+	t.tv_sec += timeout_us / 1000000;
+	t.tv_nsec += timeout_us % 1000000 * 1000;
 	if (t.tv_nsec >= 1000000000) {
 		t.tv_sec++;
 		t.tv_nsec -= 1000000000;
@@ -86,16 +86,16 @@ static struct timespec deadline_after(long timeout_ms)
 	return t;
 }
 
-void *queue_pop(struct queue *q, long timeout_ms)
+void *queue_pop_us(struct queue *q, int64_t timeout_us)
 {
-	struct timespec until = deadline_after(timeout_ms < 0 ? 0 : timeout_ms);
+	struct timespec until = deadline_after(timeout_us < 0 ? 0 : timeout_us);
 	void *item = NULL;
 
 	pthread_mutex_lock(&q->lock);
 	while (!q->length && !q->closed) {
-		if (!timeout_ms)
+		if (!timeout_us)
 			break;
-		if (timeout_ms < 0)
+		if (timeout_us < 0)
 			pthread_cond_wait(&q->ready, &q->lock);
 		else if (pthread_cond_timedwait(&q->ready, &q->lock, &until) == ETIMEDOUT)
 			break;
@@ -104,6 +104,11 @@ void *queue_pop(struct queue *q, long timeout_ms)
 		item = take(q);
 	pthread_mutex_unlock(&q->lock);
 	return item;
+}
+
+void *queue_pop(struct queue *q, long timeout_ms)
+{
+	return queue_pop_us(q, (int64_t)timeout_ms * 1000);
 }
 
 void queue_close(struct queue *q)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -23,6 +24,8 @@ MUST_CHECK bool queue_push(struct queue *q, void *item);
 
 /* Oldest item; waits up to timeout_ms (-1: for ever). NULL on timeout, or when closed and empty. */
 void *queue_pop(struct queue *q, long timeout_ms);
+/* The same in microseconds. */
+void *queue_pop_us(struct queue *q, int64_t timeout_us);
 
 /* Refuse further pushes and wake all waiters; items inside can still be popped. Idempotent. */
 void queue_close(struct queue *q);

@@ -29,6 +29,12 @@ static const struct key keys[] = {
 	{ KEY(struct config_worker, "log", log, KEY_WORD), .words = "error|warn|info|debug",
 	  .fallback = "info" },
 	BROKER_KEYS(struct config_worker),
+	{ KEY(struct config_worker, "batch.interactive_ms", interactive_ms, KEY_U32), .min = 1,
+	  .max = 3600000, .fallback = "500" },
+	{ KEY(struct config_worker, "batch.bulk_ms", bulk_ms, KEY_U32), .min = 1, .max = 3600000,
+	  .fallback = "30000" },
+	{ KEY(struct config_worker, "batch.prompt_share", prompt_share, KEY_U32), .min = 1,
+	  .max = 1000, .fallback = "20" },
 	{ KEY(struct config_worker, "timeouts.idle_ms", session_idle_ms, KEY_U32), .min = 1000,
 	  .max = 86400000, .fallback = "60000" },
 };

@@ -99,13 +99,23 @@ static int resolve(const struct segment *s, struct segment_conf *c, struct err *
 	return model_slice_has(&s->slice, &s->hp, c->first, c->last, c->embed, c->head, e);
 }
 
+static size_t x_floats(const struct segment *s, const struct segment_conf *c)
+{
+	return ((size_t)c->max_rows + c->spare_rows) * s->hp.dim;
+}
+
+static size_t logit_floats(const struct segment *s, const struct segment_conf *c)
+{
+	return (size_t)(c->logit_rows ? c->logit_rows : 1) * s->hp.n_vocab;
+}
+
 static int prove_fit(struct segment *s, const struct segment_conf *c, struct err *e)
 {
 	uint64_t budget =
 		c->memory_budget_bytes ? c->memory_budget_bytes : daemon_mem_available_bytes();
 	struct model_conf mc = model_conf_of(c->first, c->last, c->embed, c->head, c);
 	size_t scratch = model_scratch_bytes(&s->hp, &mc) +
-			 ((size_t)c->max_rows * s->hp.dim + s->hp.n_vocab) * sizeof(float) +
+			 (x_floats(s, c) + logit_floats(s, c)) * sizeof(float) +
 			 codec_work_bytes(s->hp.dim, c->max_rows);
 	size_t kv = kv_bytes(&s->hp, c->last - c->first, c->context_tokens, s->kv_type);
 
@@ -131,8 +141,8 @@ static int open_model(struct segment *s, const struct segment_conf *c, struct er
 
 	if (rc)
 		return rc;
-	s->x = malloc((size_t)c->max_rows * s->hp.dim * sizeof(*s->x));
-	s->logits = malloc((size_t)s->hp.n_vocab * sizeof(*s->logits));
+	s->x = malloc(x_floats(s, c) * sizeof(*s->x));
+	s->logits = malloc(logit_floats(s, c) * sizeof(*s->logits));
 	if (!s->x || !s->logits || sampler_create(&s->sampler, s->hp.n_vocab))
 		return err_set(e, ERR_NOMEM, "buffers of a segment");
 	return 0;
@@ -272,16 +282,22 @@ struct sampler_params segment_sampling(const struct msg_sampling *s)
 	};
 }
 
-int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,
-		   const uint32_t *history, uint32_t n_history, uint32_t pos, uint32_t *id,
-		   bool *end, struct err *e)
+int segment_pick(struct segment *s, const struct sampler_params *p, const float *logits,
+		 const uint32_t *history, uint32_t n_history, uint32_t pos, uint32_t *id, bool *end,
+		 struct err *e)
 {
-	int rc;
+	int rc = sampler_pick(s->sampler, p, logits, history, n_history, pos, id);
 
-	model_logits(s->model, s->x + (size_t)row * s->hp.dim, 1, s->logits);
-	rc = sampler_pick(s->sampler, p, s->logits, history, n_history, pos, id);
 	if (rc)
 		return err_set(e, rc, "sampling for position %u: %s", pos, err_phrase(rc));
 	*end = tokenizer_is_end(s->tokenizer, *id);
 	return 0;
+}
+
+int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,
+		   const uint32_t *history, uint32_t n_history, uint32_t pos, uint32_t *id,
+		   bool *end, struct err *e)
+{
+	model_logits(s->model, s->x + (size_t)row * s->hp.dim, 1, s->logits);
+	return segment_pick(s, p, s->logits, history, n_history, pos, id, end, e);
 }

@@ -25,7 +25,9 @@ struct segment_conf {
 		last;     /* layers that are expected to run here: what the proof of fit is for */
 	bool embed, head; /* likewise */
 	unsigned threads;
-	uint32_t max_rows;            /* of one job */
+	uint32_t max_rows;            /* of one job, or step */
+	uint32_t spare_rows;          /* of x beyond them, for what the caller likes */
+	uint32_t logit_rows;          /* 0: 1 */
 	uint32_t context_tokens;      /* of one session */
 	uint64_t memory_budget_bytes; /* 0: what the machine has available now */
 };
@@ -45,8 +47,8 @@ struct segment {
 	size_t weight_bytes;           /* of the expected segment */
 	struct cal *cal;               /* NULL: none */
 	struct kv_budget budget;       /* weights, buffers and predictors are booked in it too */
-	float *x;      /* [max_rows][d] */
-	float *logits; /* [V] */
+	float *x;      /* [max_rows + spare_rows][d] */
+	float *logits; /* [logit_rows][V] */
 	struct sampler *sampler;
 };
 
@@ -81,6 +83,11 @@ MUST_CHECK int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, u
 
 /* The sampler's view of what travels. */
 struct sampler_params segment_sampling(const struct msg_sampling *s);
+
+/* What logits [V] give for position pos; *end: the last token. */
+MUST_CHECK int segment_pick(struct segment *s, const struct sampler_params *p, const float *logits,
+			    const uint32_t *history, uint32_t n_history, uint32_t pos, uint32_t *id,
+			    bool *end, struct err *e);
 
 /* Logits of row `row` of s->x, and the token that follows position pos; *end: the last one. */
 MUST_CHECK int segment_sample(struct segment *s, const struct sampler_params *p, uint32_t row,

@@ -189,6 +189,7 @@ static void run(struct worker_core *c, struct place *p, const struct wire_hdr *h
 		job->hdr = *h;
 		job->kv = p->kv;
 		job->codec = p->codec;
+		job->bulk = p->lane.open.class == MSG_BULK;
 		job->has_token = lane_token_at(&p->lane, h->pos, &job->token);
 		memcpy(job->body, body, h->body_len);
 		job->sampling = segment_sampling(&p->lane.open.sampling);

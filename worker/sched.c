@@ -5,9 +5,9 @@
 
 #include "worker/cost.h"
 
-#define LEAST_LAYERS 0.01f    /* of a row that runs through none: it is not free */
-#define LONGEST_GAP  2000000u /* us; who is away for longer is not waited for */
-#define LEAST_DEV    50.0f    /* us */
+#define LEAST_LAYERS 0.01f /* of a row that runs through none: it is not free */
+#define LONGEST_GAP  2e6f  /* us; who is away for longer is not waited for */
+#define LEAST_DEV    50.0f /* us */
 
 /* One session's jobs, and how it comes back. */
 struct flow {
@@ -84,10 +84,13 @@ static double work_of(const struct sched *s, const struct sched_job *job, uint32
 }
 
 /* Smoothed as round-trip times are: Jacobson, "Congestion avoidance and control", 1988. */
-static void learn_gap(struct flow *f, float gap_us)
+static void learn_gap(struct flow *f, uint64_t arrived_us)
 {
+	const float gap_us = arrived_us > f->answered_us ? (float)(arrived_us - f->answered_us) : 0;
 	const float off = gap_us - f->gap_us;
 
+	if (gap_us > LONGEST_GAP)
+		return;
 	if (!f->known) {
 		f->gap_us = gap_us;
 		f->dev_us = gap_us / 2;
@@ -110,9 +113,8 @@ void sched_add(struct sched *s, struct sched_job *job)
 		job->layers = LEAST_LAYERS;
 	if (!job->pos)
 		f->known = false;
-	else if (!f->head && f->answered_us && decodes(job) && job->arrived_us >= f->answered_us &&
-		 job->arrived_us - f->answered_us < LONGEST_GAP)
-		learn_gap(f, (float)(job->arrived_us - f->answered_us));
+	else if (!f->head && f->answered_us && decodes(job))
+		learn_gap(f, job->arrived_us);
 	f->answered_us = 0;
 	f->bulk = job->bulk;
 	if (f->head)
@@ -251,8 +253,12 @@ static void take(struct sched *s, struct sched_step *step, struct sched_job *job
 
 	step->work += work_of(s, job, rows);
 	step->rows += rows;
-	step->parts[step->n++] =
-		(struct sched_part){ .job = job, .first = job->done, .rows = rows, .last = last };
+	step->parts[step->n++] = (struct sched_part){ .job = job,
+						      .flow = job->flow,
+						      .first = job->done,
+						      .rows = rows,
+						      .last = last,
+						      .answers = last && job->sample };
 	job->done += rows;
 	s->cut[job->bulk] = last ? s->cut[job->bulk] == job ? NULL : s->cut[job->bulk] : job;
 	if (last)
@@ -338,10 +344,8 @@ void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, 
 	s->free_us = now_us;
 	cost_learn(&s->cost, step->work, (double)took_us);
 	for (unsigned i = 0; i < step->n; i++) {
-		const struct sched_part *p = &step->parts[i];
-
-		if (p->last && p->job->sample)
-			s->flows[p->job->flow].answered_us = now_us;
+		if (step->parts[i].answers)
+			s->flows[step->parts[i].flow].answered_us = now_us;
 	}
 }
 

@@ -25,8 +25,10 @@
 #define SCHED_DECODE_ROWS 8u   /* most rows of a request that counts as decoding */
 #define SCHED_MAX_ROWS    256u /* of a step: most that conf.max_rows may be */
 
-/* Member of whatever the caller queues; the first five are the caller's, constant while queued. */
+/* Member of whatever the caller queues. */
 struct sched_job {
+	/* the caller's, constant while it is queued */
+	void *owner;
 	uint32_t flow; /* below conf.flows */
 	uint32_t pos, rows;
 	bool bulk, sample; /* sample: it is answered when its last row has run */
@@ -49,8 +51,9 @@ struct sched_conf {
 /* Rows [first, first + rows) of a job; `last`: its last ones, the job has left the scheduler. */
 struct sched_part {
 	struct sched_job *job;
+	uint32_t flow; /* of the job, which may be gone when the step has run */
 	uint32_t first, rows;
-	bool last;
+	bool last, answers;
 };
 
 struct sched_step {
@@ -74,10 +77,11 @@ void sched_add(struct sched *s, struct sched_job *job);
  * ended. */
 bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint64_t *wake_us);
 
-/* A step that was formed has been run and answered, at now_us, and took so long. */
+/* A step that was formed has been run and answered, at now_us, and took so long. Jobs that
+ * ended in it may be gone. */
 void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, uint64_t took_us);
 
-/* Take out a job that was taken in part (it failed). */
+/* Take out a job that a step took in part (it failed). */
 void sched_drop(struct sched *s, struct sched_job *job);
 
 /* Take out any job, oldest of its flow first; NULL when none is left. */

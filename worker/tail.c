@@ -3,19 +3,22 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/le.h"
 #include "base/trace.h"
+#include "worker/runner.h"
 
 struct tail {
 	struct segment seg;
-	struct codec_work *work;
+	struct sched *sched;
+	struct runner *runner;
+	struct sched_step step;
 	struct queue *jobs, *inbox;
 	pthread_t thread;
 	bool running;
 	atomic_bool abandoned;
+	atomic_uint_fast64_t steps, rows;
 };
 
 /* Tokens at the head of the body -> ids; *len: their bytes. ids NULL: they are not known. */
@@ -58,48 +61,127 @@ int tail_decode(struct tail_job *job, struct codec_work *work, float *x)
 	return codec_decode(work, job->codec, &chunk, x, &job->err);
 }
 
-static void run(struct tail *t, struct tail_job *job)
+static void give_back(void *ctx, struct tail_job *job)
 {
-	const struct wire_hdr *h = &job->hdr;
-	uint64_t t0 = clock_now_us(), t1, t2;
+	struct tail *t = ctx;
 
-	job->queue_us = (uint32_t)(t0 - job->queued_us);
-	job->rc = tail_decode(job, t->work, t->seg.x);
-	t1 = trace_now_us();
-	trace_span("decode", t0, t1, h->pos);
-	if (!job->rc)
-		job->rc = segment_forward(&t->seg, job->kv, h->pos, h->rows, &job->err);
-	t2 = trace_now_us();
-	trace_span("tail", t1, t2, h->pos);
-	if (!job->rc && h->flags & WIRE_SAMPLE)
-		job->rc = segment_sample(&t->seg, &job->sampling, h->rows - 1, job->history,
-					 job->n_history, h->pos + h->rows, &job->id, &job->end,
-					 &job->err);
-	if (!job->rc && job->logits)
-		memcpy(job->logits, t->seg.logits, t->seg.hp.n_vocab * sizeof(*job->logits));
-	job->compute_us = (uint32_t)(clock_now_us() - t0);
-	if (h->flags & WIRE_SAMPLE)
-		trace_span("sample", t2, t0 + job->compute_us, h->pos);
+	inbox_push_job(t->inbox, &job->item);
+}
+
+static void drop(void *ctx, struct tail_job *job)
+{
+	struct tail *t = ctx;
+
+	sched_drop(t->sched, &job->sched);
+}
+
+static void cancel_all(struct tail *t)
+{
+	struct sched_job *s;
+
+	while ((s = sched_take_any(t->sched))) {
+		struct tail_job *job = s->owner;
+
+		job->rc = err_set(&job->err, ERR_CANCELLED, "the worker is shutting down");
+		give_back(t, job);
+	}
+}
+
+/* All jobs that have come, waiting for the first one up to timeout_us (-1: for ever). False when
+ * none came. */
+static bool collect(struct tail *t, int64_t timeout_us)
+{
+	struct tail_job *job = queue_pop_us(t->jobs, timeout_us);
+	bool any = job;
+
+	for (; job; job = queue_pop_us(t->jobs, 0))
+		sched_add(t->sched, &job->sched);
+	return any;
+}
+
+/* Until there is a step to run. False when no job will ever come. */
+static bool next_step(struct tail *t)
+{
+	uint64_t now_us, wake_us;
+
+	collect(t, 0);
+	for (;;) {
+		if (atomic_load(&t->abandoned))
+			cancel_all(t);
+		now_us = clock_now_us();
+		if (sched_form(t->sched, now_us, &t->step, &wake_us))
+			return true;
+		if (wake_us == UINT64_MAX) {
+			if (!collect(t, -1))
+				return false;
+		} else if (wake_us > now_us) {
+			collect(t, (int64_t)(wake_us - now_us));
+		}
+	}
 }
 
 static void *compute(void *arg)
 {
 	struct tail *t = arg;
-	struct tail_job *job;
 
 	trace_thread("compute");
-	while ((job = queue_pop(t->jobs, -1))) {
-		if (atomic_load(&t->abandoned))
-			job->rc = err_set(&job->err, ERR_CANCELLED, "the worker is shutting down");
-		else
-			run(t, job);
-		inbox_push_job(t->inbox, &job->item);
+	while (next_step(t)) {
+		uint64_t t0 = clock_now_us(), t1;
+
+		runner_run(t->runner, &t->step, drop);
+		t1 = clock_now_us();
+		sched_ran(t->sched, &t->step, t1, t1 - t0);
+		atomic_fetch_add(&t->steps, 1);
+		atomic_fetch_add(&t->rows, t->step.rows);
 	}
 	return NULL;
 }
 
-int tail_create(struct tail **out, const struct segment_conf *conf, struct queue *inbox,
-		struct err *e)
+/* Bytes of the head per bytes of all layers: what an answer takes, in rows. */
+static double answer_work(const struct segment *s)
+{
+	const uint32_t n = s->hp.n_layers - s->first;
+	const double layers =
+		(double)segment_weight_bytes(s, s->first, s->hp.n_layers, false, false);
+	const double all = (double)segment_weight_bytes(s, s->first, s->hp.n_layers, false, true);
+
+	return n && layers > 0 ? (all - layers) / layers * n / s->hp.n_layers : 1;
+}
+
+static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *e)
+{
+	struct segment_conf sc = {
+		.path = conf->model,
+		.kv = conf->kv,
+		.calibration = conf->calibration,
+		.first = conf->first_layer,
+		.last = SEGMENT_ALL,
+		.head = true,
+		.threads = conf->threads,
+		.max_rows = TAIL_MAX_ROWS,
+		.spare_rows = RUNNER_SPARE_ROWS,
+		.logit_rows = RUNNER_LOGITS,
+		.context_tokens = conf->context_tokens,
+		.memory_budget_bytes = conf->memory_budget_bytes,
+	};
+	struct sched_conf sched = {
+		.flows = conf->max_sessions,
+		.max_rows = TAIL_MAX_ROWS,
+		.interactive_us = conf->interactive_us,
+		.bulk_us = conf->bulk_us,
+		.share = conf->share,
+	};
+	int rc = segment_open(&t->seg, &sc, e);
+
+	if (rc)
+		return rc;
+	sched.answer = answer_work(&t->seg);
+	if (sched_create(&t->sched, &sched) || runner_create(&t->runner, &t->seg, give_back, t))
+		return err_set(e, ERR_NOMEM, "buffers of the back end");
+	return 0;
+}
+
+int tail_create(struct tail **out, const struct tail_conf *conf, struct queue *inbox, struct err *e)
 {
 	struct tail *t = calloc(1, sizeof(*t));
 	int rc;
@@ -107,9 +189,7 @@ int tail_create(struct tail **out, const struct segment_conf *conf, struct queue
 	if (!t)
 		return err_set(e, ERR_NOMEM, "back-end segment");
 	t->inbox = inbox;
-	rc = segment_open(&t->seg, conf, e);
-	if (!rc && codec_work_create(&t->work, t->seg.hp.dim, TAIL_MAX_ROWS))
-		rc = err_set(e, ERR_NOMEM, "buffers of the codec");
+	rc = open_parts(t, conf, e);
 	if (!rc && queue_create(&t->jobs, INBOX_JOBS))
 		rc = err_set(e, ERR_NOMEM, "job queue");
 	if (!rc && pthread_create(&t->thread, NULL, compute, t))
@@ -132,7 +212,8 @@ void tail_destroy(struct tail *t)
 		pthread_join(t->thread, NULL);
 	}
 	queue_destroy(t->jobs, NULL);
-	codec_work_destroy(t->work);
+	runner_destroy(t->runner);
+	sched_destroy(t->sched);
 	segment_close(&t->seg);
 	free(t);
 }
@@ -149,6 +230,25 @@ void tail_abandon(struct tail *t)
 
 bool tail_submit(struct tail *t, struct tail_job *job)
 {
+	const struct wire_hdr *h = &job->hdr;
+	const uint32_t n_layers = t->seg.hp.n_layers;
+
 	job->queued_us = clock_now_us();
+	job->sched = (struct sched_job){
+		.owner = job,
+		.flow = job->lane,
+		.pos = h->pos,
+		.rows = h->rows,
+		.bulk = job->bulk,
+		.sample = h->flags & WIRE_SAMPLE,
+		.layers = (float)(n_layers - h->split) / (float)n_layers,
+		.arrived_us = job->queued_us,
+	};
 	return queue_push(t->jobs, job);
+}
+
+void tail_count(struct tail *t, struct tail_counts *counts)
+{
+	counts->steps = atomic_load(&t->steps);
+	counts->rows = atomic_load(&t->rows);
 }

@@ -1,8 +1,9 @@
 /* worker/tail.h - the worker's share of the model: decoding, layers [split, L), head, sampling.
  *
- * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's.
- * A job belongs to the compute thread from tail_submit until it comes back through the inbox.
- * Jobs run in the order they were submitted. */
+ * Owns the segment and the compute thread, which runs steps of rows from many jobs (sched.h,
+ * runner.h). Everything but that is the loop thread's. A job belongs to the compute thread from
+ * tail_submit until it comes back through the inbox. Jobs of a lane run, and come back, in the
+ * order they were submitted. */
 #ifndef WORKER_TAIL_H
 #define WORKER_TAIL_H
 
@@ -16,12 +17,15 @@
 #include "daemon/segment.h"
 #include "schema/msg.h"
 #include "schema/wire.h"
+#include "worker/sched.h"
 
-#define TAIL_MAX_ROWS 256u /* of one frame */
+#define TAIL_MAX_ROWS SCHED_MAX_ROWS /* of one frame, and of one step */
 
 struct tail_job {
 	struct inbox_item item;
+	struct sched_job sched; /* of the tail */
 	unsigned lane;
+	bool bulk;                 /* class of the session */
 	struct wire_hdr hdr;       /* hdr.rows <= TAIL_MAX_ROWS */
 	struct kv *kv;             /* of the lane: layers [split, L) */
 	struct codec_state *codec; /* of the lane */
@@ -33,6 +37,7 @@ struct tail_job {
 	float *logits; /* [V], when hdr asks for them; of the job's owner */
 	uint64_t queued_us;
 	/* results */
+	uint64_t begun_us; /* when its first rows were taken */
 	int rc;
 	struct err err;
 	uint32_t id;
@@ -43,7 +48,23 @@ struct tail_job {
 
 struct tail;
 
-MUST_CHECK int tail_create(struct tail **out, const struct segment_conf *conf, struct queue *inbox,
+struct tail_conf {
+	const char *model, *kv, *calibration; /* as in segment_conf */
+	uint32_t first_layer;
+	unsigned threads;
+	uint32_t context_tokens; /* of one session */
+	uint64_t memory_budget_bytes;
+	uint32_t max_sessions;            /* lanes are below */
+	uint64_t interactive_us, bulk_us; /* as in sched_conf, like the next */
+	double share;
+};
+
+/* What the compute thread did since it began. */
+struct tail_counts {
+	uint64_t steps, rows;
+};
+
+MUST_CHECK int tail_create(struct tail **out, const struct tail_conf *conf, struct queue *inbox,
 			   struct err *e);
 /* Jobs that are queued are finished first. */
 void tail_destroy(struct tail *t);
@@ -59,5 +80,7 @@ MUST_CHECK int tail_decode(struct tail_job *job, struct codec_work *work, float 
 
 /* False when the queue is full: the caller keeps the job. */
 MUST_CHECK bool tail_submit(struct tail *t, struct tail_job *job);
+
+void tail_count(struct tail *t, struct tail_counts *counts);
 
 #endif

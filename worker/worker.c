@@ -63,20 +63,21 @@ static bool submit(void *ctx, struct tail_job *job)
 static int open_tail(struct tail **t, const struct config_worker *conf, struct queue *inbox,
 		     struct err *e)
 {
-	struct segment_conf sc = {
-		.path = conf->model,
+	struct tail_conf tc = {
+		.model = conf->model,
 		.kv = conf->kv,
 		.calibration = conf->calibration,
-		.first = conf->first_layer,
-		.last = SEGMENT_ALL,
-		.head = true,
+		.first_layer = conf->first_layer,
 		.threads = conf->threads,
-		.max_rows = TAIL_MAX_ROWS,
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
+		.max_sessions = conf->max_sessions,
+		.interactive_us = conf->interactive_ms * 1000ull,
+		.bulk_us = conf->bulk_ms * 1000ull,
+		.share = conf->prompt_share / 100.0,
 	};
 
-	return tail_create(t, &sc, inbox, e);
+	return tail_create(t, &tc, inbox, e);
 }
 
 static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)

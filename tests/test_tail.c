@@ -1,0 +1,190 @@
+/* tests/test_tail.c - the compute side of a worker with the bundled model: many sessions in one
+ * step answer as each of them does alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "tools/drive.h"
+
+#define SESSIONS 16u
+#define TOKENS   24u
+#define CONTEXT  400u
+
+struct plant {
+	struct drive *drive;
+	struct drive_session s[SESSIONS];
+	uint32_t prompts[SESSIONS][CONTEXT];
+	struct drive_token tokens[SESSIONS][TOKENS];
+};
+
+static void open_plant(struct plant *p, unsigned threads)
+{
+	const char *root = getenv("SPLITMQ_ROOT");
+	struct err e = { 0 };
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/models/gateway.gguf", root ? root : ".");
+	if (drive_open(&p->drive,
+		       &(struct drive_conf){ .model = path,
+					     .threads = threads,
+					     .sessions = SESSIONS,
+					     .context_tokens = CONTEXT,
+					     .share = 0.2,
+					     .fronts = true },
+		       &e))
+		fail_msg("%s", e.text);
+}
+
+/* Sessions of all kinds: lengths, splits, caches, classes, and those that sample at random. */
+static void fill(struct plant *p)
+{
+	static const uint32_t splits[] = { 2, 0, 5, 8 };
+	const uint32_t vocab = drive_hparams(p->drive)->n_vocab;
+
+	for (uint32_t i = 0; i < SESSIONS; i++) {
+		const uint32_t n = i == 3 ? 300 : 1 + 7 * i;
+
+		for (uint32_t k = 0; k < n; k++)
+			p->prompts[i][k] = (uint32_t)(rng_u64(i, k) % vocab);
+		p->s[i] = (struct drive_session){
+			.prompt = p->prompts[i],
+			.n_prompt = n,
+			.chunk_rows = 5 + 3 * i,
+			.max_new = TOKENS,
+			.split = splits[i % 4],
+			.kv = (enum kv_type)(i / 4 % KV_TYPE_COUNT),
+			.bulk = i % 3 == 2,
+			.begin_after = i % 5,
+			.away_us = i % 2 * 300,
+			.sampling = SAMPLER_DEFAULTS,
+			.tokens = p->tokens[i],
+			.logits = calloc(vocab, sizeof(float)),
+		};
+		assert_non_null(p->s[i].logits);
+		p->s[i].sampling.temperature = i % 4 ? 1.5F : 0;
+		p->s[i].sampling.seed = i;
+	}
+}
+
+static void close_plant(struct plant *p)
+{
+	for (unsigned i = 0; i < SESSIONS; i++)
+		free(p->s[i].logits);
+	drive_close(p->drive);
+	free(p);
+}
+
+static void run(struct plant *p, struct drive_session *s, unsigned n)
+{
+	struct err e = { 0 };
+
+	if (drive_run(p->drive, s, n, &e))
+		fail_msg("%s", e.text);
+}
+
+/* All at once, compared with what each gave alone. */
+static void assert_same(struct plant *alone, struct plant *together)
+{
+	const size_t bytes = drive_hparams(together->drive)->n_vocab * sizeof(float);
+
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		assert_int_equal(alone->s[i].rc, 0);
+		assert_int_equal(together->s[i].rc, 0);
+		assert_int_equal(together->s[i].n_tokens, TOKENS);
+		for (unsigned k = 0; k < TOKENS; k++) {
+			if (alone->tokens[i][k].id != together->tokens[i][k].id)
+				fail_msg("session %u, token %u", i, k);
+		}
+		assert_memory_equal(alone->s[i].logits, together->s[i].logits, bytes);
+	}
+}
+
+static struct plant *make(unsigned threads)
+{
+	struct plant *p = calloc(1, sizeof(*p));
+
+	assert_non_null(p);
+	open_plant(p, threads);
+	fill(p);
+	return p;
+}
+
+static void sixteen_sessions_answer_as_each_does_alone(void **state)
+{
+	struct plant *alone = make(1), *together = make(2);
+	struct tail_counts c;
+
+	(void)state;
+	for (unsigned i = 0; i < SESSIONS; i++)
+		run(alone, &alone->s[i], 1);
+	run(together, together->s, SESSIONS);
+	assert_same(alone, together);
+	drive_count(alone->drive, &c);
+	assert_true(c.steps >= SESSIONS * TOKENS);
+	drive_count(together->drive, &c);
+	assert_true(c.steps < SESSIONS * TOKENS); /* they did share steps */
+	close_plant(alone);
+	close_plant(together);
+}
+
+/* A chunk in the midst of a prompt is too short: what is behind it fails as well, nothing else. */
+static void a_chunk_that_cannot_be_decoded_ends_its_session_only(void **state)
+{
+	struct plant *fine = make(1), *spoilt = make(1);
+
+	(void)state;
+	run(fine, fine->s, SESSIONS);
+	spoilt->s[3].spoil = true;
+	spoilt->s[10].spoil = true;
+	run(spoilt, spoilt->s, SESSIONS);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		if (!spoilt->s[i].spoil)
+			continue;
+		assert_int_equal(spoilt->s[i].rc, ERR_FORMAT);
+		assert_int_equal(spoilt->s[i].n_tokens, 0);
+		spoilt->s[i].spoil = false;
+		run(spoilt, &spoilt->s[i], 1); /* and its place can be used again */
+	}
+	assert_same(fine, spoilt);
+	close_plant(fine);
+	close_plant(spoilt);
+}
+
+/* While the other sessions of the plant decode, the prompt is taken in parts. */
+static void a_prompt_that_is_cut_gives_the_same_answer(void **state)
+{
+	struct plant *alone = make(1), *together = make(1);
+
+	(void)state;
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		together->s[i].split = alone->s[i].split = 2;
+		together->s[i].begin_after = i == 3 ? 10 : 0;
+		together->s[i].bulk = alone->s[i].bulk = false;
+		together->s[i].fills = i != 3;
+		run(alone, &alone->s[i], 1);
+	}
+	run(together, together->s, SESSIONS);
+	assert_int_equal(together->s[3].n_tokens, TOKENS);
+	for (unsigned k = 0; k < TOKENS; k++)
+		assert_int_equal(together->tokens[3][k].id, alone->tokens[3][k].id);
+	close_plant(alone);
+	close_plant(together);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sixteen_sessions_answer_as_each_does_alone),
+		cmocka_unit_test(a_chunk_that_cannot_be_decoded_ends_its_session_only),
+		cmocka_unit_test(a_prompt_that_is_cut_gives_the_same_answer),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

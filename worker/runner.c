@@ -1,0 +1,229 @@
+#include "worker/runner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/trace.h"
+
+/* Jobs of one session in a step: rows that follow each other. */
+struct stretch {
+	unsigned first, n; /* parts of the step */
+};
+
+struct runner {
+	struct segment *seg;
+	struct codec_work *work;
+	void (*done)(void *ctx, struct tail_job *job);
+	void *ctx;
+	struct model_part parts[SCHED_MAX_ROWS];
+	unsigned n_parts;
+	struct tail_job *asking[SCHED_MAX_ROWS]; /* jobs that want a token */
+	const float *rows[SCHED_MAX_ROWS];       /* their last rows */
+	unsigned n_asking;
+	uint64_t mark_us; /* what was done until then is accounted for */
+};
+
+static struct tail_job *job_of(const struct sched_part *p)
+{
+	return p->job->owner;
+}
+
+int runner_create(struct runner **out, struct segment *seg,
+		  void (*done)(void *ctx, struct tail_job *job), void *ctx)
+{
+	struct runner *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return ERR_NOMEM;
+	r->seg = seg;
+	r->done = done;
+	r->ctx = ctx;
+	if (codec_work_create(&r->work, seg->hp.dim, TAIL_MAX_ROWS)) {
+		runner_destroy(r);
+		return ERR_NOMEM;
+	}
+	*out = r;
+	return 0;
+}
+
+void runner_destroy(struct runner *r)
+{
+	if (!r)
+		return;
+	codec_work_destroy(r->work);
+	free(r);
+}
+
+/* What was done since the last mark, for the trace. */
+static void mark(struct runner *r, const char *what, uint32_t pos)
+{
+	const uint64_t now_us = clock_now_us();
+
+	trace_span(what, r->mark_us, now_us, pos);
+	r->mark_us = now_us;
+}
+
+/* Where the rows of a chunk wait that is taken in part: there is one of each class. */
+static float *spare(const struct runner *r, const struct tail_job *job)
+{
+	return r->seg->x + (size_t)TAIL_MAX_ROWS * (job->bulk ? 2 : 1) * r->seg->hp.dim;
+}
+
+/* The cache stands where the job begins; what it held beyond is forgotten. */
+static int place(struct tail_job *job)
+{
+	const uint32_t pos = job->hdr.pos;
+
+	kv_truncate(job->kv, pos);
+	if (kv_length(job->kv) != pos)
+		return err_set(&job->err, ERR_STATE, "rows for position %u come after %u", pos,
+			       kv_length(job->kv));
+	if (job->hdr.rows > kv_capacity(job->kv) - pos)
+		return err_set(&job->err, ERR_CONTEXT, "rows beyond the context");
+	return 0;
+}
+
+/* A part's rows -> x. `leads`: the first one of its session in this step. */
+static int fetch(struct runner *r, const struct sched_part *p, bool leads, float *x)
+{
+	struct tail_job *job = job_of(p);
+	const size_t d = r->seg->hp.dim;
+	float *all = p->rows == job->hdr.rows ? x : spare(r, job);
+	int rc = 0;
+
+	if (!p->first) {
+		job->begun_us = r->mark_us;
+		job->queue_us = (uint32_t)(job->begun_us - job->queued_us);
+		if (leads)
+			rc = place(job);
+		if (!rc)
+			rc = tail_decode(job, r->work, all);
+		mark(r, "decode", job->hdr.pos);
+	}
+	if (!rc && all != x)
+		memcpy(x, all + p->first * d, p->rows * d * sizeof(*x));
+	return rc;
+}
+
+static void end_failed(struct runner *r, const struct sched_part *p, int rc,
+		       void (*dropped)(void *ctx, struct tail_job *job))
+{
+	struct tail_job *job = job_of(p);
+
+	job->rc = rc;
+	if (!p->last)
+		dropped(r->ctx, job);
+	r->done(r->ctx, job);
+}
+
+/* Rows of one session, from x on; those of a job that fails and of all behind it are left out.
+ * Returns the parts that are in. */
+static unsigned gather(struct runner *r, const struct sched_step *step, struct stretch s, float *x,
+		       void (*dropped)(void *ctx, struct tail_job *job))
+{
+	struct model_part *part = &r->parts[r->n_parts];
+	unsigned i = 0;
+	int rc = 0;
+
+	*part = (struct model_part){ .kv = job_of(&step->parts[s.first])->kv, .x = x };
+	for (; i < s.n && !rc; i++) {
+		const struct sched_part *p = &step->parts[s.first + i];
+
+		rc = fetch(r, p, !i, x + (size_t)part->rows * r->seg->hp.dim);
+		if (rc)
+			break;
+		part->rows += p->rows;
+		if (p->answers) {
+			r->rows[r->n_asking] = x + (size_t)(part->rows - 1) * r->seg->hp.dim;
+			r->asking[r->n_asking++] = job_of(p);
+		}
+	}
+	for (unsigned k = i; k < s.n; k++) {
+		if (k > i)
+			rc = err_set(&job_of(&step->parts[s.first + k])->err, ERR_STATE,
+				     "rows after some that failed");
+		end_failed(r, &step->parts[s.first + k], rc, dropped);
+	}
+	r->n_parts += part->rows > 0;
+	return i;
+}
+
+static void sample(struct runner *r, struct tail_job *job, const float *logits)
+{
+	const uint32_t pos = job->hdr.pos + job->hdr.rows;
+
+	job->rc = segment_pick(r->seg, &job->sampling, logits, job->history, job->n_history, pos,
+			       &job->id, &job->end, &job->err);
+	if (!job->rc && job->logits)
+		memcpy(job->logits, logits, r->seg->hp.n_vocab * sizeof(*logits));
+}
+
+static void finish(struct runner *r, struct tail_job *job)
+{
+	job->compute_us = (uint32_t)(r->mark_us - job->begun_us);
+	r->done(r->ctx, job);
+}
+
+/* Head and sampling, some jobs at a time; each is done at once. */
+static void answer(struct runner *r)
+{
+	const size_t vocab = r->seg->hp.n_vocab;
+
+	for (unsigned i = 0, n; i < r->n_asking; i += n) {
+		n = r->n_asking - i < RUNNER_LOGITS ? r->n_asking - i : RUNNER_LOGITS;
+		model_logits_of(r->seg->model, r->rows + i, n, r->seg->logits);
+		for (unsigned k = 0; k < n; k++) {
+			sample(r, r->asking[i + k], r->seg->logits + k * vocab);
+			mark(r, "sample", r->asking[i + k]->hdr.pos);
+			finish(r, r->asking[i + k]);
+		}
+	}
+}
+
+/* All layers. It can fail for nothing that was not checked before; if it does, for all. */
+static int run_layers(struct runner *r, uint32_t pos)
+{
+	int rc = r->n_parts ? model_step(r->seg->model, r->parts, r->n_parts) : 0;
+
+	mark(r, "tail", pos);
+	return rc;
+}
+
+void runner_run(struct runner *r, const struct sched_step *step,
+		void (*dropped)(void *ctx, struct tail_job *job))
+{
+	uint8_t in[SCHED_MAX_ROWS] = { 0 }; /* parts whose rows run */
+	const uint32_t pos = job_of(&step->parts[0])->hdr.pos;
+	float *x = r->seg->x;
+	struct stretch s = { 0 };
+	int rc;
+
+	r->n_parts = r->n_asking = 0;
+	r->mark_us = clock_now_us();
+	for (; s.first < step->n; s.first += s.n) {
+		unsigned fine;
+
+		s.n = 1;
+		while (s.first + s.n < step->n &&
+		       step->parts[s.first + s.n].flow == step->parts[s.first].flow)
+			s.n++;
+		fine = gather(r, step, s, x, dropped);
+		memset(in + s.first, 1, fine);
+		if (fine)
+			x += (size_t)r->parts[r->n_parts - 1].rows * r->seg->hp.dim;
+	}
+	rc = run_layers(r, pos);
+	for (unsigned i = 0; i < step->n; i++) {
+		const struct sched_part *p = &step->parts[i];
+
+		if (in[i] && rc) {
+			err_set(&job_of(p)->err, rc, "layers: %s", err_phrase(rc));
+			end_failed(r, p, rc, dropped);
+		} else if (in[i] && p->last && !p->answers) {
+			finish(r, job_of(p));
+		}
+	}
+	if (!rc)
+		answer(r);
+}
