@@ -140,6 +140,32 @@ class Bench(unittest.TestCase):
             self.assertTrue(0 < t["us_min"] <= t["us"] <= t["us_p95"] <= t["us_max"], t)
         self.assertEqual(run("bench", "bus", "-n", "5", "--answer", "8").stdout.count(b" 8 "), 12)
 
+    @unittest.skipIf(os.environ.get("SPLITMQ_BROKER_TESTS") == "0" or not BROKER, "no broker")
+    def test_a_split_session_is_measured_beside_the_whole_model_and_the_broker(self):
+        args = ["bench", "split", "-m", self.synth("--type", "q8_0"), "--split", "3", "-p", "20",
+                "-n", "8", "-r", "2", "--codec", "q8", "--json"]
+        near = json.loads(run(*args).stdout)
+        self.assertEqual((near["split"], near["codec"], near["tokens"]), (3, "q8", 8))
+        self.assertTrue(15 <= near["prompt_tokens"] <= 30, near)
+        self.assertTrue(272 <= near["bytes_up"] <= 400, near) # a row of 256 in q8, and a header
+        self.assertLess(near["bytes_down"], 300)
+        self.assertAlmostEqual(near["beyond_ms"], near["token_ms"] - near["whole_token_ms"] -
+                               1.3 * near["round_trip_ms"], 6)
+        far = json.loads(run(*args, "--delay-ms", "15", "--rate-kbit", "1000").stdout)
+        for what in "token_ms", "round_trip_ms", "ttft_ms":
+            self.assertTrue(far[what] >= 30 > near[what + "_min"], (what, far, near))
+        self.assertGreater(far["token_ms"], 15 * 2 + near["bytes_up"] * 8 / 1000)
+        self.assertIn(b"first token, whole", run(*args[:-1]).stdout)
+
+    def test_what_cannot_be_split_is_refused(self):
+        model = self.synth("--type", "q8_0")
+        self.assertIn(b"--split 8 of 8", run("bench", "split", "-m", model, "--split", "8",
+                                             status=1).stderr)
+        self.assertIn(b"/no/such", run("bench", "split", "-m", "/no/such", status=1).stderr)
+        for args, says in ((["-n", "2"], b"--tokens"), (["--codec", "x"], b"--codec"),
+                           (["--delay-ms", "-1"], b"--delay-ms"), (["x"], b"\"x\"")):
+            self.assertIn(says, run("bench", "split", *args, status=2).stderr, args)
+
     def test_a_relay_tells_its_port_and_what_it_has_passed_on(self):
         with subprocess.Popen([SPLITMQ, "relay", "--to", "127.0.0.1:9", "--delay-ms", "2.5"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as relay:

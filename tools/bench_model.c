@@ -121,15 +121,18 @@ static int prefill(struct rig *r, uint32_t session, uint32_t n)
 	return rc;
 }
 
-/* One token of each of the first `batch` sessions. */
+/* One token of each of the first `batch` sessions, together. */
 static int step(struct rig *r, uint32_t batch)
 {
-	int rc = 0;
+	struct model_part parts[BENCH_MODEL_BATCH];
+	int rc;
 
 	embed_random(r, batch);
-	for (uint32_t i = 0; i < batch && !rc; i++)
-		rc = model_forward(r->model, r->kv[i], r->x + (size_t)i * r->hp.dim, 1);
-	model_logits(r->model, r->x, batch, r->logits);
+	for (uint32_t i = 0; i < batch; i++)
+		parts[i] = (struct model_part){ r->kv[i], r->x + (size_t)i * r->hp.dim, 1 };
+	rc = model_step(r->model, parts, batch);
+	if (!rc)
+		model_logits(r->model, r->x, batch, r->logits);
 	return rc;
 }
 
@@ -279,7 +282,7 @@ static void weigh(struct rig *r)
 	const struct model_conf conf = { .last = r->hp.n_layers, .embed = true, .head = true };
 
 	r->b->weights_bytes = model_weight_bytes(r->gguf, &r->hp, &conf);
-	r->b->kv_bytes = kv_size_bytes(r->kv[0]);
+	r->b->kv_bytes = kv_bytes(&r->hp, r->hp.n_layers, kv_length(r->kv[0]), r->b->conf.kv);
 	r->b->rss_bytes = resident_bytes();
 	r->b->isa = model_isa(r->model);
 }

@@ -52,6 +52,25 @@ int child_start(struct child *c, char *const argv[], const char *log, struct err
 	return err_set(e, ERR_IO, "%s: %s", argv[0], strerror(errno));
 }
 
+int child_find(char *path, size_t room, const char *folder, const char *program, struct err *e)
+{
+	char self[2048];
+	const ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n < 0)
+		return err_set(e, ERR_NOT_FOUND, "/proc/self/exe: %s", strerror(errno));
+	self[n] = '\0';
+	*strrchr(self, '/') = '\0';
+	if ((size_t)snprintf(path, room, "%s/%s", self, program) >= room)
+		return err_set(e, ERR_LIMIT, "%s: the path is too long", program);
+	if (!access(path, X_OK))
+		return 0;
+	if ((size_t)snprintf(path, room, "%s/../%s/%s", self, folder, program) >= room)
+		return err_set(e, ERR_LIMIT, "%s: the path is too long", program);
+	return access(path, X_OK) ? err_set(e, ERR_NOT_FOUND, "no %s beside this program", program)
+				  : 0;
+}
+
 bool child_runs(struct child *c)
 {
 	if (c->pid && waitpid(c->pid, NULL, WNOHANG) == c->pid)

@@ -5,6 +5,7 @@
 #define TOOLS_CHILD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -16,6 +17,11 @@ struct child {
 /* Run argv[0] (looked for in PATH, /usr/sbin and /usr/local/sbin) with standard input closed and
  * output appended to the file log. ERR_IO; what exec says is seen as an early end. */
 MUST_CHECK int child_start(struct child *c, char *const argv[], const char *log, struct err *e);
+
+/* Path of a program that belongs to this one: beside it, where it is installed, or in `folder`
+ * beside its folder, where it is built. ERR_NOT_FOUND, ERR_LIMIT. */
+MUST_CHECK int child_find(char *path, size_t room, const char *folder, const char *program,
+			  struct err *e);
 
 /* Still running? Takes the status of one that has ended. */
 bool child_runs(struct child *c);

@@ -5,6 +5,7 @@
 #include "tools/bench.h"
 #include "tools/bench_bus.h"
 #include "tools/bench_model.h"
+#include "tools/bench_split.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
 
@@ -15,6 +16,8 @@ static const struct {
 	{ "codec", "bits, error and speed of the codec and of other ways to send rows",
 	  bench_codec_usage, bench_codec },
 	{ "bus", "round trips through a broker, by size and QoS", bench_bus_usage, bench_bus },
+	{ "split", "a whole split session, over a slow link or none", bench_split_usage,
+	  bench_split },
 	{ "model", "speed of prompts, decoding and batches; opening and memory", bench_model_usage,
 	  bench_model },
 };
@@ -26,6 +29,7 @@ const char cmd_bench_usage[] =
 	"\n"
 	"  codec   bits, error and speed of the codec and of other ways to send rows\n"
 	"  bus     round trips through a broker, by size and QoS\n"
+	"  split   a whole split session, over a slow link or none\n"
 	"  model   speed of prompts, decoding and batches; opening and memory\n"
 	"\n"
 	"splitmq bench WHAT --help tells more.\n";
