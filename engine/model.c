@@ -78,7 +78,7 @@ static size_t measure(const struct model_hparams *hp, const struct model_conf *c
 	parts[ROWS] = rows * hp->dim;
 	parts[TURNS] = rows * hp->rope_dim;
 	parts[TILES] = threads * MATMUL_TILE * max_cols(hp);
-	parts[ATTENTION] = threads * attention_scratch(hp);
+	parts[ATTENTION] = attention_scratch(hp, conf->threads);
 	for (unsigned i = 0; i < N_PARTS; i++) {
 		parts[i] = (parts[i] + 15) / 16 * 16;
 		sum += parts[i];
