@@ -166,6 +166,25 @@ class Bench(unittest.TestCase):
                            (["--delay-ms", "-1"], b"--delay-ms"), (["x"], b"\"x\"")):
             self.assertIn(says, run("bench", "split", *args, status=2).stderr, args)
 
+    def test_sessions_of_a_worker_are_measured_alone_together_and_beside_a_prompt(self):
+        model = self.synth("--type", "q8_0")
+        args = ["bench", "worker", "-m", model, "-t", "2", "-s", "5", "-n", "12"]
+        seen = json.loads(run(*args, "-p", "90", "--away", "1", "--json").stdout)
+        self.assertTrue(seen["same"])
+        for what, sessions in (("one", 1), ("many", 5), ("still", 5), ("beside", 5)):
+            r = seen[what]
+            self.assertEqual(r["sessions"], sessions)
+            self.assertGreater(r["tok_s"], 0)
+            self.assertTrue(0 < r["token_ms_min"] <= r["token_ms"] <= r["token_ms_p95"])
+        self.assertGreater(seen["many"]["step_rows"], seen["one"]["step_rows"])
+        self.assertGreater(seen["prefill_s"], 0)
+        short = json.loads(run(*args, "-p", "0", "--json").stdout)
+        self.assertNotIn("beside", short)
+        self.assertIn(b"5 sessions", run(*args, "-p", "20").stdout)
+        for wrong, says in ((["-s", "0"], b"--sessions"), (["--no"], b"--no"), (["x"], b"x")):
+            self.assertIn(says, run(*args, *wrong, status=2).stderr)
+        self.assertIn(b"-m", run("bench", "worker", status=2).stderr)
+
     def test_a_relay_tells_its_port_and_what_it_has_passed_on(self):
         with subprocess.Popen([SPLITMQ, "relay", "--to", "127.0.0.1:9", "--delay-ms", "2.5"],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as relay:

@@ -6,6 +6,7 @@
 #include "tools/bench_bus.h"
 #include "tools/bench_model.h"
 #include "tools/bench_split.h"
+#include "tools/bench_worker.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
 
@@ -20,6 +21,8 @@ static const struct {
 	  bench_split },
 	{ "model", "speed of prompts, decoding and batches; opening and memory", bench_model_usage,
 	  bench_model },
+	{ "worker", "many sessions that decode at once, alone and beside a long prompt",
+	  bench_worker_usage, bench_worker },
 };
 
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
@@ -31,6 +34,7 @@ const char cmd_bench_usage[] =
 	"  bus     round trips through a broker, by size and QoS\n"
 	"  split   a whole split session, over a slow link or none\n"
 	"  model   speed of prompts, decoding and batches; opening and memory\n"
+	"  worker  many sessions that decode at once, alone and beside a long prompt\n"
 	"\n"
 	"splitmq bench WHAT --help tells more.\n";
 
