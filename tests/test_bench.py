@@ -221,6 +221,43 @@ class Bench(unittest.TestCase):
         self.assertIn(b"/no/such", run("synth", "--shape", "toy", "--type", "f16", "/no/such/x",
                                        status=1).stderr)
 
+    def peer(self, name, text):
+        path = os.path.join(self.dir.name, name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\ncat <<'END'\n" + text + "\nEND\n")
+        os.chmod(path, 0o755)
+        return path
+
+    def test_peers_have_their_turns_and_are_compared(self):
+        def entry(prompt, tokens, speed):
+            return {"n_prompt": prompt, "n_gen": tokens, "avg_ts": speed}
+
+        slow = self.peer("slow", "hello\n" + json.dumps([entry(128, 0, 0.5), entry(512, 0, 0.25),
+                                                        entry(0, 64, 0.125)]))
+        quick = self.peer("quick", json.dumps([entry(128, 0, 1e9), entry(512, 0, 1e9),
+                                               entry(0, 64, 1e9)]))
+        many = self.peer("many", "| PP | TG | B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s |\n"
+                                 "|    16 |     32 |   16 |    768 |    1.0 |   256.0 |    2.0 |"
+                                 "   0.5 |    3.0 |   256.0 |")
+        args = ["--splitmq", SPLITMQ, "--models", self.dir.name, "--shape", "toy", "--types",
+                "Q4_0", "--threads", "1", "--repeat", "1"]
+        peers = os.path.join(ROOT, "tools/bench-peers")
+        rows = json.loads(run(*args, "--llama-bench", slow, "--batched-bench", many, "--json",
+                              program=peers).stdout)
+        self.assertEqual([r["test"] for r in rows], ["pp128", "pp512", "tg64", "batch16"])
+        for row, theirs in zip(rows, (0.5, 0.25, 0.125, 0.5)):
+            self.assertEqual(row["llama.cpp"], theirs)
+            self.assertAlmostEqual(row["ratio"], row["splitmq"] / theirs)
+        self.assertEqual([rows[i]["target"] for i in (2, 3)], ["holds", "holds"])
+        text = run(*args, "--llama-bench", slow, "--ik-llama-bench", quick, program=peers).stdout
+        self.assertIn(b"ik -rtr", text)
+        self.assertIn(b"does not hold", [x for x in text.splitlines() if b" tg64 " in x][0])
+        alone = run(*args, program=peers).stdout
+        self.assertNotIn(b"does not hold\n", alone.split(b"opens in")[0])
+        self.assertIn(b"tokens/s", alone.splitlines()[-1])
+        self.assertIn(b"/no/such", run(*args, "--llama-bench", "/no/such", status=1,
+                                       program=peers).stderr)
+
     def test_help_is_for_everybody(self):
         self.assertIn(b"codec", run("bench", "--help").stdout)
         self.assertIn(b"--csv DIR", bench("--help").stdout)

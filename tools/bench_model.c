@@ -295,12 +295,27 @@ static void weigh_token(struct rig *r)
 	r->b->weights_bytes = model_weight_bytes(r->gguf, &r->hp, &conf);
 }
 
+/* Scratch and caches get their memory, clocks and pages their speed. */
+static int warm_up(struct rig *r, struct err *e)
+{
+	const struct bench_model_conf *c = &r->b->conf;
+	int rc;
+
+	if (!c->prefill.n)
+		return 0;
+	kv_truncate(r->kv[0], 0);
+	rc = prefill(r, 0, c->prefill.v[0]);
+	return rc ? err_set(e, rc, "%s", err_phrase(rc)) : 0;
+}
+
 static int measure(struct rig *r, struct err *e)
 {
 	const struct bench_model_conf *c = &r->b->conf;
 	uint64_t all;
 	int rc = measure_opening(r, e);
 
+	if (!rc)
+		rc = warm_up(r, e);
 	for (unsigned i = 0; i < c->prefill.n && !rc; i++)
 		rc = measure_prefill(r, c->prefill.v[i], e);
 	if (rc)
