@@ -18,4 +18,8 @@ bool expand_mins(enum quant_type type);
 void expand_rows(enum quant_type type, const uint8_t *data, size_t row_bytes, size_t n_rows,
 		 size_t n, struct kern_wide *out);
 
+/* The same, compiled for AVX2. */
+void expand_avx2(enum quant_type type, const uint8_t *data, size_t row_bytes, size_t n_rows,
+		 size_t n, struct kern_wide *out);
+
 #endif

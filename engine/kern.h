@@ -118,6 +118,9 @@ struct kern {
 	/* dst[i] = x[i] * s * w[i], s = 1 / sqrt(dot(x, x) / n + eps); dst may be x. */
 	void (*rms_norm)(float *dst, const float *x, const float *w, size_t n, float eps);
 
+	/* expand_rows (expand.h). */
+	void (*expand)(enum quant_type type, const uint8_t *data, size_t row_bytes, size_t n_rows,
+		       size_t n, struct kern_wide *out);
 	/* One row of n elements (a multiple of 32) to the form of kern_acts. Of each block, with
 	 * a = max |x|: step = a / 127 and q = x * (127 / a), rounded to nearest, ties to even;
 	 * all zero when a < 1e-36; step NaN and q 0 when an element is NaN or infinite. */

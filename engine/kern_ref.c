@@ -1,3 +1,4 @@
+#include "engine/expand.h"
 #include "engine/kern_block.h"
 #include "engine/kern_def.h"
 #include "engine/strip.h"
@@ -122,6 +123,7 @@ const struct kern kern_ref = {
 	.add = add,
 	.silu_mul = silu_mul,
 	.rms_norm = rms_norm,
+	.expand = expand_rows,
 	.quantize = strip_ref_quantize,
 	.strip = strip_ref_strip,
 	.wide = strip_ref_wide,

@@ -6,9 +6,15 @@
 #ifndef ENGINE_KERN_VEC_H
 #define ENGINE_KERN_VEC_H
 
+#include "engine/expand.h"
 #include "engine/kern_block.h"
 #include "engine/kern_def.h"
 #include "engine/kern_part.h"
+
+/* Unless vec_*.h knows a faster one. */
+#ifndef VEC_EXPAND
+#define VEC_EXPAND expand_rows
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -413,7 +419,8 @@ static void rms_norm(float *dst, const float *x, const float *w, size_t n, float
 		.dequant = dequant, .rows = rows, .to_f16 = to_f16, .to_q8_0 = to_q8_0,            \
 		.to_q4_0 = to_q4_0, .rotate = rotate, .mix = mix, .max = max, .exp_sum = exp_sum,  \
 		.scale = scale, .add = add, .silu_mul = silu_mul, .rms_norm = rms_norm,            \
-		.quantize = isa##_quantize, .strip = isa##_strip, .wide = isa##_wide,              \
+		.expand = VEC_EXPAND, .quantize = isa##_quantize, .strip = isa##_strip,            \
+		.wide = isa##_wide,                                                                \
 	}
 
 #endif

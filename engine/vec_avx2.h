@@ -15,6 +15,8 @@
 #define VEC_TILE_W 2
 #define VEC_TILE_X 3
 
+#define VEC_EXPAND expand_avx2
+
 struct vf {
 	__m256 lo, hi;
 };

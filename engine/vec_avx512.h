@@ -14,6 +14,8 @@
 #define VEC_TILE_W 4
 #define VEC_TILE_X 6
 
+#define VEC_EXPAND expand_avx2
+
 struct vf {
 	__m512 v;
 };

@@ -366,6 +366,45 @@ static void wide_blocks_of_every_table_and_type_are_those_of_the_definition(void
 	}
 }
 
+static void compare_expanded(const struct kern *k, enum quant_type type, size_t n_rows,
+			     enum kind kind)
+{
+	static uint8_t raw[16 * ROW_BYTES + 8];
+	static struct kern_wide got[BLOCKS], want[BLOCKS];
+	const size_t blocks = quant_block_elements(type) / 32 * (1 + draw(3)), shift = draw(8);
+	const size_t bytes = quant_row_bytes(type, blocks * 32);
+
+	fill_rows(type, raw + shift, n_rows * bytes, kind);
+	memset(got, 0x5a, sizeof(got));
+	memset(want, 0x5a, sizeof(want));
+	k->expand(type, raw + shift, bytes, n_rows, blocks * 32, got);
+	expand_rows(type, raw + shift, bytes, n_rows, blocks * 32, want);
+	for (size_t b = 0; b < BLOCKS; b++) {
+		assert_memory_equal(got[b].q, want[b].q, sizeof(got[b].q));
+		assert_memory_equal(got[b].scale, want[b].scale, sizeof(got[b].scale));
+		assert_memory_equal(got[b].min, want[b].min, sizeof(got[b].min));
+		assert_same(quant_name(type), got[b].d, want[b].d, 16);
+		assert_same(quant_name(type), got[b].m, want[b].m, 16);
+	}
+}
+
+static void every_table_expands_alike(void **state)
+{
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (unsigned type = 0; type < QUANT_TYPE_END; type++) {
+			if (!quant_name(type) || !expand_knows(type))
+				continue;
+			for (size_t n_rows = 1; n_rows <= 2 * 16; n_rows++)
+				compare_expanded(k, type, n_rows > 16 ? 16 : n_rows,
+						 n_rows % 2 ? PLAIN : EXTREME);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -374,6 +413,7 @@ int main(void)
 		cmocka_unit_test(a_block_that_is_not_finite_is_nan_and_no_other),
 		cmocka_unit_test(the_definition_is_the_product_of_dequantized_rows),
 		cmocka_unit_test(packed_strips_give_the_bits_of_rows_in_the_file),
+		cmocka_unit_test(every_table_expands_alike),
 		cmocka_unit_test(strips_of_every_table_are_those_of_the_definition),
 		cmocka_unit_test(wide_blocks_of_every_table_and_type_are_those_of_the_definition),
 	};
