@@ -119,6 +119,7 @@ static int prove_fit(struct segment *s, const struct segment_conf *c, struct err
 			 codec_work_bytes(s->hp.dim, c->max_rows);
 	size_t kv = kv_bytes(&s->hp, c->last - c->first, c->context_tokens, s->kv_type);
 
+	s->held = (struct segment_range){ c->first, c->last, c->head };
 	s->weight_bytes = model_weight_bytes(s->gguf, &s->hp, &mc);
 	s->budget.limit_bytes = budget ? budget : UINT64_MAX;
 	s->budget.booked_bytes = s->weight_bytes + scratch;
@@ -137,10 +138,13 @@ static int open_model(struct segment *s, const struct segment_conf *c, struct er
 {
 	struct model_conf mc = model_conf_of(s->slice.first, s->slice.last, s->slice.first == 0,
 					     s->slice.last == s->hp.n_layers, c);
-	int rc = model_open(&s->model, s->gguf, &mc, e);
+	int rc;
 
+	mc.lazy = true;
+	rc = model_open(&s->model, s->gguf, &mc, e);
 	if (rc)
 		return rc;
+	model_prepare(s->model, s->first, s->last, s->head);
 	s->x = malloc(x_floats(s, c) * sizeof(*s->x));
 	s->logits = malloc(logit_floats(s, c) * sizeof(*s->logits));
 	if (!s->x || !s->logits || sampler_create(&s->sampler, s->hp.n_vocab))
@@ -196,13 +200,26 @@ static unsigned longest(const struct segment *s, uint32_t n_layers, enum kv_type
 	return tokens < UINT32_MAX ? (unsigned)tokens : UINT32_MAX;
 }
 
+/* The layers that are in memory once a session with [first, last) has run. */
+static struct segment_range widen(const struct segment *s, uint32_t first, uint32_t last)
+{
+	struct segment_range r = s->held;
+
+	if (first < last) {
+		r.first = s->held.first == s->held.last || first < r.first ? first : r.first;
+		r.last = last > r.last ? last : r.last;
+	}
+	r.head = r.head || last == s->hp.n_layers;
+	return r;
+}
+
 int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
 		  uint32_t context_tokens, enum kv_type type, struct err *e)
 {
 	size_t bytes = kv_bytes(&s->hp, last - first, context_tokens, type);
-	size_t weights = segment_weight_bytes(s, first, last, s->embed && !first,
-					      s->head || last == s->hp.n_layers);
-	size_t extra = weights > s->weight_bytes ? weights - s->weight_bytes : 0;
+	const struct segment_range held = widen(s, first, last);
+	size_t extra = segment_weight_bytes(s, held.first, held.last, s->embed, held.head) -
+		       s->weight_bytes;
 	int rc = model_slice_has(&s->slice, &s->hp, first, last, s->embed,
 				 s->head || last == s->hp.n_layers, e);
 
@@ -225,6 +242,9 @@ int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t la
 	rc = kv_create(kv, &s->budget, &s->hp, first, last, context_tokens, type);
 	if (rc)
 		return err_set(e, rc, "KV cache of %u tokens", context_tokens);
+	s->held = held;
+	s->weight_bytes += extra;
+	s->budget.booked_bytes += extra;
 	return 0;
 }
 

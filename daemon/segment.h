@@ -32,6 +32,11 @@ struct segment_conf {
 	uint64_t memory_budget_bytes; /* 0: what the machine has available now */
 };
 
+struct segment_range {
+	uint32_t first, last;
+	bool head;
+};
+
 struct segment {
 	struct gguf *gguf;
 	struct tokenizer *tokenizer;
@@ -44,7 +49,8 @@ struct segment {
 	char hash[GGUF_HASH_LEN + 1];
 	char name[TOPIC_NAME_MAX + 1]; /* general.name, fit for a topic */
 	bool embed, head;              /* of the expected segment */
-	size_t weight_bytes;           /* of the expected segment */
+	struct segment_range held;     /* what is booked: those, and any that ran */
+	size_t weight_bytes;           /* of what is held */
 	struct cal *cal;               /* NULL: none */
 	struct kv_budget budget;       /* weights, buffers and predictors are booked in it too */
 	float *x;      /* [max_rows + spare_rows][d] */

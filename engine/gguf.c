@@ -2,6 +2,7 @@
  * gguf_value (metadata) and gguf_hash (identity). */
 #include "engine/gguf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -163,4 +164,27 @@ void gguf_will_need(const struct gguf *g, const struct gguf_tensor *t)
 void gguf_dont_need(const struct gguf *g, const struct gguf_tensor *t)
 {
 	advise(g, t, MADV_DONTNEED);
+}
+
+int gguf_copy(const struct gguf *g, const struct gguf_tensor *t, size_t at, void *dst, size_t len)
+{
+	uint8_t *to = dst;
+
+	assert(at <= t->bytes && len <= t->bytes - at);
+	if (g->fd < 0) {
+		memcpy(dst, t->data + at, len);
+		return 0;
+	}
+	while (len > 0) {
+		ssize_t n = pread(g->fd, to, len, (off_t)(t->offset + at));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return ERR_IO;
+		to += n;
+		at += (size_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
 }

@@ -104,6 +104,11 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *nam
 void gguf_will_need(const struct gguf *g, const struct gguf_tensor *t);
 void gguf_dont_need(const struct gguf *g, const struct gguf_tensor *t);
 
+/* Copy bytes [at, at + len) of a tensor, within t->bytes, without mapping its pages in. ERR_IO when
+ * the file has shrunk. */
+MUST_CHECK int gguf_copy(const struct gguf *g, const struct gguf_tensor *t, size_t at, void *dst,
+			 size_t len);
+
 /* Identity of the model, the same on agent and worker: 128 bits as 32 lower-case hex digits + NUL.
  * XXH3-128 over all bytes before the tensor data, and over up to 256 bytes at the start, middle
  * and end of each tensor, read with pread so that no weight page is mapped in. When the metadata

@@ -1,12 +1,25 @@
 #include "engine/matmul.h"
 
 #include <assert.h>
+#include <string.h>
 
-/* Rows of x from which on dequantizing a tile into memory pays. */
+#include "engine/expand.h"
+
+/* Rows of x from which on turning a tile into floats pays. */
 #define MANY_ROWS 3
 
-/* Weight rows per item when there is little to do per row. */
-#define FEW_ROWS_ITEM 64
+/* Rows of x that are rounded by one item. */
+#define ROUND_ROWS 8
+
+/* Bytes of rounded rows that meet a strip together: about half of a second-level cache; and how
+ * many rows at most, in steps that suit all kernels. */
+#define BLOCK_BYTES      (192 * 1024)
+#define BLOCK_ROWS       96
+#define BLOCK_ROWS_SMALL 12
+
+/* Strips of an item: enough items for threads to share evenly, and streams as long as may be. */
+#define ITEM_STRIPS      8
+#define ITEMS_PER_THREAD 16
 
 struct job {
 	const struct matmul *m;
@@ -14,65 +27,201 @@ struct job {
 	unsigned n_outs;
 	const float *x;
 	size_t ldx, rows;
-	size_t item_rows; /* weight rows per item */
+	size_t item_strips;
+	size_t block_rows;
+	struct kern_acts acts;
 };
+
+/* Part of one out: weight rows [first, first + n). */
+struct part {
+	const struct matmul_out *out;
+	size_t first, n;
+};
+
+static size_t strips_of(const struct weight *w)
+{
+	return (w->rows.n_rows + KERN_STRIP - 1) / KERN_STRIP;
+}
 
 static size_t n_items(const struct job *j, unsigned out)
 {
-	return (j->outs[out].w->rows.n_rows + j->item_rows - 1) / j->item_rows;
+	return (strips_of(j->outs[out].w) + j->item_strips - 1) / j->item_strips;
 }
 
-static void add_bias(const struct job *j, const struct matmul_out *out, size_t first, size_t n)
+static size_t padded(size_t cols)
 {
-	for (size_t r = 0; out->w->bias && r < j->rows; r++)
-		j->m->kern->add(out->y + r * out->ldy + first, out->w->bias + first, n);
+	return (cols + 31) / 32 * 32;
+}
+
+/* A tile of floats is larger than the wide form of a strip. */
+static size_t thread_floats(size_t max_cols)
+{
+	_Static_assert(sizeof(struct kern_wide) < 32 * KERN_STRIP * sizeof(float), "scratch");
+	return padded(max_cols) * KERN_STRIP;
+}
+
+size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols)
+{
+	const size_t blocks = max_rows * padded(max_cols) / 32;
+
+	/* 32 codes, a step and two sums a block */
+	return threads * thread_floats(max_cols) + blocks * (8 + 1 + 1);
+}
+
+void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size_t max_rows,
+		 size_t max_cols, float *scratch)
+{
+	const size_t blocks = max_rows * padded(max_cols) / 32;
+	float *acts;
+
+	*m = (struct matmul){ .kern = k,
+			      .pool = pool,
+			      .max_rows = max_rows,
+			      .max_cols = max_cols,
+			      .scratch = scratch,
+			      .thread_floats = thread_floats(max_cols) };
+	acts = scratch + pool_threads(pool) * m->thread_floats;
+	m->acts.q = (int8_t *)acts;
+	m->acts.step = acts + 8 * blocks;
+	m->acts.sum = (int16_t *)(void *)(acts + 9 * blocks);
+}
+
+static void round_item(void *arg, size_t item, unsigned thread)
+{
+	const struct job *j = arg;
+	const struct kern_acts *a = &j->acts;
+	const size_t end = (item + 1) * ROUND_ROWS < j->rows ? (item + 1) * ROUND_ROWS : j->rows;
+
+	(void)thread;
+	for (size_t r = item * ROUND_ROWS; r < end; r++)
+		j->m->kern->quantize(j->x + r * j->ldx, a->blocks * 32, a->q + r * a->blocks * 32,
+				     a->step + r * a->blocks, a->sum + r * a->blocks * 2);
+}
+
+static void round_rows(struct job *j)
+{
+	const size_t cols = j->outs[0].w->cols, row_bytes = cols + cols / 4;
+	size_t rows = BLOCK_BYTES / row_bytes / BLOCK_ROWS_SMALL * BLOCK_ROWS_SMALL;
+
+	j->acts.blocks = cols / 32;
+	rows = rows < BLOCK_ROWS ? rows : BLOCK_ROWS;
+	j->block_rows = rows ? rows : BLOCK_ROWS_SMALL;
+	pool_run(j->m->pool, round_item, j, (j->rows + ROUND_ROWS - 1) / ROUND_ROWS);
+}
+
+/* One strip of p with rows [r, r + n). The last strip of a matrix may have fewer outputs. */
+static void run_strip(const struct job *j, const struct part *p, size_t strip, size_t r, size_t n,
+		      const struct kern_wide *wide)
+{
+	const struct weight *w = p->out->w;
+	const size_t left = w->rows.n_rows - strip * KERN_STRIP, ldy = p->out->ldy;
+	float *y = p->out->y + r * ldy + strip * KERN_STRIP;
+	float tail[BLOCK_ROWS * KERN_STRIP];
+	float *out = left < KERN_STRIP ? tail : y;
+	const size_t ldo = left < KERN_STRIP ? KERN_STRIP : ldy;
+
+	if (wide)
+		j->m->kern->wide(wide, expand_mins(w->rows.type), &j->acts, r, n, out, ldo);
+	else
+		j->m->kern->strip(&w->strips, strip, &j->acts, r, n, out, ldo);
+	for (size_t i = 0; left < KERN_STRIP && i < n; i++)
+		memcpy(y + i * ldy, tail + i * KERN_STRIP, left * sizeof(*y));
+}
+
+static size_t rows_at(const struct job *j, size_t r)
+{
+	return j->rows - r < j->block_rows ? j->rows - r : j->block_rows;
+}
+
+static void run_packed(const struct job *j, const struct part *p)
+{
+	const size_t first = p->first / KERN_STRIP;
+	const size_t last = (p->first + p->n + KERN_STRIP - 1) / KERN_STRIP;
+
+	for (size_t r = 0; r < j->rows; r += j->block_rows) {
+		for (size_t s = first; s < last; s++)
+			run_strip(j, p, s, r, rows_at(j, r), NULL);
+	}
+}
+
+static void run_wide(const struct job *j, const struct part *p, float *scratch)
+{
+	struct kern_wide *wide = (struct kern_wide *)(void *)scratch;
+	const struct kern_rows *w = &p->out->w->rows;
+
+	for (size_t i = p->first; i < p->first + p->n; i += KERN_STRIP) {
+		const size_t left = w->n_rows - i;
+
+		expand_rows(w->type, w->data + i * w->row_bytes, w->row_bytes,
+			    left < KERN_STRIP ? left : KERN_STRIP, p->out->w->cols, wide);
+		for (size_t r = 0; r < j->rows; r += j->block_rows)
+			run_strip(j, p, i / KERN_STRIP, r, rows_at(j, r), wide);
+	}
 }
 
 /* F32 weights are used where they are, others by way of the thread's scratch. */
-static void run_tile(const struct job *j, const struct matmul_out *out, struct kern_rows w,
-		     size_t first, float *scratch)
+static void run_tile(const struct job *j, const struct part *p, size_t first, float *scratch)
 {
+	const struct kern_rows *w = &p->out->w->rows;
+	const size_t left = p->first + p->n - first;
+	const uint8_t *data = w->data + first * w->row_bytes;
 	struct kern_tile t = { .x = j->x,
 			       .ldx = j->ldx,
 			       .nx = j->rows,
-			       .out = out->y + first,
-			       .ldo = out->ldy,
-			       .nw = w.n_rows,
-			       .ldw = out->w->cols,
-			       .n = out->w->cols };
+			       .out = p->out->y + first,
+			       .ldo = p->out->ldy,
+			       .nw = left < KERN_STRIP ? left : KERN_STRIP,
+			       .ldw = p->out->w->cols,
+			       .n = p->out->w->cols };
 
-	if (w.type == QUANT_F32) {
-		t.w = (const float *)(const void *)w.data;
+	if (w->type == QUANT_F32) {
+		t.w = (const float *)(const void *)data;
 	} else {
-		for (size_t i = 0; i < w.n_rows; i++)
-			j->m->kern->dequant(w.type, w.data + i * w.row_bytes, scratch + i * t.ldw,
+		for (size_t i = 0; i < t.nw; i++)
+			j->m->kern->dequant(w->type, data + i * w->row_bytes, scratch + i * t.ldw,
 					    t.n);
 		t.w = scratch;
 	}
 	j->m->kern->tile(&t);
 }
 
+static void run_floats(const struct job *j, const struct part *p, float *scratch)
+{
+	struct kern_rows w = p->out->w->rows;
+
+	if (j->rows >= MANY_ROWS || w.type == QUANT_F32) {
+		for (size_t i = p->first; i < p->first + p->n; i += KERN_STRIP)
+			run_tile(j, p, i, scratch);
+		return;
+	}
+	w.data += p->first * w.row_bytes;
+	w.n_rows = p->n;
+	for (size_t r = 0; r < j->rows; r++)
+		j->m->kern->rows(&w, j->x + r * j->ldx, p->out->w->cols,
+				 p->out->y + r * p->out->ldy + p->first);
+}
+
 static void run_item(void *arg, size_t item, unsigned thread)
 {
 	const struct job *j = arg;
-	const struct matmul_out *out = j->outs;
-	struct kern_rows w;
-	size_t first;
+	float *scratch = j->m->scratch + thread * j->m->thread_floats;
+	struct part p = { .out = j->outs };
+	const struct weight *w;
 
-	for (unsigned i = 0; item >= n_items(j, i); i++, out++)
+	for (unsigned i = 0; item >= n_items(j, i); i++, p.out++)
 		item -= n_items(j, i);
-	w = out->w->rows;
-	first = item * j->item_rows;
-	w.data += first * w.row_bytes;
-	w.n_rows = w.n_rows - first < j->item_rows ? w.n_rows - first : j->item_rows;
-	if (j->rows >= MANY_ROWS || w.type == QUANT_F32) {
-		run_tile(j, out, w, first, j->m->scratch + thread * MATMUL_TILE * j->m->max_cols);
-	} else {
-		for (size_t r = 0; r < j->rows; r++)
-			j->m->kern->rows(&w, j->x + r * j->ldx, out->w->cols,
-					 out->y + r * out->ldy + first);
-	}
-	add_bias(j, out, first, w.n_rows);
+	w = p.out->w;
+	p.first = item * j->item_strips * KERN_STRIP;
+	p.n = w->rows.n_rows - p.first;
+	p.n = p.n < j->item_strips * KERN_STRIP ? p.n : j->item_strips * KERN_STRIP;
+	if (w->strips.data)
+		run_packed(j, &p);
+	else if (expand_knows(w->rows.type))
+		run_wide(j, &p, scratch);
+	else
+		run_floats(j, &p, scratch);
+	for (size_t r = 0; w->bias && r < j->rows; r++)
+		j->m->kern->add(p.out->y + r * p.out->ldy + p.first, w->bias + p.first, p.n);
 }
 
 void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
@@ -84,12 +233,21 @@ void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned 
 			 .x = x,
 			 .ldx = ldx,
 			 .rows = rows,
-			 .item_rows = rows >= MANY_ROWS ? MATMUL_TILE : FEW_ROWS_ITEM };
-	size_t items = 0;
+			 .acts = m->acts };
+	bool integers = false;
+	size_t strips = 0, items = 0;
 
+	assert(rows <= m->max_rows);
 	for (unsigned i = 0; i < n_outs; i++) {
 		assert(outs[i].w->cols == outs[0].w->cols && outs[i].w->cols <= m->max_cols);
-		items += n_items(&j, i);
+		integers = integers || expand_knows(outs[i].w->rows.type);
+		strips += strips_of(outs[i].w);
 	}
+	if (integers)
+		round_rows(&j);
+	j.item_strips = strips / (pool_threads(m->pool) * ITEMS_PER_THREAD) + 1;
+	j.item_strips = j.item_strips < ITEM_STRIPS ? j.item_strips : ITEM_STRIPS;
+	for (unsigned i = 0; i < n_outs; i++)
+		items += n_items(&j, i);
 	pool_run(m->pool, run_item, &j, items);
 }

@@ -1,8 +1,11 @@
 /* engine/matmul.h - activation rows times weight matrices, on all threads.
  *
- * One row alone goes through kern.rows; several rows share each tile of weights, which is
- * dequantized once into a scratch that fits the second-level cache, and go through kern.tile. Both
- * give the same bits (kern.h), so the choice is one of speed. */
+ * Weights of quantized types: the rows are rounded to 8 bits once per call, whatever the number of
+ * matrices; strips of weights then meet blocks of rows that stay in the second-level cache, read in
+ * one stream where they are packed and by way of struct kern_wide where they are not. F32, F16 and
+ * BF16: one row alone goes through kern.rows; several rows share each tile of weights, which is
+ * turned into floats once, and go through kern.tile. All ways give the same bits (kern.h), so the
+ * choice is one of speed. */
 #ifndef ENGINE_MATMUL_H
 #define ENGINE_MATMUL_H
 
@@ -10,15 +13,22 @@
 #include "engine/pool.h"
 #include "engine/weights.h"
 
-/* Weight rows of a tile. */
-#define MATMUL_TILE 16
-
 struct matmul {
 	const struct kern *kern;
 	struct pool *pool;
-	float *scratch; /* [threads][MATMUL_TILE * max_cols] */
-	size_t max_cols;
+	size_t max_rows, max_cols;
+	float *scratch;        /* [threads][...] */
+	size_t thread_floats;
+	struct kern_acts acts; /* rounded rows, [max_rows] */
 };
+
+/* Floats of scratch that matmul_init wants: calls have at most max_rows rows and max_cols columns
+ * (a multiple of 16, or rounded up to one). */
+size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols);
+
+/* Fill *m. scratch (64-byte aligned, the caller's) must outlive it. */
+void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size_t max_rows,
+		 size_t max_cols, float *scratch);
 
 /* y[r * ldy + i] = W x[r] + bias */
 struct matmul_out {
@@ -27,7 +37,7 @@ struct matmul_out {
 	size_t ldy;
 };
 
-/* All outs read the same x [rows][ldx]; their weights have equally many columns, <= max_cols. */
+/* All outs read the same x [rows][ldx]; their weights have equally many columns. */
 void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
 		const float *x, size_t ldx, size_t rows);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/attention.h"
 #include "engine/batch.h"
 #include "engine/imatrix.h"
@@ -17,6 +18,12 @@
 #include "engine/weights.h"
 
 #define DEFAULT_ROWS 256
+
+/* For so long model_prepare goes on to the next layer. */
+#define PREPARE_MS 1000
+
+/* Elements of an embedding that are read at a time: whole blocks of every type. */
+#define EMBED_ELEMENTS 2048
 
 struct model {
 	struct model_hparams hp;
@@ -66,7 +73,7 @@ static uint32_t max_rows(const struct model_conf *conf)
 static size_t measure(const struct model_hparams *hp, const struct model_conf *conf,
 		      size_t parts[N_PARTS])
 {
-	const size_t rows = max_rows(conf), threads = conf->threads;
+	const size_t rows = max_rows(conf);
 	size_t sum = 0;
 
 	parts[NORM] = rows * hp->dim;
@@ -77,7 +84,7 @@ static size_t measure(const struct model_hparams *hp, const struct model_conf *c
 	parts[GATE] = parts[UP] = rows * hp->ff_dim;
 	parts[ROWS] = rows * hp->dim;
 	parts[TURNS] = rows * hp->rope_dim;
-	parts[TILES] = threads * MATMUL_TILE * max_cols(hp);
+	parts[TILES] = matmul_scratch(conf->threads, rows, max_cols(hp));
 	parts[ATTENTION] = attention_scratch(hp, conf->threads);
 	for (unsigned i = 0; i < N_PARTS; i++) {
 		parts[i] = (parts[i] + 15) / 16 * 16;
@@ -177,7 +184,8 @@ static int open_scratch(struct model *m, struct err *e)
 	at = m->up = at + parts[GATE];
 	at = m->batch.x = at + parts[UP];
 	at = m->batch.turns = at + parts[ROWS];
-	at = m->matmul.scratch = at + parts[TURNS];
+	at = at + parts[TURNS];
+	matmul_init(&m->matmul, m->kern, m->pool, max_rows(&m->conf), max_cols(&m->hp), at);
 	m->attention.scratch = at + parts[TILES];
 	return 0;
 }
@@ -199,8 +207,6 @@ static int open_parts(struct model *m, const struct gguf *g, struct err *e)
 	rc = pool_create(&m->pool, m->conf.threads);
 	if (rc)
 		return err_set(e, rc, "%u threads: %s", m->conf.threads, err_phrase(rc));
-	m->matmul =
-		(struct matmul){ .kern = m->kern, .pool = m->pool, .max_cols = max_cols(&m->hp) };
 	m->attention =
 		(struct attention){ .kern = m->kern, .pool = m->pool, .n_heads = m->hp.n_heads };
 	m->batch.first = m->conf.first;
@@ -209,7 +215,10 @@ static int open_parts(struct model *m, const struct gguf *g, struct err *e)
 	m->batch.rope = &m->rope;
 	if (batch_init(&m->batch, max_rows(&m->conf)))
 		return err_set(e, ERR_NOMEM, "batch: out of memory");
-	return open_scratch(m, e);
+	rc = open_scratch(m, e);
+	if (!rc && !m->conf.lazy)
+		model_prepare(m, m->conf.first, m->conf.last, m->conf.head);
+	return rc;
 }
 
 int model_open(struct model **out, const struct gguf *g, const struct model_conf *conf,
@@ -245,6 +254,18 @@ void model_close(struct model *m)
 	free(m);
 }
 
+void model_prepare(struct model *m, uint32_t first, uint32_t last, bool head)
+{
+	const uint64_t end = clock_now_ms() + PREPARE_MS;
+
+	first = first > m->conf.first ? first : m->conf.first;
+	last = last < m->conf.last ? last : m->conf.last;
+	if (head && m->conf.head)
+		weights_pack_head(&m->weights, m->pool);
+	for (uint32_t l = first; l < last && clock_now_ms() < end; l++)
+		weights_pack_layer(&m->weights, l, m->pool);
+}
+
 const struct model_hparams *model_hparams(const struct model *m)
 {
 	return &m->hp;
@@ -267,20 +288,37 @@ const char *model_isa(const struct model *m)
 	return m->kern->name;
 }
 
-int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x)
+/* One row of the embedding. A tied head has it in another form: mapping its pages in, 16 for each
+ * row, would soon have it in memory twice. */
+static int embed_row(const struct model *m, uint32_t id, float *x)
 {
 	const struct gguf_tensor *t = m->weights.embed;
-	size_t row_bytes;
+	const size_t row_bytes = quant_row_bytes(t->type, m->hp.dim);
+	uint8_t piece[EMBED_ELEMENTS * sizeof(float)];
 
-	assert(t);
-	row_bytes = quant_row_bytes(t->type, m->hp.dim);
-	for (uint32_t i = 0; i < n; i++) {
-		if (ids[i] >= m->hp.n_vocab)
-			return ERR_LIMIT;
-		quant_dequant_row(t->type, t->data + ids[i] * row_bytes, x + (size_t)i * m->hp.dim,
-				  m->hp.dim);
+	for (size_t i = 0; i < m->hp.dim; i += EMBED_ELEMENTS) {
+		size_t n = m->hp.dim - i < EMBED_ELEMENTS ? m->hp.dim - i : EMBED_ELEMENTS;
+		int rc = gguf_copy(m->weights.gguf, t, id * row_bytes + quant_row_bytes(t->type, i),
+				   piece, quant_row_bytes(t->type, n));
+
+		if (rc)
+			return rc;
+		quant_dequant_row(t->type, piece, x + i, n);
 	}
 	return 0;
+}
+
+int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x)
+{
+	int rc = 0;
+
+	assert(m->weights.embed);
+	for (uint32_t i = 0; i < n && !rc; i++) {
+		if (ids[i] >= m->hp.n_vocab)
+			return ERR_LIMIT;
+		rc = embed_row(m, ids[i], x + (size_t)i * m->hp.dim);
+	}
+	return rc;
 }
 
 static void norm_rows(const struct model *m, const float *x, const float *w, uint32_t rows)
@@ -379,6 +417,7 @@ static void run_layer(struct model *m, uint32_t layer)
 	struct pass p = { .m = m, .layer = layer, .rows = m->batch.rows };
 	const struct layer *l = &m->weights.layers[layer - m->conf.first];
 
+	weights_pack_layer(&m->weights, layer, m->pool);
 	attend(&p, l, m->batch.x);
 	feed_forward(&p, l, m->batch.x);
 }
@@ -441,6 +480,7 @@ static void run_head(struct model *m, uint32_t n, float *logits)
 {
 	const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab };
 
+	weights_pack_head(&m->weights, m->pool);
 	observe(m, 0, IMATRIX_HEAD, m->norm, n);
 	matmul_run(&m->matmul, &out, 1, m->norm, m->hp.dim, n);
 }

@@ -43,6 +43,7 @@ struct model_conf {
 	bool head;		/* will call model_logits */
 	unsigned threads;	/* >= 1 */
 	uint32_t max_rows;	/* most rows of one model_step; 0 = 256 */
+	bool lazy;		/* prepare no layer at open (model_prepare) */
 };
 
 struct model;
@@ -78,6 +79,11 @@ MUST_CHECK int model_slice_has(const struct model_slice *s, const struct model_h
 MUST_CHECK int model_open(struct model **out, const struct gguf *g, const struct model_conf *conf,
 			  struct err *e);
 void model_close(struct model *m);
+
+/* Bring the weights of layers [first, last) within the model's, and of the head (where there is
+ * one) if `head`, into the form in which they run, for about a second; what is left then, or
+ * was not named, is prepared when it first runs. Results do not depend on it. */
+void model_prepare(struct model *m, uint32_t first, uint32_t last, bool head);
 
 const struct model_hparams *model_hparams(const struct model *m);
 
@@ -119,7 +125,8 @@ uint32_t kv_capacity(const struct kv *kv); /* tokens */
  * the last one kept; no-op when there are fewer. Compute thread. */
 void kv_truncate(struct kv *kv, uint32_t length);
 
-/* ids [n] -> x [n][d] f32. ERR_LIMIT when an id >= V (x undefined). */
+/* ids [n] -> x [n][d] f32. ERR_LIMIT when an id >= V, ERR_IO when the file cannot be read (x
+ * undefined). Any thread. */
 MUST_CHECK int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x);
 
 /* One session's rows in a step. */

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#include "engine/pack.h"
 
 #define LLAMA (1u << MODEL_LLAMA)
 #define QWEN2 (1u << MODEL_QWEN2)
@@ -164,6 +167,7 @@ static void set_matrix(struct weight *w, const struct gguf *g, const struct gguf
 				      .row_bytes = quant_row_bytes(t->type, t->dims[0]),
 				      .n_rows = t->n_rows };
 	w->cols = t->dims[0];
+	w->tensor = t;
 	gguf_will_need(g, t);
 }
 
@@ -229,6 +233,123 @@ static int load_rope_factors(struct weights *w, const struct gguf_tensor *t, str
 	return rc;
 }
 
+/* The matrices of a layer in the order of layer_specs; NULL at the end. */
+static struct weight *matrix_at(struct layer *l, unsigned i)
+{
+	for (size_t s = 0; s < COUNT(layer_specs); s++) {
+		if (layer_specs[s].rows != ONE && i-- == 0)
+			return (struct weight *)(void *)((uint8_t *)l + layer_specs[s].at);
+	}
+	return NULL;
+}
+
+static size_t strips_of(const struct weight *w)
+{
+	return (w->rows.n_rows + KERN_STRIP - 1) / KERN_STRIP;
+}
+
+/* Room for the strips of w behind what there is. */
+static void plan(struct weights *all, struct weight *w)
+{
+	if (!w->tensor || !pack_knows(w->rows.type))
+		return;
+	w->room = all->arena_bytes;
+	all->arena_bytes += strips_of(w) * pack_strip_bytes(w->rows.type, w->cols);
+	all->arena_bytes = (all->arena_bytes + 63) / 64 * 64;
+}
+
+/* Addresses only: memory comes when a matrix is packed. Without it the weights stay in the map. */
+static void reserve(struct weights *w)
+{
+	struct weight *one;
+	void *at;
+
+	for (uint32_t l = 0; l < w->last - w->first; l++) {
+		for (unsigned i = 0; (one = matrix_at(&w->layers[l], i)) != NULL; i++)
+			plan(w, one);
+	}
+	plan(w, &w->head);
+	if (!w->arena_bytes)
+		return;
+	at = mmap(NULL, w->arena_bytes, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return;
+	w->arena = at;
+	(void)madvise(at, w->arena_bytes, MADV_HUGEPAGE);
+}
+
+/* Strips of an item of packing. */
+#define PACK_STRIPS 4
+
+struct packing {
+	const struct weight *w;
+	uint8_t *to;
+	size_t strip_bytes;
+};
+
+static void pack_item(void *arg, size_t item, unsigned thread)
+{
+	const struct packing *p = arg;
+	const struct kern_rows *w = &p->w->rows;
+	const size_t last = (item + 1) * PACK_STRIPS * KERN_STRIP;
+
+	(void)thread;
+	for (size_t i = item * PACK_STRIPS * KERN_STRIP; i < last && i < w->n_rows;
+	     i += KERN_STRIP) {
+		const size_t left = w->n_rows - i;
+
+		pack_strip(w->type, w->data + i * w->row_bytes, w->row_bytes,
+			   left < KERN_STRIP ? left : KERN_STRIP, p->w->cols,
+			   p->to + i / KERN_STRIP * p->strip_bytes);
+	}
+}
+
+static void pack_matrix(struct weights *all, struct weight *w, struct pool *pool)
+{
+	struct packing p = { .w = w };
+
+	if (!all->arena || !w->tensor || !pack_knows(w->rows.type))
+		return;
+	p.to = all->arena + w->room;
+	p.strip_bytes = pack_strip_bytes(w->rows.type, w->cols);
+	pool_run(pool, pack_item, &p, (strips_of(w) + PACK_STRIPS - 1) / PACK_STRIPS);
+	w->strips = (struct kern_strips){ .type = w->rows.type,
+					  .data = p.to,
+					  .strip_bytes = p.strip_bytes,
+					  .blocks = w->cols / 32 };
+}
+
+/* Once all are packed: the kernel maps neighbours of each page that it maps. */
+static void drop_matrix(const struct weights *all, const struct weight *w)
+{
+	if (w->strips.data)
+		gguf_dont_need(all->gguf, w->tensor);
+}
+
+void weights_pack_layer(struct weights *w, uint32_t layer, struct pool *pool)
+{
+	struct layer *l = &w->layers[layer - w->first];
+	struct weight *one;
+
+	if (l->packed)
+		return;
+	for (unsigned i = 0; (one = matrix_at(l, i)) != NULL; i++)
+		pack_matrix(w, one, pool);
+	for (unsigned i = 0; (one = matrix_at(l, i)) != NULL; i++)
+		drop_matrix(w, one);
+	l->packed = true;
+}
+
+void weights_pack_head(struct weights *w, struct pool *pool)
+{
+	if (w->head_packed)
+		return;
+	pack_matrix(w, &w->head, pool);
+	drop_matrix(w, &w->head);
+	w->head_packed = true;
+}
+
 int weights_init(struct weights *w, const struct gguf *g, const struct model_hparams *hp,
 		 const struct model_conf *conf, struct err *e)
 {
@@ -237,7 +358,7 @@ int weights_init(struct weights *w, const struct gguf *g, const struct model_hpa
 	int rc = 0;
 
 	assert(conf->first <= conf->last && conf->last <= hp->n_layers);
-	*w = (struct weights){ .first = conf->first, .last = conf->last };
+	*w = (struct weights){ .first = conf->first, .last = conf->last, .gguf = g };
 	w->layers = calloc(n ? n : 1, sizeof(*w->layers));
 	if (!w->layers)
 		return err_set(e, ERR_NOMEM, "%" PRIu32 " layers: out of memory", n);
@@ -251,6 +372,8 @@ int weights_init(struct weights *w, const struct gguf *g, const struct model_hpa
 		rc = load_head(w, g, e);
 	if (!rc && freqs)
 		rc = load_rope_factors(w, freqs, e);
+	if (!rc)
+		reserve(w);
 	return rc;
 }
 
@@ -267,5 +390,7 @@ void weights_finish(struct weights *w)
 	free(w->layers);
 	free(w->norm);
 	free(w->rope_factors);
+	if (w->arena)
+		munmap(w->arena, w->arena_bytes);
 	*w = (struct weights){ 0 };
 }

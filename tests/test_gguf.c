@@ -671,6 +671,36 @@ static int make_file(char path[static 64], const void *data, size_t len)
 	return fd;
 }
 
+/* Tensors by gguf_copy, in pieces of 7 bytes. */
+static void check_copies(const struct gguf *g)
+{
+	uint8_t piece[7];
+
+	for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+		const struct gguf_tensor *t = gguf_tensor_at(g, i);
+
+		for (size_t at = 0; at < t->bytes; at += 7) {
+			size_t n = t->bytes - at < 7 ? t->bytes - at : 7;
+
+			assert_int_equal(gguf_copy(g, t, at, piece, n), 0);
+			assert_memory_equal(piece, t->data + at, n);
+		}
+	}
+}
+
+/* The last byte of the file. */
+static int copy_end(const struct gguf *g)
+{
+	const struct gguf_tensor *last = gguf_tensor_at(g, 0);
+	uint8_t byte;
+
+	for (size_t i = 0; i < gguf_n_tensors(g); i++) {
+		if (gguf_tensor_at(g, i)->offset > last->offset)
+			last = gguf_tensor_at(g, i);
+	}
+	return gguf_copy(g, last, last->bytes - 1, &byte, 1);
+}
+
 static void a_file_equals_the_same_bytes_in_memory(void **state)
 {
 	char in_memory[GGUF_HASH_LEN + 1], in_file[GGUF_HASH_LEN + 1], path[64];
@@ -681,6 +711,7 @@ static void a_file_equals_the_same_bytes_in_memory(void **state)
 	(void)state;
 	close(make_file(path, b.data, b.len));
 	assert_int_equal(gguf_hash(g, in_memory, &e), 0);
+	check_copies(g);
 	gguf_close(g);
 	assert_int_equal(gguf_open(&g, path, &e), 0);
 	assert_string_equal(gguf_path(g), path);
@@ -692,6 +723,9 @@ static void a_file_equals_the_same_bytes_in_memory(void **state)
 		gguf_dont_need(g, gguf_tensor_at(g, i));
 	}
 	walk_gguf(g);
+	check_copies(g);
+	assert_int_equal(truncate(path, (off_t)(b.len / 2)), 0);
+	assert_int_equal(copy_end(g), ERR_IO);
 	gguf_close(g);
 	unlink(path);
 	free(b.data);

@@ -23,6 +23,7 @@ struct given {
 	struct json *json;
 	uint32_t tokens[64], n_tokens;
 	uint32_t greedy[64], n_greedy;
+	bool rounds;  /* some weights are of a quantized type: activations are rounded to 8 bits */
 	float *exact; /* logits [n_tokens][V] */
 };
 
@@ -71,6 +72,19 @@ static uint32_t read_ids(const struct json *json, const char *key, uint32_t *ids
 	return n;
 }
 
+static bool has_integers(const char *path)
+{
+	struct gguf *g = NULL;
+	bool found = false;
+	struct err e;
+
+	check(gguf_open(&g, path, &e), &e);
+	for (size_t i = 0; i < gguf_n_tensors(g); i++)
+		found = found || quant_block_elements(gguf_tensor_at(g, i)->type) > 1;
+	gguf_close(g);
+	return found;
+}
+
 /* folder/name.json and what it names. */
 static void given_open(struct given *c, const char *folder, const char *name, const char *logits)
 {
@@ -91,6 +105,7 @@ static void given_open(struct given *c, const char *folder, const char *name, co
 	check(json_get_str(c->json, logits, true, 200, &file, &e), &e);
 	snprintf(rel, sizeof(rel), "%s/%s", folder, file);
 	c->exact = conformance_floats(rel, &bytes);
+	c->rounds = has_integers(c->gguf);
 }
 
 static void open_segment(struct line *l, struct model **m, struct kv **kv, struct model_conf conf,
@@ -221,13 +236,91 @@ static void for_each_case(void (*test)(const struct given *c))
 	assert_true(n >= 15);
 }
 
-/* The pack accepts 1e-3 to 2e-3 with float activations; sums of f32 rounded once per product stay
- * far below, whatever the type, so a mistake in one block of one layer cannot hide. */
+/* Nats from the distribution that b's logits mean to that of a. */
+static double divergence(const float *a, const float *b, uint32_t n)
+{
+	double top_a = a[best(a, n)], top_b = b[best(b, n)], sum_a = 0, sum_b = 0, kl = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		sum_a += exp(a[i] - top_a);
+		sum_b += exp(b[i] - top_b);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		double log_a = a[i] - top_a - log(sum_a), log_b = b[i] - top_b - log(sum_b);
+
+		kl += exp(log_b) * (log_b - log_a);
+	}
+	return kl;
+}
+
+/* Squared error of a row over its variance, as two sums. */
+static void add_errors(const float *a, const float *b, uint32_t n, double *error, double *spread)
+{
+	double mean = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		mean += b[i] / (double)n;
+	for (uint32_t i = 0; i < n; i++) {
+		*error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+		*spread += (b[i] - mean) * (b[i] - mean);
+	}
+}
+
+/* Best minus second best. */
+static float margin_of(const float *logits, uint32_t n)
+{
+	uint32_t top = best(logits, n);
+	float second = -INFINITY;
+
+	for (uint32_t i = 0; i < n; i++)
+		second = i != top && logits[i] > second ? logits[i] : second;
+	return logits[top] - second;
+}
+
+static double oracle(const struct given *c, const char *key)
+{
+	struct err e;
+	double v;
+
+	check(json_get_f64(json_get(c->json, "oracle_vs_exact"), key, true, 0, 100, &v, &e), &e);
+	return v;
+}
+
+/* What the pack accepts of 8-bit activations: twice what another implementation loses by them. */
+static void near_enough(const struct given *c)
+{
+	float *logits = logits_of(c, PLAIN, 48);
+	double error = 0, spread = 0, kl = 0;
+
+	for (uint32_t r = 0; r < c->n_tokens; r++) {
+		const float *a = logits + (size_t)r * 512, *b = c->exact + (size_t)r * 512;
+
+		add_errors(a, b, 512, &error, &spread);
+		kl += divergence(a, b, 512) / c->n_tokens;
+		if (best(a, 512) != best(b, 512))
+			assert_true(margin_of(b, 512) <= 0.5f);
+	}
+	print_message("  %-24s nmse %.2g (%.2f of the oracle's), kl %.2g (%.2f)\n", c->name,
+		      error / spread, error / spread / oracle(c, "nmse"), kl,
+		      kl / oracle(c, "kl_mean"));
+	assert_true(error / spread <= fmin(2 * oracle(c, "nmse"), 5e-3));
+	assert_true(kl <= fmin(2 * oracle(c, "kl_mean"), 1.5e-2));
+	free(logits);
+}
+
+/* The pack accepts 1e-3 with float activations; sums of f32 rounded once per product stay far
+ * below, so a mistake in one block of one layer cannot hide. */
 static void near_exact(const struct given *c)
 {
 	const double limit = 1e-4;
-	float *logits = logits_of(c, PLAIN, 48);
+	float *logits;
 	double worst = 0;
+
+	if (c->rounds) {
+		near_enough(c);
+		return;
+	}
+	logits = logits_of(c, PLAIN, 48);
 
 	for (size_t i = 0; i < (size_t)c->n_tokens * 512; i++) {
 		double off = fabs((double)logits[i] - c->exact[i]);
@@ -245,6 +338,14 @@ static void logits_are_near_the_exact_ones(void **state)
 	for_each_case(near_exact);
 }
 
+static double greedy_margin(const struct given *c, uint32_t i)
+{
+	double v;
+
+	assert_int_equal(json_f64(json_array_at(json_get(c->json, "greedy_margin"), i), &v), 0);
+	return v;
+}
+
 static void follow(const struct given *c, const char *path, enum kv_type kv)
 {
 	struct how how = { .split = 1, .threads = 2, .kv = kv };
@@ -258,6 +359,8 @@ static void follow(const struct given *c, const char *path, enum kv_type kv)
 	line_run(&l, c->tokens, c->n_tokens, logits);
 	id = best(logits + (size_t)(c->n_tokens - 1) * l.hp->n_vocab, l.hp->n_vocab);
 	for (uint32_t i = 0; i < c->n_greedy; i++) {
+		if (id != c->greedy[i] && c->rounds && greedy_margin(c, i) < 0.3)
+			break; /* a near tie, and from there on another text */
 		if (id != c->greedy[i])
 			fail_msg("%s, kv %s: token %u is %u, not %u", c->name, kv_type_name(kv), i,
 				 id, c->greedy[i]);
@@ -568,6 +671,65 @@ static void a_segment_maps_in_only_its_share(void **state)
 	given_close(&c);
 }
 
+/* Packed weights are in private memory, their pages of the file's map let go; the embedding is read
+ * without being mapped. */
+static void weights_that_run_in_another_form_are_not_in_memory_twice(void **state)
+{
+	struct given c;
+	struct line l;
+	float *logits;
+	size_t used;
+
+	(void)state;
+	conformance_or_skip();
+	given_open(&c, "models", "llama-q4_0", "exact_logits");
+	line_open(&l, c.gguf, PLAIN);
+	logits = malloc((size_t)c.n_tokens * 512 * sizeof(*logits));
+	assert_non_null(logits);
+	line_run(&l, c.tokens, c.n_tokens, logits);
+	used = resident(c.gguf);
+	print_message("  %zu KiB of %zu resident\n", used / 1024, gguf_file_bytes(l.g) / 1024);
+	assert_true(used <= gguf_file_bytes(l.g) / 2);
+	free(logits);
+	line_close(&l);
+	given_close(&c);
+}
+
+static float *logits_when_lazy(const struct given *c, uint32_t first, uint32_t last, bool head)
+{
+	struct model_conf conf = { .embed = true, .head = true, .threads = 2, .lazy = true };
+	struct model_hparams hp;
+	float *logits = malloc((size_t)c->n_tokens * 512 * sizeof(*logits));
+	struct line l = { 0 };
+	struct err e;
+
+	assert_non_null(logits);
+	check(gguf_open(&l.g, c->gguf, &e), &e);
+	check(model_read_hparams(&hp, l.g, &e), &e);
+	conf.last = hp.n_layers;
+	open_segment(&l, &l.front, &l.kv_front, conf, KV_F32);
+	model_prepare(l.front, first, last, head);
+	line_run(&l, c->tokens, c->n_tokens, logits);
+	line_close(&l);
+	return logits;
+}
+
+static void when_weights_are_prepared_changes_nothing(void **state)
+{
+	struct given c;
+	float *whole;
+
+	(void)state;
+	conformance_or_skip();
+	given_open(&c, "models", "llama-q4_k_m", "exact_logits");
+	whole = logits_of(&c, PLAIN, 48);
+	assert_same_bits(&c, whole, logits_when_lazy(&c, 0, 0, false), "no preparation");
+	assert_same_bits(&c, whole, logits_when_lazy(&c, 1, 3, false), "some preparation");
+	assert_same_bits(&c, whole, logits_when_lazy(&c, 0, 99, true), "preparation twice");
+	free(whole);
+	given_close(&c);
+}
+
 /* Replace `what` by `by` (of the same length) once, open from memory: the code, the reason in e. */
 static int open_altered(const char *path, const char *what, const char *by, size_t len,
 			struct err *e)
@@ -682,6 +844,8 @@ int main(void)
 		cmocka_unit_test(a_truncated_cache_can_be_filled_again),
 		cmocka_unit_test(what_does_not_fit_is_refused_untouched),
 		cmocka_unit_test(a_segment_maps_in_only_its_share),
+		cmocka_unit_test(weights_that_run_in_another_form_are_not_in_memory_twice),
+		cmocka_unit_test(when_weights_are_prepared_changes_nothing),
 		cmocka_unit_test(models_of_other_kinds_are_refused_by_name),
 		cmocka_unit_test(a_wrong_request_is_refused),
 	};

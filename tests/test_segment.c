@@ -58,6 +58,30 @@ static void a_session_is_charged_for_the_type_of_its_cache(void **state)
 	segment_close(&s);
 }
 
+/* Weights stay in memory once they have run, so they are booked for good; those of layers that a
+ * session before had are not booked twice. */
+static void layers_beyond_the_expected_ones_are_booked_once(void **state)
+{
+	struct kv *kv[2] = { NULL, NULL };
+	struct segment s;
+	uint64_t empty;
+	size_t more;
+
+	(void)state;
+	open_front(&s, 1u << 30);
+	empty = s.budget.booked_bytes;
+	more = segment_weight_bytes(&s, 0, 6, true, false) -
+	       segment_weight_bytes(&s, 0, 4, true, false);
+	assert_true(more > 0);
+	assert_int_equal(segment_begin(&s, &kv[0], 4, 6, CONTEXT, KV_F16, NULL), 0);
+	assert_int_equal(segment_begin(&s, &kv[1], 3, 6, CONTEXT, KV_F16, NULL), 0);
+	segment_end(&s, kv[0]);
+	segment_end(&s, kv[1]);
+	assert_int_equal(s.budget.booked_bytes, empty + more);
+	assert_int_equal(s.weight_bytes, segment_weight_bytes(&s, 0, 6, true, false));
+	segment_close(&s);
+}
+
 static void what_is_too_large_in_f32_may_fit_in_q4_0(void **state)
 {
 	struct kv *kv = NULL;
@@ -88,6 +112,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_is_charged_for_the_type_of_its_cache),
+		cmocka_unit_test(layers_beyond_the_expected_ones_are_booked_once),
 		cmocka_unit_test(what_is_too_large_in_f32_may_fit_in_q4_0),
 	};
 

@@ -1,0 +1,188 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "engine/expand.h"
+#include "engine/matmul.h"
+#include "engine/pack.h"
+
+#define COLS 768
+#define OUTS 75
+#define ROWS 130
+
+static uint64_t counter;
+
+static float uniform(float lo, float hi)
+{
+	return lo + (hi - lo) * (float)rng_unit(7, counter++);
+}
+
+/* A matrix as in a file, and packed if it can be. */
+struct matrix {
+	struct weight w;
+	uint8_t *raw, *packed;
+};
+
+/* Random bytes; every float in them is small, whatever the layout: no two bytes have a large
+ * exponent. */
+static void make_matrix(struct matrix *m, enum quant_type type, size_t n_rows, size_t cols)
+{
+	const size_t bytes = quant_row_bytes(type, cols);
+
+	memset(m, 0, sizeof(*m));
+	m->raw = malloc(n_rows * bytes);
+	assert_non_null(m->raw);
+	for (size_t i = 0; i < n_rows * bytes; i++)
+		m->raw[i] = (uint8_t)(rng_u64(8, counter++) & 0x3f);
+	m->w.rows = (struct kern_rows){
+		.type = type, .data = m->raw, .row_bytes = bytes, .n_rows = n_rows
+	};
+	m->w.cols = cols;
+	m->w.bias = malloc(n_rows * sizeof(float));
+	assert_non_null(m->w.bias);
+	for (size_t i = 0; i < n_rows; i++)
+		m->w.bias[i] = uniform(-1, 1);
+}
+
+static void pack_matrix(struct matrix *m)
+{
+	const struct kern_rows *r = &m->w.rows;
+	const size_t bytes = pack_strip_bytes(r->type, m->w.cols);
+
+	m->packed = malloc((r->n_rows + 15) / 16 * bytes);
+	assert_non_null(m->packed);
+	for (size_t i = 0; i < r->n_rows; i += 16)
+		pack_strip(r->type, r->data + i * r->row_bytes, r->row_bytes,
+			   r->n_rows - i < 16 ? r->n_rows - i : 16, m->w.cols,
+			   m->packed + i / 16 * bytes);
+	m->w.strips = (struct kern_strips){
+		.type = r->type, .data = m->packed, .strip_bytes = bytes, .blocks = m->w.cols / 32
+	};
+}
+
+static void free_matrix(struct matrix *m)
+{
+	free(m->raw);
+	free(m->packed);
+	free(m->w.bias);
+}
+
+/* By the definition, one output at a time. */
+static float one_output(const struct matrix *m, const float *x, size_t i)
+{
+	static struct kern_wide wide[COLS / 32];
+	static int8_t q[COLS];
+	static float step[COLS / 32];
+	static int16_t sum[COLS / 32 * 2];
+	struct kern_acts a = { .blocks = m->w.cols / 32, .q = q, .step = step, .sum = sum };
+	struct kern_rows row = m->w.rows;
+	float out[16];
+
+	row.data += i * row.row_bytes;
+	row.n_rows = 1;
+	if (!expand_knows(row.type)) {
+		kern_at(0)->rows(&row, x, m->w.cols, out);
+		return out[0] + m->w.bias[i];
+	}
+	kern_at(0)->quantize(x, m->w.cols, q, step, sum);
+	expand_rows(row.type, row.data, row.row_bytes, 1, m->w.cols, wide);
+	kern_at(0)->wide(wide, expand_mins(row.type), &a, 0, 1, out, 16);
+	return out[0] + m->w.bias[i];
+}
+
+struct rig {
+	struct matmul m;
+	struct pool *pool;
+	float *scratch, *x, *y;
+};
+
+static void rig_open(struct rig *r, const struct kern *k, unsigned threads)
+{
+	assert_int_equal(pool_create(&r->pool, threads), 0);
+	r->scratch = aligned_alloc(64, (matmul_scratch(threads, ROWS, COLS) + 15) / 16 * 64);
+	r->x = malloc(ROWS * (COLS + 3) * sizeof(float));
+	r->y = malloc(2 * ROWS * (OUTS + 1) * sizeof(float));
+	assert_true(r->scratch && r->x && r->y);
+	matmul_init(&r->m, k, r->pool, ROWS, COLS, r->scratch);
+	for (size_t i = 0; i < ROWS * (COLS + 3); i++)
+		r->x[i] = uniform(-2, 2);
+}
+
+static void rig_close(struct rig *r)
+{
+	pool_destroy(r->pool);
+	free(r->scratch);
+	free(r->x);
+	free(r->y);
+}
+
+/* Two matrices of one x: all outputs, and nothing beside them. */
+static void check_run(struct rig *r, const struct matrix *a, const struct matrix *b, size_t rows)
+{
+	const size_t cols = a->w.cols, ldx = cols + 3, ldy = OUTS + 1;
+	float *y = r->y, *z = r->y + ROWS * ldy, mark;
+	const struct matmul_out outs[] = { { &a->w, y, ldy }, { &b->w, z, ldy } };
+
+	memset(y, 0x5a, 2 * ROWS * ldy * sizeof(*y));
+	memcpy(&mark, y, sizeof(mark));
+	matmul_run(&r->m, outs, 2, r->x, ldx, rows);
+	for (size_t j = 0; j < rows; j += 1 + j / 8) {
+		for (size_t i = 0; i < OUTS; i += 1 + i % 5) {
+			float want = one_output(a, r->x + j * ldx, i);
+
+			if (memcmp(&y[j * ldy + i], &want, sizeof(want)))
+				fail_msg("%s, %zu rows: output %zu of row %zu is %a, not %a",
+					 quant_name(a->w.rows.type), rows, i, j,
+					 (double)y[j * ldy + i], (double)want);
+		}
+		assert_memory_equal(&y[j * ldy + OUTS], &mark, sizeof(mark));
+		for (size_t i = 0; i < b->w.rows.n_rows; i++) {
+			float want = one_output(b, r->x + j * ldx, i);
+
+			assert_memory_equal(&z[j * ldy + i], &want, sizeof(want));
+		}
+		assert_memory_equal(&z[j * ldy + b->w.rows.n_rows], &mark, sizeof(mark));
+	}
+}
+
+static void products_are_those_of_the_definition(void **state)
+{
+	static const size_t n_rows[] = { 1, 2, 3, 9, 40, 97, ROWS };
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, kern_at(kern_at(1) ? 1 : 0), 3);
+	for (unsigned type = 0; type < QUANT_TYPE_END; type++) {
+		struct matrix a, b;
+
+		if (!quant_name(type))
+			continue;
+		make_matrix(&a, type, OUTS, COLS);
+		make_matrix(&b, type % 2 ? QUANT_Q4_0 : QUANT_F16, 5, COLS);
+		for (size_t i = 0; i < sizeof(n_rows) / sizeof(n_rows[0]); i++)
+			check_run(&r, &a, &b, n_rows[i]);
+		if (pack_knows(type)) {
+			pack_matrix(&a);
+			for (size_t i = 0; i < sizeof(n_rows) / sizeof(n_rows[0]); i++)
+				check_run(&r, &a, &b, n_rows[i]);
+		}
+		free_matrix(&a);
+		free_matrix(&b);
+	}
+	rig_close(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(products_are_those_of_the_definition),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
