@@ -213,6 +213,15 @@ static struct segment_range widen(const struct segment *s, uint32_t first, uint3
 	return r;
 }
 
+uint64_t segment_missing_bytes(const struct segment *s, uint32_t first, uint32_t last,
+			       uint32_t context_tokens, enum kv_type type)
+{
+	const uint64_t want =
+		s->budget.booked_bytes + kv_bytes(&s->hp, last - first, context_tokens, type);
+
+	return want > s->budget.limit_bytes ? want - s->budget.limit_bytes : 0;
+}
+
 int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
 		  uint32_t context_tokens, enum kv_type type, struct err *e)
 {

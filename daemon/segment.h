@@ -75,6 +75,9 @@ size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t la
  * ERR_NOT_FOUND the first layer that is not in the file. */
 MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
 			     uint32_t context_tokens, enum kv_type type, struct err *e);
+/* Bytes that segment_begin would miss now; 0: it fits. */
+uint64_t segment_missing_bytes(const struct segment *s, uint32_t first, uint32_t last,
+			       uint32_t context_tokens, enum kv_type type);
 /* kv is destroyed: no job of it may be out. NULL is fine. */
 void segment_end(struct segment *s, struct kv *kv);
 

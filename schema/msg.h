@@ -72,6 +72,10 @@ struct msg_telemetry {
 	uint32_t sessions;	       /* open now */
 	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
 	double token_ms, rtt_ms; /* medians of late; 0 = none yet (rtt_ms: agents only) */
+	/* Of workers: */
+	double batch_rows, queue_ms; /* means since the last message; 0: nothing ran */
+	uint64_t evictions;
+	uint64_t kv_bytes, kv_budget_bytes; /* promised to caches, allowed; 0: not known */
 };
 
 /* "decision": what the coordinator wants of one agent. Empty/0 optional fields are left out. */

@@ -203,12 +203,31 @@ void msg_add_agent_telemetry(const struct msg *m, struct json *o)
 
 int msg_get_worker_telemetry(struct msg *m, const struct json *o, struct err *e)
 {
-	return get_telemetry(m, o, "worker", e);
+	struct msg_telemetry *t = &m->u.telemetry;
+	int rc;
+
+	if ((rc = get_telemetry(m, o, "worker", e)) ||
+	    (rc = json_get_f64(o, "batch_rows", false, 0, 1e9, &t->batch_rows, e)) ||
+	    (rc = json_get_f64(o, "queue_ms", false, 0, 1e9, &t->queue_ms, e)) ||
+	    (rc = json_get_u64(o, "evictions", false, 0, FIELD_EXACT_MAX, &t->evictions, e)) ||
+	    (rc = json_get_u64(o, "kv_bytes", false, 0, FIELD_EXACT_MAX, &t->kv_bytes, e)))
+		return rc;
+	return json_get_u64(o, "kv_budget_bytes", false, 0, FIELD_EXACT_MAX, &t->kv_budget_bytes,
+			    e);
 }
 
 void msg_add_worker_telemetry(const struct msg *m, struct json *o)
 {
-	add_telemetry(&m->u.telemetry, o, "worker");
+	const struct msg_telemetry *t = &m->u.telemetry;
+
+	add_telemetry(t, o, "worker");
+	if (t->batch_rows >= 0.0005) {
+		field_add_ms(o, "batch_rows", t->batch_rows);
+		field_add_ms(o, "queue_ms", t->queue_ms);
+	}
+	json_add_u64(o, "evictions", t->evictions);
+	json_add_u64(o, "kv_bytes", t->kv_bytes);
+	field_add_count(o, "kv_budget_bytes", t->kv_budget_bytes);
 }
 
 int msg_get_decision(struct msg *m, const struct json *o, struct err *e)

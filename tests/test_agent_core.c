@@ -127,7 +127,8 @@ static void open_desk(struct hall *h, unsigned i, const struct worker_core_conf 
 	toy_open_node(&d->node, h->broker, wc->limits.worker, wc->boot);
 	assert_int_equal(worker_core_create(&d->core, wc,
 					    &(struct worker_ops){ d, begin_tail, toy_end_tail,
-								  toy_begin_codec, submit_tail }),
+								  toy_begin_codec, submit_tail,
+								  NULL, NULL }),
 			 0);
 	assert_int_equal(worker_core_start(d->core, d->node.bus), 0);
 }

@@ -165,7 +165,8 @@ static void start_worker(struct world *w, unsigned i)
 	toy_open_node(&wn->n, w->broker, name, wc.boot);
 	assert_int_equal(worker_core_create(&wn->core, &wc,
 					    &(struct worker_ops){ wn, begin_tail, toy_end_tail,
-								  toy_begin_codec, worker_submit }),
+								  toy_begin_codec, worker_submit,
+								  NULL, NULL }),
 			 0);
 	assert_int_equal(worker_core_start(wn->core, wn->n.bus), 0);
 }

@@ -19,6 +19,7 @@
 #define MAX_HEARD 256u
 #define SEED      7u
 #define FRAME_MAX 4096u
+#define EVICT_US  5000000u
 
 /* One worker, and a person who plays all agents. */
 struct hall {
@@ -35,6 +36,7 @@ struct hall {
 	int kv_tokens;        /* of all caches that exist */
 	enum kv_type kv_type; /* of the newest cache */
 	unsigned n_begun;
+	int kv_budget; /* tokens that all caches may have */
 	uint32_t rows_run;
 	struct msg heard[MAX_HEARD]; /* down messages; none of these owns memory */
 	unsigned n_heard;
@@ -45,6 +47,8 @@ static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, en
 {
 	struct hall *h = ctx;
 
+	if (h->kv_tokens + (int)context > h->kv_budget)
+		return err_set(e, ERR_LIMIT, "no room for %u tokens", context);
 	if (h->begin_rc)
 		return err_set(e, h->begin_rc, "no room for %u tokens", context);
 	h->kv_tokens += (int)context;
@@ -59,6 +63,24 @@ static void end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 
 	h->kv_tokens -= (int)context;
 	toy_end_tail(ctx, kv, split, context);
+}
+
+static uint64_t missing(void *ctx, uint32_t split, uint32_t context, enum kv_type type)
+{
+	struct hall *h = ctx;
+	int tokens = h->kv_tokens + (int)context - h->kv_budget;
+
+	(void)split;
+	(void)type;
+	return tokens > 0 ? (uint64_t)tokens : 0;
+}
+
+/* All sessions of these tests have the same context. */
+static uint64_t held(void *ctx, const struct kv *kv)
+{
+	(void)ctx;
+	(void)kv;
+	return TOY_CONTEXT;
 }
 
 static bool submit(void *ctx, struct tail_job *job)
@@ -127,13 +149,15 @@ static int hall_open(void **state)
 	h->now_us = 1000000;
 	h->conf = toy_worker_conf("w0", 1);
 	h->conf.max_sessions = 2;
+	h->conf.evict_us = EVICT_US;
+	h->kv_budget = 1 << 20;
 	assert_int_equal(bus_mem_create(&h->broker, NULL, NULL), 0);
 	toy_open_node(&h->worker_node, h->broker, "w0", 1);
 	toy_open_node(&h->person, h->broker, "person", 0);
-	assert_int_equal(
-		worker_core_create(&h->core, &h->conf,
-				   &(struct worker_ops){ h, begin, end, toy_begin_codec, submit }),
-		0);
+	assert_int_equal(worker_core_create(&h->core, &h->conf,
+					    &(struct worker_ops){ h, begin, end, toy_begin_codec,
+								  submit, missing, held }),
+			 0);
 	assert_int_equal(worker_core_start(h->core, h->worker_node.bus), 0);
 	assert_int_equal(bus_subscribe(h->person.bus, "splitmq/v1/sim/session/+/+/+/down", 1), 0);
 	settle(h);
@@ -708,6 +732,68 @@ static void an_idle_session_is_given_up(void **state)
 	assert_error(h, 1, 1, ERR_NOT_FOUND);
 }
 
+static void the_session_that_is_idle_longest_makes_room(void **state)
+{
+	struct msg_telemetry t = { 0 };
+	struct hall *h = *state;
+
+	open_two(h); /* of 1 nothing was heard but its OPEN */
+	h->now_us += 1000;
+	send_rows(h, 1, 1, 0, 4);
+	h->now_us += EVICT_US;
+	open_session(h, 3); /* 2 is older */
+	send_rows(h, 2, 2, 4, 1);
+	assert_error(h, 2, 2, ERR_NOT_FOUND);
+	send_rows(h, 1, 2, 4, 1);
+	assert_tokens(h, 1, 2, 5);
+	worker_core_telemetry(h->core, &t);
+	assert_int_equal(t.evictions, 1);
+}
+
+static void a_session_that_is_not_idle_or_has_a_job_out_stays(void **state)
+{
+	struct hall *h = *state;
+	struct msg m = an_open(3, 1);
+
+	open_two(h);
+	h->now_us += EVICT_US - 1;
+	publish_open(h, &m);
+	assert_error(h, 3, 0, ERR_BUSY);
+	send_rows(h, 1, 1, 0, 4); /* not idle any more */
+	h->hold = true;
+	send_rows(h, 2, 2, 4, 1); /* and this one has a job out */
+	h->now_us += EVICT_US - 1;
+	send_rows(h, 1, 1, 0, 4);
+	h->now_us += 10;
+	publish_open(h, &m);
+	assert_error(h, 3, 0, ERR_BUSY);
+	h->hold = false;
+	settle(h);
+	assert_int_equal(worker_core_sessions(h->core), 2);
+}
+
+static void idle_sessions_give_memory_to_a_new_one_if_that_is_enough(void **state)
+{
+	struct hall *h = *state;
+	struct msg m = an_open(3, 1);
+
+	h->kv_budget = TOY_CONTEXT;
+	open_session(h, 1);
+	publish_open(h, &m);
+	assert_error(h, 3, 0, ERR_BUSY);
+	h->now_us += EVICT_US;
+	h->kv_budget = TOY_CONTEXT - 1; /* nobody would be helped */
+	publish_open(h, &m);
+	assert_error(h, 3, 0, ERR_BUSY);
+	send_rows(h, 1, 1, 0, 4);
+	assert_tokens(h, 1, 1, 4);
+	h->kv_budget = TOY_CONTEXT;
+	h->now_us += EVICT_US;
+	open_session(h, 3);
+	assert_int_equal(h->kv_tokens, TOY_CONTEXT);
+	assert_int_equal(worker_core_sessions(h->core), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -737,6 +823,9 @@ int main(void)
 		TEST(a_new_split_gets_a_new_cache),
 		TEST(a_place_is_kept_until_the_last_job_is_back),
 		TEST(an_idle_session_is_given_up),
+		TEST(the_session_that_is_idle_longest_makes_room),
+		TEST(a_session_that_is_not_idle_or_has_a_job_out_stays),
+		TEST(idle_sessions_give_memory_to_a_new_one_if_that_is_enough),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

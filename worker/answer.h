@@ -19,7 +19,8 @@ struct worker_core {
 	struct place *places; /* [conf.max_sessions] */
 	unsigned jobs;        /* out */
 	bool draining, stopped;
-	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
+	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries,
+		evictions;
 	double token_ms;
 };
 

@@ -110,8 +110,58 @@ static struct place *free_place(struct worker_core *c)
 	return NULL;
 }
 
+static void step(struct worker_core *c, struct place *p, const struct lane_event *ev,
+		 const uint8_t *body);
+
+/* No job is out, and nothing has been heard of it for a while: its agent can replay. */
+static bool is_idle(const struct worker_core *c, const struct place *p, uint64_t now_us)
+{
+	const struct lane *l = &p->lane;
+
+	return l->state == LANE_SERVING && !l->jobs && now_us - l->touched_us >= c->conf.evict_us;
+}
+
+/* The session that has been idle longest makes room for another one; false when none is idle. */
+static bool evict(struct worker_core *c, uint64_t now_us)
+{
+	struct place *oldest = NULL;
+
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct place *p = &c->places[i];
+
+		if (is_idle(c, p, now_us) &&
+		    (!oldest || p->lane.touched_us < oldest->lane.touched_us))
+			oldest = p;
+	}
+	if (!oldest)
+		return false;
+	c->evictions++;
+	log_event(LOG_LEVEL_INFO, "session.evicted", "agent=%s session=%016llx idle_ms=%llu",
+		  oldest->lane.agent, (unsigned long long)oldest->lane.open.session,
+		  (unsigned long long)(now_us - oldest->lane.touched_us) / 1000);
+	step(c, oldest, &(struct lane_event){ .kind = LANE_EV_EVICT, .now_us = now_us }, NULL);
+	return true;
+}
+
+/* Memory for the cache of p, from idle sessions where there is none: but only if that helps. */
+static void make_room(struct worker_core *c, const struct place *p, uint64_t now_us)
+{
+	const struct worker_ops *ops = &c->ops;
+	uint64_t missing, idle = 0;
+
+	if (!ops->missing)
+		return;
+	missing = ops->missing(ops->ctx, p->kv_split, p->kv_context, p->kv_type);
+	for (unsigned i = 0; missing && i < c->conf.max_sessions; i++) {
+		if (c->places[i].kv && is_idle(c, &c->places[i], now_us))
+			idle += ops->held(ops->ctx, c->places[i].kv);
+	}
+	while (missing && idle >= missing && evict(c, now_us))
+		missing = ops->missing(ops->ctx, p->kv_split, p->kv_context, p->kv_type);
+}
+
 /* A KV cache that fits the lane's epoch: the one that is there, or a new one. */
-static int ensure_kv(struct worker_core *c, struct place *p, struct err *e)
+static int ensure_kv(struct worker_core *c, struct place *p, uint64_t now_us, struct err *e)
 {
 	const struct lane *l = &p->lane;
 	enum kv_type type = c->conf.kv;
@@ -126,6 +176,7 @@ static int ensure_kv(struct worker_core *c, struct place *p, struct err *e)
 	p->kv_split = l->open.split;
 	p->kv_context = l->context_tokens;
 	p->kv_type = type;
+	make_room(c, p, now_us);
 	rc = c->ops.begin(c->ops.ctx, &p->kv, p->kv_split, p->kv_context, type, e);
 	if (!rc)
 		rc = c->ops.begin_codec(c->ops.ctx, &p->codec, p->kv_split, e);
@@ -133,9 +184,6 @@ static int ensure_kv(struct worker_core *c, struct place *p, struct err *e)
 		drop_kv(c, p);
 	return rc;
 }
-
-static void step(struct worker_core *c, struct place *p, const struct lane_event *ev,
-		 const uint8_t *body);
 
 static void set_history(struct tail_job *job, const struct lane *l)
 {
@@ -229,7 +277,7 @@ static void step(struct worker_core *c, struct place *p, const struct lane_event
 
 	lane_step(l, &c->conf.limits, ev, &fx);
 	if (fx.reset) {
-		rc = ensure_kv(c, p, &e);
+		rc = ensure_kv(c, p, ev->now_us, &e);
 		if (rc) {
 			fail_reset(c, p, ev->now_us, rc, &e);
 			return;
@@ -271,7 +319,7 @@ static void on_open(struct worker_core *c, const struct topic *t, const struct m
 		rc = ERR_BUSY;
 		snprintf(reason, sizeof(reason), "worker %s is shutting down",
 			 c->conf.limits.worker);
-	} else if (!rc && !p && !free_place(c)) {
+	} else if (!rc && !p && !free_place(c) && !evict(c, now_us)) {
 		rc = ERR_BUSY;
 		snprintf(reason, sizeof(reason), "worker %s serves %u sessions already",
 			 c->conf.limits.worker, c->conf.max_sessions);
@@ -465,4 +513,9 @@ void worker_core_telemetry(const struct worker_core *c, struct msg_telemetry *t)
 	t->bytes_down = c->bytes_down;
 	t->retries = c->retries;
 	t->token_ms = c->token_ms;
+	t->evictions = c->evictions;
+	for (unsigned i = 0; c->ops.held && i < c->conf.max_sessions; i++) {
+		if (c->places[i].kv)
+			t->kv_bytes += c->ops.held(c->ops.ctx, c->places[i].kv);
+	}
 }

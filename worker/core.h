@@ -23,6 +23,7 @@ struct worker_core_conf {
 	char model_name[TOPIC_NAME_MAX + 1];
 	struct lane_limits limits;
 	uint32_t max_sessions;
+	uint64_t evict_us; /* a session without traffic for that long may have to make room */
 	enum kv_type kv;  /* of sessions whose OPEN says nothing */
 	uint32_t n_vocab; /* of a LOGITS frame */
 	int qos;          /* of tokens */
@@ -38,6 +39,9 @@ struct worker_ops {
 	int (*begin_codec)(void *ctx, struct codec_state **state, uint32_t split, struct err *e);
 	/* Run the job and give it back with worker_core_computed, later or at once. */
 	bool (*submit)(void *ctx, struct tail_job *job);
+	/* Bytes that begin would miss; bytes that end would give back. NULL: there is no limit. */
+	uint64_t (*missing)(void *ctx, uint32_t split, uint32_t context_tokens, enum kv_type type);
+	uint64_t (*held)(void *ctx, const struct kv *kv);
 };
 
 MUST_CHECK int worker_core_create(struct worker_core **out, const struct worker_core_conf *conf,

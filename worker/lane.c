@@ -256,6 +256,15 @@ static void on_close(struct lane *l, const struct lane_limits *lim, const struct
 		release(l, fx);
 }
 
+static void on_evict(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		     struct lane_effects *fx)
+{
+	(void)lim;
+	(void)ev;
+	if (l->state == LANE_SERVING && !l->jobs)
+		release(l, fx);
+}
+
 static void on_tick(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
 		    struct lane_effects *fx)
 {
@@ -268,7 +277,8 @@ typedef void handler(struct lane *, const struct lane_limits *, const struct lan
 
 static handler *const handlers[LANE_EV_COUNT] = {
 	[LANE_EV_OPEN] = on_open,     [LANE_EV_ROWS] = on_rows,   [LANE_EV_COMPUTED] = on_computed,
-	[LANE_EV_FAILED] = on_failed, [LANE_EV_CLOSE] = on_close, [LANE_EV_TICK] = on_tick,
+	[LANE_EV_FAILED] = on_failed, [LANE_EV_CLOSE] = on_close, [LANE_EV_EVICT] = on_evict,
+	[LANE_EV_TICK] = on_tick,
 };
 
 void lane_step(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,

@@ -59,6 +59,7 @@ enum lane_event_kind {
 	LANE_EV_COMPUTED, /* a job is done: epoch, seq, pos, sampled?, id, end, times */
 	LANE_EV_FAILED,   /* a job failed: epoch, seq, code, reason */
 	LANE_EV_CLOSE,    /* epoch */
+	LANE_EV_EVICT,    /* another session needs the room; only while no job is out */
 	LANE_EV_TICK,
 	LANE_EV_COUNT
 };

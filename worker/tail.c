@@ -18,7 +18,7 @@ struct tail {
 	pthread_t thread;
 	bool running;
 	atomic_bool abandoned;
-	atomic_uint_fast64_t steps, rows;
+	atomic_uint_fast64_t steps, rows, given_back, queue_us;
 };
 
 /* Tokens at the head of the body -> ids; *len: their bytes. ids NULL: they are not known. */
@@ -65,6 +65,8 @@ static void give_back(void *ctx, struct tail_job *job)
 {
 	struct tail *t = ctx;
 
+	atomic_fetch_add(&t->given_back, 1);
+	atomic_fetch_add(&t->queue_us, job->queue_us);
 	inbox_push_job(t->inbox, &job->item);
 }
 
@@ -251,4 +253,6 @@ void tail_count(struct tail *t, struct tail_counts *counts)
 {
 	counts->steps = atomic_load(&t->steps);
 	counts->rows = atomic_load(&t->rows);
+	counts->jobs = atomic_load(&t->given_back);
+	counts->queue_us = atomic_load(&t->queue_us);
 }

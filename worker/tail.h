@@ -62,6 +62,7 @@ struct tail_conf {
 /* What the compute thread did since it began. */
 struct tail_counts {
 	uint64_t steps, rows;
+	uint64_t jobs, queue_us; /* that came back, and what they waited together */
 };
 
 MUST_CHECK int tail_create(struct tail **out, const struct tail_conf *conf, struct queue *inbox,

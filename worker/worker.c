@@ -25,6 +25,7 @@ struct worker {
 	struct bus *bus;
 	uint64_t boot, started_ms, tick_due_ms, telemetry_due_ms;
 	unsigned signals;
+	struct tail_counts counts; /* at the last telemetry */
 	struct err fatal;
 };
 
@@ -51,6 +52,20 @@ static void end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 	(void)split;
 	(void)context;
 	segment_end(tail_segment(w->tail), kv);
+}
+
+static uint64_t missing(void *ctx, uint32_t split, uint32_t context, enum kv_type type)
+{
+	struct worker *w = ctx;
+	const struct segment *seg = tail_segment(w->tail);
+
+	return segment_missing_bytes(seg, split, seg->hp.n_layers, context, type);
+}
+
+static uint64_t held(void *ctx, const struct kv *kv)
+{
+	(void)ctx;
+	return kv_size_bytes(kv);
 }
 
 static bool submit(void *ctx, struct tail_job *job)
@@ -95,6 +110,7 @@ static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
 			.idle_us = w->conf->session_idle_ms * 1000ull,
 		},
 		.max_sessions = w->conf->max_sessions,
+		.evict_us = w->conf->session_evict_ms * 1000ull,
 		.kv = seg->kv_type,
 		.n_vocab = seg->hp.n_vocab,
 		.qos = (int)w->conf->broker.qos,
@@ -136,6 +152,7 @@ static int open_bus(struct worker *w, struct err *e)
 int worker_create(struct worker **out, const struct config_worker *conf, struct err *e)
 {
 	struct worker *w = calloc(1, sizeof(*w));
+	const struct worker_ops ops = { w, begin, end, begin_codec, submit, missing, held };
 	struct worker_core_conf cc;
 	int rc;
 
@@ -149,8 +166,7 @@ int worker_create(struct worker **out, const struct config_worker *conf, struct 
 		rc = open_tail(&w->tail, conf, w->inbox, e);
 	if (!rc) {
 		fill_core_conf(w, &cc);
-		rc = worker_core_create(&w->core, &cc,
-					&(struct worker_ops){ w, begin, end, begin_codec, submit });
+		rc = worker_core_create(&w->core, &cc, &ops);
 	}
 	if (!rc)
 		rc = open_bus(w, e);
@@ -198,12 +214,30 @@ int worker_check(const struct config_worker *conf, struct err *e)
 	return rc;
 }
 
+/* What the compute thread did since the last time, and what caches may take. */
+static void add_compute(struct worker *w, struct msg_telemetry *t)
+{
+	const struct kv_budget *b = &tail_segment(w->tail)->budget;
+	struct tail_counts now, *last = &w->counts;
+
+	tail_count(w->tail, &now);
+	if (now.steps > last->steps)
+		t->batch_rows = (double)(now.rows - last->rows) / (double)(now.steps - last->steps);
+	if (now.jobs > last->jobs)
+		t->queue_ms = (double)(now.queue_us - last->queue_us) /
+			      (double)(now.jobs - last->jobs) / 1000;
+	if (b->limit_bytes != UINT64_MAX)
+		t->kv_budget_bytes = b->limit_bytes - b->booked_bytes + t->kv_bytes;
+	*last = now;
+}
+
 static void publish_telemetry(struct worker *w)
 {
 	struct msg m = { .type = MSG_WORKER_TELEMETRY };
 	struct topic t = own_topic(w, TOPIC_WORKER_TELEMETRY);
 
 	worker_core_telemetry(w->core, &m.u.telemetry);
+	add_compute(w, &m.u.telemetry);
 	m.u.telemetry.uptime_ms = clock_now_ms() - w->started_ms;
 	m.u.telemetry.rss_bytes = daemon_rss_bytes();
 	m.u.telemetry.mem_available_bytes = daemon_mem_available_bytes();

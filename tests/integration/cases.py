@@ -191,6 +191,69 @@ def a_draining_worker_hands_its_sessions_over(w: World):
     expect(reply["ids"], wanted["ids"], "ids over the drain")
 
 
+def budget_of(w: World, model, context):
+    """Bytes of a worker's weights and buffers, and of the cache of a session of context tokens."""
+    config = w.worker_config(f"memory_budget: 1MiB\ncontext_tokens: {context}\n", model=model)
+    rc, err = check(w, "worker", config)
+    expect(rc, 1, err)
+    weights, scratch, kv = map(int, re.search(
+        r"weights (\d+) \+ scratch (\d+) \+ KV of one session (\d+)", err).groups())
+    return weights + scratch, kv
+
+
+def an_idle_session_makes_room_and_goes_on_later(w: World):
+    """Memory for one session: the agent of the first one sleeps, and replays when it wakes up."""
+    plain = w.path("plain.gguf")  # nothing but caches counts: no calibration beside it
+    shutil.copy(w.model, plain)
+    rest, kv = budget_of(w, plain, 512)
+    w.start_broker()
+    worker = w.start_worker(f"memory_budget: {rest + kv}\ntelemetry_s: 1\n"
+                            "timeouts:\n  evict_ms: 500\n", model=plain)
+    w.broker_section = "  keepalive_s: 60\n"  # longer than one of them sleeps
+    agents = {n: w.start_agent("codec: f32\nsplit: 2\n", name=n, model=plain)
+              for n in ("gw1", "gw2")}
+    wanted = long_answer(w)
+    sub = w.listen()
+    begin_long(w, sub)
+    agents["gw1"].p.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    w.prompt(name="gw2", prompt=PROMPT, id="second", **LONG_KEYS)
+    expect(sub.final("second")["ids"], wanted["ids"], "ids of the second session")
+    worker.wait_log("session.evicted agent=gw1")
+    agents["gw1"].p.send_signal(signal.SIGCONT)
+    reply = sub.final("long")
+    expect(reply.get("error"), None, "error")
+    expect(reply["ids"], wanted["ids"], "ids of the session that was evicted")
+    assert reply["stats"]["epochs"] > 1, reply["stats"]
+    told = [json.loads(p) for t, p in sub.lines() if t.endswith("worker/w1/telemetry")]
+    wait_until("telemetry", lambda: [p for t, p in sub.lines() if '"evictions":1' in p])
+    assert all(t["kv_budget_bytes"] == kv for t in told), told
+
+
+def a_session_that_does_not_fit_is_told_what_would(w: World):
+    plain = w.path("plain.gguf")
+    shutil.copy(w.model, plain)
+    rest, kv = budget_of(w, plain, 512)
+    w.start_broker()
+    worker = w.start_worker(f"memory_budget: {rest + kv}\n", model=plain)
+    w.broker_section = "  keepalive_s: 60\n"
+    more = "codec: f32\nsplit: 0\ntimeouts:\n  session_ms: 2000\n"
+    agents = {n: w.start_agent(more, name=n, model=plain) for n in ("gw1", "gw2")}
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub, max_tokens=252)
+    agents["gw1"].p.send_signal(signal.SIGSTOP)  # it is not idle for long enough to be evicted
+    w.prompt(name="gw2", prompt=PROMPT, id="p2", raw=True, max_tokens=300)
+    reply = sub.final("p2")
+    expect(reply["error"], "timeout", "code")
+    fits = re.search(r"is (\d+) bytes over the memory budget; at most (\d+) tokens fit now",
+                     reply["reason"])
+    assert fits and int(fits[1]) < kv and 200 < int(fits[2]) < 260, reply
+    assert fits[0] in worker.log()
+    w.prompt(name="gw2", prompt=PROMPT, id="p3", raw=True, max_tokens=int(fits[2]) - 12)
+    expect(sub.final("p3").get("error"), None, "error")
+    agents["gw1"].p.send_signal(signal.SIGCONT)
+
+
 def an_agent_finishes_its_sessions_before_it_stops(w: World):
     agent, _ = w.start_all("codec: f32\n")
     wanted = long_answer(w)
