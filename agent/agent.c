@@ -132,6 +132,7 @@ static int open_head(struct head **h, const struct config_agent *conf, struct qu
 		.last = conf->split == UINT32_MAX ? SEGMENT_QUARTER : conf->split,
 		.embed = true,
 		.threads = conf->threads,
+		.pin_threads = conf->pin_threads[0] == 'y',
 		.max_rows = AGENT_CHUNK_ROWS,
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,

@@ -15,6 +15,8 @@ static const struct key keys[] = {
 	  .fallback = "0" },
 	{ KEY(struct config_worker, "threads", threads, KEY_U32), .min = 1, .max = 64,
 	  .has_auto = true, .auto_value = 0, .fallback = "auto" },
+	{ KEY(struct config_worker, "pin_threads", pin_threads, KEY_WORD), .words = "no|yes",
+	  .fallback = "no" },
 	{ KEY(struct config_worker, "context_tokens", context_tokens, KEY_U32), .min = 16,
 	  .max = 1048576, .fallback = "512" },
 	{ KEY(struct config_worker, "kv", kv, KEY_WORD), .words = KV_TYPE_WORDS,

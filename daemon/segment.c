@@ -33,6 +33,7 @@ static struct model_conf model_conf_of(uint32_t first, uint32_t last, bool embed
 		.embed = embed,
 		.head = head,
 		.threads = c ? c->threads : 1,
+		.pin_threads = c && c->pin_threads,
 		.max_rows = c ? c->max_rows : 1,
 	};
 }

@@ -25,6 +25,7 @@ struct segment_conf {
 		last;     /* layers that are expected to run here: what the proof of fit is for */
 	bool embed, head; /* likewise */
 	unsigned threads;
+	bool pin_threads;             /* each to a processor of its own */
 	uint32_t max_rows;            /* of one job, or step */
 	uint32_t spare_rows;          /* of x beyond them, for what the caller likes */
 	uint32_t logit_rows;          /* 0: 1 */

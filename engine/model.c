@@ -238,6 +238,8 @@ int model_open(struct model **out, const struct gguf *g, const struct model_conf
 		model_close(m);
 		return rc;
 	}
+	if (conf->pin_threads)
+		pool_pin(m->pool);
 	*out = m;
 	return 0;
 }

@@ -42,6 +42,7 @@ struct model_conf {
 	bool embed;		/* will call model_embed */
 	bool head;		/* will call model_logits */
 	unsigned threads;	/* >= 1 */
+	bool pin_threads;	/* each to a processor of its own; the caller of model_step too */
 	uint32_t max_rows;	/* most rows of one model_step; 0 = 256 */
 	bool lazy;		/* prepare no layer at open (model_prepare) */
 };

@@ -1,13 +1,28 @@
+#define _GNU_SOURCE /* sched_setaffinity */
+
 #include "engine/pool.h"
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 
-/* Looks at a variable before sleeping on it: some tens of microseconds. */
-#define SPINS 400
+/* How long to look at a variable before sleeping on it: longer than what lies between the loops of
+ * a token; and where threads share processors, no longer than a sleep and a wake-up take. */
+#define SPIN_NS       50000
+#define SPIN_CROWD_NS 5000
+#define LOOKS         32 /* between two looks at the clock */
+
+/* A thread takes at most this part of its share of what is left: the last ones come out even. */
+#define TAKES 8
+
+#define LINE  64 /* bytes of a cache line */
 
 struct worker {
 	struct pool *pool;
@@ -19,19 +34,27 @@ struct pool {
 	unsigned threads;
 	unsigned started; /* workers that run: threads - 1 unless creation failed half-way */
 	struct worker *workers;
+	long spin_ns;
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake, done;
-	bool stop; /* under lock */
+	bool stop;            /* under lock */
+	atomic_uint sleepers; /* workers that sleep, or are about to and will look once more */
+	atomic_bool waiting;  /* so does the caller */
 
-	/* The loop in progress. Whoever lowers `left` owns an item of that round, and the round
-	 * cannot end before the owner has counted it in `finished`: so fn, arg and n hold still for
-	 * owners, and nobody waits for a worker that owns nothing because it was not scheduled. */
+	cpu_set_t processors; /* that the process may use; for pinning */
+	atomic_bool pin;
+	bool caller_pinned;
+
+	/* The loop in progress. Whoever lowers `left` owns items of that round, and the round
+	 * cannot end before the owner has counted them in `finished`: so fn, arg and n hold still
+	 * for owners, and nobody waits for a worker that owns nothing because it was not
+	 * scheduled. */
 	void (*fn)(void *arg, size_t item, unsigned thread);
 	void *arg;
 	size_t n;
-	atomic_ullong left;     /* round << 32 | items that nobody owns yet */
-	atomic_size_t finished; /* items of this round */
+	_Alignas(LINE) atomic_ullong left;     /* round << 32 | items that nobody owns yet */
+	_Alignas(LINE) atomic_size_t finished; /* items of this round */
 };
 
 #define LEFT_MASK 0xffffffffull
@@ -47,36 +70,67 @@ static void relax(void)
 
 static bool has_items(struct pool *p)
 {
-	return atomic_load_explicit(&p->left, memory_order_relaxed) & LEFT_MASK;
+	return atomic_load(&p->left) & LEFT_MASK;
 }
 
-/* Own one more item of the current round; false when none is left. */
-static bool take(struct pool *p, size_t *item)
+static bool all_finished(struct pool *p)
+{
+	return atomic_load(&p->finished) == p->n;
+}
+
+static long long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+/* Look for a while; whether it came. */
+static bool spin(struct pool *p, bool (*came)(struct pool *p))
+{
+	const long long end = now_ns() + p->spin_ns;
+
+	do {
+		for (unsigned i = 0; i < LOOKS; i++) {
+			if (came(p))
+				return true;
+			relax();
+		}
+	} while (now_ns() < end);
+	return false;
+}
+
+/* Own some items of the current round, from *first on. Returns how many. */
+static size_t take(struct pool *p, size_t *first)
 {
 	unsigned long long left = atomic_load_explicit(&p->left, memory_order_relaxed);
 
 	while (left & LEFT_MASK) {
-		if (atomic_compare_exchange_weak_explicit(&p->left, &left, left - 1,
+		const unsigned long long n = (left & LEFT_MASK) / (p->threads * TAKES) + 1;
+
+		if (atomic_compare_exchange_weak_explicit(&p->left, &left, left - n,
 							  memory_order_acquire,
 							  memory_order_relaxed)) {
-			*item = p->n - (size_t)(left & LEFT_MASK);
-			return true;
+			*first = p->n - (size_t)(left & LEFT_MASK);
+			return (size_t)n;
 		}
 	}
-	return false;
+	return 0;
 }
 
 /* Run items until none is left; the last one to finish wakes the caller. */
 static void work(struct pool *p, unsigned thread)
 {
-	size_t item;
+	size_t first, taken;
 
-	while (take(p, &item)) {
-		size_t n = p->n;
+	while ((taken = take(p, &first)) > 0) {
+		const size_t n = p->n;
 
-		p->fn(p->arg, item, thread);
-		if (atomic_fetch_add_explicit(&p->finished, 1, memory_order_acq_rel) + 1 == n &&
-		    thread > 0) {
+		for (size_t i = 0; i < taken; i++)
+			p->fn(p->arg, first + i, thread);
+		if (atomic_fetch_add(&p->finished, taken) + taken == n && thread > 0 &&
+		    atomic_load(&p->waiting)) {
 			pthread_mutex_lock(&p->lock);
 			pthread_cond_signal(&p->done);
 			pthread_mutex_unlock(&p->lock);
@@ -84,60 +138,107 @@ static void work(struct pool *p, unsigned thread)
 	}
 }
 
-/* Wait for items; false when the pool stops. */
+/* Wait for items; false when the pool stops. Either the caller sees the sleeper, and wakes it once
+ * it waits, or the sleeper sees the items: both write before they look, in one order for all. */
 static bool wait_items(struct pool *p)
 {
 	bool stop;
 
-	for (unsigned i = 0; i < SPINS; i++) {
-		if (has_items(p))
-			return true;
-		relax();
-	}
+	if (spin(p, has_items))
+		return true;
 	pthread_mutex_lock(&p->lock);
+	atomic_fetch_add(&p->sleepers, 1);
 	while (!has_items(p) && !p->stop)
 		pthread_cond_wait(&p->wake, &p->lock);
+	atomic_fetch_sub(&p->sleepers, 1);
 	stop = p->stop;
 	pthread_mutex_unlock(&p->lock);
 	return !stop;
 }
 
+/* The same between the caller and the last worker to finish. */
+static void wait_finished(struct pool *p)
+{
+	if (all_finished(p) || spin(p, all_finished))
+		return;
+	pthread_mutex_lock(&p->lock);
+	atomic_store(&p->waiting, true);
+	while (!all_finished(p))
+		pthread_cond_wait(&p->done, &p->lock);
+	atomic_store(&p->waiting, false);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* The calling thread, to the nth processor of the process. */
+static void pin_to(const struct pool *p, unsigned nth)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, &p->processors) && nth-- == 0) {
+			CPU_SET(cpu, &one);
+			(void)sched_setaffinity(0, sizeof(one), &one); /* no harm without */
+			return;
+		}
+	}
+}
+
 static void *worker_main(void *arg)
 {
-	struct worker *w = arg;
+	const struct worker *w = arg;
+	bool pinned = false;
+	char name[16];
 
-	while (wait_items(w->pool))
+	snprintf(name, sizeof(name), "compute-%u", w->index);
+	prctl(PR_SET_NAME, name);
+	while (wait_items(w->pool)) {
+		if (!pinned && atomic_load_explicit(&w->pool->pin, memory_order_relaxed)) {
+			pin_to(w->pool, w->index);
+			pinned = true;
+		}
 		work(w->pool, w->index);
+	}
 	return NULL;
+}
+
+static int start(struct pool *p)
+{
+	for (unsigned i = 1; i < p->threads; i++) {
+		struct worker *w = &p->workers[i - 1];
+
+		*w = (struct worker){ .pool = p, .index = i };
+		if (pthread_create(&w->id, NULL, worker_main, w))
+			return ERR_NOMEM;
+		p->started++;
+	}
+	return 0;
 }
 
 int pool_create(struct pool **out, unsigned threads)
 {
 	struct pool *p;
+	int rc = ERR_NOMEM;
 
 	if (threads < 1 || threads > POOL_MAX_THREADS)
 		return ERR_LIMIT;
-	p = calloc(1, sizeof(*p));
+	p = aligned_alloc(LINE, sizeof(*p));
 	if (!p)
 		return ERR_NOMEM;
+	memset(p, 0, sizeof(*p));
 	p->threads = threads;
+	if (sched_getaffinity(0, sizeof(p->processors), &p->processors))
+		CPU_ZERO(&p->processors);
+	p->spin_ns = threads <= (unsigned)CPU_COUNT(&p->processors) ? SPIN_NS : SPIN_CROWD_NS;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->wake, NULL);
 	pthread_cond_init(&p->done, NULL);
 	p->workers = calloc(threads, sizeof(*p->workers));
-	if (!p->workers) {
+	if (p->workers)
+		rc = start(p);
+	if (rc) {
 		pool_destroy(p);
-		return ERR_NOMEM;
-	}
-	for (unsigned i = 1; i < threads; i++) {
-		struct worker *w = &p->workers[i - 1];
-
-		*w = (struct worker){ .pool = p, .index = i };
-		if (pthread_create(&w->id, NULL, worker_main, w)) {
-			pool_destroy(p);
-			return ERR_NOMEM;
-		}
-		p->started++;
+		return rc;
 	}
 	*out = p;
 	return 0;
@@ -165,22 +266,18 @@ unsigned pool_threads(const struct pool *p)
 	return p->threads;
 }
 
-static bool all_finished(struct pool *p)
+void pool_pin(struct pool *p)
 {
-	return atomic_load_explicit(&p->finished, memory_order_acquire) == p->n;
+	if (p->threads <= (unsigned)CPU_COUNT(&p->processors))
+		atomic_store(&p->pin, true);
 }
 
-static void wait_finished(struct pool *p)
+static void pin_caller(struct pool *p)
 {
-	for (unsigned i = 0; i < SPINS; i++) {
-		if (all_finished(p))
-			return;
-		relax();
+	if (!p->caller_pinned && atomic_load_explicit(&p->pin, memory_order_relaxed)) {
+		pin_to(p, 0);
+		p->caller_pinned = true;
 	}
-	pthread_mutex_lock(&p->lock);
-	while (!all_finished(p))
-		pthread_cond_wait(&p->done, &p->lock);
-	pthread_mutex_unlock(&p->lock);
 }
 
 void pool_run(struct pool *p, void (*fn)(void *arg, size_t item, unsigned thread), void *arg,
@@ -188,6 +285,7 @@ void pool_run(struct pool *p, void (*fn)(void *arg, size_t item, unsigned thread
 {
 	unsigned long long round;
 
+	pin_caller(p);
 	if (p->threads == 1 || n <= 1) {
 		for (size_t i = 0; i < n; i++)
 			fn(arg, i, 0);
@@ -199,10 +297,12 @@ void pool_run(struct pool *p, void (*fn)(void *arg, size_t item, unsigned thread
 	p->n = n;
 	atomic_store_explicit(&p->finished, 0, memory_order_relaxed);
 	round = (atomic_load_explicit(&p->left, memory_order_relaxed) >> 32) + 1;
-	pthread_mutex_lock(&p->lock);
-	atomic_store_explicit(&p->left, round << 32 | n, memory_order_release);
-	pthread_cond_broadcast(&p->wake);
-	pthread_mutex_unlock(&p->lock);
+	atomic_store(&p->left, round << 32 | n);
+	if (atomic_load(&p->sleepers) > 0) {
+		pthread_mutex_lock(&p->lock);
+		pthread_cond_broadcast(&p->wake);
+		pthread_mutex_unlock(&p->lock);
+	}
 	work(p, 0);
 	wait_finished(p);
 }

@@ -15,7 +15,7 @@
 
 #define SESSIONS 16
 #define MAX_ROWS 61
-#define LONGEST  150 /* rows of a session: several pages of a cache */
+#define LONGEST  80 /* rows of a session: more than a page of a cache */
 
 /* Rows that go through some of the layers with a cache of some type. */
 struct session {

@@ -1,9 +1,12 @@
+#define _GNU_SOURCE /* sched_getaffinity */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -85,6 +88,57 @@ static void short_loops_in_quick_succession_lose_nothing(void **state)
 	pool_destroy(p);
 }
 
+struct meeting {
+	atomic_uint here;
+	cpu_set_t may[2];
+};
+
+/* Nobody leaves before both are there: one item for each thread. */
+static void meet(void *arg, size_t item, unsigned thread)
+{
+	struct meeting *m = arg;
+
+	(void)item;
+	atomic_fetch_add(&m->here, 1);
+	while (atomic_load(&m->here) < 2)
+		sched_yield();
+	assert_int_equal(sched_getaffinity(0, sizeof(m->may[thread]), &m->may[thread]), 0);
+}
+
+/* A thread of its own, since the caller stays where it was put. */
+static void *run_pinned(void *arg)
+{
+	struct meeting *m = arg;
+	struct pool *p = NULL;
+
+	assert_int_equal(pool_create(&p, 2), 0);
+	pool_run(p, meet, m, 2);
+	assert_true(CPU_COUNT(&m->may[0]) > 1 && CPU_COUNT(&m->may[1]) > 1);
+	pool_pin(p);
+	atomic_store(&m->here, 0);
+	pool_run(p, meet, m, 2);
+	pool_destroy(p);
+	return NULL;
+}
+
+static void pinned_threads_have_a_processor_each(void **state)
+{
+	struct meeting m = { 0 };
+	cpu_set_t all, both;
+	pthread_t t;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	if (CPU_COUNT(&all) < 2)
+		skip();
+	assert_int_equal(pthread_create(&t, NULL, run_pinned, &m), 0);
+	pthread_join(t, NULL);
+	assert_int_equal(CPU_COUNT(&m.may[0]), 1);
+	assert_int_equal(CPU_COUNT(&m.may[1]), 1);
+	CPU_AND(&both, &m.may[0], &m.may[1]);
+	assert_int_equal(CPU_COUNT(&both), 0);
+}
+
 static void an_impossible_number_of_threads_is_refused(void **state)
 {
 	struct pool *p = NULL;
@@ -102,6 +156,7 @@ int main(void)
 		cmocka_unit_test(every_item_runs_once),
 		cmocka_unit_test(threads_that_fell_asleep_wake_for_the_next_loop),
 		cmocka_unit_test(short_loops_in_quick_succession_lose_nothing),
+		cmocka_unit_test(pinned_threads_have_a_processor_each),
 		cmocka_unit_test(an_impossible_number_of_threads_is_refused),
 	};
 

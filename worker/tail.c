@@ -160,6 +160,7 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 		.last = SEGMENT_ALL,
 		.head = true,
 		.threads = conf->threads,
+		.pin_threads = conf->pin_threads,
 		.max_rows = TAIL_MAX_ROWS,
 		.spare_rows = RUNNER_SPARE_ROWS,
 		.logit_rows = RUNNER_LOGITS,

@@ -52,6 +52,7 @@ struct tail_conf {
 	const char *model, *kv, *calibration; /* as in segment_conf */
 	uint32_t first_layer;
 	unsigned threads;
+	bool pin_threads;
 	uint32_t context_tokens; /* of one session */
 	uint64_t memory_budget_bytes;
 	uint32_t max_sessions;            /* lanes are below */

@@ -84,6 +84,7 @@ static int open_tail(struct tail **t, const struct config_worker *conf, struct q
 		.calibration = conf->calibration,
 		.first_layer = conf->first_layer,
 		.threads = conf->threads,
+		.pin_threads = conf->pin_threads[0] == 'y',
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
 		.max_sessions = conf->max_sessions,
