@@ -127,24 +127,23 @@ static inline float vf_reduce(struct vf a)
 	return _mm_cvtss_f32(x);
 }
 
+/* Lanes 0..3 of a and of b, lanes 4..7 added to them. */
+static inline __m256 vec_fold(__m256 a, __m256 b)
+{
+	return _mm256_add_ps(_mm256_blend_ps(a, b, 0xf0), _mm256_permute2f128_ps(a, b, 0x21));
+}
+
 /* vf_reduce of four, side by side. */
 static inline void vf_reduce4(float *out, struct vf a, struct vf b, struct vf c, struct vf d)
 {
-	__m256 w[4] = { _mm256_add_ps(a.lo, a.hi), _mm256_add_ps(b.lo, b.hi),
-			_mm256_add_ps(c.lo, c.hi), _mm256_add_ps(d.lo, d.hi) };
-	__m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(w[0], w[1], 0x20),
-				  _mm256_permute2f128_ps(w[0], w[1], 0x31));
-	__m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(w[2], w[3], 0x20),
-				  _mm256_permute2f128_ps(w[2], w[3], 0x31));
+	__m256 ab = vec_fold(_mm256_add_ps(a.lo, a.hi), _mm256_add_ps(b.lo, b.hi));
+	__m256 cd = vec_fold(_mm256_add_ps(c.lo, c.hi), _mm256_add_ps(d.lo, d.hi));
 	/* per 128 bits: a (or b) and c (or d), lanes 0 + 2 and 1 + 3 of each */
 	__m256 s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-	__m128 ac, bd;
 
-	s = _mm256_add_ps(s, _mm256_permute_ps(s, 0xb1));
-	ac = _mm256_castps256_ps128(s);
-	bd = _mm256_extractf128_ps(s, 1);
-	ac = _mm_shuffle_ps(ac, bd, 0x88); /* a c b d */
-	_mm_storeu_ps(out, _mm_shuffle_ps(ac, ac, 0xd8));
+	s = _mm256_add_ps(s, _mm256_permute_ps(s, 0xb1)); /* a a c c, b b d d */
+	_mm_storeu_ps(out,
+		      _mm_blend_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1), 0xa));
 }
 
 static inline struct vi vi_of_bits(struct vf a)
