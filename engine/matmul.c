@@ -152,8 +152,8 @@ static void run_wide(const struct job *j, const struct part *p, float *scratch)
 	for (size_t i = p->first; i < p->first + p->n; i += KERN_STRIP) {
 		const size_t left = w->n_rows - i;
 
-		expand_rows(w->type, w->data + i * w->row_bytes, w->row_bytes,
-			    left < KERN_STRIP ? left : KERN_STRIP, p->out->w->cols, wide);
+		j->m->kern->expand(w->type, w->data + i * w->row_bytes, w->row_bytes,
+				   left < KERN_STRIP ? left : KERN_STRIP, p->out->w->cols, wide);
 		for (size_t r = 0; r < j->rows; r += j->block_rows)
 			run_strip(j, p, i / KERN_STRIP, r, rows_at(j, r), wide);
 	}

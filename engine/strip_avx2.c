@@ -292,19 +292,25 @@ INLINE void add_small(__m256i *s, const __m256i codes[2], __m256i scale, const i
 	}
 }
 
-/* 16 codes of eight rows; half: which half of the nibbles and which vector of upper bits. */
-INLINE void codes_q6_k(__m256i codes[4], const uint8_t *nibbles, const uint8_t *high, unsigned half)
+/* s[j] += scale times 16 elements of eight rows: nibbles are in the low or high halves of four
+ * vectors, their upper bits all in u. */
+INLINE void half_q6_k(__m256i *s, const uint8_t *nibbles, bool upper, __m256i u, __m256i scale,
+		      const int8_t *q, size_t ld, unsigned nx)
 {
 	const __m256i low4 = _mm256_set1_epi8(15), top2 = _mm256_set1_epi8(0x30);
-	__m256i u = load(high + 64 * half);
 	__m256i up[4] = { _mm256_slli_epi16(u, 4), _mm256_slli_epi16(u, 2), u,
 			  _mm256_srli_epi16(u, 2) };
 
-	for (unsigned g = 0; g < 4; g++) {
-		__m256i n = load(nibbles + 64 * g);
+	for (unsigned g = 0; g < 4; g += 2) {
+		__m256i codes[2];
 
-		n = _mm256_and_si256(half ? _mm256_srli_epi16(n, 4) : n, low4);
-		codes[g] = _mm256_or_si256(n, _mm256_and_si256(up[g], top2));
+		for (unsigned i = 0; i < 2; i++) {
+			__m256i n = load(nibbles + 64 * (g + i));
+
+			n = _mm256_and_si256(upper ? _mm256_srli_epi16(n, 4) : n, low4);
+			codes[i] = _mm256_or_si256(n, _mm256_and_si256(up[g + i], top2));
+		}
+		add_small(s, codes, scale, q + 4 * g, ld, nx);
 	}
 }
 
@@ -314,19 +320,16 @@ INLINE void block_q6_k(__m256 *acc, const uint8_t *w, unsigned h, struct acts x,
 	const uint8_t *scales = w + 32 + k * 32 + 8 * h;
 	const uint8_t *nibbles = w + 288 + k * 256 + h * 32, *high = w + 2336 + k * 128 + h * 32;
 	const int8_t *q = codes_at(x, 0, k);
-	__m256i s[MOST], codes[4], pairs = _mm256_cvtepi8_epi16(zip(scales, scales + 16));
+	__m256i s[MOST], pairs = _mm256_cvtepi8_epi16(zip(scales, scales + 16));
 	__m256i offset = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-32));
-	__m256 d = eight_halves(w + h * 16);
+	__m256 d;
 
 	for (unsigned j = 0; j < nx; j++)
 		s[j] = _mm256_madd_epi16(sums_at(x, j, k), offset);
-	for (unsigned half = 0; half < 2; half++) {
-		__m256i scale = half ? second_twice(pairs) : first_twice(pairs);
 
-		codes_q6_k(codes, nibbles, high, half);
-		add_small(s, codes, scale, q + 16 * half, x.ld, nx);
-		add_small(s, codes + 2, scale, q + 16 * half + 8, x.ld, nx);
-	}
+	half_q6_k(s, nibbles, false, load(high), first_twice(pairs), q, x.ld, nx);
+	half_q6_k(s, nibbles, true, load(high + 64), second_twice(pairs), q + 16, x.ld, nx);
+	d = eight_halves(w + h * 16);
 	for (unsigned j = 0; j < nx; j++)
 		acc[j] = add_scaled(acc[j], s[j], d, step_at(x, j, k));
 }
