@@ -214,11 +214,20 @@ static void mix(const struct work *w, const struct sums *s, const float *values,
 	const size_t dim = w->kv->head_dim_v;
 
 	for (uint32_t r = 0; r < w->span->rows; r++) {
-		const uint32_t n = seen(w, r, from + part, PART);
+		const size_t set = (size_t)r * w->group;
+		const struct kern_mix m = {
+			.y = s->out + set * dim,
+			.w = w->scores + set * ATTENTION_BLOCK + part,
+			.v = values,
+			.ldy = dim,
+			.ldw = ATTENTION_BLOCK,
+			.ldv = w->kv->value_row,
+			.ny = w->group,
+			.nv = seen(w, r, from + part, PART),
+			.n = dim,
+		};
 
-		for (size_t set = r * w->group; set < (size_t)(r + 1) * w->group; set++)
-			w->kern->mix(s->out + set * dim, w->scores + set * ATTENTION_BLOCK + part,
-				     values, w->kv->value_row, n, dim);
+		w->kern->mix(&m);
 	}
 }
 

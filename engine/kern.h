@@ -44,6 +44,15 @@ struct kern_tile {
 	size_t nw, nx, n;
 };
 
+/* y[j * ldy + i] += sum over p of w[j * ldw + p] * v[p * ldv + i] for i < n, j < ny, p < nv: fused,
+ * in ascending p. */
+struct kern_mix {
+	float *y;
+	const float *w, *v;
+	size_t ldy, ldw, ldv;
+	size_t ny, nv, n;
+};
+
 /* n_rows rows of a weight tensor, row_bytes apart. */
 struct kern_rows {
 	enum quant_type type;
@@ -104,8 +113,8 @@ struct kern {
 	 * dot(rotate(a, s), rotate(b, t)) = 32 s t dot(a, b). */
 	void (*rotate)(float *dst, const float *src, float scale, size_t n);
 
-	/* y[i] += sum over p of w[p] * v[p * ldv + i], fused, in ascending p. */
-	void (*mix)(float *y, const float *w, const float *v, size_t ldv, size_t n_v, size_t n);
+	/* Weighted sums of rows. */
+	void (*mix)(const struct kern_mix *m);
 	/* Largest of x (NaN is passed over); -inf when n is 0. */
 	float (*max)(const float *x, size_t n);
 	/* x[i] = kern_exp(x[i] - max); returns their sum, lanes as in dot. */

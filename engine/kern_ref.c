@@ -46,11 +46,15 @@ static void to_f16(const float *src, uint16_t *dst, size_t n)
 		dst[i] = quant_f32_to_f16(src[i]);
 }
 
-static void mix(float *y, const float *w, const float *v, size_t ldv, size_t n_v, size_t n)
+static void mix(const struct kern_mix *m)
 {
-	for (size_t p = 0; p < n_v; p++) {
-		for (size_t i = 0; i < n; i++)
-			y[i] = fmaf(w[p], v[p * ldv + i], y[i]);
+	for (size_t j = 0; j < m->ny; j++) {
+		float *y = m->y + j * m->ldy;
+
+		for (size_t p = 0; p < m->nv; p++) {
+			for (size_t i = 0; i < m->n; i++)
+				y[i] = fmaf(m->w[j * m->ldw + p], m->v[p * m->ldv + i], y[i]);
+		}
 	}
 }
 

@@ -270,43 +270,67 @@ static void to_f16(const float *src, uint16_t *dst, size_t n)
 	}
 }
 
-/* 64 columns of mix. */
-static void mix_64(float *y, const float *w, const float *v, size_t ldv, size_t n_v)
+/* ny sums of 16 * nc columns from i on, in registers; both are constants. */
+INLINE void mix_block(const struct kern_mix *m, size_t j, size_t i, unsigned ny, unsigned nc)
 {
-	struct vf s[4];
+	const float *w = m->w + j * m->ldw, *v = m->v + i;
+	float *y = m->y + j * m->ldy + i;
+	struct vf s[16];
 
-	for (unsigned c = 0; c < 4; c++)
-		s[c] = vf_load(y + 16 * c);
-	for (size_t p = 0; p < n_v; p++) {
-		struct vf a = vf_set(w[p]);
+	for (unsigned k = 0; k < ny * nc; k++)
+		s[k] = vf_load(y + k / nc * m->ldy + k % nc * KERN_LANES);
+	for (size_t p = 0; p < m->nv; p++) {
+		struct vf x[4];
 
-		for (unsigned c = 0; c < 4; c++)
-			s[c] = vf_fma(a, vf_load(v + p * ldv + 16 * c), s[c]);
+		for (unsigned c = 0; c < nc; c++)
+			x[c] = vf_load(v + p * m->ldv + c * KERN_LANES);
+		for (unsigned k = 0; k < ny; k++) {
+			struct vf a = vf_set(w[k * m->ldw + p]);
+
+			for (unsigned c = 0; c < nc; c++)
+				s[k * nc + c] = vf_fma(a, x[c], s[k * nc + c]);
+		}
 	}
-	for (unsigned c = 0; c < 4; c++)
-		vf_store(y + 16 * c, s[c]);
+	for (unsigned k = 0; k < ny * nc; k++)
+		vf_store(y + k / nc * m->ldy + k % nc * KERN_LANES, s[k]);
 }
 
-static void mix(float *y, const float *w, const float *v, size_t ldv, size_t n_v, size_t n)
+/* The last columns, fewer than 16. */
+static void mix_rest(const struct kern_mix *m, size_t j, size_t i)
 {
+	float *y = m->y + j * m->ldy + i;
+	struct vf s = vf_load_n(y, m->n - i);
+
+	for (size_t p = 0; p < m->nv; p++)
+		s = vf_fma(vf_set(m->w[j * m->ldw + p]), vf_load_n(m->v + p * m->ldv + i, m->n - i),
+			   s);
+	vf_store_n(y, s, m->n - i);
+}
+
+/* All columns of ny sums; one sum has registers for four times as many at once. */
+INLINE void mix_rows(const struct kern_mix *m, size_t j, unsigned ny)
+{
+	const unsigned nc = ny == 1 ? 4 : VEC_MIX_C;
 	size_t i = 0;
 
-	for (; i + 64 <= n; i += 64)
-		mix_64(y + i, w, v + i, ldv, n_v);
-	for (; i + KERN_LANES <= n; i += KERN_LANES) {
-		struct vf s = vf_load(y + i);
+	for (; i + nc * KERN_LANES <= m->n; i += nc * KERN_LANES)
+		mix_block(m, j, i, ny, nc);
+	for (; i + KERN_LANES <= m->n; i += KERN_LANES)
+		mix_block(m, j, i, ny, 1);
+	for (unsigned k = 0; i < m->n && k < ny; k++)
+		mix_rest(m, j + k, i);
+}
 
-		for (size_t p = 0; p < n_v; p++)
-			s = vf_fma(vf_set(w[p]), vf_load(v + p * ldv + i), s);
-		vf_store(y + i, s);
-	}
-	if (i < n) {
-		struct vf s = vf_load_n(y + i, n - i);
+static void mix(const struct kern_mix *m)
+{
+	size_t j = 0;
 
-		for (size_t p = 0; p < n_v; p++)
-			s = vf_fma(vf_set(w[p]), vf_load_n(v + p * ldv + i, n - i), s);
-		vf_store_n(y + i, s, n - i);
-	}
+	for (; j + 4 <= m->ny; j += 4)
+		mix_rows(m, j, 4);
+	for (; j + 2 <= m->ny; j += 2)
+		mix_rows(m, j, 2);
+	if (j < m->ny)
+		mix_rows(m, j, 1);
 }
 
 static float max(const float *x, size_t n)

@@ -15,6 +15,9 @@
 #define VEC_TILE_W 2
 #define VEC_TILE_X 3
 
+/* Columns, in sixteens, of four sums of mix that stay in registers. */
+#define VEC_MIX_C 1
+
 #define VEC_EXPAND expand_avx2
 
 struct vf {

@@ -14,6 +14,9 @@
 #define VEC_TILE_W 4
 #define VEC_TILE_X 6
 
+/* Columns, in sixteens, of four sums of mix that stay in registers. */
+#define VEC_MIX_C 4
+
 #define VEC_EXPAND expand_avx2
 
 struct vf {

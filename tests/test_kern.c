@@ -456,22 +456,31 @@ static void rotations_agree_and_keep_products(void **state)
 
 static void weighted_sums_run_in_the_order_of_positions(void **state)
 {
-	static float v[40 * 300], w[40], got[300], want[300];
+	static float v[40 * 300], w[8 * 43], got[8 * 300], want[8 * 300];
 	const struct kern *k;
 
 	(void)state;
 	FOR_EACH_KERN(k)
 	{
 		for (size_t n = 0; n <= 280; n++) {
-			size_t n_v = n % 40;
+			struct kern_mix m = { .y = got + 1,
+					      .w = w,
+					      .v = v + n % 5,
+					      .ldy = n + 7,
+					      .ldw = 43,
+					      .ldv = n + 2,
+					      .ny = n % 9,
+					      .nv = n % 40,
+					      .n = n };
 
 			fill(v, 40 * 300);
-			fill(w, 40);
-			fill(got, 300);
+			fill(w, 8 * 43);
+			fill(got, 8 * 300);
 			memcpy(want, got, sizeof(got));
-			k->mix(got + 1, w, v + n % 5, n + 2, n_v, n);
-			ref()->mix(want + 1, w, v + n % 5, n + 2, n_v, n);
-			assert_same(k->name, got, want, 300);
+			k->mix(&m);
+			m.y = want + 1;
+			ref()->mix(&m);
+			assert_same(k->name, got, want, 8 * 300);
 		}
 	}
 }
