@@ -8,7 +8,7 @@
 /* Rows of x from which on turning a tile into floats pays. */
 #define MANY_ROWS 3
 
-/* Rows of x that are rounded by one item. */
+/* Most rows of x that are made and rounded by one item. */
 #define ROUND_ROWS 8
 
 /* Bytes of rounded rows that meet a strip together: about half of a second-level cache; and how
@@ -25,8 +25,9 @@ struct job {
 	const struct matmul *m;
 	const struct matmul_out *outs;
 	unsigned n_outs;
-	const float *x;
-	size_t ldx, rows;
+	const struct matmul_in *in;
+	bool integers; /* some out needs rounded rows */
+	size_t round_rows;
 	size_t item_strips;
 	size_t block_rows;
 	struct kern_acts acts;
@@ -90,23 +91,38 @@ static void round_item(void *arg, size_t item, unsigned thread)
 {
 	const struct job *j = arg;
 	const struct kern_acts *a = &j->acts;
-	const size_t end = (item + 1) * ROUND_ROWS < j->rows ? (item + 1) * ROUND_ROWS : j->rows;
+	const struct matmul_in *in = j->in;
 
 	(void)thread;
-	for (size_t r = item * ROUND_ROWS; r < end; r++)
-		j->m->kern->quantize(j->x + r * j->ldx, a->blocks * 32, a->q + r * a->blocks * 32,
-				     a->step + r * a->blocks, a->sum + r * a->blocks * 2);
+	for (size_t r = item * j->round_rows; r < (item + 1) * j->round_rows && r < in->rows; r++) {
+		if (in->make)
+			in->make(in->arg, r);
+		if (j->integers)
+			j->m->kern->quantize(in->x + r * in->ldx, a->blocks * 32,
+					     a->q + r * a->blocks * 32, a->step + r * a->blocks,
+					     a->sum + r * a->blocks * 2);
+	}
 }
 
 static void round_rows(struct job *j)
 {
-	const size_t cols = j->outs[0].w->cols, row_bytes = cols + cols / 4;
-	size_t rows = BLOCK_BYTES / row_bytes / BLOCK_ROWS_SMALL * BLOCK_ROWS_SMALL;
+	const size_t rows = j->in->rows, threads = pool_threads(j->m->pool);
 
-	j->acts.blocks = cols / 32;
+	if (!j->integers && !j->in->make)
+		return;
+	j->acts.blocks = j->outs[0].w->cols / 32;
+	j->round_rows = (rows + threads - 1) / threads;
+	j->round_rows = j->round_rows < ROUND_ROWS ? j->round_rows : ROUND_ROWS;
+	pool_run(j->m->pool, round_item, j, (rows + j->round_rows - 1) / j->round_rows);
+}
+
+/* How many rows meet a strip together. */
+static size_t block_rows(size_t cols)
+{
+	size_t rows = BLOCK_BYTES / (cols + cols / 4) / BLOCK_ROWS_SMALL * BLOCK_ROWS_SMALL;
+
 	rows = rows < BLOCK_ROWS ? rows : BLOCK_ROWS;
-	j->block_rows = rows ? rows : BLOCK_ROWS_SMALL;
-	pool_run(j->m->pool, round_item, j, (j->rows + ROUND_ROWS - 1) / ROUND_ROWS);
+	return rows ? rows : BLOCK_ROWS_SMALL;
 }
 
 /* One strip of p with rows [r, r + n). The last strip of a matrix may have fewer outputs. */
@@ -130,7 +146,7 @@ static void run_strip(const struct job *j, const struct part *p, size_t strip, s
 
 static size_t rows_at(const struct job *j, size_t r)
 {
-	return j->rows - r < j->block_rows ? j->rows - r : j->block_rows;
+	return j->in->rows - r < j->block_rows ? j->in->rows - r : j->block_rows;
 }
 
 static void run_packed(const struct job *j, const struct part *p)
@@ -138,7 +154,7 @@ static void run_packed(const struct job *j, const struct part *p)
 	const size_t first = p->first / KERN_STRIP;
 	const size_t last = (p->first + p->n + KERN_STRIP - 1) / KERN_STRIP;
 
-	for (size_t r = 0; r < j->rows; r += j->block_rows) {
+	for (size_t r = 0; r < j->in->rows; r += j->block_rows) {
 		for (size_t s = first; s < last; s++)
 			run_strip(j, p, s, r, rows_at(j, r), NULL);
 	}
@@ -154,7 +170,7 @@ static void run_wide(const struct job *j, const struct part *p, float *scratch)
 
 		j->m->kern->expand(w->type, w->data + i * w->row_bytes, w->row_bytes,
 				   left < KERN_STRIP ? left : KERN_STRIP, p->out->w->cols, wide);
-		for (size_t r = 0; r < j->rows; r += j->block_rows)
+		for (size_t r = 0; r < j->in->rows; r += j->block_rows)
 			run_strip(j, p, i / KERN_STRIP, r, rows_at(j, r), wide);
 	}
 }
@@ -165,9 +181,9 @@ static void run_tile(const struct job *j, const struct part *p, size_t first, fl
 	const struct kern_rows *w = &p->out->w->rows;
 	const size_t left = p->first + p->n - first;
 	const uint8_t *data = w->data + first * w->row_bytes;
-	struct kern_tile t = { .x = j->x,
-			       .ldx = j->ldx,
-			       .nx = j->rows,
+	struct kern_tile t = { .x = j->in->x,
+			       .ldx = j->in->ldx,
+			       .nx = j->in->rows,
 			       .out = p->out->y + first,
 			       .ldo = p->out->ldy,
 			       .nw = left < KERN_STRIP ? left : KERN_STRIP,
@@ -189,16 +205,31 @@ static void run_floats(const struct job *j, const struct part *p, float *scratch
 {
 	struct kern_rows w = p->out->w->rows;
 
-	if (j->rows >= MANY_ROWS || w.type == QUANT_F32) {
+	if (j->in->rows >= MANY_ROWS || w.type == QUANT_F32) {
 		for (size_t i = p->first; i < p->first + p->n; i += KERN_STRIP)
 			run_tile(j, p, i, scratch);
 		return;
 	}
 	w.data += p->first * w.row_bytes;
 	w.n_rows = p->n;
-	for (size_t r = 0; r < j->rows; r++)
-		j->m->kern->rows(&w, j->x + r * j->ldx, p->out->w->cols,
+	for (size_t r = 0; r < j->in->rows; r++)
+		j->m->kern->rows(&w, j->in->x + r * j->in->ldx, p->out->w->cols,
 				 p->out->y + r * p->out->ldy + p->first);
+}
+
+/* Bias, and to what the result is added: while it is in cache. */
+static void add_more(const struct job *j, const struct part *p)
+{
+	const struct weight *w = p->out->w;
+
+	for (size_t r = 0; r < j->in->rows && (w->bias || p->out->plus); r++) {
+		const size_t at = r * p->out->ldy + p->first;
+
+		if (w->bias)
+			j->m->kern->add(p->out->y + at, w->bias + p->first, p->n);
+		if (p->out->plus)
+			j->m->kern->add(p->out->plus + at, p->out->y + at, p->n);
+	}
 }
 
 static void run_item(void *arg, size_t item, unsigned thread)
@@ -220,31 +251,27 @@ static void run_item(void *arg, size_t item, unsigned thread)
 		run_wide(j, &p, scratch);
 	else
 		run_floats(j, &p, scratch);
-	for (size_t r = 0; w->bias && r < j->rows; r++)
-		j->m->kern->add(p.out->y + r * p.out->ldy + p.first, w->bias + p.first, p.n);
+	add_more(j, &p);
 }
 
 void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
-		const float *x, size_t ldx, size_t rows)
+		const struct matmul_in *in)
 {
 	struct job j = { .m = m,
 			 .outs = outs,
 			 .n_outs = n_outs,
-			 .x = x,
-			 .ldx = ldx,
-			 .rows = rows,
+			 .in = in,
+			 .block_rows = block_rows(outs[0].w->cols),
 			 .acts = m->acts };
-	bool integers = false;
 	size_t strips = 0, items = 0;
 
-	assert(rows <= m->max_rows);
+	assert(in->rows <= m->max_rows);
 	for (unsigned i = 0; i < n_outs; i++) {
 		assert(outs[i].w->cols == outs[0].w->cols && outs[i].w->cols <= m->max_cols);
-		integers = integers || expand_knows(outs[i].w->rows.type);
+		j.integers = j.integers || expand_knows(outs[i].w->rows.type);
 		strips += strips_of(outs[i].w);
 	}
-	if (integers)
-		round_rows(&j);
+	round_rows(&j);
 	j.item_strips = strips / (pool_threads(m->pool) * ITEMS_PER_THREAD) + 1;
 	j.item_strips = j.item_strips < ITEM_STRIPS ? j.item_strips : ITEM_STRIPS;
 	for (unsigned i = 0; i < n_outs; i++)

@@ -30,15 +30,25 @@ size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols);
 void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size_t max_rows,
 		 size_t max_cols, float *scratch);
 
-/* y[r * ldy + i] = W x[r] + bias */
+/* Rows x [rows][ldx]. With make, row r is there once make(arg, r) has been called: by any thread,
+ * once, for each row, before it is used (while it is still in the cache of the one that rounds). */
+struct matmul_in {
+	const float *x;
+	size_t ldx, rows;
+	void (*make)(void *arg, size_t r);
+	void *arg;
+};
+
+/* y[r * ldy + i] = W x[r] + bias; then plus[r * ldy + i] += y[r * ldy + i] unless it is NULL. */
 struct matmul_out {
 	const struct weight *w;
 	float *y;
 	size_t ldy;
+	float *plus;
 };
 
-/* All outs read the same x [rows][ldx]; their weights have equally many columns. */
+/* All outs read the same rows; their weights have equally many columns. */
 void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
-		const float *x, size_t ldx, size_t rows);
+		const struct matmul_in *in);
 
 #endif

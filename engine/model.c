@@ -323,12 +323,30 @@ int model_embed(const struct model *m, const uint32_t *ids, uint32_t n, float *x
 	return rc;
 }
 
-static void norm_rows(const struct model *m, const float *x, const float *w, uint32_t rows)
-{
-	const size_t d = m->hp.dim;
+/* Rows of m->norm are made of x. */
+struct norming {
+	const struct model *m;
+	const float *x, *w;
+};
 
-	for (uint32_t r = 0; r < rows; r++)
-		m->kern->rms_norm(m->norm + r * d, x + r * d, w, d, m->hp.norm_eps);
+static void norm_row(void *arg, size_t r)
+{
+	const struct norming *n = arg;
+	const size_t d = n->m->hp.dim;
+
+	n->m->kern->rms_norm(n->m->norm + r * d, n->x + r * d, n->w, d, n->m->hp.norm_eps);
+}
+
+/* outs of norm(x); m->norm is then what they read. */
+static void run_normed(const struct model *m, const float *x, const float *w, uint32_t rows,
+		       const struct matmul_out *outs, unsigned n_outs)
+{
+	struct norming n = { m, x, w };
+	const struct matmul_in in = {
+		.x = m->norm, .ldx = m->hp.dim, .rows = rows, .make = norm_row, .arg = &n
+	};
+
+	matmul_run(&m->matmul, outs, n_outs, &in);
 }
 
 /* Per-head norm (qwen3) and position for n heads of D elements. */
@@ -372,28 +390,26 @@ static void attend(struct pass *p, const struct layer *l, float *x)
 	const struct model_hparams *hp = &m->hp;
 	const size_t mixed = (size_t)hp->n_heads * hp->head_dim_v;
 	const struct matmul_out qkv[] = {
-		{ &l->q, m->q, (size_t)hp->n_heads * hp->head_dim },
-		{ &l->k, m->k, (size_t)hp->n_kv_heads * hp->head_dim },
-		{ &l->v, m->v, (size_t)hp->n_kv_heads * hp->head_dim_v },
+		{ &l->q, m->q, (size_t)hp->n_heads * hp->head_dim, NULL },
+		{ &l->k, m->k, (size_t)hp->n_kv_heads * hp->head_dim, NULL },
+		{ &l->v, m->v, (size_t)hp->n_kv_heads * hp->head_dim_v, NULL },
 	};
-	const struct matmul_out o = { &l->o, m->norm, hp->dim };
+	const struct matmul_out o = { &l->o, m->norm, hp->dim, x };
+	const struct matmul_in in = { .x = m->mixed, .ldx = mixed, .rows = p->rows };
 
-	norm_rows(m, x, l->attn_norm, p->rows);
+	run_normed(m, x, l->attn_norm, p->rows, qkv, 3);
 	observe(m, p->layer, IMATRIX_ATTENTION, m->norm, p->rows);
-	matmul_run(&m->matmul, qkv, 3, m->norm, hp->dim, p->rows);
 	pool_run(m->pool, place_span, p, m->batch.n_spans);
 	attention_run(&m->attention, m->batch.spans, m->batch.n_spans, p->layer, m->q, m->mixed);
 	observe(m, p->layer, IMATRIX_MIXED, m->mixed, p->rows);
-	matmul_run(&m->matmul, &o, 1, m->mixed, mixed, p->rows);
-	m->kern->add(x, m->norm, (size_t)p->rows * hp->dim);
+	matmul_run(&m->matmul, &o, 1, &in);
 }
 
-static void activate_row(void *arg, size_t r, unsigned thread)
+static void activate_row(void *arg, size_t r)
 {
 	const struct model *m = arg;
 	const size_t ff = m->hp.ff_dim;
 
-	(void)thread;
 	m->kern->silu_mul(m->gate + r * ff, m->up + r * ff, ff);
 }
 
@@ -402,16 +418,19 @@ static void feed_forward(struct pass *p, const struct layer *l, float *x)
 {
 	struct model *m = p->m;
 	const size_t ff = m->hp.ff_dim, d = m->hp.dim;
-	const struct matmul_out in[] = { { &l->gate, m->gate, ff }, { &l->up, m->up, ff } };
-	const struct matmul_out down = { &l->down, m->norm, d };
+	const struct matmul_out wide[] = {
+		{ &l->gate, m->gate, ff, NULL },
+		{ &l->up, m->up, ff, NULL },
+	};
+	const struct matmul_out down = { &l->down, m->norm, d, x };
+	const struct matmul_in in = {
+		.x = m->gate, .ldx = ff, .rows = p->rows, .make = activate_row, .arg = m
+	};
 
-	norm_rows(m, x, l->ffn_norm, p->rows);
+	run_normed(m, x, l->ffn_norm, p->rows, wide, 2);
 	observe(m, p->layer, IMATRIX_FEED, m->norm, p->rows);
-	matmul_run(&m->matmul, in, 2, m->norm, d, p->rows);
-	pool_run(m->pool, activate_row, m, p->rows);
+	matmul_run(&m->matmul, &down, 1, &in);
 	observe(m, p->layer, IMATRIX_DOWN, m->gate, p->rows);
-	matmul_run(&m->matmul, &down, 1, m->gate, ff, p->rows);
-	m->kern->add(x, m->norm, p->rows * d);
 }
 
 static void run_layer(struct model *m, uint32_t layer)
@@ -477,26 +496,18 @@ int model_forward(struct model *m, struct kv *kv, float *x, uint32_t rows)
 	return 0;
 }
 
-/* The head, for n rows that stand normed in m->norm. */
-static void run_head(struct model *m, uint32_t n, float *logits)
-{
-	const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab };
-
-	weights_pack_head(&m->weights, m->pool);
-	observe(m, 0, IMATRIX_HEAD, m->norm, n);
-	matmul_run(&m->matmul, &out, 1, m->norm, m->hp.dim, n);
-}
-
 void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
 {
 	const uint32_t most = max_rows(&m->conf);
 
 	assert(m->weights.norm);
+	weights_pack_head(&m->weights, m->pool);
 	while (rows > 0) {
 		const uint32_t n = rows < most ? rows : most;
+		const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab, NULL };
 
-		norm_rows(m, x, m->weights.norm, n);
-		run_head(m, n, logits);
+		run_normed(m, x, m->weights.norm, n, &out, 1);
+		observe(m, 0, IMATRIX_HEAD, m->norm, n);
 		x += (size_t)n * m->hp.dim;
 		logits += (size_t)n * m->hp.n_vocab;
 		rows -= n;
@@ -506,9 +517,13 @@ void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
 void model_logits_of(struct model *m, const float *const *x, uint32_t rows, float *logits)
 {
 	const size_t d = m->hp.dim;
+	const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab, NULL };
+	const struct matmul_in in = { .x = m->norm, .ldx = d, .rows = rows };
 
 	assert(m->weights.norm && rows <= max_rows(&m->conf));
+	weights_pack_head(&m->weights, m->pool);
 	for (uint32_t r = 0; r < rows; r++)
 		m->kern->rms_norm(m->norm + r * d, x[r], m->weights.norm, d, m->hp.norm_eps);
-	run_head(m, rows, logits);
+	matmul_run(&m->matmul, &out, 1, &in);
+	observe(m, 0, IMATRIX_HEAD, m->norm, rows);
 }

@@ -97,9 +97,10 @@ static float one_output(const struct matrix *m, const float *x, size_t i)
 }
 
 struct rig {
+	unsigned made[ROWS];
 	struct matmul m;
 	struct pool *pool;
-	float *scratch, *x, *y;
+	float *scratch, *x, *y, *plus;
 };
 
 static void rig_open(struct rig *r, const struct kern *k, unsigned threads)
@@ -108,7 +109,8 @@ static void rig_open(struct rig *r, const struct kern *k, unsigned threads)
 	r->scratch = aligned_alloc(64, (matmul_scratch(threads, ROWS, COLS) + 15) / 16 * 64);
 	r->x = malloc(ROWS * (COLS + 3) * sizeof(float));
 	r->y = malloc(2 * ROWS * (OUTS + 1) * sizeof(float));
-	assert_true(r->scratch && r->x && r->y);
+	r->plus = malloc(ROWS * (OUTS + 1) * sizeof(float));
+	assert_true(r->scratch && r->x && r->y && r->plus);
 	matmul_init(&r->m, k, r->pool, ROWS, COLS, r->scratch);
 	for (size_t i = 0; i < ROWS * (COLS + 3); i++)
 		r->x[i] = uniform(-2, 2);
@@ -120,18 +122,38 @@ static void rig_close(struct rig *r)
 	free(r->scratch);
 	free(r->x);
 	free(r->y);
+	free(r->plus);
+}
+
+/* Row r is only there once this has run. */
+static void make_row(void *arg, size_t r)
+{
+	struct rig *rig = arg;
+
+	rig->made[r]++;
+	for (size_t i = 0; i < COLS; i++)
+		rig->x[r * (COLS + 3) + i] += 0.125f;
 }
 
 /* Two matrices of one x: all outputs, and nothing beside them. */
 static void check_run(struct rig *r, const struct matrix *a, const struct matrix *b, size_t rows)
 {
-	const size_t cols = a->w.cols, ldx = cols + 3, ldy = OUTS + 1;
+	const size_t ldx = COLS + 3, ldy = OUTS + 1;
 	float *y = r->y, *z = r->y + ROWS * ldy, mark;
-	const struct matmul_out outs[] = { { &a->w, y, ldy }, { &b->w, z, ldy } };
+	const bool made = rows % 2;
+	const struct matmul_out outs[] = { { &a->w, y, ldy, NULL }, { &b->w, z, ldy, r->plus } };
+	const struct matmul_in in = {
+		.x = r->x, .ldx = ldx, .rows = rows, .make = made ? make_row : NULL, .arg = r
+	};
 
 	memset(y, 0x5a, 2 * ROWS * ldy * sizeof(*y));
 	memcpy(&mark, y, sizeof(mark));
-	matmul_run(&r->m, outs, 2, r->x, ldx, rows);
+	memset(r->made, 0, sizeof(r->made));
+	for (size_t i = 0; i < ROWS * ldy; i++)
+		r->plus[i] = (float)(i % 7);
+	matmul_run(&r->m, outs, 2, &in);
+	for (size_t j = 0; j < ROWS; j++)
+		assert_int_equal(r->made[j], made && j < rows);
 	for (size_t j = 0; j < rows; j += 1 + j / 8) {
 		for (size_t i = 0; i < OUTS; i += 1 + i % 5) {
 			float want = one_output(a, r->x + j * ldx, i);
@@ -146,8 +168,12 @@ static void check_run(struct rig *r, const struct matrix *a, const struct matrix
 			float want = one_output(b, r->x + j * ldx, i);
 
 			assert_memory_equal(&z[j * ldy + i], &want, sizeof(want));
+			want = (float)((j * ldy + i) % 7) + want;
+			assert_memory_equal(&r->plus[j * ldy + i], &want, sizeof(want));
 		}
 		assert_memory_equal(&z[j * ldy + b->w.rows.n_rows], &mark, sizeof(mark));
+		assert_true(r->plus[j * ldy + b->w.rows.n_rows] ==
+			    (float)((j * ldy + b->w.rows.n_rows) % 7));
 	}
 }
 
