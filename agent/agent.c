@@ -27,7 +27,9 @@ struct agent {
 	agent_reply_fn *on_reply;
 	void *reply_ctx;
 	uint64_t boot, started_ms, telemetry_due_ms;
+	uint64_t wake_us; /* when the loop looks at the time again */
 	unsigned signals;
+	unsigned replies; /* in the inbox */
 	bool stop;
 	struct err fatal;
 };
@@ -65,12 +67,100 @@ static bool submit(void *ctx, struct head_job *job)
 	return head_submit(a->head, job);
 }
 
+/* On its way to the loop thread, which may print it: no other thread shall wait for that. */
+struct reply_item {
+	struct inbox_item item;
+	struct msg_reply reply; /* text and ids are in what follows */
+	uint32_t data[];
+};
+
+/* NULL when memory is out. */
+static struct reply_item *copy_reply(const struct msg_reply *r)
+{
+	size_t text_len = strlen(r->text) + 1;
+	struct reply_item *it;
+
+	it = malloc(sizeof(*it) + r->n_ids * sizeof(*r->ids) + text_len);
+	if (!it)
+		return NULL;
+	it->item.kind = INBOX_REPLY;
+	it->reply = *r;
+	it->reply.ids = it->data;
+	if (r->n_ids)
+		memcpy(it->data, r->ids, r->n_ids * sizeof(*r->ids));
+	it->reply.text = memcpy(it->data + r->n_ids, r->text, text_len);
+	return it;
+}
+
 static void reply(void *ctx, const struct msg_reply *r)
 {
 	struct agent *a = ctx;
+	struct reply_item *it = a->on_reply ? copy_reply(r) : NULL;
 
-	if (a->on_reply)
-		a->on_reply(a->reply_ctx, r);
+	if (it && queue_push(a->inbox, it)) {
+		a->replies++;
+		return;
+	}
+	free(it);
+	if (a->on_reply) {
+		err_set(&a->fatal, ERR_NOMEM, "a reply");
+		a->stop = true;
+	}
+}
+
+/* ---- the loop's work on other threads ----
+ *
+ * To wake a thread takes as long as a layer of a small model. So what a token waits for is done by
+ * the thread that has it in its hands, in the loop's turn, when the loop has nothing to do. */
+
+static bool finished(const struct agent *a)
+{
+	bool idle = !agent_core_sessions(a->core) && !agent_core_busy(a->core);
+
+	return idle && !a->replies && (a->stop || a->signals);
+}
+
+/* Call the loop when it shall end, or is to wake up earlier than it knows. */
+static void leave(struct agent *a)
+{
+	queue_leave(a->inbox,
+		    finished(a) || a->fatal.code || agent_core_due_us(a->core) < a->wake_us);
+}
+
+/* Compute thread. */
+static void job_done(void *ctx, struct head_job *job)
+{
+	struct agent *a = ctx;
+	uint64_t start_us = trace_now_us();
+
+	if (!queue_enter(a->inbox)) {
+		inbox_push_job(a->inbox, &job->item);
+		return;
+	}
+	agent_core_computed(a->core, job, clock_now_us());
+	trace_span("job", start_us, trace_now_us(), 0);
+	leave(a);
+}
+
+/* An answer of a worker: little to do. A prompt is left to the loop, since it may take long. */
+static bool is_answer(const struct bus_event *ev)
+{
+	const char *leaf = ev->kind == BUS_MESSAGE ? strrchr(ev->topic, '/') : NULL;
+
+	return leaf && !strcmp(leaf, "/down");
+}
+
+/* Net-in. */
+static void on_event(void *ctx, const struct bus_event *ev)
+{
+	struct agent *a = ctx;
+
+	if (!is_answer(ev) || !queue_enter(a->inbox)) {
+		inbox_bus_handler(a->inbox, ev);
+		return;
+	}
+	agent_core_message(a->core, ev, clock_now_us());
+	leave(a);
 }
 
 static struct msg_sampling sampling_of(const struct config_sampling *s)
@@ -122,8 +212,9 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	return spec_parse(&cc->codec, conf->codec, e);
 }
 
-static int open_head(struct head **h, const struct config_agent *conf, struct queue *inbox,
-		     struct err *e)
+/* done: a's, or NULL when no job will be run. */
+static int open_head(struct head **h, const struct config_agent *conf, head_done *done,
+		     struct agent *a, struct err *e)
 {
 	struct segment_conf sc = {
 		.path = conf->model,
@@ -138,7 +229,7 @@ static int open_head(struct head **h, const struct config_agent *conf, struct qu
 		.memory_budget_bytes = conf->memory_budget_bytes,
 	};
 
-	return head_create(h, &sc, inbox, e);
+	return head_create(h, &sc, done, a, e);
 }
 
 static struct topic own_topic(const struct agent *a, enum topic_kind kind)
@@ -158,8 +249,7 @@ static int open_bus(struct agent *a, struct err *e)
 	int rc;
 
 	snprintf(will.u.agent_status.agent, sizeof(will.u.agent_status.agent), "%s", t.agent);
-	rc = link_open(&a->bus, &a->conf->broker, a->conf->agent, &t, &will, inbox_bus_handler,
-		       a->inbox, e);
+	rc = link_open(&a->bus, &a->conf->broker, a->conf->agent, &t, &will, on_event, a, e);
 	if (rc)
 		return rc;
 	rc = agent_core_start(a->core, a->bus);
@@ -182,7 +272,7 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 	a->started_ms = clock_now_ms();
 	rc = inbox_create(&a->inbox);
 	if (!rc)
-		rc = open_head(&a->head, conf, a->inbox, e);
+		rc = open_head(&a->head, conf, job_done, a, e);
 	if (!rc)
 		rc = fill_core_conf(a, &cc, e);
 	if (!rc)
@@ -224,19 +314,13 @@ void agent_get_facts(const struct agent *a, struct agent_facts *f)
 
 int agent_check(const struct config_agent *conf, struct err *e)
 {
-	struct queue *inbox;
 	struct head *h = NULL;
 	struct codec_spec spec;
 	int rc = spec_parse(&spec, conf->codec, e);
 
-	if (rc)
-		return rc;
-	rc = inbox_create(&inbox);
-	if (rc)
-		return err_set(e, rc, "inbox");
-	rc = open_head(&h, conf, inbox, e);
+	if (!rc)
+		rc = open_head(&h, conf, NULL, NULL, e);
 	head_destroy(h);
-	inbox_destroy(inbox);
 	return rc;
 }
 
@@ -285,6 +369,12 @@ static void on_bus(struct agent *a, const struct bus_event *ev)
 	}
 }
 
+static void on_reply(struct agent *a, const struct msg_reply *r)
+{
+	a->replies--;
+	a->on_reply(a->reply_ctx, r);
+}
+
 static void dispatch(struct agent *a, struct inbox_item *item)
 {
 	const uint64_t start_us = trace_now_us();
@@ -294,6 +384,8 @@ static void dispatch(struct agent *a, struct inbox_item *item)
 		on_bus(a, &((struct inbox_bus *)item)->ev);
 	else if (item->kind == INBOX_SIGNAL)
 		on_signal(a, ((struct inbox_signal *)item)->number);
+	else if (item->kind == INBOX_REPLY)
+		on_reply(a, &((struct reply_item *)item)->reply);
 	if (item->kind == INBOX_JOB) /* the core may end the job's session, and the job with it */
 		agent_core_computed(a->core, (struct head_job *)item, clock_now_us());
 	else
@@ -302,13 +394,17 @@ static void dispatch(struct agent *a, struct inbox_item *item)
 }
 
 /* Milliseconds to wait for an item: until the next due time, at most a second. */
-static long patience_ms(const struct agent *a)
+static long patience_ms(struct agent *a)
 {
 	uint64_t now_us = clock_now_us(), due_us = agent_core_due_us(a->core);
+	long ms = 1000;
 
 	if (due_us <= now_us)
-		return 0;
-	return due_us - now_us < 1000000 ? (long)((due_us - now_us) / 1000 + 1) : 1000;
+		ms = 0;
+	else if (due_us - now_us < 1000000)
+		ms = (long)((due_us - now_us) / 1000 + 1);
+	a->wake_us = now_us + (uint64_t)ms * 1000;
+	return ms;
 }
 
 static void timers(struct agent *a)
@@ -324,18 +420,11 @@ static void timers(struct agent *a)
 	a->telemetry_due_ms = now_ms + a->conf->telemetry_s * 1000ull;
 }
 
-static bool finished(const struct agent *a)
-{
-	bool idle = !agent_core_sessions(a->core) && !agent_core_busy(a->core);
-
-	return idle && (a->stop || a->signals);
-}
-
 int agent_run(struct agent *a, struct err *e)
 {
 	trace_thread("loop");
 	while (!finished(a)) {
-		struct inbox_item *item = queue_pop(a->inbox, patience_ms(a));
+		struct inbox_item *item = queue_pop_lending(a->inbox, patience_ms(a));
 
 		if (item)
 			dispatch(a, item);

@@ -1,4 +1,5 @@
-/* agent/agent.h - the agent with its threads: net (bus), loop (the caller), compute (head).
+/* agent/agent.h - the agent with its threads: net (bus), loop (the caller), compute (head). Net and
+ * compute do the loop's work where that saves waking it: one at a time, in the loop's turn.
  *
  * Used by splitmq-agent, and by `splitmq run` when no agent daemon is there. */
 #ifndef AGENT_AGENT_H
@@ -25,7 +26,7 @@ void agent_destroy(struct agent *a);
  * once. Returns 0, or ERR_* when the bus gave up for good. */
 MUST_CHECK int agent_run(struct agent *a, struct err *e);
 
-/* From the loop thread (a reply handler): leave agent_run once no job is out. */
+/* From a reply handler: leave agent_run once no job is out. */
 void agent_stop(struct agent *a);
 
 /* Any thread: deliver a signal (SIGINT, SIGTERM) to the loop. */

@@ -9,7 +9,9 @@
 struct head {
 	struct segment seg;
 	struct codec_work *work;
-	struct queue *jobs, *inbox;
+	struct queue *jobs;
+	head_done *done;
+	void *ctx;
 	pthread_t thread;
 	bool running;
 };
@@ -69,12 +71,12 @@ static void *compute(void *arg)
 	trace_thread("compute");
 	while ((job = queue_pop(h->jobs, -1))) {
 		run(h, job);
-		inbox_push_job(h->inbox, &job->item);
+		h->done(h->ctx, job);
 	}
 	return NULL;
 }
 
-int head_create(struct head **out, const struct segment_conf *conf, struct queue *inbox,
+int head_create(struct head **out, const struct segment_conf *conf, head_done *done, void *ctx,
 		struct err *e)
 {
 	struct head *h = calloc(1, sizeof(*h));
@@ -82,7 +84,8 @@ int head_create(struct head **out, const struct segment_conf *conf, struct queue
 
 	if (!h)
 		return err_set(e, ERR_NOMEM, "front-end segment");
-	h->inbox = inbox;
+	h->done = done;
+	h->ctx = ctx;
 	rc = segment_open(&h->seg, conf, e);
 	if (!rc && codec_work_create(&h->work, h->seg.hp.dim, conf->max_rows))
 		rc = err_set(e, ERR_NOMEM, "buffers of the codec");

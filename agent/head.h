@@ -1,7 +1,7 @@
 /* agent/head.h - the gateway's share of the model: embedding, layers [0, split), encoding.
  *
  * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's;
- * a job belongs to the compute thread from head_submit until it comes back through the inbox. One
+ * a job belongs to the compute thread from head_submit until it is given back through `done`. One
  * job per session at a time. */
 #ifndef AGENT_HEAD_H
 #define AGENT_HEAD_H
@@ -45,9 +45,12 @@ struct head_job {
 
 struct head;
 
-/* Open the segment, start the thread; finished jobs go to inbox. */
-MUST_CHECK int head_create(struct head **out, const struct segment_conf *conf, struct queue *inbox,
-			   struct err *e);
+/* Called on the compute thread with a job that is finished. */
+typedef void head_done(void *ctx, struct head_job *job);
+
+/* Open the segment, start the thread. */
+MUST_CHECK int head_create(struct head **out, const struct segment_conf *conf, head_done *done,
+			   void *ctx, struct err *e);
 /* Jobs that are queued are finished first. */
 void head_destroy(struct head *h);
 

@@ -158,7 +158,8 @@ static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
 	c->bytes_up += WIRE_HDR_LEN + h.body_len;
 }
 
-static void start_job(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
+/* False when the compute thread has no room for it. */
+static bool start_job(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
 		      uint64_t now_us)
 {
 	struct session *s = &sl->session;
@@ -176,14 +177,17 @@ static void start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	job->n_history = s->n_ids - s->n_prompt;
 	job->queued_us = now_us;
 	c->rows += job->rows;
-	if (!c->ops.submit(c->ops.ctx, job)) {
-		struct session_event ev = { .kind = SESSION_EV_COMPUTE_FAILED,
-					    .now_us = now_us,
-					    .code = ERR_BUSY,
-					    .reason = "the compute queue is full" };
+	return c->ops.submit(c->ops.ctx, job);
+}
 
-		slot_event(c, sl, &ev);
-	}
+static void fail_job(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	struct session_event ev = { .kind = SESSION_EV_COMPUTE_FAILED,
+				    .now_us = now_us,
+				    .code = ERR_BUSY,
+				    .reason = "the compute queue is full" };
+
+	slot_event(c, sl, &ev);
 }
 
 static bool reserve(struct slot *sl, size_t more)
@@ -287,7 +291,7 @@ static void draw_token(struct slot *sl)
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev)
 {
 	uint32_t before = sl->session.n_ids;
-	bool token;
+	bool token, started = true;
 	struct session_effects fx;
 
 	session_step(&sl->session, ev, &fx);
@@ -300,14 +304,16 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		send_open(c, sl);
 	for (uint32_t i = fx.send_from; i < fx.send_to; i++)
 		send_chunk(c, sl, i);
+	if (!fx.ended && fx.compute) /* before the text of the token: layers need not wait for it */
+		started = start_job(c, sl, &fx, ev->now_us);
 	if (fx.token)
 		emit(c, sl, fx.token_id);
-	if (!fx.ended && fx.compute)
-		start_job(c, sl, &fx, ev->now_us);
 	if (token)
 		draw_token(sl);
 	if (fx.ended)
 		finish(c, sl, ev->now_us);
+	else if (!started)
+		fail_job(c, sl, ev->now_us);
 }
 
 void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)

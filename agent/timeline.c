@@ -51,6 +51,8 @@ void timeline_token(struct timeline *t, unsigned track, const struct msg_tokens 
 {
 	if (!trace_is_on() || !t->begun_us)
 		return;
+	if (arrived_us < t->sent_us) /* who sent was held up behind the answer */
+		arrived_us = t->sent_us;
 	if (t->sent_us && answer) {
 		draw_trip(t, track, answer, arrived_us);
 		trace_track(track, "return", arrived_us, end_us, t->pos);

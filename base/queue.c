@@ -11,6 +11,9 @@ struct queue {
 	size_t capacity, length, head;
 	size_t refused;
 	bool closed;
+	bool lent;     /* the owner waits: its turn may be taken */
+	bool entered;  /* and was */
+	bool called;   /* by one who left */
 	void *items[]; /* [capacity], ring */
 };
 
@@ -57,18 +60,20 @@ void queue_destroy(struct queue *q, void (*drop)(void *item))
 
 bool queue_push(struct queue *q, void *item)
 {
-	bool ok;
+	bool ok, wake;
 
 	pthread_mutex_lock(&q->lock);
 	ok = !q->closed && q->length < q->capacity;
+	wake = ok && !q->entered; /* who is inside wakes the owner when he leaves */
 	if (ok) {
 		q->items[(q->head + q->length) % q->capacity] = item;
 		q->length++;
-		pthread_cond_signal(&q->ready);
 	} else {
 		q->refused++;
 	}
 	pthread_mutex_unlock(&q->lock);
+	if (wake) /* not while the lock is held: that is what the woken thread wants first */
+		pthread_cond_signal(&q->ready);
 	return ok;
 }
 
@@ -109,6 +114,58 @@ void *queue_pop_us(struct queue *q, int64_t timeout_us)
 void *queue_pop(struct queue *q, long timeout_ms)
 {
 	return queue_pop_us(q, (int64_t)timeout_ms * 1000);
+}
+
+/* The owner has something to do, and the turn for it. */
+static bool is_wanted(const struct queue *q)
+{
+	return !q->entered && (q->length || q->closed || q->called);
+}
+
+void *queue_pop_lending(struct queue *q, long timeout_ms)
+{
+	struct timespec until = deadline_after(timeout_ms < 0 ? 0 : (int64_t)timeout_ms * 1000);
+	bool late = !timeout_ms;
+	void *item = NULL;
+
+	pthread_mutex_lock(&q->lock);
+	q->lent = true;
+	while (!is_wanted(q) && (!late || q->entered)) {
+		if (timeout_ms < 0 || late)
+			pthread_cond_wait(&q->ready, &q->lock);
+		else
+			late = pthread_cond_timedwait(&q->ready, &q->lock, &until) == ETIMEDOUT;
+		q->called |= late; /* so that who is inside calls */
+	}
+	q->lent = q->called = false;
+	if (q->length)
+		item = take(q);
+	pthread_mutex_unlock(&q->lock);
+	return item;
+}
+
+bool queue_enter(struct queue *q)
+{
+	bool ok;
+
+	pthread_mutex_lock(&q->lock);
+	ok = q->lent && !q->entered && !q->called && !q->length && !q->closed;
+	q->entered |= ok;
+	pthread_mutex_unlock(&q->lock);
+	return ok;
+}
+
+void queue_leave(struct queue *q, bool call)
+{
+	bool wake;
+
+	pthread_mutex_lock(&q->lock);
+	q->entered = false;
+	q->called |= call;
+	wake = is_wanted(q);
+	pthread_mutex_unlock(&q->lock);
+	if (wake)
+		pthread_cond_signal(&q->ready);
 }
 
 void queue_close(struct queue *q)

@@ -2,8 +2,9 @@
  *
  * Threads of the MQTT bus: net-in (Paho's: copies a message and hands it to the handler), net-out
  * (ours: drains a bounded queue into the broker, connects and reconnects). The handler runs on
- * either, even on both at once: it must copy, hand over and return; it must not call the bus.
- * Everything else: any one owner thread.
+ * either, even on both at once: it must copy, hand over and return. Everything else: the owner, one
+ * thread at a time; for a message, the handler may be it if it has the owner's turn (base/queue.h)
+ * and never blocks.
  *
  * Nothing is buffered while the broker is away: a publish then is ERR_OFFLINE, the sender's
  * deadline is the one recovery path. What must be known after a reconnect is the birth: the
@@ -99,9 +100,10 @@ MUST_CHECK int bus_subscribe(struct bus *b, const char *filter, int qos);
 /* Remember the birth (retained, QoS 1): published now if connected, and after every reconnect. */
 MUST_CHECK int bus_set_birth(struct bus *b, const char *topic, const char *payload);
 
-/* Copy and queue. ERR_OFFLINE (not connected), ERR_LIMIT (queue full, or larger than the broker's
- * maximum packet size: see bus_max_payload), ERR_USAGE (a malformed topic, like a malformed
- * filter above). */
+/* Copy and queue; or, at QoS 0, write at once when nothing waits and the socket has room, unless a
+ * handler calls. Never blocks. ERR_OFFLINE (not connected), ERR_LIMIT (queue full, or larger than
+ * the broker's maximum packet size: see bus_max_payload), ERR_USAGE (a malformed topic, like a
+ * malformed filter above). */
 MUST_CHECK int bus_publish(struct bus *b, const struct bus_publish *p);
 
 /* Largest payload that fits a packet on this topic here and now: min(broker's, ours). */

@@ -43,7 +43,7 @@ MUST_CHECK int bus_link_connect(struct bus_link *l, struct bus_link_limits *limi
 MUST_CHECK int bus_link_subscribe(struct bus_link *l, const char *filter, int qos, struct err *e);
 
 /* Writes the packet; blocks while the socket is full. ERR_OFFLINE, ERR_FORMAT (topic is not
- * UTF-8). */
+ * UTF-8). Any thread but Paho's. */
 MUST_CHECK int bus_link_publish(struct bus_link *l, const struct bus_publish *p);
 
 /* Goodbye (no Last Will), or nothing when not connected. Any thread: a blocked publish returns. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,18 +45,47 @@ static int set(int fd, struct err *e)
 	return 0;
 }
 
-int bus_nodelay_set(uint16_t port, struct err *e)
+/* Linux calls a socket writable while at most two thirds of its send buffer are in use. */
+static void keep(struct bus_sockets *s, int fd)
+{
+	socklen_t len = sizeof(int);
+	int bytes = 0;
+
+	if (s->n == BUS_SOCKETS_MAX || getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &len)) {
+		s->room_bytes = 0;
+		return;
+	}
+	s->fds[s->n++] = fd;
+	if (s->room_bytes > (size_t)bytes / 8)
+		s->room_bytes = (size_t)bytes / 8;
+}
+
+bool bus_sockets_have_room(const struct bus_sockets *s, size_t len)
+{
+	struct pollfd p[BUS_SOCKETS_MAX];
+
+	if (!s->n || len > s->room_bytes)
+		return false;
+	for (unsigned i = 0; i < s->n; i++)
+		p[i] = (struct pollfd){ .fd = s->fds[i], .events = POLLOUT };
+	return poll(p, s->n, 0) == (int)s->n;
+}
+
+int bus_nodelay_set(uint16_t port, struct bus_sockets *s, struct err *e)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	int rc = ERR_NOT_FOUND;
 
+	*s = (struct bus_sockets){ .room_bytes = SIZE_MAX };
 	if (!dir)
 		return err_set(e, ERR_IO, "/proc/self/fd: %s", strerror(errno));
 	for (struct dirent *d; (d = readdir(dir)) && (rc == 0 || rc == ERR_NOT_FOUND);) {
 		int fd = (int)strtol(d->d_name, NULL, 10); /* "." and ".." read as 0 */
 
-		if (peer_has_port(fd, port))
-			rc = set(fd, e);
+		if (!peer_has_port(fd, port))
+			continue;
+		rc = set(fd, e);
+		keep(s, fd);
 	}
 	closedir(dir);
 	return rc == ERR_NOT_FOUND ? err_set(e, rc, "no socket to port %u found", port) : rc;

@@ -13,6 +13,8 @@ struct bus_out {
 	struct queue *q;
 	uint32_t max_messages;
 	atomic_size_t bytes;  /* payloads waiting */
+	atomic_size_t open;   /* items that net-out has not done with */
+	bool taken;           /* of net-out: the item that it works on is one of them */
 	struct out_item wake; /* may be in the queue several times; never freed */
 };
 
@@ -85,8 +87,10 @@ int bus_out_put(struct bus_out *o, enum out_kind kind, const struct bus_publish 
 	if (!it)
 		return ERR_NOMEM;
 	atomic_fetch_add(&o->bytes, p->len);
+	atomic_fetch_add(&o->open, 1);
 	if (!queue_push(o->q, it)) {
 		atomic_fetch_sub(&o->bytes, p->len);
+		atomic_fetch_sub(&o->open, 1);
 		free(it);
 		return ERR_LIMIT;
 	}
@@ -95,11 +99,20 @@ int bus_out_put(struct bus_out *o, enum out_kind kind, const struct bus_publish 
 
 struct out_item *bus_out_take(struct bus_out *o, long timeout_ms)
 {
-	struct out_item *it = queue_pop(o->q, timeout_ms);
+	struct out_item *it;
 
+	if (o->taken)
+		atomic_fetch_sub(&o->open, 1);
+	it = queue_pop(o->q, timeout_ms);
+	o->taken = it && it->kind != OUT_WAKE;
 	if (it)
 		atomic_fetch_sub(&o->bytes, it->p.len);
 	return it;
+}
+
+bool bus_out_is_idle(const struct bus_out *o)
+{
+	return !atomic_load(&o->open);
 }
 
 void bus_out_wake(struct bus_out *o)

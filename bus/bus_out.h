@@ -31,6 +31,10 @@ MUST_CHECK int bus_out_put(struct bus_out *o, enum out_kind kind, const struct b
 struct out_item *bus_out_take(struct bus_out *o, long timeout_ms);
 void bus_out_free(struct bus_out *o, struct out_item *it);
 
+/* Nothing waits, and the item taken last is done with (the next take was called): what is published
+ * now, past the queue, overtakes nothing. */
+bool bus_out_is_idle(const struct bus_out *o);
+
 /* Make a waiting bus_out_take return, with an OUT_WAKE. Any thread; never blocks. */
 void bus_out_wake(struct bus_out *o);
 

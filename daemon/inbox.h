@@ -2,7 +2,8 @@
  * signals.
  *
  * Producers: net threads (inbox_bus_handler), the compute thread (inbox_push_job), the signal
- * thread. The loop owns an item from queue_pop to inbox_free. Network messages may fill the queue
+ * thread; the first two may take the loop's turn instead (queue_enter). The loop owns an item from
+ * its pop to inbox_free. Network messages may fill the queue
  * only in part, so that a finished job always finds room. */
 #ifndef DAEMON_INBOX_H
 #define DAEMON_INBOX_H
@@ -13,7 +14,7 @@
 #define INBOX_MESSAGES 4096 /* most network messages that may wait */
 #define INBOX_JOBS     4096 /* most jobs that may be out: the compute queue's bound */
 
-enum inbox_kind { INBOX_BUS, INBOX_JOB, INBOX_SIGNAL };
+enum inbox_kind { INBOX_BUS, INBOX_JOB, INBOX_SIGNAL, INBOX_REPLY /* agent/agent.c */ };
 
 /* First member of whatever is queued: says what it is. A job begins with it and is its own item,
  * so that handing it back needs no memory. */

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -153,6 +154,124 @@ static void random_numbers_depend_on_seed_and_position_alone(void **state)
 	assert_true(mean > 0.49 && mean < 0.51); /* 3.5 sigma of a uniform mean is 0.0101 */
 }
 
+/* What only who has the turn may touch. */
+static struct turn {
+	struct queue *q;
+	unsigned long n;
+	unsigned long visits;
+} turn;
+
+static void *own_for_a_while(void *arg)
+{
+	void *item = queue_pop_lending(turn.q, *(long *)arg);
+
+	turn.n++;
+	return item;
+}
+
+static void enter_soon(void)
+{
+	uint64_t until = clock_now_ms() + 10000;
+
+	while (!queue_enter(turn.q))
+		assert_true(clock_now_ms() < until);
+}
+
+static void a_turn_is_lent_while_the_owner_waits(void **state)
+{
+	long ever = -1;
+	pthread_t owner;
+	void *got;
+	int a;
+
+	(void)state;
+	assert_int_equal(queue_create(&turn.q, 4), 0);
+	assert_false(queue_enter(turn.q)); /* the owner is elsewhere */
+	turn.n = 0;
+	pthread_create(&owner, NULL, own_for_a_while, &ever);
+	enter_soon();
+	assert_false(queue_enter(turn.q));
+	assert_true(queue_push(turn.q, &a));
+	turn.n += 10; /* the item must wait for us */
+	assert_int_equal(turn.n, 10);
+	queue_leave(turn.q, false);
+	assert_false(queue_enter(turn.q)); /* the item comes first, and then the owner is away */
+	pthread_join(owner, &got);
+	assert_ptr_equal(got, &a);
+	assert_int_equal(turn.n, 11);
+	assert_false(queue_enter(turn.q));
+	queue_destroy(turn.q, NULL);
+}
+
+static void an_owner_comes_when_called_or_in_time(void **state)
+{
+	long ever = -1, soon = 1000;
+	uint64_t start_ms;
+	pthread_t owner;
+	void *got = &soon;
+
+	(void)state;
+	assert_int_equal(queue_create(&turn.q, 4), 0);
+	turn.n = 0;
+	pthread_create(&owner, NULL, own_for_a_while, &ever);
+	enter_soon();
+	queue_leave(turn.q, true);
+	pthread_join(owner, &got);
+	assert_null(got);
+
+	pthread_create(&owner, NULL, own_for_a_while, &soon);
+	enter_soon();
+	for (uint64_t until = clock_now_ms() + 1100; clock_now_ms() < until;)
+		; /* its time is over, but not ours */
+	assert_int_equal(turn.n, 1);
+	queue_leave(turn.q, false);
+	pthread_join(owner, &got);
+	assert_null(got);
+	assert_int_equal(turn.n, 2);
+	start_ms = clock_now_ms();
+	assert_null(queue_pop_lending(turn.q, 30));
+	assert_in_range(clock_now_ms() - start_ms, 29, 10000);
+	queue_destroy(turn.q, NULL);
+}
+
+#define VISITS 20000
+
+static void *visit_or_push(void *arg)
+{
+	for (unsigned i = 0; i < VISITS; i++) {
+		if (queue_enter(turn.q)) {
+			turn.n++;
+			turn.visits++;
+			queue_leave(turn.q, i % 64 == 0);
+		} else {
+			while (!queue_push(turn.q, arg))
+				sched_yield();
+		}
+	}
+	return NULL;
+}
+
+static void one_thread_at_a_time_has_the_turn(void **state)
+{
+	pthread_t visitors[3];
+	int something;
+
+	(void)state;
+	assert_int_equal(queue_create(&turn.q, 16), 0);
+	turn.n = turn.visits = 0;
+	for (unsigned i = 0; i < 3; i++)
+		pthread_create(&visitors[i], NULL, visit_or_push, &something);
+	while (turn.n < 3 * VISITS) {
+		if (queue_pop_lending(turn.q, 1000))
+			turn.n++;
+	}
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(visitors[i], NULL);
+	assert_int_equal(turn.n, 3 * VISITS);
+	assert_int_equal(queue_length(turn.q), 0);
+	queue_destroy(turn.q, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -161,6 +280,9 @@ int main(void)
 		cmocka_unit_test(every_code_has_a_word_and_the_word_leads_back),
 		cmocka_unit_test(crc32c_equals_the_vectors_of_rfc_3720),
 		cmocka_unit_test(a_full_or_closed_queue_refuses_and_counts),
+		cmocka_unit_test(a_turn_is_lent_while_the_owner_waits),
+		cmocka_unit_test(an_owner_comes_when_called_or_in_time),
+		cmocka_unit_test(one_thread_at_a_time_has_the_turn),
 		cmocka_unit_test(items_of_two_producers_all_arrive_in_their_order),
 		cmocka_unit_test(a_pop_waits_no_longer_than_told),
 		cmocka_unit_test(random_numbers_depend_on_seed_and_position_alone),

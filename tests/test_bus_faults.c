@@ -162,6 +162,34 @@ static void a_frozen_broker_is_noticed_within_two_and_a_half_keepalives(void **s
 	box_close(&a);
 }
 
+/* Paho would make the caller wait in steps of 100 ms once a packet is written in part. */
+static void a_full_socket_is_the_business_of_net_out(void **state)
+{
+	static unsigned char bytes[1000];
+	struct bus_publish p = { .topic = "x", .payload = bytes, .len = sizeof(bytes) };
+	uint64_t start_ms;
+	struct box a;
+	unsigned n = 0;
+
+	(void)state;
+	need_broker();
+	box_open_up(&a, br, "a");
+	assert_int_equal(bus_subscribe(a.bus, "x", 0), 0);
+	box_say(&a, "x", "subscribed", 1);
+	box_expect(&a, "x", "subscribed", false);
+	broker_freeze(br);
+	start_ms = clock_now_ms();
+	do
+		memcpy(bytes, &n, sizeof(n));
+	while (bus_publish(a.bus, &p) == 0 && ++n);
+	assert_in_range(clock_now_ms() - start_ms, 0, 4000);
+	assert_in_range(n, 1024, 1000000); /* the queue, and what the socket took */
+	broker_thaw(br);
+	for (unsigned i = 0; i < n; i++)
+		assert_memory_equal(box_await(&a, BUS_MESSAGE)->payload, &i, sizeof(i));
+	box_close(&a);
+}
+
 static void closing_is_quick_while_the_broker_is_frozen(void **state)
 {
 	struct bus_publish p = { .topic = "x", .qos = 0 };
@@ -297,6 +325,7 @@ int main(void)
 		IN_EACH(a_broker_that_starts_late_is_found),
 		IN_EACH(closing_is_quick_while_the_broker_is_down),
 		IN_EACH(a_frozen_broker_is_noticed_within_two_and_a_half_keepalives),
+		IN_EACH(a_full_socket_is_the_business_of_net_out),
 		IN_EACH(closing_is_quick_while_the_broker_is_frozen),
 		IN_EACH(closing_is_quick_while_a_connection_is_being_made),
 		IN_EACH(two_clients_with_one_id_are_told_so),

@@ -196,6 +196,28 @@ static void a_burst_of_20000_messages_arrives_in_order(void **state)
 	burst(0, 20000);
 }
 
+/* What is written at once does not overtake what waits in the queue. */
+static void both_qualities_of_service_keep_one_order(void **state)
+{
+	struct bus_conf conf = box_conf(need_broker(), "a");
+	struct bus_publish p = { .topic = "x", .len = sizeof(unsigned) };
+	struct box a;
+
+	(void)state;
+	conf.queue_messages = 3000;
+	box_open(&a, &conf);
+	assert_int_equal(bus_subscribe(a.bus, "x", 0), 0);
+	box_await(&a, BUS_UP);
+	for (unsigned i = 0; i < 3000; i++) {
+		p.payload = &i;
+		p.qos = i % 7 == 0;
+		assert_int_equal(bus_publish(a.bus, &p), 0);
+	}
+	for (unsigned i = 0; i < 3000; i++)
+		assert_memory_equal(box_await(&a, BUS_MESSAGE)->payload, &i, sizeof(i));
+	box_close(&a);
+}
+
 /* Mosquitto's receive maximum is 20 here: the window must move without pauses. */
 static void a_burst_at_qos_1_does_not_stall(void **state)
 {
@@ -211,7 +233,8 @@ static void a_full_queue_refuses(void **state)
 {
 	struct bus_conf conf;
 	unsigned taken = 0, refused = 0;
-	struct bus_publish p = { .topic = "x", .payload = "y", .len = 1 };
+	/* at QoS 0 it would be written at once */
+	struct bus_publish p = { .topic = "x", .payload = "y", .len = 1, .qos = 1 };
 	struct bus_counts n;
 	struct box a;
 
@@ -338,6 +361,7 @@ int main(void)
 		cmocka_unit_test(payloads_up_to_256_kib_arrive_whole),
 		cmocka_unit_test(a_burst_of_20000_messages_arrives_in_order),
 		cmocka_unit_test(a_burst_at_qos_1_does_not_stall),
+		cmocka_unit_test(both_qualities_of_service_keep_one_order),
 		cmocka_unit_test(a_full_queue_refuses),
 		cmocka_unit_test(two_workers_share_the_open_requests),
 		cmocka_unit_test(the_socket_has_tcp_nodelay),

@@ -30,6 +30,14 @@ struct drive {
 	float *x; /* [TAIL_MAX_ROWS][d] */
 };
 
+/* Compute thread. */
+static void give_back(void *ctx, struct tail_job *job)
+{
+	struct drive *d = ctx;
+
+	inbox_push_job(d->inbox, &job->item);
+}
+
 int drive_open(struct drive **out, const struct drive_conf *conf, struct err *e)
 {
 	const struct tail_conf tc = {
@@ -59,7 +67,7 @@ int drive_open(struct drive **out, const struct drive_conf *conf, struct err *e)
 	d->conf = *conf;
 	rc = inbox_create(&d->inbox);
 	if (!rc)
-		rc = tail_create(&d->tail, &tc, d->inbox, e);
+		rc = tail_create(&d->tail, &tc, give_back, d, e);
 	if (!rc && conf->fronts) {
 		rc = segment_open(&d->front, &sc, e);
 		d->has_front = !rc;

@@ -14,7 +14,9 @@ struct tail {
 	struct sched *sched;
 	struct runner *runner;
 	struct sched_step step;
-	struct queue *jobs, *inbox;
+	struct queue *jobs;
+	tail_done *done;
+	void *ctx;
 	pthread_t thread;
 	bool running;
 	atomic_bool abandoned;
@@ -67,7 +69,7 @@ static void give_back(void *ctx, struct tail_job *job)
 
 	atomic_fetch_add(&t->given_back, 1);
 	atomic_fetch_add(&t->queue_us, job->queue_us);
-	inbox_push_job(t->inbox, &job->item);
+	t->done(t->ctx, job);
 }
 
 static void drop(void *ctx, struct tail_job *job)
@@ -184,14 +186,16 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 	return 0;
 }
 
-int tail_create(struct tail **out, const struct tail_conf *conf, struct queue *inbox, struct err *e)
+int tail_create(struct tail **out, const struct tail_conf *conf, tail_done *done, void *ctx,
+		struct err *e)
 {
 	struct tail *t = calloc(1, sizeof(*t));
 	int rc;
 
 	if (!t)
 		return err_set(e, ERR_NOMEM, "back-end segment");
-	t->inbox = inbox;
+	t->done = done;
+	t->ctx = ctx;
 	rc = open_parts(t, conf, e);
 	if (!rc && queue_create(&t->jobs, INBOX_JOBS))
 		rc = err_set(e, ERR_NOMEM, "job queue");

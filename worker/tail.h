@@ -2,7 +2,7 @@
  *
  * Owns the segment and the compute thread, which runs steps of rows from many jobs (sched.h,
  * runner.h). Everything but that is the loop thread's. A job belongs to the compute thread from
- * tail_submit until it comes back through the inbox. Jobs of a lane run, and come back, in the
+ * tail_submit until it is given back through `done`. Jobs of a lane run, and come back, in the
  * order they were submitted. */
 #ifndef WORKER_TAIL_H
 #define WORKER_TAIL_H
@@ -66,8 +66,11 @@ struct tail_counts {
 	uint64_t jobs, queue_us; /* that came back, and what they waited together */
 };
 
-MUST_CHECK int tail_create(struct tail **out, const struct tail_conf *conf, struct queue *inbox,
-			   struct err *e);
+/* Called on the compute thread with a job that is finished. */
+typedef void tail_done(void *ctx, struct tail_job *job);
+
+MUST_CHECK int tail_create(struct tail **out, const struct tail_conf *conf, tail_done *done,
+			   void *ctx, struct err *e);
 /* Jobs that are queued are finished first. */
 void tail_destroy(struct tail *t);
 

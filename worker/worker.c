@@ -75,8 +75,54 @@ static bool submit(void *ctx, struct tail_job *job)
 	return tail_submit(w->tail, job);
 }
 
-static int open_tail(struct tail **t, const struct config_worker *conf, struct queue *inbox,
-		     struct err *e)
+/* ---- the loop's work on other threads: see agent/agent.c ---- */
+
+/* A job that is out must come back before anything is freed. */
+static bool finished(const struct worker *w)
+{
+	bool leave =
+		w->fatal.code || w->signals > 1 || (w->signals && !worker_core_sessions(w->core));
+
+	return leave && !worker_core_jobs(w->core);
+}
+
+/* Compute thread. */
+static void job_done(void *ctx, struct tail_job *job)
+{
+	struct worker *w = ctx;
+	uint64_t start_us = trace_now_us();
+
+	if (!queue_enter(w->inbox)) {
+		inbox_push_job(w->inbox, &job->item);
+		return;
+	}
+	if (worker_core_jobs(w->core) > 1) { /* others wait for this thread */
+		inbox_push_job(w->inbox, &job->item);
+		queue_leave(w->inbox, false);
+		return;
+	}
+	worker_core_computed(w->core, job, clock_now_us());
+	trace_span("job", start_us, trace_now_us(), 0);
+	queue_leave(w->inbox, finished(w));
+}
+
+/* Net-in. Rows are few bytes to look at; what opens and closes sessions takes and frees memory. */
+static void on_event(void *ctx, const struct bus_event *ev)
+{
+	struct worker *w = ctx;
+
+	if (ev->kind != BUS_MESSAGE || !wire_is_frame(ev->payload, ev->len) ||
+	    !queue_enter(w->inbox)) {
+		inbox_bus_handler(w->inbox, ev);
+		return;
+	}
+	worker_core_message(w->core, ev, clock_now_us());
+	queue_leave(w->inbox, finished(w));
+}
+
+/* done: w's, or NULL when no job will be run. */
+static int open_tail(struct tail **t, const struct config_worker *conf, tail_done *done,
+		     struct worker *w, struct err *e)
 {
 	struct tail_conf tc = {
 		.model = conf->model,
@@ -93,7 +139,7 @@ static int open_tail(struct tail **t, const struct config_worker *conf, struct q
 		.share = conf->prompt_share / 100.0,
 	};
 
-	return tail_create(t, &tc, inbox, e);
+	return tail_create(t, &tc, done, w, e);
 }
 
 static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
@@ -142,8 +188,7 @@ static int open_bus(struct worker *w, struct err *e)
 	int rc;
 
 	snprintf(will.u.worker_status.worker, sizeof(will.u.worker_status.worker), "%s", t.worker);
-	rc = link_open(&w->bus, &w->conf->broker, w->conf->worker, &t, &will, inbox_bus_handler,
-		       w->inbox, e);
+	rc = link_open(&w->bus, &w->conf->broker, w->conf->worker, &t, &will, on_event, w, e);
 	if (rc)
 		return rc;
 	rc = worker_core_start(w->core, w->bus);
@@ -164,7 +209,7 @@ int worker_create(struct worker **out, const struct config_worker *conf, struct 
 	w->started_ms = clock_now_ms();
 	rc = inbox_create(&w->inbox);
 	if (!rc)
-		rc = open_tail(&w->tail, conf, w->inbox, e);
+		rc = open_tail(&w->tail, conf, job_done, w, e);
 	if (!rc) {
 		fill_core_conf(w, &cc);
 		rc = worker_core_create(&w->core, &cc, &ops);
@@ -203,15 +248,10 @@ void worker_get_facts(const struct worker *w, struct worker_facts *f)
 
 int worker_check(const struct config_worker *conf, struct err *e)
 {
-	struct queue *inbox;
 	struct tail *t = NULL;
-	int rc = inbox_create(&inbox);
+	int rc = open_tail(&t, conf, NULL, NULL, e);
 
-	if (rc)
-		return err_set(e, rc, "inbox");
-	rc = open_tail(&t, conf, inbox, e);
 	tail_destroy(t);
-	inbox_destroy(inbox);
 	return rc;
 }
 
@@ -305,20 +345,11 @@ static void timers(struct worker *w)
 	w->telemetry_due_ms = now_ms + w->conf->telemetry_s * 1000ull;
 }
 
-/* A job that is out must come back before anything is freed. */
-static bool finished(const struct worker *w)
-{
-	bool leave =
-		w->fatal.code || w->signals > 1 || (w->signals && !worker_core_sessions(w->core));
-
-	return leave && !worker_core_jobs(w->core);
-}
-
 int worker_run(struct worker *w, struct err *e)
 {
 	trace_thread("loop");
 	while (!finished(w)) {
-		struct inbox_item *item = queue_pop(w->inbox, TICK_MS);
+		struct inbox_item *item = queue_pop_lending(w->inbox, TICK_MS);
 
 		if (item)
 			dispatch(w, item);

@@ -2,7 +2,6 @@
 
 import json
 from collections import defaultdict
-from statistics import median
 
 PARTS = ("wait", "head", "encode", "publish", "broker", "queue", "tail", "return")
 
@@ -50,10 +49,16 @@ def check_nesting(thread, row):
 
 
 def check_tokens(trace, session, n_prompt):
-    """The parts of each decode token fill it without a gap. Returns the parts' medians."""
+    """The parts of each decode token fill it without a gap."""
     tokens = [t for t in trace.spans(session, "token") if t[2] >= n_prompt]
     parts = {name: trace.by_pos(session, name) for name in PARTS}
     for start, end, pos in tokens:
         total = sum(p[pos] for p in parts.values())
         assert total == end - start, f"token {pos} takes {end - start} us, its parts {total}"
-    return {name: median(p[t[2]] for t in tokens) for name, p in parts.items()}
+
+
+def median_sum(trace, n_prompt, *parts):
+    """Of the decode tokens of session 1, by the median's definition in agent/reply.c."""
+    rows = [trace.by_pos("session 1", name) for name in parts]
+    sums = sorted(sum(r[pos] for r in rows) for pos in rows[0] if pos >= n_prompt)
+    return sums[len(sums) // 2]
