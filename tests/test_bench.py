@@ -153,7 +153,8 @@ class Bench(unittest.TestCase):
                                1.3 * near["round_trip_ms"], 6)
         far = json.loads(run(*args, "--delay-ms", "15", "--rate-kbit", "1000").stdout)
         for what in "token_ms", "round_trip_ms", "ttft_ms":
-            self.assertTrue(far[what] >= 30 > near[what + "_min"], (what, far, near))
+            self.assertGreaterEqual(far[what], 30)
+        self.assertLess(near["round_trip_ms_min"], 30)
         self.assertGreater(far["token_ms"], 15 * 2 + near["bytes_up"] * 8 / 1000)
         self.assertIn(b"first token, whole", run(*args[:-1]).stdout)
 
@@ -236,9 +237,9 @@ class Bench(unittest.TestCase):
                                                         entry(0, 64, 0.125)]))
         quick = self.peer("quick", json.dumps([entry(128, 0, 1e9), entry(512, 0, 1e9),
                                                entry(0, 64, 1e9)]))
-        many = self.peer("many", "| PP | TG | B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s |\n"
-                                 "|    16 |     32 |   16 |    768 |    1.0 |   256.0 |    2.0 |"
-                                 "   0.5 |    3.0 |   256.0 |")
+        table = ("| PP | TG | B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s |\n"
+                 "|    16 |     32 |   16 |    768 |    1.0 |   256.0 |   2.0 |  %s |  3.0 | 2.0 |")
+        many, most = self.peer("many", table % 0.5), self.peer("most", table % 1e9)
         args = ["--splitmq", SPLITMQ, "--models", self.dir.name, "--shape", "toy", "--types",
                 "Q4_0", "--threads", "1", "--repeat", "1"]
         peers = os.path.join(ROOT, "tools/bench-peers")
@@ -249,9 +250,10 @@ class Bench(unittest.TestCase):
             self.assertEqual(row["llama.cpp"], theirs)
             self.assertAlmostEqual(row["ratio"], row["splitmq"] / theirs)
         self.assertEqual([rows[i]["target"] for i in (2, 3)], ["holds", "holds"])
-        text = run(*args, "--llama-bench", slow, "--ik-llama-bench", quick, program=peers).stdout
+        text = run(*args, "--llama-bench", slow, "--ik-llama-bench", quick,
+                   "--ik-batched-bench", most, program=peers).stdout
         self.assertIn(b"ik -rtr", text)
-        self.assertIn(b"does not hold", [x for x in text.splitlines() if b" tg64 " in x][0])
+        self.assertIn(b"does not hold", [x for x in text.splitlines() if b" batch16 " in x][0])
         alone = run(*args, program=peers).stdout
         self.assertNotIn(b"does not hold\n", alone.split(b"opens in")[0])
         self.assertIn(b"tokens/s", alone.splitlines()[-1])
