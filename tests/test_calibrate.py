@@ -1,6 +1,6 @@
 """splitmq calibrate, and what its predictors save, on the conformance pack's trained model.
 
-usage: test_calibrate.py SPLITMQ SOURCE_ROOT; exit status 77 (skipped) without the pack."""
+usage: test_calibrate.py SPLITMQ SOURCE_ROOT [TEST...]; exit status 77 (skipped) without the pack."""
 import json
 import os
 import shutil
@@ -177,4 +177,4 @@ if __name__ == "__main__":
     if not os.path.isdir(STORIES):
         print(f"SKIP: no conformance pack at {PACK}")
         sys.exit(77)
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)

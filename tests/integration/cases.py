@@ -8,12 +8,13 @@ import signal
 import subprocess
 import time
 
+from random_model import BIG, write_model
 from trace import Trace, check_tokens, median_sum
 from world import FLEET, PATIENCE_S, Process, World, wait_until
 
 PROMPT = "turn on the pump in tank 3"
 LONG = ["--temp", "3", "--seed", "11", "--raw"]  # wanders on and on, always the same way
-LONG_TOKENS = int(os.environ.get("TEST_TOKENS", "400"))  # long enough to be disturbed
+LONG_TOKENS = 400  # long enough to be disturbed
 LONG_KEYS = {"temperature": 3, "seed": 11, "raw": True, "max_tokens": LONG_TOKENS}
 
 
@@ -684,9 +685,8 @@ def retained_statuses_tell_who_is_there(w: World):
 
 def an_agent_maps_in_only_its_layers(w: World):
     """RSS of an agent with a quarter of the layers is near that share of the weights."""
-    from big_model import write_big_model
     path = w.path("big.gguf")
-    total = write_big_model(w.model, path)
+    total = write_model(w.model, path, BIG)
     w.start_broker()
     w.start_worker("kv: f16\n", model=path)
     base = agent_rss(w, w.start_agent(name="small"))
@@ -772,6 +772,11 @@ def a_trace_of_daemons_is_written_at_their_end(w: World):
 
 CASES = {f.__name__: f for f in list(globals().values())
          if callable(f) and getattr(f, "__annotations__", {}).get("w") is World}
+
+# Of models/gateway.gguf.cal; the others get a small model of random weights under a sanitizer.
+CALIBRATED = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_over_predicts_alike",
+              "a_worker_without_the_calibration_gets_whole_rows",
+              "a_calibration_of_another_model_is_named"}
 
 # Sanitizers change what memory is resident.
 PLAIN_ONLY = {"an_agent_maps_in_only_its_layers"}

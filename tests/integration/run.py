@@ -7,7 +7,8 @@ import sys
 
 sys.dont_write_bytecode = True
 
-from cases import CASES, PLAIN_ONLY  # noqa: E402
+from cases import CALIBRATED, CASES, PLAIN_ONLY  # noqa: E402
+from random_model import SMALL, write_model  # noqa: E402
 from world import World, find_mosquitto, skip  # noqa: E402
 
 
@@ -27,6 +28,10 @@ def main():
         skip("measures memory: plain build only")
     world = World(os.path.abspath(a.bin), os.environ.get("TEST_MODEL", model))
     try:
+        if a.sanitized and a.case not in CALIBRATED:
+            small = world.path("small.gguf")
+            write_model(world.model, small, SMALL)
+            world.model = small
         CASES[a.case](world)
     except BaseException:
         for proc in world.processes:

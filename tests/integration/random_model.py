@@ -1,18 +1,24 @@
-"""A GGUF of random weights, large enough that resident memory tells which layers were read."""
+"""GGUF files of random weights around the vocabulary of another."""
 
 import array
+import collections
 import random
 import struct
 
-DIM, FF, HEADS, LAYERS = 1024, 2816, 16, 8
+Size = collections.namedtuple("Size", "dim ff heads scale")
+BIG = Size(1024, 2816, 16, 0.0008)  # resident memory tells which layers were read
+SMALL = Size(64, 128, 2, 0.003)  # a token costs next to nothing, even under a sanitizer
+LAYERS = 8
 Q8_0, F32 = 8, 0
+Q8_0_BYTES = 34
 ALIGN = 32
+N_BLOCKS = 256
 
 
-def q8_block(rng):
-    """A few hundred random Q8_0 blocks, repeated: speed matters here, not randomness."""
-    return b"".join(struct.pack("<e32b", 0.0008, *(rng.randrange(-127, 128) for _ in range(32)))
-                    for _ in range(256))
+def q8_blocks(rng, scale):
+    """Some random Q8_0 blocks, to be repeated: speed matters here, not randomness."""
+    return b"".join(struct.pack("<e32b", scale, *(rng.randrange(-127, 128) for _ in range(32)))
+                    for _ in range(N_BLOCKS))
 
 
 def split_header(path):
@@ -55,45 +61,46 @@ def n_vocab(kvs):
     return struct.unpack_from("<Q", raw, 8 + len("tokenizer.ggml.tokens") + 4 + 4)[0]
 
 
-def tensors(vocab):
-    kv = DIM // 2
-    yield "token_embd.weight", (DIM, vocab), Q8_0
-    yield "output_norm.weight", (DIM,), F32
+def tensors(size, vocab):
+    dim, ff, kv = size.dim, size.ff, size.dim // 2
+    yield "token_embd.weight", (dim, vocab), Q8_0
+    yield "output_norm.weight", (dim,), F32
     for i in range(LAYERS):
         p = f"blk.{i}."
-        yield p + "attn_norm.weight", (DIM,), F32
-        yield p + "ffn_norm.weight", (DIM,), F32
-        yield p + "attn_q.weight", (DIM, DIM), Q8_0
-        yield p + "attn_k.weight", (DIM, kv), Q8_0
-        yield p + "attn_v.weight", (DIM, kv), Q8_0
-        yield p + "attn_output.weight", (DIM, DIM), Q8_0
-        yield p + "ffn_gate.weight", (DIM, FF), Q8_0
-        yield p + "ffn_up.weight", (DIM, FF), Q8_0
-        yield p + "ffn_down.weight", (FF, DIM), Q8_0
+        yield p + "attn_norm.weight", (dim,), F32
+        yield p + "ffn_norm.weight", (dim,), F32
+        yield p + "attn_q.weight", (dim, dim), Q8_0
+        yield p + "attn_k.weight", (dim, kv), Q8_0
+        yield p + "attn_v.weight", (dim, kv), Q8_0
+        yield p + "attn_output.weight", (dim, dim), Q8_0
+        yield p + "ffn_gate.weight", (dim, ff), Q8_0
+        yield p + "ffn_up.weight", (dim, ff), Q8_0
+        yield p + "ffn_down.weight", (ff, dim), Q8_0
 
 
 def size_of(shape, kind):
     n = 1
     for d in shape:
         n *= d
-    return n // 32 * 34 if kind == Q8_0 else n * 4
+    return n // 32 * Q8_0_BYTES if kind == Q8_0 else n * 4
 
 
-def write_big_model(vocabulary_from, path):
-    """Write the model; returns the bytes of its layers."""
+def write_model(vocabulary_from, path, size):
+    """Write a model; returns the bytes of its layers."""
+    dim, ff, heads, scale = size
     version, kvs = split_header(vocabulary_from)
-    shape = {"llama.block_count": LAYERS, "llama.embedding_length": DIM,
-             "llama.feed_forward_length": FF, "llama.attention.head_count": HEADS,
-             "llama.attention.head_count_kv": HEADS // 2,
-             "llama.rope.dimension_count": DIM // HEADS}
+    shape = {"llama.block_count": LAYERS, "llama.embedding_length": dim,
+             "llama.feed_forward_length": ff, "llama.attention.head_count": heads,
+             "llama.attention.head_count_kv": heads // 2,
+             "llama.rope.dimension_count": dim // heads}
     for key in ("llama.attention.key_length", "llama.attention.value_length"):
         if key in kvs:
-            shape[key] = DIM // HEADS
+            shape[key] = dim // heads
     for key, value in shape.items():
         kvs[key] = u32(key, value)
-    block = q8_block(random.Random(1))
-    ones = array.array("f", [1.0]) * DIM
-    listed = list(tensors(n_vocab(kvs)))
+    blocks = q8_blocks(random.Random(1), scale)
+    ones = array.array("f", [1.0]) * dim
+    listed = list(tensors(size, n_vocab(kvs)))
     with open(path, "wb") as f:
         f.write(struct.pack("<IIQQ", 0x46554747, version, len(listed), len(kvs)))
         f.write(b"".join(kvs.values()))
@@ -103,9 +110,11 @@ def write_big_model(vocabulary_from, path):
                     struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind, offset))
             offset += -(-size_of(dims, kind) // ALIGN) * ALIGN
         layer_bytes = 0
-        for name, dims, kind in listed:
+        for i, (name, dims, kind) in enumerate(listed):
             f.write(b"\0" * (-f.tell() % ALIGN))
             n = size_of(dims, kind)
-            f.write((block * (n // len(block) + 1))[:n] if kind == Q8_0 else ones.tobytes()[:n])
+            first = i * 37 % N_BLOCKS * Q8_0_BYTES  # no two tensors alike
+            f.write((blocks * (n // len(blocks) + 2))[first:first + n] if kind == Q8_0
+                    else ones.tobytes()[:n])
             layer_bytes += n if name.startswith("blk.") else 0
     return layer_bytes
