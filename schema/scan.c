@@ -112,7 +112,7 @@ static int scan_string(struct scan *s, struct err *e)
 				return rc;
 			continue;
 		}
-		if (c >= 0 && c < ' ')
+		if ((unsigned char)c < ' ')
 			return refuse(s, e, "a control character in a string");
 		n = utf8_char_len(s->src + s->at, s->len - s->at);
 		if (!n)

@@ -253,8 +253,11 @@ static double off_by(const struct tiny_model *m, enum kv_type type)
 	engine_logits(g, m, type, LONG, LONG, got);
 	engine_logits(g, m, type, LONG, 1, again);
 	assert_memory_equal(got, again, LONG * m->vocab * sizeof(*got));
-	for (unsigned i = 0; i < LONG * m->vocab; i++)
-		worst = fmax(worst, fabs((double)got[i] - want[i]));
+	for (unsigned i = 0; i < LONG * m->vocab; i++) {
+		double off = fabs((double)got[i] - want[i]);
+
+		worst = off > worst ? off : worst;
+	}
 	gguf_close(g);
 	free(b.data);
 	return worst;
