@@ -1,6 +1,6 @@
 """splitmq calibrate, and what its predictors save, on the conformance pack's trained model.
 
-usage: test_calibrate.py SPLITMQ SOURCE_ROOT [TEST...]; exit status 77 (skipped) without the pack."""
+usage: test_calibrate.py SPLITMQ SOURCE_ROOT [TEST...]; status 77 (skipped) without the pack."""
 import json
 import os
 import shutil
