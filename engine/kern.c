@@ -8,6 +8,10 @@
 
 #ifdef KERN_X86
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 static bool has_avx2(void)
 {
@@ -24,6 +28,44 @@ static bool has_avx512(void)
 	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
 	       __builtin_cpu_supports("avx512vl");
 }
+
+static bool has_avx512vnni(void)
+{
+	return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+
+/* The system saves the tiles' registers (bits 17 and 18 of XCR0). */
+static bool saves_tiles(void)
+{
+	unsigned a, b, c = 0, d, low, high;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return false;
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (low >> 17 & 3) == 3;
+}
+
+/* Linux lets a process use the tiles that has asked for them; the answer is for all its threads.
+ * Source: Linux, Documentation/arch/x86/xstate.rst. */
+static bool may_use_tiles(void)
+{
+#ifdef __linux__
+	const long req_xcomp_perm = 0x1023, xtiledata = 18;
+
+	return syscall(SYS_arch_prctl, req_xcomp_perm, xtiledata) == 0;
+#else
+	return false;
+#endif
+}
+
+static bool has_amx(void)
+{
+	const unsigned tile_and_int8 = 3u << 24;
+	unsigned a, b, c, d = 0;
+
+	return has_avx512vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+	       (d & tile_and_int8) == tile_and_int8 && saves_tiles() && may_use_tiles();
+}
 #endif
 
 static bool always(void)
@@ -39,12 +81,16 @@ static const struct {
 } tables[] = {
 	{ "ref", &kern_ref, always },
 #ifdef KERN_X86
-	{ "avx2", &kern_avx2, has_avx2 }, { "avx512", &kern_avx512, has_avx512 },
+	{ "avx2", &kern_avx2, has_avx2 },
+	{ "avx512", &kern_avx512, has_avx512 },
+	{ "avx512vnni", &kern_avx512vnni, has_avx512vnni },
+	{ "amx", &kern_amx, has_amx },
 #else
-	{ "avx2", NULL, always },       { "avx512", NULL, always },
+	{ "avx2", NULL, always },     { "avx512", NULL, always },  { "avx512vnni", NULL, always },
+	{ "amx", NULL, always },
 #endif
-	{ "avx512vnni", NULL, always },   { "amx", NULL, always },
-	{ "neon", NULL, always },         { "dotprod", NULL, always },
+	{ "neon", NULL, always },
+	{ "dotprod", NULL, always },
 	{ "i8mm", NULL, always },
 };
 

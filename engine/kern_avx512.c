@@ -6,3 +6,7 @@
 #include "engine/strip.h"
 
 const struct kern kern_avx512 = KERN_VEC_TABLE("avx512", strip_avx2);
+
+/* Their integers are in files of their own, compiled for more than this one. */
+const struct kern kern_avx512vnni = KERN_VEC_TABLE("avx512vnni", strip_avx512vnni);
+const struct kern kern_amx = KERN_VEC_TABLE("amx", strip_amx);

@@ -3,7 +3,8 @@
  * strip_ref.c is the definition, and knows every type by way of struct kern_wide. Others:
  *
  *   strip_avx2.c                       AVX2, FMA, F16C
- *   strip_avx512.c strip_avx512vnni.c strip_amx.c
+ *   strip_avx512vnni.c                 AVX-512 with VNNI
+ *   strip_amx.c                        the same and tiles; few rows go to strip_avx512vnni.c
  *   strip_neon.c strip_dotprod.c strip_i8mm.c
  *
  * Each is compiled with its own flags. What a file does not have of its own its table takes from a
@@ -22,7 +23,6 @@
 
 STRIP_FUNCTIONS(strip_ref);
 STRIP_FUNCTIONS(strip_avx2);
-STRIP_FUNCTIONS(strip_avx512);
 STRIP_FUNCTIONS(strip_avx512vnni);
 STRIP_FUNCTIONS(strip_amx);
 STRIP_FUNCTIONS(strip_neon);
