@@ -68,6 +68,21 @@ static bool has_amx(void)
 }
 #endif
 
+#ifdef KERN_ARM
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+static bool has_dotprod(void)
+{
+	return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
+
+static bool has_i8mm(void)
+{
+	return has_dotprod() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM);
+}
+#endif
+
 static bool always(void)
 {
 	return true;
@@ -89,9 +104,13 @@ static const struct {
 	{ "avx2", NULL, always },     { "avx512", NULL, always },  { "avx512vnni", NULL, always },
 	{ "amx", NULL, always },
 #endif
-	{ "neon", NULL, always },
-	{ "dotprod", NULL, always },
-	{ "i8mm", NULL, always },
+#ifdef KERN_ARM
+	{ "neon", &kern_neon, always },
+	{ "dotprod", &kern_dotprod, has_dotprod },
+	{ "i8mm", &kern_i8mm, has_i8mm },
+#else
+	{ "neon", NULL, always },     { "dotprod", NULL, always }, { "i8mm", NULL, always },
+#endif
 };
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
