@@ -165,8 +165,8 @@ INLINE void block_q4_k(accs acc, const uint8_t *w, struct acts x, unsigned nx)
 	for (unsigned k = 0; k < 8; k++, x.q += 32, x.step++, x.sum += 2) {
 		uint8x16_t low = vld1q_u8(w + 64 + 16 * k);
 		uint8x16_t high = vld1q_u8(w + 192 + 16 * (k / 2));
-		uint8x16_t scales = vorrq_u8(vandq_u8(low, vdupq_n_u8(15)),
-					     two_bits(high, k % 2 * 4));
+		uint8x16_t scales =
+			vorrq_u8(vandq_u8(low, vdupq_n_u8(15)), two_bits(high, k % 2 * 4));
 		uint8x16_t mins = vorrq_u8(vshrq_n_u8(low, 4), two_bits(high, k % 2 * 4 + 2));
 
 		for (unsigned i = 0; i < 4; i++) {
@@ -341,8 +341,8 @@ static void run(tile_fn *const *tiles, const uint8_t *w, const struct kern_acts 
 	}
 }
 
-static void strip(const struct kern_strips *w, size_t at, const struct kern_acts *x,
-		  size_t first, size_t rows, float *out, size_t ldo)
+static void strip(const struct kern_strips *w, size_t at, const struct kern_acts *x, size_t first,
+		  size_t rows, float *out, size_t ldo)
 {
 	static tile_fn *const *const types[QUANT_TYPE_END] = {
 		[QUANT_Q4_0] = q4_0_tiles,

@@ -163,10 +163,10 @@ static inline struct vf vf_of_u8(struct vb a)
 {
 	uint16x8_t lo = vmovl_u8(vget_low_u8(a.v)), hi = vmovl_high_u8(a.v);
 
-	return (struct vf){ { vcvtq_f32_u32(vmovl_u16(vget_low_u16(lo))),
-			      vcvtq_f32_u32(vmovl_high_u16(lo)),
-			      vcvtq_f32_u32(vmovl_u16(vget_low_u16(hi))),
-			      vcvtq_f32_u32(vmovl_high_u16(hi)) } };
+	return (struct vf){
+		{ vcvtq_f32_u32(vmovl_u16(vget_low_u16(lo))), vcvtq_f32_u32(vmovl_high_u16(lo)),
+		  vcvtq_f32_u32(vmovl_u16(vget_low_u16(hi))), vcvtq_f32_u32(vmovl_high_u16(hi)) }
+	};
 }
 
 static inline struct vf vf_of_i8(struct vb a)
@@ -174,10 +174,10 @@ static inline struct vf vf_of_i8(struct vb a)
 	int8x16_t s = vreinterpretq_s8_u8(a.v);
 	int16x8_t lo = vmovl_s8(vget_low_s8(s)), hi = vmovl_high_s8(s);
 
-	return (struct vf){ { vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))),
-			      vcvtq_f32_s32(vmovl_high_s16(lo)),
-			      vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))),
-			      vcvtq_f32_s32(vmovl_high_s16(hi)) } };
+	return (struct vf){
+		{ vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_high_s16(lo)),
+		  vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_high_s16(hi)) }
+	};
 }
 
 static inline uint16x4_t vec_u16(const uint8_t *p)
@@ -241,7 +241,7 @@ static inline struct vb vb_sub(struct vb a, struct vb b)
 
 static inline struct vb vb_shr(struct vb a, unsigned n)
 {
-	return (struct vb){ vshlq_u8(a.v, vdupq_n_s8((int8_t)-(int)n)) };
+	return (struct vb){ vshlq_u8(a.v, vdupq_n_s8((int8_t) - (int)n)) };
 }
 
 static inline struct vb vb_shl(struct vb a, unsigned n)
