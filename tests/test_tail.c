@@ -117,20 +117,34 @@ static struct plant *make(unsigned threads)
 	return p;
 }
 
+/* All sessions at once; true when they shared steps. */
+static bool run_together(struct plant *p)
+{
+	struct tail_counts before, after;
+
+	drive_count(p->drive, &before);
+	run(p, p->s, SESSIONS);
+	drive_count(p->drive, &after);
+	return after.steps - before.steps < SESSIONS * TOKENS;
+}
+
 static void sixteen_sessions_answer_as_each_does_alone(void **state)
 {
 	struct plant *alone = make(1), *together = make(2);
 	struct tail_counts c;
+	bool shared = false;
 
 	(void)state;
 	for (unsigned i = 0; i < SESSIONS; i++)
 		run(alone, &alone->s[i], 1);
-	run(together, together->s, SESSIONS);
-	assert_same(alone, together, SESSIONS);
 	drive_count(alone->drive, &c);
 	assert_true(c.steps >= SESSIONS * TOKENS);
-	drive_count(together->drive, &c);
-	assert_true(c.steps < SESSIONS * TOKENS); /* they did share steps */
+	/* A machine that is busy elsewhere may let them in one by one. */
+	for (unsigned tries = 0; tries < 10 && !shared; tries++) {
+		shared = run_together(together);
+		assert_same(alone, together, SESSIONS);
+	}
+	assert_true(shared);
 	close_plant(alone);
 	close_plant(together);
 }
