@@ -773,10 +773,13 @@ def a_trace_of_daemons_is_written_at_their_end(w: World):
 CASES = {f.__name__: f for f in list(globals().values())
          if callable(f) and getattr(f, "__annotations__", {}).get("w") is World}
 
-# Of models/gateway.gguf.cal; the others get a small model of random weights under a sanitizer.
-CALIBRATED = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_over_predicts_alike",
-              "a_worker_without_the_calibration_gets_whole_rows",
-              "a_calibration_of_another_model_is_named"}
+# These need the calibration, the size or the texts of models/gateway.gguf; under a sanitizer the
+# others get a small model of random weights.
+GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_over_predicts_alike",
+                 "a_worker_without_the_calibration_gets_whole_rows",
+                 "a_calibration_of_another_model_is_named",
+                 "check_finds_what_is_wrong_before_the_start", "run_finds_the_daemon_and_streams",
+                 "small_packets_of_the_broker_mean_smaller_chunks"}
 
 # Sanitizers change what memory is resident.
 PLAIN_ONLY = {"an_agent_maps_in_only_its_layers"}

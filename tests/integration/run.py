@@ -7,7 +7,7 @@ import sys
 
 sys.dont_write_bytecode = True
 
-from cases import CALIBRATED, CASES, PLAIN_ONLY  # noqa: E402
+from cases import CASES, GATEWAY_MODEL, PLAIN_ONLY  # noqa: E402
 from random_model import SMALL, write_model  # noqa: E402
 from world import World, find_mosquitto, skip  # noqa: E402
 
@@ -28,7 +28,7 @@ def main():
         skip("measures memory: plain build only")
     world = World(os.path.abspath(a.bin), os.environ.get("TEST_MODEL", model))
     try:
-        if a.sanitized and a.case not in CALIBRATED:
+        if a.sanitized and a.case not in GATEWAY_MODEL:
             small = world.path("small.gguf")
             write_model(world.model, small, SMALL)
             world.model = small
