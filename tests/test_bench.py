@@ -169,8 +169,8 @@ class Bench(unittest.TestCase):
 
     def test_sessions_of_a_worker_are_measured_alone_together_and_beside_a_prompt(self):
         model = self.synth("--type", "q8_0")
-        args = ["bench", "worker", "-m", model, "-t", "2", "-s", "5", "-n", "12"]
-        seen = json.loads(run(*args, "-p", "90", "--away", "1", "--json").stdout)
+        args = ["bench", "worker", "-m", model, "-t", "2", "-s", "5", "-n", "100"]
+        seen = json.loads(run(*args, "-p", "800", "--away", "1", "--json").stdout)
         self.assertTrue(seen["same"])
         for what, sessions in (("one", 1), ("many", 5), ("still", 5), ("beside", 5)):
             r = seen[what]
