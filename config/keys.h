@@ -21,6 +21,7 @@ enum key_kind {
 	KEY_U32,   /* uint32_t in min..max */
 	KEY_REAL,  /* double in min..max */
 	KEY_BYTES, /* uint64_t in min..max; "512MiB" */
+	KEY_DRAW,  /* struct draw, its numbers in min..max; "uniform(1, 5)" */
 };
 
 struct key {

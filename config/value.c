@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/draw.h"
+
 static const struct {
 	const char *suffix;
 	uint64_t bytes;
@@ -163,6 +165,8 @@ int value_set(void *conf, const struct key *k, const char *text, const char *dir
 		return set_real(field, k, text, e);
 	case KEY_BYTES:
 		return set_bytes(field, k, text, e);
+	case KEY_DRAW:
+		return draw_parse(field, text, k->min, k->max, e);
 	}
 	return err_set(e, ERR_INTERNAL, "no such kind of key");
 }
@@ -200,6 +204,8 @@ void value_print(const void *conf, const struct key *k, FILE *out)
 			fprintf(out, "%lu", (unsigned long)n);
 	} else if (k->kind == KEY_REAL) {
 		fprintf(out, "%.17g", *(const double *)field);
+	} else if (k->kind == KEY_DRAW) {
+		draw_print(field, out);
 	} else {
 		print_text(value_text(conf, k), out);
 	}

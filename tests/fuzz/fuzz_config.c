@@ -1,10 +1,11 @@
-/* Configuration files of all three programs; what loads must print and load again. */
+/* Configuration files of all three programs, and scenarios; what loads must print and load again. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "config/config.h"
+#include "config/scenario.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -24,11 +25,28 @@ static void again(const struct config_coordinator *c)
 	free(text);
 }
 
+static void again_scenario(const struct scenario *s)
+{
+	static struct scenario t;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	struct err e;
+
+	if (!f)
+		abort();
+	scenario_print(s, f);
+	if (fclose(f) || scenario_parse(&t, "f", text, len, &e))
+		abort();
+	free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static struct config_agent a;
 	static struct config_worker w;
 	static struct config_coordinator c;
+	static struct scenario s;
 	const char *text = (const char *)data;
 	struct err e;
 
@@ -38,5 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		abort();
 	if (!config_parse_coordinator(&c, "f", text, len, &e))
 		again(&c);
+	if (!scenario_parse(&s, "f", text, len, &e))
+		again_scenario(&s);
 	return 0;
 }
