@@ -2,7 +2,7 @@
  *
  *   5                    always this
  *   uniform(10, 40)      anywhere between
- *   lognormal(20, 0.5)   median, and standard deviation of the logarithm; cut to what the key allows
+ *   lognormal(20, 0.5)   median, and deviation of the logarithm; cut to what the key allows
  *   choice(1, 2, 4)      one of at most DRAW_CHOICES, each as likely
  *
  * Only what is to be drawn: tools/sim_draw.h draws. Pure; any thread. */

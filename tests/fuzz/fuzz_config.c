@@ -1,4 +1,4 @@
-/* Configuration files of all three programs, and scenarios; what loads must print and load again. */
+/* Configuration files of the programs, and scenarios; what loads must print and load again. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
