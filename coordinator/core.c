@@ -43,8 +43,11 @@ static int announce(struct coordinator_core *c, enum msg_state state)
 	struct msg m = { .type = MSG_COORDINATOR_STATUS };
 	struct msg_coordinator_status *st = &m.u.coordinator_status;
 
+	snprintf(t.coordinator, sizeof(t.coordinator), "%s", c->conf->coordinator);
+	memcpy(st->coordinator, t.coordinator, sizeof(st->coordinator));
 	st->state = state;
 	st->boot = c->boot;
+	st->active = state == MSG_READY;
 	st->agents = c->announced_agents = roster_ready_agents(&c->roster);
 	st->workers = c->announced_workers = roster_ready_workers(&c->roster);
 	snprintf(st->version, sizeof(st->version), "%s", SPLITMQ_VERSION);

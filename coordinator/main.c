@@ -1,5 +1,6 @@
 /* coordinator/main.c - splitmq-coordinator: keeps the roster, publishes decisions. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -36,6 +37,8 @@ static int open_bus(struct coordinator *c, struct err *e)
 	int rc;
 
 	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf->fleet);
+	snprintf(t.coordinator, sizeof(t.coordinator), "%s", c->conf->coordinator);
+	memcpy(will.u.coordinator_status.coordinator, t.coordinator, sizeof(t.coordinator));
 	rc = link_open(&c->bus, &c->conf->broker, c->conf->coordinator, &t, &will,
 		       inbox_bus_handler, c->inbox, e);
 	if (rc)

@@ -15,11 +15,16 @@ static const struct {
 	[MSG_WORKER_STATUS] = { "worker.status", msg_get_worker_status, msg_add_worker_status },
 	[MSG_COORDINATOR_STATUS] = { "coordinator.status", msg_get_coordinator_status,
 				     msg_add_coordinator_status },
+	[MSG_AGENT_PROFILE] = { "agent.profile", msg_get_agent_profile, msg_add_agent_profile },
 	[MSG_AGENT_TELEMETRY] = { "agent.telemetry", msg_get_agent_telemetry,
 				  msg_add_agent_telemetry },
 	[MSG_WORKER_TELEMETRY] = { "worker.telemetry", msg_get_worker_telemetry,
 				   msg_add_worker_telemetry },
+	[MSG_COORDINATOR_LEASE] = { "coordinator.lease", msg_get_coordinator_lease,
+				    msg_add_coordinator_lease },
 	[MSG_DECISION] = { "decision", msg_get_decision, msg_add_decision },
+	[MSG_DECISION_ANSWER] = { "decision.answer", msg_get_decision_answer,
+				  msg_add_decision_answer },
 	[MSG_OPEN] = { "open", msg_get_open, msg_add_open },
 	[MSG_ACCEPT] = { "accept", msg_get_accept, msg_add_accept },
 	[MSG_ERROR] = { "error", msg_get_error, msg_add_error },
@@ -172,6 +177,8 @@ void msg_finish(struct msg *m)
 		free(m->u.reply.text);
 		free(m->u.reply.ids);
 	}
+	for (unsigned i = 0; m->type == MSG_AGENT_PROFILE && i < MSG_FRONTS_MAX; i++)
+		free(m->u.agent_profile.fronts[i].layer_bytes);
 	memset(m, 0, sizeof(*m));
 }
 

@@ -21,11 +21,17 @@
 #define MSG_REASON_MAX 240    /* a sentence, NUL included */
 #define MSG_IDS_MAX 256	      /* token ids in one message */
 #define MSG_PROMPT_MAX 65536  /* bytes of a prompt: with its escapes it must fit a packet */
+#define MSG_FRONT_MAX 32      /* name of a front end's precision, NUL included */
+#define MSG_FRONTS_MAX 8      /* precisions of one agent */
+#define MSG_BATCHES_MAX 8     /* sizes of step in one message */
+#define MSG_REMAINING_MAX 16  /* sessions in one message */
+#define MSG_OBJECTIVE_MAX 16  /* a word, NUL included */
 
 enum msg_type {
-	MSG_AGENT_STATUS, MSG_WORKER_STATUS, MSG_COORDINATOR_STATUS, MSG_AGENT_TELEMETRY,
-	MSG_WORKER_TELEMETRY, MSG_DECISION, MSG_OPEN, MSG_ACCEPT, MSG_ERROR, MSG_TOKENS, MSG_NEED,
-	MSG_CLOSE, MSG_PROMPT, MSG_CANCEL, MSG_REPLY, MSG_TYPE_COUNT
+	MSG_AGENT_STATUS, MSG_WORKER_STATUS, MSG_COORDINATOR_STATUS, MSG_AGENT_PROFILE,
+	MSG_AGENT_TELEMETRY, MSG_WORKER_TELEMETRY, MSG_COORDINATOR_LEASE, MSG_DECISION,
+	MSG_DECISION_ANSWER, MSG_OPEN, MSG_ACCEPT, MSG_ERROR, MSG_TOKENS, MSG_NEED, MSG_CLOSE,
+	MSG_PROMPT, MSG_CANCEL, MSG_REPLY, MSG_TYPE_COUNT
 };
 
 /* Life cycle of a daemon as its retained status tells it; LOST is the Last Will. */
@@ -54,18 +60,121 @@ struct msg_worker_status {
 	char model_name[TOPIC_NAME_MAX + 1];
 	uint32_t n_layers, dim, first_layer, context_tokens, max_sessions;
 	char calibration[MSG_CALIBRATION_LEN + 1]; /* to predict rows with; empty: none */
+	/* What a planner needs to know; 0: not said. */
+	uint32_t kv_elements;  /* numbers of one position of one layer: H_kv * (D + D_v) */
+	uint32_t threads;
+	uint64_t budget_bytes; /* hard limit of weights, buffers and caches together */
+	uint64_t weight_bytes; /* booked for weights and buffers now: the rest is for caches */
+	uint64_t layer_bytes;  /* weights of one layer, the mean over those it can run */
+	uint64_t head_bytes;   /* final norm and output matrix */
 	char version[32];
 };
 
-/* "coordinator.status" */
+/* "coordinator.status". There may be several; one of them is active. */
 struct msg_coordinator_status {
+	char coordinator[TOPIC_NAME_MAX + 1];
 	enum msg_state state;
 	uint64_t boot;
+	bool active;   /* holds the lease: its decisions count */
+	uint64_t term; /* of the lease that it holds, or last saw; 0: none */
 	uint32_t agents, workers; /* ready ones on the roster */
 	char version[32];
 };
 
-/* "agent.telemetry" and "worker.telemetry": counters since start, and now. */
+/* "coordinator.lease", retained: who decides. An empty payload: given back. */
+struct msg_coordinator_lease {
+	char coordinator[TOPIC_NAME_MAX + 1];
+	uint64_t boot; /* of the holder */
+	uint64_t term; /* grows by one per holder */
+	uint32_t lease_ms; /* 1..: it ends so long after the message unless it is renewed */
+};
+
+/* One precision of an agent's layers: a file, or a slice of one. */
+struct msg_front {
+	char name[MSG_FRONT_MAX]; /* "Q4_0"; letters as in a topic name; a decision names it */
+	uint32_t layers;	  /* it holds [0, layers) */
+	uint64_t embed_bytes;	  /* token embeddings, as stored */
+	uint64_t head_bytes;	  /* final norm and output matrix; 0: it has no head */
+	uint64_t *layer_bytes;	  /* [layers] weights of each; owned by the message */
+};
+
+/* "agent.profile", retained: what does not change while the agent runs. With F one of its fronts,
+ * a split of s layers and a KV type of K bytes for kv_elements numbers, it needs
+ *   base_bytes + F.embed_bytes + sum of F.layer_bytes[0..s) (+ F.head_bytes when s = n_layers)
+ *   + sessions * (session_bytes + context * (token_bytes + s * K))          <= budget_bytes. */
+struct msg_agent_profile {
+	char agent[TOPIC_NAME_MAX + 1];
+	uint64_t boot;
+	char model[MSG_HASH_LEN + 1];
+	uint32_t n_layers, dim; /* of the model */
+	uint32_t kv_elements;	/* numbers of one position of one layer: H_kv * (D + D_v) */
+	uint32_t threads, max_sessions, context_tokens;
+	uint32_t prefill_rows; /* most rows of a chunk */
+	uint64_t budget_bytes; /* hard limit of everything above */
+	uint64_t base_bytes;   /* scratch and codec work, whatever the split */
+	uint64_t session_bytes; /* of one session, besides what grows with its context */
+	uint64_t token_bytes;	/* of one position of a session besides its KV: log, ids */
+	struct msg_front fronts[MSG_FRONTS_MAX]; /* [n_fronts] */
+	uint32_t n_fronts;			 /* 1..MSG_FRONTS_MAX */
+};
+
+/* How fast an agent computes, with one of its fronts: medians of late, or of the measurement at
+ * its start. A decode token of a session with split s takes, if it has the agent for itself,
+ *   embed_ms + s * layer_token_ms + encode_ms                   + the link and the worker, s < L
+ *   embed_ms + L * layer_token_ms + head_ms                                                s = L
+ * and a prompt chunk of n rows s * n * layer_row_ms, and encoding. 0: not known. */
+struct msg_speed {
+	char front[MSG_FRONT_MAX];
+	double layer_token_ms; /* one layer, one decode row (attention at contexts of late) */
+	double layer_row_ms;   /* one layer, per row of a full chunk of a prompt */
+	/* All that a decode token takes beside layers, encoding and head, from the arrival of the
+	 * worker's answer to the publishing of the next row: reading it, handing over between
+	 * threads, embedding, publishing. */
+	double embed_ms;
+	double head_ms;	  /* final norm, head and sampling of one token */
+	double encode_ms; /* encoding one decode row */
+};
+
+/* The way from an agent to its worker and back, brokers and relays included: what of a request's
+ * round trip is not the worker's queue_us + compute_us. It takes
+ *   rtt_ms + 8 * (bytes up / up_kbit_s + bytes down / down_kbit_s)        (kbit/s = bits per ms)
+ * Bytes are MQTT payloads. rtt_ms: for an empty one. 0: not known. */
+struct msg_link {
+	double rtt_ms, rtt_high_ms;	     /* median, 95 % quantile */
+	double up_kbit_s, up_low_kbit_s;     /* median, 5 % quantile */
+	double down_kbit_s, down_low_kbit_s; /* likewise */
+	double idle_ms;			     /* since the newest sample */
+	uint32_t samples; /* that the figures stand on; 0: no figures */
+};
+
+/* What is left of a session that runs. */
+struct msg_remaining {
+	char id[TOPIC_NAME_MAX + 1]; /* of its prompt */
+	uint32_t tokens;	     /* that it may generate still: the rest of max_tokens */
+	uint32_t kv_tokens;	     /* positions in its caches */
+	uint32_t split;
+	double deadline_ms;	     /* left */
+};
+
+/* A worker's step of `rows` decode rows of as many sessions (64: rows of a prompt). A row waits
+ * for its step, then for (L - s) layers and the rest:
+ *   queue + (L - s) * layer_ms + head_ms   = queue_us + compute_us of its answer */
+struct msg_batch {
+	uint32_t rows;	 /* 1, 2, 4, 8, 16, 32, 64, 256: and all above the next lower */
+	double layer_ms; /* one layer of the step */
+	double head_ms;	 /* decoding its rows, final norm, head, sampling: all but the layers */
+};
+
+/* Which of the facts that not every machine tells are there. */
+enum {
+	MSG_HAS_TEMPERATURE = 1,
+	MSG_HAS_THROTTLED = 2,
+	MSG_HAS_BATTERY = 4,
+	MSG_HAS_ON_BATTERY = 8,
+};
+
+/* "agent.telemetry" and "worker.telemetry": counters since start, and now. Owns nothing: it may be
+ * copied. */
 struct msg_telemetry {
 	char name[TOPIC_NAME_MAX + 1]; /* key "agent" or "worker" */
 	uint64_t boot, uptime_ms, rss_bytes, mem_available_bytes;
@@ -76,6 +185,28 @@ struct msg_telemetry {
 	double batch_rows, queue_ms; /* means since the last message; 0: nothing ran */
 	uint64_t evictions;
 	uint64_t kv_bytes, kv_budget_bytes; /* promised to caches, allowed; 0: not known */
+	double queue_high_ms; /* 95 % quantile of late */
+	uint64_t weight_bytes; /* booked for weights and buffers */
+	bool draining;
+	struct msg_batch batches[MSG_BATCHES_MAX]; /* [n_batches], medians of late, by rows */
+	uint32_t n_batches;
+	/* Of agents: */
+	uint64_t budget_bytes, used_bytes; /* hard limit, booked now; 0: not known */
+	struct msg_speed speeds[MSG_FRONTS_MAX]; /* [n_speeds] */
+	uint32_t n_speeds;
+	struct msg_link link;
+	double broker_rtt_ms, broker_rtt_high_ms; /* there and back: median, 95 %; 0: not known */
+	unsigned has; /* MSG_HAS_TEMPERATURE ...: others of the next four mean nothing */
+	double temperature_c, battery_percent;
+	bool throttled, on_battery;
+	struct msg_remaining remaining[MSG_REMAINING_MAX]; /* [n_remaining], longest first */
+	uint32_t n_remaining;
+};
+
+/* What a planner expects of a decision. Bytes up are those of one decode token. */
+struct msg_predicted {
+	double ttft_ms, token_ms, up_bytes;
+	uint64_t edge_bytes, worker_bytes; /* memory */
 };
 
 /* "decision": what the coordinator wants of one agent. Empty/0 optional fields are left out. */
@@ -87,7 +218,24 @@ struct msg_decision {
 	char codec[MSG_SPEC_MAX]; /* optional: else the agent's own */
 	char kv[KV_TYPE_MAX];	 /* optional: else agent and worker each their own */
 	uint32_t context_tokens; /* optional, 0: the agent's own */
+	char front[MSG_FRONT_MAX]; /* optional: else the first of the agent's profile */
+	char coordinator[TOPIC_NAME_MAX + 1]; /* optional: who decided */
+	uint64_t term;			      /* of its lease; 0: it has none */
+	char objective[MSG_OBJECTIVE_MAX];    /* optional: latency, worker, bytes, context */
+	bool has_predicted;
+	struct msg_predicted predicted;
 	char reason[MSG_REASON_MAX];
+};
+
+/* "decision.answer", retained: what an agent says to its newest decision. */
+struct msg_decision_answer {
+	char agent[TOPIC_NAME_MAX + 1];
+	uint64_t number; /* of the decision */
+	bool taken;
+	int code; /* ERR_*; its err_name on the wire; 0 when taken */
+	char reason[MSG_REASON_MAX];
+	uint64_t missing_bytes;	 /* 0: memory was not the matter */
+	uint32_t context_tokens; /* longest context that fits with the rest of it; 0: not known */
 };
 
 /* How urgent a session is: a worker lets bulk ones wait for interactive ones. */
@@ -181,7 +329,9 @@ struct msg_prompt {
 	uint32_t max_tokens;	/* 0: the agent's default */
 	struct msg_sampling sampling;
 	unsigned given;		/* MSG_TEMPERATURE ...: other members of sampling mean nothing */
-	uint32_t deadline_ms;	/* 0: the agent's default */
+	uint32_t deadline_ms;	/* of the whole answer; 0: the agent's default */
+	double ttft_ms;		/* wanted until the first token; 0: the agent's default */
+	double tpot_ms;		/* wanted per further token; likewise */
 	bool has_split;
 	uint32_t split;		/* overrides the decision */
 	char codec[MSG_SPEC_MAX]; /* likewise; empty: as decided */
@@ -202,6 +352,10 @@ struct msg_stats {
 	double rtt_ms;			      /* median round trip of decode requests */
 	/* Mean per decode token: where its time went. */
 	double head_ms, encode_ms, worker_queue_ms, worker_ms, wire_ms, other_ms;
+	double predicted_token_ms; /* of the decision that it began with; 0: none was made */
+	uint32_t handovers;   /* changes of its split */
+	uint32_t levels_down; /* coarser codecs taken to meet the deadline */
+	char front[MSG_FRONT_MAX]; /* of the agent's layers; empty: not said */
 	char codec[MSG_SPEC_MAX];
 	char kv[KV_TYPE_MAX]; /* of the agent's cache */
 	char worker[TOPIC_NAME_MAX + 1];
@@ -217,6 +371,7 @@ struct msg_reply {
 	char finish_reason[16]; /* when done */
 	int error;		/* ERR_* or 0; when done */
 	char reason[MSG_REASON_MAX];
+	bool degraded;		/* when done: the fleet was away, the answer is of what was left */
 	struct msg_stats stats; /* when done */
 	uint32_t *ids;		/* owned; all generated, the one that ended the answer too */
 	uint32_t n_ids;
@@ -228,8 +383,11 @@ struct msg {
 		struct msg_agent_status agent_status;
 		struct msg_worker_status worker_status;
 		struct msg_coordinator_status coordinator_status;
+		struct msg_coordinator_lease coordinator_lease;
+		struct msg_agent_profile agent_profile;
 		struct msg_telemetry telemetry; /* both kinds */
 		struct msg_decision decision;
+		struct msg_decision_answer decision_answer;
 		struct msg_open open;
 		struct msg_accept accept;
 		struct msg_error error;

@@ -110,6 +110,58 @@ int field_get_class(const struct json *o, const char *key, enum msg_class *class
 	return 0;
 }
 
+int field_get_front(const struct json *o, const char *key, enum field_need need,
+		    char dst[static MSG_FRONT_MAX], struct err *e)
+{
+	const char *v = NULL;
+	int rc = json_get_str(o, key, need, MSG_FRONT_MAX - 1, &v, e);
+
+	if (rc || !v)
+		return rc;
+	if (!topic_name_ok(v))
+		return err_set(e, ERR_FORMAT,
+			       "key \"%s\" must be 1..%d characters A-Z a-z 0-9 _ . -", key,
+			       MSG_FRONT_MAX - 1);
+	memcpy(dst, v, strlen(v) + 1);
+	return 0;
+}
+
+int field_get_count(const struct json *o, const char *key, uint64_t *v, struct err *e)
+{
+	return json_get_u64(o, key, false, 0, FIELD_EXACT_MAX, v, e);
+}
+
+int field_get_ms(const struct json *o, const char *key, double *v, struct err *e)
+{
+	return json_get_f64(o, key, false, 0, 1e9, v, e);
+}
+
+int field_get_list(const struct json *o, const char *key, const struct field_list *l, void *items,
+		   uint32_t *n, struct err *e)
+{
+	const struct json *arr = json_get(o, key);
+	uint32_t count = 0;
+
+	*n = 0;
+	if (!arr)
+		return 0;
+	if (!json_is_array(arr))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be an array of objects", key);
+	for (const struct json *v = json_array_at(arr, 0); v; v = json_next(v)) {
+		if (count == l->max)
+			return err_set(e, ERR_FORMAT, "key \"%s\" has more than %u elements", key,
+				       l->max);
+		if (!json_is_object(v))
+			return err_set(e, ERR_FORMAT, "key \"%s\", element %u is not an object",
+				       key, count);
+		if (l->get((char *)items + count * l->stride, v, e))
+			return err_wrap(e, "%s[%u]", key, count);
+		count++;
+	}
+	*n = count;
+	return 0;
+}
+
 int field_get_hex(const struct json *o, const char *key, uint64_t *v, struct err *e)
 {
 	const char *text = NULL;
@@ -260,4 +312,10 @@ void field_add_count(struct json *o, const char *key, uint64_t v)
 void field_add_ms(struct json *o, const char *key, double v)
 {
 	json_add_f64(o, key, round(v * 1000) / 1000);
+}
+
+void field_add_fine(struct json *o, const char *key, double v)
+{
+	if (v >= 0.5e-6) /* less would print as 0, which means not known */
+		json_add_f64(o, key, round(v * 1e6) / 1e6);
 }

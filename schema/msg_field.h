@@ -38,6 +38,21 @@ MUST_CHECK int field_get_kv(const struct json *o, const char *key, char dst[stat
 /* A class of sessions, one of MSG_CLASS_WORDS; optional. */
 MUST_CHECK int field_get_class(const struct json *o, const char *key, enum msg_class *class,
 			       struct err *e);
+/* Name of a precision: characters of a name, 1..31. */
+MUST_CHECK int field_get_front(const struct json *o, const char *key, enum field_need need,
+			       char dst[static MSG_FRONT_MAX], struct err *e);
+/* A number 0..2^53, a time or rate 0..1e9: optional, *v stays where there is none. */
+MUST_CHECK int field_get_count(const struct json *o, const char *key, uint64_t *v, struct err *e);
+MUST_CHECK int field_get_ms(const struct json *o, const char *key, double *v, struct err *e);
+/* An array of at most max objects, optional: get reads element i into items + i * stride. *n is
+ * their number. */
+struct field_list {
+	uint32_t max;
+	size_t stride;
+	int (*get)(void *item, const struct json *o, struct err *e);
+};
+MUST_CHECK int field_get_list(const struct json *o, const char *key, const struct field_list *l,
+			      void *items, uint32_t *n, struct err *e);
 /* 16 lower-case hex digits. */
 MUST_CHECK int field_get_hex(const struct json *o, const char *key, uint64_t *v, struct err *e);
 /* The keys "session" (not 0) and "epoch". */
@@ -61,14 +76,19 @@ void field_add_sampling(struct json *o, const struct msg_sampling *s, unsigned g
 void field_add_count(struct json *o, const char *key, uint64_t v); /* left out when 0 */
 void field_add_ms(struct json *o, const char *key, double v);	   /* rounded to 0.001 */
 
+void field_add_fine(struct json *o, const char *key, double v); /* to 1e-6; left out when 0 */
+
 /* One reader and one writer per message; the envelope (v, type) is read and written by msg.c. */
 #define FIELD_MESSAGES(X)                                                                          \
 	X(agent_status)                                                                            \
 	X(worker_status)                                                                           \
 	X(coordinator_status)                                                                      \
+	X(coordinator_lease)                                                                       \
+	X(agent_profile)                                                                           \
 	X(agent_telemetry)                                                                         \
 	X(worker_telemetry)                                                                        \
 	X(decision)                                                                                \
+	X(decision_answer)                                                                         \
 	X(open)                                                                                    \
 	X(accept)                                                                                  \
 	X(error)                                                                                   \

@@ -1,6 +1,7 @@
-/* schema/msg_fleet.c - who is there, how they fare, what was decided. */
+/* schema/msg_fleet.c - who is there, and what it can do. */
 #include "schema/msg_field.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static int get_state(const struct json *o, enum msg_state *state, struct err *e)
@@ -64,6 +65,20 @@ void msg_add_agent_status(const struct msg *m, struct json *o)
 	field_add_text(o, "version", s->version);
 }
 
+/* What a planner wants to know of a worker: all of it may be missing. */
+static int get_worker_facts(struct msg_worker_status *s, const struct json *o, struct err *e)
+{
+	int rc;
+
+	if ((rc = json_get_u32(o, "kv_elements", false, 0, UINT32_MAX, &s->kv_elements, e)) ||
+	    (rc = json_get_u32(o, "threads", false, 0, UINT32_MAX, &s->threads, e)) ||
+	    (rc = field_get_count(o, "budget_bytes", &s->budget_bytes, e)) ||
+	    (rc = field_get_count(o, "weight_bytes", &s->weight_bytes, e)) ||
+	    (rc = field_get_count(o, "layer_bytes", &s->layer_bytes, e)))
+		return rc;
+	return field_get_count(o, "head_bytes", &s->head_bytes, e);
+}
+
 int msg_get_worker_status(struct msg *m, const struct json *o, struct err *e)
 {
 	struct msg_worker_status *s = &m->u.worker_status;
@@ -85,8 +100,8 @@ int msg_get_worker_status(struct msg *m, const struct json *o, struct err *e)
 			       e)) ||
 	    (rc = json_get_u32(o, "max_sessions", need, 1, UINT32_MAX, &s->max_sessions, e)))
 		return rc;
-	rc = field_get_calibration(o, "calibration", FIELD_OPTIONAL, s->calibration, e);
-	if (rc)
+	if ((rc = field_get_calibration(o, "calibration", FIELD_OPTIONAL, s->calibration, e)) ||
+	    (rc = get_worker_facts(s, o, e)))
 		return rc;
 	return field_get_text(o, "version", FIELD_OPTIONAL, s->version, sizeof(s->version), e);
 }
@@ -107,6 +122,12 @@ void msg_add_worker_status(const struct msg *m, struct json *o)
 	field_add_count(o, "context_tokens", s->context_tokens);
 	field_add_count(o, "max_sessions", s->max_sessions);
 	field_add_text(o, "calibration", s->calibration);
+	field_add_count(o, "kv_elements", s->kv_elements);
+	field_add_count(o, "threads", s->threads);
+	field_add_count(o, "budget_bytes", s->budget_bytes);
+	field_add_count(o, "weight_bytes", s->weight_bytes);
+	field_add_count(o, "layer_bytes", s->layer_bytes);
+	field_add_count(o, "head_bytes", s->head_bytes);
 	field_add_text(o, "version", s->version);
 }
 
@@ -115,7 +136,10 @@ int msg_get_coordinator_status(struct msg *m, const struct json *o, struct err *
 	struct msg_coordinator_status *s = &m->u.coordinator_status;
 	int rc;
 
-	if ((rc = get_state(o, &s->state, e)) || (rc = field_get_hex(o, "boot", &s->boot, e)) ||
+	if ((rc = field_get_name(o, "coordinator", FIELD_NEEDED, s->coordinator, e)) ||
+	    (rc = get_state(o, &s->state, e)) || (rc = field_get_hex(o, "boot", &s->boot, e)) ||
+	    (rc = json_get_bool(o, "active", false, &s->active, e)) ||
+	    (rc = field_get_count(o, "term", &s->term, e)) ||
 	    (rc = json_get_u32(o, "agents", false, 0, UINT32_MAX, &s->agents, e)) ||
 	    (rc = json_get_u32(o, "workers", false, 0, UINT32_MAX, &s->workers, e)))
 		return rc;
@@ -126,137 +150,124 @@ void msg_add_coordinator_status(const struct msg *m, struct json *o)
 {
 	const struct msg_coordinator_status *s = &m->u.coordinator_status;
 
+	json_add_str(o, "coordinator", s->coordinator);
 	json_add_str(o, "state", msg_state_name(s->state));
 	field_add_hex(o, "boot", s->boot);
+	json_add_bool(o, "active", s->active);
+	field_add_count(o, "term", s->term);
 	json_add_u64(o, "agents", s->agents);
 	json_add_u64(o, "workers", s->workers);
 	field_add_text(o, "version", s->version);
 }
 
-static int get_counters(struct msg_telemetry *t, const struct json *o, struct err *e)
+/* `layers` and the array say the same number: a reader that trusts one of them is right. */
+static int get_layer_bytes(struct msg_front *f, const struct json *o, struct err *e)
+{
+	const struct json *arr = json_get(o, "layer_bytes");
+	uint32_t i = 0;
+
+	if (!json_is_array(arr) || json_array_len(arr) != f->layers)
+		return err_set(e, ERR_FORMAT, "key \"layer_bytes\" must be an array of %u numbers",
+			       f->layers);
+	f->layer_bytes = malloc((f->layers + 1u) * sizeof(*f->layer_bytes));
+	if (!f->layer_bytes)
+		return err_set(e, ERR_NOMEM, "key \"layer_bytes\": out of memory");
+	for (const struct json *v = json_array_at(arr, 0); v; v = json_next(v), i++) {
+		if (json_u64(v, FIELD_EXACT_MAX, &f->layer_bytes[i]))
+			return err_set(e, ERR_FORMAT,
+				       "key \"layer_bytes\", element %u is not a number of bytes",
+				       i);
+	}
+	return 0;
+}
+
+static int get_front(void *item, const struct json *o, struct err *e)
+{
+	struct msg_front *f = item;
+	int rc;
+
+	if ((rc = field_get_front(o, "name", FIELD_NEEDED, f->name, e)) ||
+	    (rc = json_get_u32(o, "layers", true, 0, FIELD_SPLIT_MAX, &f->layers, e)) ||
+	    (rc = field_get_count(o, "embed_bytes", &f->embed_bytes, e)) ||
+	    (rc = field_get_count(o, "head_bytes", &f->head_bytes, e)))
+		return rc;
+	return get_layer_bytes(f, o, e);
+}
+
+static int get_profile_bytes(struct msg_agent_profile *p, const struct json *o, struct err *e)
 {
 	const struct {
 		const char *key;
 		uint64_t *v;
-	} counters[] = {
-		{ "uptime_ms", &t->uptime_ms },
-		{ "rss_bytes", &t->rss_bytes },
-		{ "mem_available_bytes", &t->mem_available_bytes },
-		{ "sessions_done", &t->sessions_done },
-		{ "sessions_failed", &t->sessions_failed },
-		{ "tokens", &t->tokens },
-		{ "rows", &t->rows },
-		{ "bytes_up", &t->bytes_up },
-		{ "bytes_down", &t->bytes_down },
-		{ "retries", &t->retries },
+	} sizes[] = {
+		{ "budget_bytes", &p->budget_bytes },
+		{ "base_bytes", &p->base_bytes },
+		{ "session_bytes", &p->session_bytes },
+		{ "token_bytes", &p->token_bytes },
 	};
 	int rc = 0;
 
-	for (size_t i = 0; !rc && i < sizeof(counters) / sizeof(counters[0]); i++)
-		rc = json_get_u64(o, counters[i].key, true, 0, FIELD_EXACT_MAX, counters[i].v, e);
+	for (size_t i = 0; !rc && i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		rc = json_get_u64(o, sizes[i].key, true, 0, FIELD_EXACT_MAX, sizes[i].v, e);
 	return rc;
 }
 
-static int get_telemetry(struct msg *m, const struct json *o, const char *who, struct err *e)
+int msg_get_agent_profile(struct msg *m, const struct json *o, struct err *e)
 {
-	struct msg_telemetry *t = &m->u.telemetry;
+	const struct field_list fronts = { MSG_FRONTS_MAX, sizeof(struct msg_front), get_front };
+	struct msg_agent_profile *p = &m->u.agent_profile;
 	int rc;
 
-	if ((rc = field_get_name(o, who, FIELD_NEEDED, t->name, e)) ||
-	    (rc = field_get_hex(o, "boot", &t->boot, e)) || (rc = get_counters(t, o, e)) ||
-	    (rc = json_get_u32(o, "sessions", true, 0, UINT32_MAX, &t->sessions, e)) ||
-	    (rc = json_get_f64(o, "token_ms", false, 0, 1e9, &t->token_ms, e)))
+	if ((rc = field_get_name(o, "agent", FIELD_NEEDED, p->agent, e)) ||
+	    (rc = field_get_hex(o, "boot", &p->boot, e)) ||
+	    (rc = field_get_hash(o, "model", FIELD_NEEDED, p->model, e)) ||
+	    (rc = json_get_u32(o, "layers", true, 1, FIELD_SPLIT_MAX, &p->n_layers, e)) ||
+	    (rc = json_get_u32(o, "dim", true, 1, FIELD_DIM_MAX, &p->dim, e)) ||
+	    (rc = json_get_u32(o, "kv_elements", true, 1, UINT32_MAX, &p->kv_elements, e)) ||
+	    (rc = json_get_u32(o, "threads", true, 1, UINT32_MAX, &p->threads, e)) ||
+	    (rc = json_get_u32(o, "max_sessions", true, 1, UINT32_MAX, &p->max_sessions, e)) ||
+	    (rc = json_get_u32(o, "context_tokens", true, 1, FIELD_POS_MAX, &p->context_tokens,
+			       e)) ||
+	    (rc = json_get_u32(o, "prefill_rows", true, 1, FIELD_POS_MAX, &p->prefill_rows, e)) ||
+	    (rc = get_profile_bytes(p, o, e)) ||
+	    (rc = field_get_list(o, "fronts", &fronts, p->fronts, &p->n_fronts, e)))
 		return rc;
-	return json_get_f64(o, "rtt_ms", false, 0, 1e9, &t->rtt_ms, e);
+	return p->n_fronts ? 0 : err_set(e, ERR_FORMAT, "key \"fronts\" must name at least one");
 }
 
-static void add_telemetry(const struct msg_telemetry *t, struct json *o, const char *who)
+static void add_front(const struct msg_front *f, struct json *o)
 {
-	json_add_str(o, who, t->name);
-	field_add_hex(o, "boot", t->boot);
-	json_add_u64(o, "uptime_ms", t->uptime_ms);
-	json_add_u64(o, "rss_bytes", t->rss_bytes);
-	json_add_u64(o, "mem_available_bytes", t->mem_available_bytes);
-	json_add_u64(o, "sessions", t->sessions);
-	json_add_u64(o, "sessions_done", t->sessions_done);
-	json_add_u64(o, "sessions_failed", t->sessions_failed);
-	json_add_u64(o, "tokens", t->tokens);
-	json_add_u64(o, "rows", t->rows);
-	json_add_u64(o, "bytes_up", t->bytes_up);
-	json_add_u64(o, "bytes_down", t->bytes_down);
-	json_add_u64(o, "retries", t->retries);
-	if (t->token_ms >= 0.0005) /* less would print as 0, which means none yet */
-		field_add_ms(o, "token_ms", t->token_ms);
-	if (t->rtt_ms >= 0.0005)
-		field_add_ms(o, "rtt_ms", t->rtt_ms);
+	struct json *arr;
+
+	json_add_str(o, "name", f->name);
+	json_add_u64(o, "layers", f->layers);
+	json_add_u64(o, "embed_bytes", f->embed_bytes);
+	json_add_u64(o, "head_bytes", f->head_bytes);
+	arr = json_add_array(o, "layer_bytes");
+	for (uint32_t i = 0; i < f->layers; i++)
+		json_push_u64(arr, f->layer_bytes[i]);
 }
 
-int msg_get_agent_telemetry(struct msg *m, const struct json *o, struct err *e)
+void msg_add_agent_profile(const struct msg *m, struct json *o)
 {
-	return get_telemetry(m, o, "agent", e);
-}
+	const struct msg_agent_profile *p = &m->u.agent_profile;
+	struct json *arr;
 
-void msg_add_agent_telemetry(const struct msg *m, struct json *o)
-{
-	add_telemetry(&m->u.telemetry, o, "agent");
-}
-
-int msg_get_worker_telemetry(struct msg *m, const struct json *o, struct err *e)
-{
-	struct msg_telemetry *t = &m->u.telemetry;
-	int rc;
-
-	if ((rc = get_telemetry(m, o, "worker", e)) ||
-	    (rc = json_get_f64(o, "batch_rows", false, 0, 1e9, &t->batch_rows, e)) ||
-	    (rc = json_get_f64(o, "queue_ms", false, 0, 1e9, &t->queue_ms, e)) ||
-	    (rc = json_get_u64(o, "evictions", false, 0, FIELD_EXACT_MAX, &t->evictions, e)) ||
-	    (rc = json_get_u64(o, "kv_bytes", false, 0, FIELD_EXACT_MAX, &t->kv_bytes, e)))
-		return rc;
-	return json_get_u64(o, "kv_budget_bytes", false, 0, FIELD_EXACT_MAX, &t->kv_budget_bytes,
-			    e);
-}
-
-void msg_add_worker_telemetry(const struct msg *m, struct json *o)
-{
-	const struct msg_telemetry *t = &m->u.telemetry;
-
-	add_telemetry(t, o, "worker");
-	if (t->batch_rows >= 0.0005) {
-		field_add_ms(o, "batch_rows", t->batch_rows);
-		field_add_ms(o, "queue_ms", t->queue_ms);
-	}
-	json_add_u64(o, "evictions", t->evictions);
-	json_add_u64(o, "kv_bytes", t->kv_bytes);
-	field_add_count(o, "kv_budget_bytes", t->kv_budget_bytes);
-}
-
-int msg_get_decision(struct msg *m, const struct json *o, struct err *e)
-{
-	struct msg_decision *d = &m->u.decision;
-	int rc;
-
-	if ((rc = field_get_name(o, "agent", FIELD_NEEDED, d->agent, e)) ||
-	    (rc = json_get_u64(o, "number", true, 0, FIELD_EXACT_MAX, &d->number, e)) ||
-	    (rc = field_get_name(o, "worker", FIELD_OPTIONAL, d->worker, e)) ||
-	    (rc = json_get_u32(o, "split", true, 0, FIELD_SPLIT_MAX, &d->split, e)) ||
-	    (rc = field_get_spec(o, "codec", FIELD_OPTIONAL, d->codec, e)) ||
-	    (rc = field_get_kv(o, "kv", d->kv, e)) ||
-	    (rc = json_get_u32(o, "context_tokens", false, 0, FIELD_POS_MAX, &d->context_tokens,
-			       e)))
-		return rc;
-	return field_get_text(o, "reason", FIELD_OPTIONAL, d->reason, sizeof(d->reason), e);
-}
-
-void msg_add_decision(const struct msg *m, struct json *o)
-{
-	const struct msg_decision *d = &m->u.decision;
-
-	json_add_str(o, "agent", d->agent);
-	json_add_u64(o, "number", d->number);
-	field_add_text(o, "worker", d->worker);
-	json_add_u64(o, "split", d->split);
-	field_add_text(o, "codec", d->codec);
-	field_add_text(o, "kv", d->kv);
-	field_add_count(o, "context_tokens", d->context_tokens);
-	field_add_text(o, "reason", d->reason);
+	json_add_str(o, "agent", p->agent);
+	field_add_hex(o, "boot", p->boot);
+	json_add_str(o, "model", p->model);
+	json_add_u64(o, "layers", p->n_layers);
+	json_add_u64(o, "dim", p->dim);
+	json_add_u64(o, "kv_elements", p->kv_elements);
+	json_add_u64(o, "threads", p->threads);
+	json_add_u64(o, "max_sessions", p->max_sessions);
+	json_add_u64(o, "context_tokens", p->context_tokens);
+	json_add_u64(o, "prefill_rows", p->prefill_rows);
+	json_add_u64(o, "budget_bytes", p->budget_bytes);
+	json_add_u64(o, "base_bytes", p->base_bytes);
+	json_add_u64(o, "session_bytes", p->session_bytes);
+	json_add_u64(o, "token_bytes", p->token_bytes);
+	arr = json_add_array(o, "fronts");
+	for (uint32_t i = 0; i < p->n_fronts; i++)
+		add_front(&p->fronts[i], json_push_object(arr));
 }

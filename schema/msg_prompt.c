@@ -27,7 +27,9 @@ int msg_get_prompt(struct msg *m, const struct json *o, struct err *e)
 	    (rc = json_get_bool(o, "stream", false, &p->stream, e)) ||
 	    (rc = json_get_u32(o, "max_tokens", false, 0, FIELD_POS_MAX, &p->max_tokens, e)) ||
 	    (rc = field_get_sampling(o, &p->sampling, &p->given, e)) ||
-	    (rc = json_get_u32(o, "deadline_ms", false, 0, FIELD_MS_MAX, &p->deadline_ms, e)))
+	    (rc = json_get_u32(o, "deadline_ms", false, 0, FIELD_MS_MAX, &p->deadline_ms, e)) ||
+	    (rc = json_get_f64(o, "ttft_ms", false, 0, FIELD_MS_MAX, &p->ttft_ms, e)) ||
+	    (rc = json_get_f64(o, "tpot_ms", false, 0, FIELD_MS_MAX, &p->tpot_ms, e)))
 		return rc;
 	rc = json_get_u32(o, "split", false, 0, FIELD_SPLIT_MAX, &split, e);
 	if (rc)
@@ -53,6 +55,8 @@ void msg_add_prompt(const struct msg *m, struct json *o)
 	field_add_count(o, "max_tokens", p->max_tokens);
 	field_add_sampling(o, &p->sampling, p->given);
 	field_add_count(o, "deadline_ms", p->deadline_ms);
+	field_add_fine(o, "ttft_ms", p->ttft_ms);
+	field_add_fine(o, "tpot_ms", p->tpot_ms);
 	if (p->has_split)
 		json_add_u64(o, "split", p->split);
 	field_add_text(o, "codec", p->codec);
@@ -87,6 +91,18 @@ static double *time_at(struct msg_stats *s, size_t i)
 	return fields[i];
 }
 
+/* What came later than the others: all of it may be missing. */
+static int get_more_stats(struct msg_stats *s, const struct json *o, struct err *e)
+{
+	int rc;
+
+	if ((rc = field_get_ms(o, "predicted_token_ms", &s->predicted_token_ms, e)) ||
+	    (rc = json_get_u32(o, "handovers", false, 0, UINT32_MAX, &s->handovers, e)) ||
+	    (rc = json_get_u32(o, "levels_down", false, 0, UINT32_MAX, &s->levels_down, e)))
+		return rc;
+	return field_get_front(o, "front", FIELD_OPTIONAL, s->front, e);
+}
+
 static int get_stats(struct msg_stats *s, const struct json *o, struct err *e)
 {
 	int rc;
@@ -104,10 +120,11 @@ static int get_stats(struct msg_stats *s, const struct json *o, struct err *e)
 		if (rc)
 			return rc;
 	}
-	rc = field_get_spec(o, "codec", FIELD_OPTIONAL, s->codec, e);
-	if (!rc)
-		rc = field_get_kv(o, "kv", s->kv, e);
-	return rc ? rc : field_get_name(o, "worker", FIELD_OPTIONAL, s->worker, e);
+	if ((rc = get_more_stats(s, o, e)) ||
+	    (rc = field_get_spec(o, "codec", FIELD_OPTIONAL, s->codec, e)) ||
+	    (rc = field_get_kv(o, "kv", s->kv, e)))
+		return rc;
+	return field_get_name(o, "worker", FIELD_OPTIONAL, s->worker, e);
 }
 
 static void add_stats(const struct msg_stats *s, struct json *o)
@@ -123,6 +140,10 @@ static void add_stats(const struct msg_stats *s, struct json *o)
 	json_add_u64(o, "epochs", s->epochs);
 	for (size_t i = 0; i < N_TIMES; i++)
 		field_add_ms(o, time_keys[i], *time_at(&copy, i));
+	field_add_fine(o, "predicted_token_ms", s->predicted_token_ms);
+	field_add_count(o, "handovers", s->handovers);
+	field_add_count(o, "levels_down", s->levels_down);
+	field_add_text(o, "front", s->front);
 	field_add_text(o, "codec", s->codec);
 	field_add_text(o, "kv", s->kv);
 	field_add_text(o, "worker", s->worker);
@@ -169,7 +190,8 @@ static int get_ending(struct msg_reply *r, const struct json *o, struct err *e)
 
 	if ((rc = get_finish_reason(r, o, e)) || (rc = get_reply_ids(r, o, e)) ||
 	    (rc = json_get_str(o, "error", false, TOPIC_NAME_MAX, &word, e)) ||
-	    (rc = field_get_text(o, "reason", FIELD_OPTIONAL, r->reason, sizeof(r->reason), e)))
+	    (rc = field_get_text(o, "reason", FIELD_OPTIONAL, r->reason, sizeof(r->reason), e)) ||
+	    (rc = json_get_bool(o, "degraded", false, &r->degraded, e)))
 		return rc;
 	if (word)
 		r->error = err_code_of(word);
@@ -206,6 +228,8 @@ void msg_add_reply(const struct msg *m, struct json *o)
 	if (r->error)
 		json_add_str(o, "error", err_name(r->error));
 	field_add_text(o, "reason", r->reason);
+	if (r->degraded)
+		json_add_bool(o, "degraded", true);
 	field_add_ids(o, "ids", r->ids, r->n_ids);
 	add_stats(&r->stats, json_add_object(o, "stats"));
 }

@@ -69,6 +69,15 @@ void topic_put(char dst[static TOPIC_MAX], const struct topic *t)
 	case TOPIC_AGENT_TELEMETRY:
 		put_leaf(dst, t, "agent", t->agent, "telemetry");
 		break;
+	case TOPIC_AGENT_PROFILE:
+		put_leaf(dst, t, "agent", t->agent, "profile");
+		break;
+	case TOPIC_AGENT_ANSWER:
+		put_leaf(dst, t, "agent", t->agent, "answer");
+		break;
+	case TOPIC_AGENT_PROBE:
+		put_leaf(dst, t, "agent", t->agent, "probe");
+		break;
 	case TOPIC_AGENT_PROMPT:
 		put_leaf(dst, t, "agent", t->agent, "prompt");
 		break;
@@ -83,7 +92,10 @@ void topic_put(char dst[static TOPIC_MAX], const struct topic *t)
 		put_leaf(dst, t, "worker", t->worker, "telemetry");
 		break;
 	case TOPIC_COORDINATOR_STATUS:
-		snprintf(dst, TOPIC_MAX, ROOT "/%s/coordinator/status", or_any(t->fleet));
+		put_leaf(dst, t, "coordinator", t->coordinator, "status");
+		break;
+	case TOPIC_COORDINATOR_LEASE:
+		snprintf(dst, TOPIC_MAX, ROOT "/%s/coordinator/lease", or_any(t->fleet));
 		break;
 	case TOPIC_DECISION:
 		snprintf(dst, TOPIC_MAX, ROOT "/%s/decision/%s", or_any(t->fleet),
@@ -168,24 +180,46 @@ static bool get_session(uint64_t *session, struct level l)
 	return v != 0;
 }
 
-/* agent/<a>/... and worker/<w>/...; l[0] is the folder, n levels are left. */
-static bool get_member(struct topic *t, const struct level *l, size_t n)
+/* agent/<a>/...: l[0] is the folder, n levels are left. */
+static bool get_agent(struct topic *t, const struct level *l, size_t n)
 {
-	bool agent = is(l[0], "agent");
+	static const struct {
+		const char *leaf;
+		enum topic_kind kind;
+	} leaves[] = {
+		{ "status", TOPIC_AGENT_STATUS },   { "telemetry", TOPIC_AGENT_TELEMETRY },
+		{ "profile", TOPIC_AGENT_PROFILE }, { "answer", TOPIC_AGENT_ANSWER },
+		{ "probe", TOPIC_AGENT_PROBE },     { "prompt", TOPIC_AGENT_PROMPT },
+	};
 
-	if (n < 3 || !get_name(agent ? t->agent : t->worker, l[1]))
+	if (n < 3 || !get_name(t->agent, l[1]))
 		return false;
-	if (n == 3 && is(l[2], "status"))
-		t->kind = agent ? TOPIC_AGENT_STATUS : TOPIC_WORKER_STATUS;
-	else if (n == 3 && is(l[2], "telemetry"))
-		t->kind = agent ? TOPIC_AGENT_TELEMETRY : TOPIC_WORKER_TELEMETRY;
-	else if (n == 3 && agent && is(l[2], "prompt"))
-		t->kind = TOPIC_AGENT_PROMPT;
-	else if (n == 4 && agent && is(l[2], "reply") && get_name(t->reply, l[3]))
-		t->kind = TOPIC_AGENT_REPLY;
-	else
+	for (size_t i = 0; n == 3 && i < sizeof(leaves) / sizeof(leaves[0]); i++) {
+		if (is(l[2], leaves[i].leaf)) {
+			t->kind = leaves[i].kind;
+			return true;
+		}
+	}
+	t->kind = TOPIC_AGENT_REPLY;
+	return n == 4 && is(l[2], "reply") && get_name(t->reply, l[3]);
+}
+
+/* worker/<w>/... */
+static bool get_worker(struct topic *t, const struct level *l, size_t n)
+{
+	if (n != 3 || !get_name(t->worker, l[1]))
 		return false;
-	return true;
+	t->kind = is(l[2], "status") ? TOPIC_WORKER_STATUS : TOPIC_WORKER_TELEMETRY;
+	return is(l[2], "status") || is(l[2], "telemetry");
+}
+
+/* coordinator/lease and coordinator/<c>/status */
+static bool get_coordinator(struct topic *t, const struct level *l, size_t n)
+{
+	t->kind = n == 2 ? TOPIC_COORDINATOR_LEASE : TOPIC_COORDINATOR_STATUS;
+	if (n == 2)
+		return is(l[1], "lease");
+	return n == 3 && get_name(t->coordinator, l[1]) && is(l[2], "status");
 }
 
 static bool get_session_topic(struct topic *t, const struct level *l, size_t n)
@@ -202,14 +236,14 @@ static bool get_session_topic(struct topic *t, const struct level *l, size_t n)
 /* What follows splitmq/v1/<fleet>/. */
 static bool get_rest(struct topic *t, const struct level *l, size_t n)
 {
-	if (is(l[0], "agent") || is(l[0], "worker"))
-		return get_member(t, l, n);
+	if (is(l[0], "agent"))
+		return get_agent(t, l, n);
+	if (is(l[0], "worker"))
+		return get_worker(t, l, n);
 	if (is(l[0], "session"))
 		return get_session_topic(t, l, n);
-	if (is(l[0], "coordinator")) {
-		t->kind = TOPIC_COORDINATOR_STATUS;
-		return n == 2 && is(l[1], "status");
-	}
+	if (is(l[0], "coordinator"))
+		return get_coordinator(t, l, n);
 	if (is(l[0], "decision")) {
 		t->kind = TOPIC_DECISION;
 		return n == 2 && get_name(t->agent, l[1]);

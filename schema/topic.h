@@ -17,11 +17,15 @@
 enum topic_kind {
 	TOPIC_AGENT_STATUS,	  /* agent/<a>/status */
 	TOPIC_AGENT_TELEMETRY,	  /* agent/<a>/telemetry */
+	TOPIC_AGENT_PROFILE,	  /* agent/<a>/profile */
+	TOPIC_AGENT_ANSWER,	  /* agent/<a>/answer */
+	TOPIC_AGENT_PROBE,	  /* agent/<a>/probe */
 	TOPIC_AGENT_PROMPT,	  /* agent/<a>/prompt */
 	TOPIC_AGENT_REPLY,	  /* agent/<a>/reply/<id> */
 	TOPIC_WORKER_STATUS,	  /* worker/<w>/status */
 	TOPIC_WORKER_TELEMETRY,	  /* worker/<w>/telemetry */
-	TOPIC_COORDINATOR_STATUS, /* coordinator/status */
+	TOPIC_COORDINATOR_STATUS, /* coordinator/<c>/status */
+	TOPIC_COORDINATOR_LEASE,  /* coordinator/lease */
 	TOPIC_DECISION,		  /* decision/<a> */
 	TOPIC_OPEN,		  /* open/<model>/<a> */
 	TOPIC_UP,		  /* session/<w>/<a>/<s>/up */
@@ -34,6 +38,7 @@ struct topic {
 	char fleet[TOPIC_NAME_MAX + 1];
 	char agent[TOPIC_NAME_MAX + 1];
 	char worker[TOPIC_NAME_MAX + 1];
+	char coordinator[TOPIC_NAME_MAX + 1];
 	char model[TOPIC_NAME_MAX + 1]; /* of TOPIC_OPEN: the model's hash */
 	char reply[TOPIC_NAME_MAX + 1]; /* of TOPIC_AGENT_REPLY: the prompt's id */
 	uint64_t session;

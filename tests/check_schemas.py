@@ -69,15 +69,26 @@ VALUES = [
     "x" * 240, "ready", "init", "stop", [], [0], [2**20], ["x"], [0] * 257, {}, {"a": 1}]
 
 
-def spoilt(message):
-    """Copies of message with one key missing, or with another value; also inside its objects."""
+# No schema can say that two keys of an object have to do with each other.
+TIED = {"layers", "layer_bytes"}
+
+
+def spoilt(message, spare=frozenset()):
+    """Copies of message with one key missing, or with another value; also inside its objects and
+    in the first object of a list, but for the keys to spare."""
     for key, value in message.items():
+        if key in spare:
+            continue
         yield {k: v for k, v in message.items() if k != key}
         for other in VALUES:
             yield {**message, key: other}
         if isinstance(value, dict):
             for inner in spoilt(value):
                 yield {**message, key: inner}
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for inner in spoilt(value[0], TIED):
+                yield {**message, key: [inner] + value[1:]}
+            yield {**message, key: value * 17}
     yield {**message, "unknown_key": 1}
 
 
@@ -90,11 +101,13 @@ def check_samples(files, samples):
             check(False, f"{name}: {error.message} in {json.dumps(sample)}")
         for key, value in sample.items():
             seen.setdefault(name, set()).add(key)
-            if isinstance(value, dict):
-                seen[name] |= {f"{key}.{k}" for k in value}
+            for inner in value if isinstance(value, list) else [value]:
+                if isinstance(inner, dict):
+                    seen[name] |= {f"{key}.{k}" for k in inner}
     for name in files.keys() - {"common.schema.json"}:
         for key, prop in files[name]["properties"].items():
-            keys = {key} | {f"{key}.{k}" for k in prop.get("properties", {})}
+            inner = prop.get("items", prop).get("properties", {})
+            keys = {key} | {f"{key}.{k}" for k in inner}
             for missing in keys - seen.get(name, set()) - {"rtt_ms"}:
                 check(False, f"{name}: no sample has the key {missing}")
 

@@ -315,6 +315,76 @@ static void bad_session_messages_are_refused_by_type_and_key(void **state)
 		"open: sampling: key \"top_k\"");
 }
 
+#define PROFILE                                                                                    \
+	"\"type\":\"agent.profile\",\"agent\":\"a\",\"boot\":\"0000000000000001\",\"model\":"      \
+	"\"" HASH "\",\"layers\":8,\"dim\":8,\"kv_elements\":1,\"threads\":1,\"max_sessions\":1,"  \
+	"\"context_tokens\":1,\"prefill_rows\":1,\"budget_bytes\":1,\"base_bytes\":1,"             \
+	"\"session_bytes\":1,\"token_bytes\":1,\"fronts\":"
+#define TELEMETRY                                                                                  \
+	"\"type\":\"agent.telemetry\",\"agent\":\"a\",\"boot\":\"0000000000000001\",\"uptime_"     \
+	"ms\":1,"                                                                                  \
+	"\"rss_bytes\":1,\"mem_available_bytes\":1,\"sessions\":1,\"sessions_done\":1,"            \
+	"\"sessions_failed\":1,\"tokens\":1,\"rows\":1,\"bytes_up\":1,\"bytes_down\":1,"           \
+	"\"retries\":1,"
+
+static void bad_facts_of_the_fleet_are_refused_by_place_and_key(void **state)
+{
+	(void)state;
+	refused("{" PROFILE "[]}", "agent.profile: key \"fronts\" must name at least one");
+	refused("{" PROFILE "[{}]}", "agent.profile: fronts[0]: key \"name\" is missing");
+	refused("{" PROFILE "[7]}", "key \"fronts\", element 0 is not an object");
+	refused("{" PROFILE "[{\"name\":\"Q4_0\",\"layers\":2,\"layer_bytes\":[1]}]}",
+		"fronts[0]: key \"layer_bytes\" must be an array of 2 numbers");
+	refused("{" PROFILE "[{\"name\":\"Q4_0\",\"layers\":0,\"layer_bytes\":[]},"
+		"{\"name\":\"Q8_0\",\"layers\":2,\"layer_bytes\":[1,-1]}]}",
+		"fronts[1]: key \"layer_bytes\", element 1 is not a number");
+	refused("{" PROFILE "[{\"name\":\"Q4 0\",\"layers\":0,\"layer_bytes\":[]}]}",
+		"fronts[0]: key \"name\" must be 1..31 characters");
+	refused("{" TELEMETRY "\"link\":{\"rtt_ms\":1}}",
+		"agent.telemetry: link: key \"samples\" is missing");
+	refused("{" TELEMETRY "\"speeds\":{}}", "key \"speeds\" must be an array of objects");
+	refused("{" TELEMETRY "\"battery_percent\":101}", "\"battery_percent\"");
+	refused("{\"type\":\"decision.answer\",\"agent\":\"a\",\"number\":1}",
+		"decision.answer: key \"taken\" is missing");
+	refused("{\"type\":\"coordinator.lease\",\"coordinator\":\"c\","
+		"\"boot\":\"0000000000000001\",\"term\":0,\"lease_ms\":1}",
+		"coordinator.lease: key \"term\"");
+	refused("{\"type\":\"decision\",\"agent\":\"a\",\"number\":1,\"split\":0,"
+		"\"predicted\":{\"ttft_ms\":-1}}",
+		"decision: predicted: key \"ttft_ms\"");
+}
+
+static void a_list_of_objects_is_no_longer_than_the_field(void **state)
+{
+	char text[1024] = "{" TELEMETRY "\"remaining\":[{\"id\":\"q\",\"split\":0}";
+	size_t len = strlen(text);
+	struct msg m;
+
+	(void)state;
+	for (unsigned i = 1; i < MSG_REMAINING_MAX; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len,
+					",{\"id\":\"q%u\",\"split\":%u}", i, i);
+	memcpy(text + len, "]}", 3);
+	assert_int_equal(parse(&m, text, len + 2, MSG_TYPE_COUNT, NULL), 0);
+	assert_int_equal(m.u.telemetry.n_remaining, MSG_REMAINING_MAX);
+	assert_string_equal(m.u.telemetry.remaining[15].id, "q15");
+	msg_finish(&m);
+	memcpy(text + len, ",{}]}", 6);
+	refused(text, "more than 16 elements");
+}
+
+static void what_a_machine_does_not_tell_is_no_zero(void **state)
+{
+	static const char text[] = "{" TELEMETRY "\"temperature_c\":0,\"on_battery\":false}";
+	struct msg m;
+
+	(void)state;
+	assert_int_equal(parse(&m, text, strlen(text), MSG_TYPE_COUNT, NULL), 0);
+	assert_int_equal(m.u.telemetry.has, MSG_HAS_TEMPERATURE | MSG_HAS_ON_BATTERY);
+	assert_int_equal(m.u.telemetry.link.samples, 0);
+	msg_finish(&m);
+}
+
 static void numbers_at_their_limits_are_read(void **state)
 {
 	static const char text[] = "{\"type\":\"need\",\"session\":\"ffffffffffffffff\","
@@ -510,6 +580,9 @@ int main(void)
 		cmocka_unit_test(bad_prompts_are_refused_by_name),
 		cmocka_unit_test(a_prompt_of_the_longest_length_passes_and_one_more_byte_does_not),
 		cmocka_unit_test(bad_session_messages_are_refused_by_type_and_key),
+		cmocka_unit_test(bad_facts_of_the_fleet_are_refused_by_place_and_key),
+		cmocka_unit_test(a_list_of_objects_is_no_longer_than_the_field),
+		cmocka_unit_test(what_a_machine_does_not_tell_is_no_zero),
 		cmocka_unit_test(numbers_at_their_limits_are_read),
 		cmocka_unit_test(a_list_of_ids_is_no_longer_than_the_field),
 		cmocka_unit_test(who_serves_says_what_and_who_left_need_not),

@@ -405,6 +405,7 @@ static struct config_policy nothing_said(void)
 static void open_coordinator(struct office *o, uint64_t boot)
 {
 	toy_open_node(&o->node, o->broker, "coordinator", 0);
+	snprintf(o->conf.coordinator, sizeof(o->conf.coordinator), "coordinator");
 	o->core = (struct coordinator_core){ .conf = &o->conf, .boot = boot };
 	assert_int_equal(coordinator_core_start(&o->core, o->node.bus), 0);
 }

@@ -20,6 +20,12 @@ static const struct {
 	  { .kind = TOPIC_AGENT_STATUS, .fleet = "site1", .agent = "gw1" } },
 	{ "splitmq/v1/site1/agent/gw1/telemetry",
 	  { .kind = TOPIC_AGENT_TELEMETRY, .fleet = "site1", .agent = "gw1" } },
+	{ "splitmq/v1/site1/agent/gw1/profile",
+	  { .kind = TOPIC_AGENT_PROFILE, .fleet = "site1", .agent = "gw1" } },
+	{ "splitmq/v1/site1/agent/gw1/answer",
+	  { .kind = TOPIC_AGENT_ANSWER, .fleet = "site1", .agent = "gw1" } },
+	{ "splitmq/v1/site1/agent/gw1/probe",
+	  { .kind = TOPIC_AGENT_PROBE, .fleet = "site1", .agent = "gw1" } },
 	{ "splitmq/v1/site1/agent/gw1/prompt",
 	  { .kind = TOPIC_AGENT_PROMPT, .fleet = "site1", .agent = "gw1" } },
 	{ "splitmq/v1/site1/agent/gw1/reply/q-7",
@@ -28,8 +34,10 @@ static const struct {
 	  { .kind = TOPIC_WORKER_STATUS, .fleet = "site1", .worker = "w.2" } },
 	{ "splitmq/v1/site1/worker/w.2/telemetry",
 	  { .kind = TOPIC_WORKER_TELEMETRY, .fleet = "site1", .worker = "w.2" } },
-	{ "splitmq/v1/site1/coordinator/status",
-	  { .kind = TOPIC_COORDINATOR_STATUS, .fleet = "site1" } },
+	{ "splitmq/v1/site1/coordinator/main/status",
+	  { .kind = TOPIC_COORDINATOR_STATUS, .fleet = "site1", .coordinator = "main" } },
+	{ "splitmq/v1/site1/coordinator/lease",
+	  { .kind = TOPIC_COORDINATOR_LEASE, .fleet = "site1" } },
 	{ "splitmq/v1/site1/decision/gw1",
 	  { .kind = TOPIC_DECISION, .fleet = "site1", .agent = "gw1" } },
 	{ "splitmq/v1/site1/open/0f0e/gw1",
@@ -71,6 +79,7 @@ static void every_kind_is_read_back(void **state)
 		assert_string_equal(t.fleet, rows[i].t.fleet);
 		assert_string_equal(t.agent, rows[i].t.agent);
 		assert_string_equal(t.worker, rows[i].t.worker);
+		assert_string_equal(t.coordinator, rows[i].t.coordinator);
 		assert_string_equal(t.model, rows[i].t.model);
 		assert_string_equal(t.reply, rows[i].t.reply);
 		assert_true(t.session == rows[i].t.session);
@@ -129,8 +138,13 @@ static void what_is_not_ours_is_refused(void **state)
 		"splitmq/v1/f/agent/a/reply/1/2",
 		"splitmq/v1/f/worker/w/prompt",
 		"splitmq/v1/f/worker/w/reply/1",
+		"splitmq/v1/f/worker/w/profile",
+		"splitmq/v1/f/worker/w/probe",
+		"splitmq/v1/f/coordinator/status",
 		"splitmq/v1/f/coordinator/telemetry",
-		"splitmq/v1/f/coordinator/x/status",
+		"splitmq/v1/f/coordinator//status",
+		"splitmq/v1/f/coordinator/x/lease",
+		"splitmq/v1/f/coordinator/x/y/status",
 		"splitmq/v1/f/decision",
 		"splitmq/v1/f/decision/a/b",
 		"splitmq/v1/f/open/h",
@@ -189,6 +203,7 @@ static void the_longest_names_fit(void **state)
 				    .fleet = LONG_NAME,
 				    .agent = LONG_NAME,
 				    .worker = LONG_NAME,
+				    .coordinator = LONG_NAME,
 				    .model = LONG_NAME,
 				    .reply = LONG_NAME,
 				    .session = UINT64_MAX };
