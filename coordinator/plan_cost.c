@@ -1,0 +1,272 @@
+#include "coordinator/plan_cost.h"
+
+#include <math.h>
+
+static double transfer_ms(double bytes, double kbit_s)
+{
+	return kbit_s > 0 ? bytes * 8 / kbit_s : 0;
+}
+
+static double row_bytes(const struct plan_input *in, const float *bits, uint32_t level,
+			uint32_t split)
+{
+	const struct plan_accuracy *a = in->accuracy;
+
+	return (double)bits[(size_t)level * (a->n_layers + 1) + split] * in->agent->dim / 8;
+}
+
+bool plan_cost_known(const struct plan_input *in, uint32_t split, uint32_t front)
+{
+	const struct plan_speed *s = &in->agent->speeds[front];
+
+	if (split && !(s->layer_token_ms > 0))
+		return false;
+	if (split == in->agent->n_layers)
+		return s->head_ms > 0;
+	return in->link->rtt_ms > 0 && in->worker->n_batches;
+}
+
+/* Column of the table, by its distance from layer_ms: rows -> ms. */
+static double at_rows(const struct plan_worker *w, double rows, bool head)
+{
+	const struct plan_batch *b = w->batches;
+	uint32_t i = 0;
+	double share, low, high;
+
+	while (i < w->n_batches && b[i].rows < rows)
+		i++;
+	if (!i || i == w->n_batches) {
+		const struct plan_batch *end = &b[i ? i - 1 : 0];
+		double ms = head ? end->head_ms : end->layer_ms;
+
+		return i ? ms * rows / end->rows : ms;
+	}
+	share = (rows - b[i - 1].rows) / (b[i].rows - b[i - 1].rows);
+	low = head ? b[i - 1].head_ms : b[i - 1].layer_ms;
+	high = head ? b[i].head_ms : b[i].layer_ms;
+	return low + share * (high - low);
+}
+
+double plan_cost_layer_ms(const struct plan_worker *w, double rows)
+{
+	return at_rows(w, rows, false);
+}
+
+double plan_cost_head_ms(const struct plan_worker *w, double rows)
+{
+	return at_rows(w, rows, true);
+}
+
+/* One layer of the agent over a chunk: a line from one row to a full chunk. */
+static double agent_layer_ms(const struct plan_speed *s, uint32_t rows, uint32_t full)
+{
+	double row = s->layer_row_ms > 0 ? s->layer_row_ms : s->layer_token_ms;
+	double more = full > 1 ? (row * full - s->layer_token_ms) / (full - 1) : row;
+
+	return s->layer_token_ms + (more > 0 ? more : 0) * (rows - 1);
+}
+
+/* Sums of a chain of stages, each of which takes one chunk at a time. With equal chunks the longest
+ * path changes stage once, at the first chunk or at the last. */
+double plan_cost_pipeline_ms(const struct plan_stage *c, uint32_t full,
+			     const struct plan_stage *rest, double open_ms)
+{
+	double agent = full * c->agent, link = open_ms, first, worker = 0;
+
+	if (full) {
+		double later = c->agent + (full - 1) * fmax(c->agent, c->link) + c->link;
+
+		first = fmax(open_ms, c->agent) + c->link;
+		link = fmax(open_ms + full * c->link, later);
+		worker = fmax(first + full * c->worker, link + c->worker);
+	}
+	if (!rest)
+		return worker;
+	link = fmax(link, agent + rest->agent) + rest->link;
+	return fmax(worker, link) + rest->worker;
+}
+
+static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, uint32_t front,
+				  uint32_t level, uint32_t rows)
+{
+	const struct plan_speed *s = &in->agent->speeds[front];
+	const uint32_t full = in->accuracy->levels[level].chunk_rows;
+	struct plan_stage st = { .agent = s->embed_ms + split * agent_layer_ms(s, rows, full) };
+
+	if (split == in->agent->n_layers)
+		return st;
+	st.agent += rows * s->encode_ms;
+	st.link = transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
+				      in->link->up_payload + in->link->up_packet,
+			      in->link->up_kbit_s);
+	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows);
+	return st;
+}
+
+/* Time until all rows of the prompt have passed. */
+static double prefill_ms(const struct plan_input *in, uint32_t split, uint32_t front,
+			 uint32_t level, double open_ms)
+{
+	const uint32_t n = in->policy->prompt_tokens;
+	const uint32_t chunk = in->accuracy->levels[level].chunk_rows;
+	const uint32_t full = n / chunk, left = n % chunk;
+	struct plan_stage st = stage_of(in, split, front, level, chunk), rest = { 0 };
+
+	if (left)
+		rest = stage_of(in, split, front, level, left);
+	return plan_cost_pipeline_ms(&st, full, left ? &rest : NULL, open_ms);
+}
+
+static void time_local(const struct plan_input *in, uint32_t front, struct plan_timing *t)
+{
+	const struct plan_speed *s = &in->agent->speeds[front];
+	const uint32_t l = in->agent->n_layers;
+
+	*t = (struct plan_timing){ .token_ms = s->embed_ms + l * s->layer_token_ms + s->head_ms,
+				   .ttft_ms = prefill_ms(in, l, front, 0, 0) + s->head_ms };
+}
+
+static double answer_ms(const struct plan_input *in)
+{
+	return transfer_ms((double)in->link->down_payload + in->link->down_packet,
+			   in->link->down_kbit_s);
+}
+
+static double open_ms(const struct plan_link *l)
+{
+	return l->rtt_ms + transfer_ms(l->open_bytes, l->up_kbit_s) +
+	       transfer_ms(l->accept_bytes, l->down_kbit_s);
+}
+
+static double session_bytes(const struct plan_input *in, uint32_t split, uint32_t level,
+			    const struct plan_timing *t)
+{
+	const uint32_t n = in->policy->prompt_tokens,
+		       chunk = in->accuracy->levels[level].chunk_rows;
+
+	return n * row_bytes(in, in->accuracy->prompt_bits, level, split) +
+	       (double)((n + chunk - 1) / chunk) * in->link->up_payload +
+	       (in->policy->answer_tokens - 1) * t->up_bytes +
+	       in->policy->answer_tokens * t->down_bytes;
+}
+
+void plan_cost_timing(const struct plan_input *in, uint32_t split, uint32_t front, uint32_t level,
+		      struct plan_timing *t)
+{
+	const struct plan_speed *s = &in->agent->speeds[front];
+	const struct plan_worker *w = in->worker;
+	double head, tail, back;
+
+	if (split == in->agent->n_layers) {
+		time_local(in, front, t);
+		return;
+	}
+	head = plan_cost_head_ms(w, w->batch_rows);
+	tail = (in->agent->n_layers - split) * plan_cost_layer_ms(w, w->batch_rows) + head;
+	back = in->link->rtt_ms + w->queue_ms + answer_ms(in);
+	t->up_bytes = row_bytes(in, in->accuracy->row_bits, level, split) + in->link->up_payload;
+	t->down_bytes = in->link->down_payload;
+	t->token_ms = s->embed_ms + split * s->layer_token_ms + s->encode_ms +
+		      transfer_ms(t->up_bytes + in->link->up_packet, in->link->up_kbit_s) + tail +
+		      back;
+	t->ttft_ms = prefill_ms(in, split, front, level, open_ms(in->link)) + back +
+		     plan_cost_head_ms(w, 1);
+	t->session_bytes = session_bytes(in, split, level, t);
+	t->worker_ms = tail / w->batch_rows;
+}
+
+uint64_t plan_cost_edge_bytes(const struct plan_input *in, const struct plan_choice *c)
+{
+	const struct plan_agent *a = in->agent;
+	const struct plan_front *f = &a->fronts[c->front];
+	const bool local = c->split == a->n_layers;
+	uint64_t position = a->kv_bytes[c->kv] * c->split + (local ? 0 : a->token_bytes);
+	uint64_t session = a->session_bytes + position * c->context_tokens;
+	uint64_t bytes = a->base_bytes + f->embed_bytes + f->weight_bytes[c->split];
+
+	if (local)
+		bytes += f->head_bytes;
+	else if (in->accuracy->codec_bytes)
+		bytes += in->accuracy->codec_bytes[c->split];
+	return bytes + session * in->policy->sessions;
+}
+
+uint64_t plan_cost_worker_bytes(const struct plan_input *in, const struct plan_choice *c)
+{
+	return in->worker->kv_bytes[c->kv] * (in->agent->n_layers - c->split) * c->context_tokens *
+	       in->policy->sessions;
+}
+
+double plan_cost_loss(const struct plan_input *in, const struct plan_choice *c)
+{
+	const struct plan_accuracy *a = in->accuracy;
+	size_t i = ((size_t)c->front * KV_TYPE_COUNT + c->kv) * a->n_levels + c->level;
+
+	return (double)a->loss[i * (a->n_layers + 1) + c->split];
+}
+
+/* What moving one position of one session takes. */
+struct move {
+	double agent_ms, link_ms, worker_ms, bytes;
+};
+
+static void move_up(const struct plan_input *in, const struct plan_choice *to, uint32_t layers,
+		    struct move *m)
+{
+	const struct plan_speed *s = &in->agent->speeds[to->front];
+
+	m->agent_ms += layers * (s->layer_row_ms > 0 ? s->layer_row_ms : s->layer_token_ms);
+}
+
+/* The worker runs layers it has no cache of, over rows that are sent again; or it is sent the
+ * agent's cache of them. */
+static void move_down(const struct plan_input *in, const struct plan_choice *to, uint32_t layers,
+		      bool may_send_kv, struct move *m)
+{
+	const uint32_t chunk = in->accuracy->levels[to->level].chunk_rows;
+	double rows = row_bytes(in, in->accuracy->prompt_bits, to->level, to->split);
+	double worker =
+		in->worker->n_batches ? layers * plan_cost_layer_ms(in->worker, chunk) / chunk : 0;
+	double kv = (double)in->agent->kv_bytes[to->kv] * layers;
+	bool send_kv = may_send_kv && transfer_ms(kv, in->link->up_kbit_s) <
+					      transfer_ms(rows, in->link->up_kbit_s) + worker;
+
+	m->bytes += send_kv ? kv : rows;
+	m->link_ms += transfer_ms(send_kv ? kv : rows, in->link->up_kbit_s);
+	m->worker_ms += send_kv ? 0 : worker;
+}
+
+static struct move move_of(const struct plan_input *in, const struct plan_choice *from,
+			   const struct plan_choice *to)
+{
+	const uint32_t l = in->agent->n_layers;
+	struct move m = { 0 };
+
+	if (to->split > from->split)
+		move_up(in, to, to->split - from->split, &m);
+	if (to->split == l)
+		return m;
+	if (from->split < l && !in->present->same_worker)
+		move_down(in, to, l - to->split, false, &m); /* the log, replayed */
+	else if (to->split < from->split)
+		move_down(in, to, from->split - to->split, true, &m);
+	return m;
+}
+
+double plan_cost_handover(const struct plan_input *in, const struct plan_choice *from,
+			  const struct plan_choice *to)
+{
+	const struct plan_present *p = in->present;
+	struct move m = move_of(in, from, to);
+	double positions = 0, each = 0;
+
+	for (uint32_t i = 0; i < p->n_sessions; i++)
+		positions += p->sessions[i].kv_tokens;
+	if (in->policy->objective == PLAN_LATENCY)
+		each = m.agent_ms + m.link_ms + m.worker_ms;
+	else if (in->policy->objective == PLAN_WORKER)
+		each = m.worker_ms;
+	else if (in->policy->objective == PLAN_BYTES)
+		each = m.bytes;
+	return positions * each;
+}

@@ -1,0 +1,43 @@
+/* coordinator/plan_cost.h - what a choice costs in time, traffic and memory: the formulas of
+ * docs/planning.md. Private to coordinator/plan*.c. Pure; any thread. */
+#ifndef COORDINATOR_PLAN_COST_H
+#define COORDINATOR_PLAN_COST_H
+
+#include "coordinator/plan.h"
+
+/* What depends on split, front and level only. */
+struct plan_timing {
+	double ttft_ms, token_ms, up_bytes, down_bytes, session_bytes, worker_ms;
+};
+
+/* A chunk's way: the agent's layers, the uplink, the worker's layers. ms each. */
+struct plan_stage {
+	double agent, link, worker;
+};
+
+/* All figures that this needs are there. */
+bool plan_cost_known(const struct plan_input *in, uint32_t split, uint32_t front);
+
+/* Only when they are known. */
+void plan_cost_timing(const struct plan_input *in, uint32_t split, uint32_t front, uint32_t level,
+		      struct plan_timing *t);
+
+uint64_t plan_cost_edge_bytes(const struct plan_input *in, const struct plan_choice *c);
+uint64_t plan_cost_worker_bytes(const struct plan_input *in, const struct plan_choice *c);
+double plan_cost_loss(const struct plan_input *in, const struct plan_choice *c);
+
+/* Moving all running sessions from one choice to another, in units of the objective. */
+double plan_cost_handover(const struct plan_input *in, const struct plan_choice *from,
+			  const struct plan_choice *to);
+
+/* Time of one layer (or of the head) of the worker for a step of so many rows: between the sizes
+ * that were measured on a line, below the least as that one, above the largest in proportion. */
+double plan_cost_layer_ms(const struct plan_worker *w, double rows);
+double plan_cost_head_ms(const struct plan_worker *w, double rows);
+
+/* When `full` equal chunks and then one more (rest, if any) have left the last stage, when the link
+ * may be used from open_ms on: each stage takes chunks one by one, in order. */
+double plan_cost_pipeline_ms(const struct plan_stage *chunk, uint32_t full,
+			     const struct plan_stage *rest, double open_ms);
+
+#endif
