@@ -120,7 +120,8 @@ int msg_get_coordinator_lease(struct msg *m, const struct json *o, struct err *e
 
 	if ((rc = field_get_name(o, "coordinator", FIELD_NEEDED, l->coordinator, e)) ||
 	    (rc = field_get_hex(o, "boot", &l->boot, e)) ||
-	    (rc = json_get_u64(o, "term", true, 1, FIELD_EXACT_MAX, &l->term, e)))
+	    (rc = json_get_u64(o, "term", true, 1, FIELD_EXACT_MAX, &l->term, e)) ||
+	    (rc = json_get_u64(o, "renewal", false, 0, FIELD_EXACT_MAX, &l->renewal, e)))
 		return rc;
 	return json_get_u32(o, "lease_ms", true, 1, FIELD_MS_MAX, &l->lease_ms, e);
 }
@@ -132,5 +133,6 @@ void msg_add_coordinator_lease(const struct msg *m, struct json *o)
 	json_add_str(o, "coordinator", l->coordinator);
 	field_add_hex(o, "boot", l->boot);
 	json_add_u64(o, "term", l->term);
+	field_add_count(o, "renewal", l->renewal);
 	json_add_u64(o, "lease_ms", l->lease_ms);
 }

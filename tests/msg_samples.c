@@ -58,6 +58,7 @@ static const struct msg samples[] = {
 	  .u.coordinator_lease = { .coordinator = "main",
 				   .boot = 3,
 				   .term = 7,
+				   .renewal = 12,
 				   .lease_ms = 15000 } },
 	{ .type = MSG_AGENT_PROFILE,
 	  .u.agent_profile = { .agent = "gw1",
