@@ -38,7 +38,7 @@ enum lease_state {
 #define LEASE_SENT 4u /* messages that may be on their way to the broker and back */
 
 struct lease {
-	struct msg_coordinator_lease own;	   /* our name, boot, lease_ms; the term of our newest claim */
+	struct msg_coordinator_lease own; /* as we say it; term: of our newest claim */
 	struct msg_coordinator_lease holder; /* whom we follow; term 0: nobody */
 	enum lease_state state;
 	uint64_t term;	   /* highest that was ever heard of */

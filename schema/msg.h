@@ -86,7 +86,7 @@ struct msg_coordinator_lease {
 	char coordinator[TOPIC_NAME_MAX + 1];
 	uint64_t boot; /* of the holder */
 	uint64_t term; /* grows by one per holder */
-	uint64_t renewal; /* grows with each message of a life: tells which one came back; 0: not said */
+	uint64_t renewal; /* grows with each message of a life; 0: not said */
 	uint32_t lease_ms; /* 1..: it ends so long after the message unless it is renewed */
 };
 
