@@ -48,14 +48,14 @@ struct config_agent {
 	struct config_broker broker;
 	char model[CONFIG_PATH_MAX]; /* model: GGUF file, required */
 	uint32_t split; /* split: when no decision is there, default UINT32_MAX = a quarter */
-	char codec[CONFIG_TEXT_MAX];  /* codec: likewise, default tabq */
-	uint32_t threads;             /* threads, 1..64, default: number of processors */
-	char pin_threads[4];          /* pin_threads: no | yes, default no */
-	uint32_t context_tokens;      /* context_tokens, 16..1048576, default 512 */
-	char kv[8];                   /* kv: f16 | f32 | q8_0 | q4_0, default f16 */
-	char class[16];               /* class: interactive | bulk, default interactive */
+	char codec[CONFIG_TEXT_MAX];       /* codec: likewise, default tabq */
+	uint32_t threads;                  /* threads, 1..64, default: number of processors */
+	char pin_threads[4];               /* pin_threads: no | yes, default no */
+	uint32_t context_tokens;           /* context_tokens, 16..1048576, default 512 */
+	char kv[8];                        /* kv: f16 | f32 | q8_0 | q4_0, default f16 */
+	char class[16];                    /* class: interactive | bulk, default interactive */
 	char calibration[CONFIG_PATH_MAX]; /* calibration: default MODEL.cal, if it is there */
-	uint32_t max_sessions;        /* max_sessions, 1..64, default 4 */
+	uint32_t max_sessions;             /* max_sessions, 1..64, default 4 */
 	uint64_t memory_budget_bytes; /* memory_budget: "512MiB"; 0 = what the machine has free */
 	uint32_t max_tokens;          /* max_tokens per answer by default, default 256 */
 	struct config_sampling sampling;
@@ -73,21 +73,22 @@ struct config_worker {
 	char model[CONFIG_PATH_MAX];
 	uint32_t first_layer; /* first_layer, default 0: it can serve any split >= this */
 	uint32_t threads;
-	char pin_threads[4];     /* pin_threads, likewise */
-	uint32_t context_tokens; /* most tokens of one session, default 512 */
-	char kv[8];              /* kv, likewise */
+	char pin_threads[4];               /* pin_threads, likewise */
+	uint32_t context_tokens;           /* most tokens of one session, default 512 */
+	char kv[8];                        /* kv, likewise */
 	char calibration[CONFIG_PATH_MAX]; /* calibration: default MODEL.cal, if it is there */
-	uint32_t max_sessions; /* default 16 */
+	uint32_t max_sessions;             /* default 16 */
 	uint64_t memory_budget_bytes;
 	uint32_t interactive_ms, bulk_ms; /* batch.*: from a chunk's arrival to its deadline */
-	uint32_t prompt_share; /* batch.prompt_share, percent of a token's time; default 20 */
+	uint32_t prompt_share;     /* batch.prompt_share, percent of a token's time; default 20 */
 	uint32_t session_evict_ms; /* timeouts.evict_ms, 100..86400000, default 5000 */
-	uint32_t session_idle_ms; /* timeouts.idle_ms, 1000..86400000, default 60000 */
+	uint32_t session_idle_ms;  /* timeouts.idle_ms, 1000..86400000, default 60000 */
 	uint32_t telemetry_s;
 	char log[8];
 };
 
-/* What the static policy wants; UINT32_MAX / empty = not said. */
+/* What an agent shall do and keep; UINT32_MAX / empty / NaN = not said: the planner is free, or
+ * an override leaves it to the defaults. */
 struct config_policy {
 	char agent[CONFIG_NAME_MAX]; /* of an override; empty for the defaults */
 	uint32_t split;              /* policy.split, agents.<a>.split */
@@ -95,6 +96,21 @@ struct config_policy {
 	char kv[8]; /* one of the agents' words; "auto" is not said, too */
 	char worker[CONFIG_NAME_MAX];
 	uint32_t context_tokens;
+	char objective[8]; /* policy.objective: latency, worker, bytes, context; none: no planning;
+			     * auto (not said): latency */
+	uint32_t ttft_ms;  /* limits.ttft_ms, agents.<a>.ttft_ms: 1..3600000; not said: no limit */
+	uint32_t token_ms; /* limits.token_ms, likewise */
+	double loss;       /* limits.loss, 0..1000: highest rise of perplexity, as a share of it;
+			     * not said: 0.02 with a calibration, no limit without */
+};
+
+/* What a plan is made for. */
+struct config_expect {
+	uint32_t prompt_tokens, answer_tokens; /* expect.*: of a session, 1..1048576, default 64 */
+	uint32_t sessions; /* expect.sessions of an agent at a time, 1..64, default 1 */
+	double epsilon;    /* expect.epsilon: share of time in which the link may be worse than
+			    * planned with, 0.001..0.5, default 0.05 */
+	double min_gain;   /* expect.min_gain: of a change, as a share; 0..1, default 0.05 */
 };
 
 struct config_coordinator {
@@ -104,6 +120,8 @@ struct config_coordinator {
 	struct config_policy policy; /* policy.*: for every agent that has no override */
 	struct config_policy agents[CONFIG_MAX_AGENTS];
 	uint32_t n_agents;
+	struct config_expect expect;
+	char calibration[CONFIG_PATH_MAX]; /* calibration: of the fleet's model; default none */
 	char log[8];
 };
 

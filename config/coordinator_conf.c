@@ -15,10 +15,31 @@
 		{ KEY(conf, prefix "kv", in kv, KEY_WORD), .words = "auto|" KV_TYPE_WORDS,         \
 		  .fallback = "auto" },                                                            \
 		{ KEY(conf, prefix "worker", in worker, KEY_NAME), .fallback = "" },               \
+		{ KEY(conf, prefix "objective", in objective, KEY_WORD),                           \
+		  .words = "auto|none|latency|worker|bytes|context", .fallback = "auto" },         \
 	{                                                                                          \
 		KEY(conf, prefix "context_tokens", in context_tokens, KEY_U32),                    \
 			.min = 16, .max = 1048576, .has_auto = true, .auto_value = UINT32_MAX,     \
 			.fallback = "auto"                                                         \
+	}
+
+/* Limits that a plan keeps; prefix is "limits." for the defaults and "" for an override. */
+#define LIMIT_KEYS(conf, prefix, in)                                                               \
+	{ KEY(conf, prefix "ttft_ms", in ttft_ms, KEY_U32),                                        \
+	  .min = 1,                                                                                \
+	  .max = 3600000,                                                                          \
+	  .has_auto = true,                                                                        \
+	  .auto_value = UINT32_MAX,                                                                \
+	  .fallback = "auto" },                                                                    \
+		{ KEY(conf, prefix "token_ms", in token_ms, KEY_U32),                              \
+		  .min = 1,                                                                        \
+		  .max = 3600000,                                                                  \
+		  .has_auto = true,                                                                \
+		  .auto_value = UINT32_MAX,                                                        \
+		  .fallback = "auto" },                                                            \
+	{                                                                                          \
+		KEY(conf, prefix "loss", in loss, KEY_REAL), .max = 1000, .has_auto = true,        \
+							     .fallback = "auto"                    \
 	}
 
 static const struct key keys[] = {
@@ -29,9 +50,22 @@ static const struct key keys[] = {
 	  .fallback = "info" },
 	BROKER_KEYS(struct config_coordinator),
 	POLICY_KEYS(struct config_coordinator, "policy.", policy.),
+	LIMIT_KEYS(struct config_coordinator, "limits.", policy.),
+	{ KEY(struct config_coordinator, "expect.prompt_tokens", expect.prompt_tokens, KEY_U32),
+	  .min = 1, .max = 1048576, .fallback = "64" },
+	{ KEY(struct config_coordinator, "expect.answer_tokens", expect.answer_tokens, KEY_U32),
+	  .min = 1, .max = 1048576, .fallback = "64" },
+	{ KEY(struct config_coordinator, "expect.sessions", expect.sessions, KEY_U32), .min = 1,
+	  .max = 64, .fallback = "1" },
+	{ KEY(struct config_coordinator, "expect.epsilon", expect.epsilon, KEY_REAL), .min = 0.001,
+	  .max = 0.5, .fallback = "0.05" },
+	{ KEY(struct config_coordinator, "expect.min_gain", expect.min_gain, KEY_REAL), .max = 1,
+	  .fallback = "0.05" },
+	{ KEY(struct config_coordinator, "calibration", calibration, KEY_PATH), .fallback = "" },
 };
 
-static const struct key agent_keys[] = { POLICY_KEYS(struct config_policy, "", ) };
+static const struct key agent_keys[] = { POLICY_KEYS(struct config_policy, "", ),
+					 LIMIT_KEYS(struct config_policy, "", ) };
 
 static const struct key_map agents = {
 	.name = "agents",

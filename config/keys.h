@@ -31,7 +31,7 @@ struct key {
 	double min, max;      /* limits of a number; whole ones stay below 2^53 */
 	const char *fallback; /* the default as a file would say it; NULL: the key is required */
 	const char *words;    /* KEY_WORD: "f16|f32" */
-	bool has_auto;        /* the word "auto" stands for auto_value */
+	bool has_auto;        /* the word "auto" stands for auto_value, or NaN as a KEY_REAL */
 	uint32_t auto_value;
 	bool secret; /* masked when printed */
 };

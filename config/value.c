@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,6 +139,8 @@ static void set_auto(void *field, const struct key *k)
 {
 	if (k->kind == KEY_BYTES)
 		*(uint64_t *)field = k->auto_value;
+	else if (k->kind == KEY_REAL)
+		*(double *)field = (double)NAN;
 	else
 		*(uint32_t *)field = k->auto_value;
 }
@@ -203,7 +206,12 @@ void value_print(const void *conf, const struct key *k, FILE *out)
 		else
 			fprintf(out, "%lu", (unsigned long)n);
 	} else if (k->kind == KEY_REAL) {
-		fprintf(out, "%.17g", *(const double *)field);
+		double x = *(const double *)field;
+
+		if (isnan(x))
+			fputs("auto", out);
+		else
+			fprintf(out, "%.17g", x);
 	} else if (k->kind == KEY_DRAW) {
 		draw_print(field, out);
 	} else {

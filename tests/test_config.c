@@ -314,6 +314,33 @@ static void a_coordinator_has_overrides_by_agent(void **state)
 	assert_string_equal(c.agents[2].agent, "gw-3");
 }
 
+static void limits_and_objectives_can_be_an_agents_own(void **state)
+{
+	struct config_coordinator c;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(
+		coordinator(&c,
+			    "policy: {objective: bytes}\n"
+			    "limits: {ttft_ms: 900, loss: 0.1}\n"
+			    "expect: {answer_tokens: 7, epsilon: 0.5}\n"
+			    "agents:\n  a: {objective: none, token_ms: 80, loss: 0}\n  b:\n",
+			    &e),
+		0);
+	assert_string_equal(c.policy.objective, "bytes");
+	assert_int_equal(c.policy.ttft_ms, 900);
+	assert_int_equal(c.policy.token_ms, UINT32_MAX);
+	assert_true(c.policy.loss == 0.1);
+	assert_int_equal(c.expect.answer_tokens, 7);
+	assert_true(c.expect.epsilon == 0.5);
+	assert_string_equal(c.agents[0].objective, "none");
+	assert_int_equal(c.agents[0].token_ms, 80);
+	assert_true(c.agents[0].loss == 0);
+	assert_true(c.agents[1].loss != c.agents[1].loss); /* not said */
+	assert_int_equal(c.agents[1].ttft_ms, UINT32_MAX);
+}
+
 static void wrong_overrides_are_refused(void **state)
 {
 	static const struct {
@@ -617,6 +644,7 @@ int main(void)
 		cmocka_unit_test(sizes_have_units),
 		cmocka_unit_test(tls_and_passwords_come_complete_or_not_at_all),
 		cmocka_unit_test(a_coordinator_has_overrides_by_agent),
+		cmocka_unit_test(limits_and_objectives_can_be_an_agents_own),
 		cmocka_unit_test(wrong_overrides_are_refused),
 		cmocka_unit_test(the_65th_override_is_refused),
 		cmocka_unit_test(the_environment_wins_and_is_blamed),
