@@ -80,7 +80,7 @@ struct config_worker {
 	uint32_t max_sessions;             /* default 16 */
 	uint64_t memory_budget_bytes;
 	uint32_t interactive_ms, bulk_ms; /* batch.*: from a chunk's arrival to its deadline */
-	uint32_t prompt_share;     /* batch.prompt_share, percent of a token's time; default 20 */
+	uint32_t prompt_share;     /* batch.prompt_share, percent of a token's time; default 15 */
 	uint32_t session_evict_ms; /* timeouts.evict_ms, 100..86400000, default 5000 */
 	uint32_t session_idle_ms;  /* timeouts.idle_ms, 1000..86400000, default 60000 */
 	uint32_t telemetry_s;

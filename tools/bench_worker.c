@@ -26,7 +26,7 @@ const char bench_worker_usage[] =
 	"  -n, --tokens N      of each session (default 64)\n"
 	"  -p, --prefill N     also with a prompt of N tokens beside them (default 2000; 0: none)\n"
 	"      --chunk N       rows of a chunk of that prompt, 1..256 (default 64)\n"
-	"      --share N       percent of a token's time that it may take (default 20)\n"
+	"      --share N       percent of a token's time that it may take (default 15)\n"
 	"      --away MS       from an answer to the next row (default 0)\n"
 	"      --json          one line of JSON instead of a table\n"
 	"  -h, --help          this text\n"
@@ -392,7 +392,7 @@ int bench_worker(int argc, char **argv)
 			     .tokens = 64,
 			     .prefill = 2000,
 			     .chunk = 64,
-			     .share = 20 };
+			     .share = 15 };
 	rc = parse(&b.c, argc, argv);
 	if (rc)
 		return rc;

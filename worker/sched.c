@@ -1,11 +1,14 @@
 #include "worker/sched.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "worker/cost.h"
 
 #define LEAST_LAYERS 0.01f /* of a row that runs through none: it is not free */
+#define LONG_ROWS    64u   /* of a step that nobody waits for; more where */
+#define LONG_BASES   16    /* rows take less than so many times the step's base */
 #define LONGEST_GAP  2e6f  /* us; who is away for longer is not waited for */
 #define LEAST_DEV    50.0f /* us */
 
@@ -15,6 +18,7 @@ struct flow {
 	uint64_t answered_us; /* when the newest answer left; 0: nothing is known to come back */
 	float gap_us, dev_us; /* from answer to next row: mean and mean deviation */
 	bool known, bulk;     /* known: there was a gap */
+	bool prompts;         /* the newest job is not to be answered: there is more to come */
 };
 
 struct sched {
@@ -26,6 +30,8 @@ struct sched {
 	unsigned n_ready, n_due;
 	struct sched_job *cut[2]; /* taken in part: of interactive, of bulk sessions */
 	uint64_t free_us;         /* when the newest step ended */
+	bool others_only;         /* nothing urgent was in it */
+	double turn_us;           /* newest prediction for the urgent rows of a step */
 };
 
 /* What there is, at one moment. */
@@ -33,8 +39,8 @@ struct view {
 	unsigned n_urgent, n_bulk; /* ready ones that decode */
 	double urgent_work, bulk_work;
 	uint64_t oldest_us[2]; /* arrival of the oldest urgent one, of the oldest bulk one */
-	uint64_t expected_us;  /* when the first interactive session that is away is due */
-	bool late;             /* one is overdue */
+	double most_us;        /* longest step that interactive sessions that are away allow */
+	uint64_t allowed_us;   /* when they will allow one of a row */
 };
 
 int sched_create(struct sched **out, const struct sched_conf *conf)
@@ -66,21 +72,24 @@ void sched_destroy(struct sched *s)
 	free(s);
 }
 
-static bool decodes(const struct sched_job *job)
-{
-	return job->sample && job->rows <= SCHED_DECODE_ROWS;
-}
-
 static bool is_urgent(const struct sched_job *job)
 {
-	return decodes(job) && !job->bulk;
+	return job->decodes && !job->bulk;
+}
+
+/* Of one of the next rows, attention included. */
+static double row_work(const struct sched *s, const struct sched_job *job, uint32_t rows)
+{
+	const double pos = job->pos + job->done + rows / 2.0;
+
+	return (double)job->layers * (1 + pos * s->conf.attention);
 }
 
 static double work_of(const struct sched *s, const struct sched_job *job, uint32_t rows)
 {
 	const bool ends = job->done + rows == job->rows;
 
-	return rows * (double)job->layers + (ends && job->sample ? s->conf.answer : 0);
+	return rows * row_work(s, job, rows) + (ends && job->sample ? s->conf.answer : 0);
 }
 
 /* Smoothed as round-trip times are: Jacobson, "Congestion avoidance and control", 1988. */
@@ -111,11 +120,15 @@ void sched_add(struct sched *s, struct sched_job *job)
 	job->deadline_us = job->arrived_us + (job->bulk ? s->conf.bulk_us : s->conf.interactive_us);
 	if (job->layers < LEAST_LAYERS)
 		job->layers = LEAST_LAYERS;
-	if (!job->pos)
-		f->known = false;
-	else if (!f->head && f->answered_us && decodes(job))
+	if (!job->pos) {
+		f->known = f->prompts = false;
+		f->answered_us = 0;
+	}
+	job->decodes = job->sample && job->rows <= SCHED_DECODE_ROWS && !f->prompts;
+	if (!f->head && f->answered_us && job->decodes)
 		learn_gap(f, job->arrived_us);
 	f->answered_us = 0;
+	f->prompts = !job->sample;
 	f->bulk = job->bulk;
 	if (f->head)
 		f->last->next = job;
@@ -148,7 +161,7 @@ static int by_time(const void *a, const void *b)
 static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 {
 	s->ready[s->n_ready++] = job;
-	if (!decodes(job))
+	if (!job->decodes)
 		return;
 	if (job->arrived_us < v->oldest_us[job->bulk])
 		v->oldest_us[job->bulk] = job->arrived_us;
@@ -161,25 +174,46 @@ static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 	}
 }
 
+/* A step that begins now, how long may it last for the sake of a session that was answered? Until
+ * its next row comes, and a moment that is granted to it. If it does not come it may have gone, or
+ * be about to: from then on `share` of what its token will have taken by the time; so the longer it
+ * is silent the longer the steps. Less than a step of a row is nothing: *at_us says when to ask. */
+static double patience_us(const struct sched *s, const struct flow *f, uint64_t due_us,
+			  uint64_t now_us, uint64_t *at_us)
+{
+	const double row_us = cost_us(&s->cost, 1);
+	const uint64_t late_us = due_us + (uint64_t)(s->conf.share * row_us);
+	const double silent_us = (double)(now_us - f->answered_us);
+	const double least_us = row_us / s->conf.share - s->turn_us; /* silence that allows a row */
+	const double us = now_us < late_us ? (double)(late_us - now_us)
+					   : s->conf.share * (silent_us + s->turn_us);
+
+	*at_us = f->answered_us + (least_us > 0 ? (uint64_t)fmin(least_us, LONGEST_GAP) + 1 : 0);
+	*at_us = *at_us < late_us ? late_us : *at_us;
+	return us < row_us ? 0 : us;
+}
+
 /* A session that was answered: is its next row on the way? */
 static void see_away(struct sched *s, struct view *v, const struct flow *f, uint64_t now_us)
 {
-	const uint64_t due = f->answered_us + (uint64_t)(f->gap_us + f->dev_us + LEAST_DEV);
-	const uint64_t gone = due + (uint64_t)(4 * f->dev_us + LEAST_DEV);
+	const float gap_us = f->known ? f->gap_us + f->dev_us + LEAST_DEV : 0;
+	const uint64_t due_us = f->answered_us + (uint64_t)gap_us;
+	uint64_t at_us;
+	double us;
 
-	if (now_us < due && !(f->bulk && v->n_urgent)) /* urgent ones do not wait for bulk */
-		s->due_us[s->n_due++] = due;
-	if (f->bulk)
+	if (now_us < due_us && !(f->bulk && v->n_urgent)) /* urgent ones do not wait for bulk */
+		s->due_us[s->n_due++] = due_us;
+	if (f->bulk || (float)(now_us - f->answered_us) > LONGEST_GAP)
 		return;
-	if (now_us < due && due < v->expected_us)
-		v->expected_us = due;
-	if (now_us >= due && now_us < gone)
-		v->late = true;
+	us = patience_us(s, f, due_us, now_us, &at_us);
+	v->most_us = us < v->most_us ? us : v->most_us;
+	if (us <= 0 && at_us > v->allowed_us)
+		v->allowed_us = at_us;
 }
 
 static void look(struct sched *s, struct view *v, uint64_t now_us)
 {
-	*v = (struct view){ .oldest_us = { UINT64_MAX, UINT64_MAX }, .expected_us = UINT64_MAX };
+	*v = (struct view){ .oldest_us = { UINT64_MAX, UINT64_MAX }, .most_us = INFINITY };
 	s->n_ready = s->n_due = 0;
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
 		if (s->flows[i].head)
@@ -188,7 +222,7 @@ static void look(struct sched *s, struct view *v, uint64_t now_us)
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
 		const struct flow *f = &s->flows[i];
 
-		if (!f->head && f->answered_us && f->known)
+		if (!f->head && f->answered_us)
 			see_away(s, v, f, now_us);
 	}
 	qsort(s->ready, s->n_ready, sizeof(*s->ready), by_urgency);
@@ -227,23 +261,41 @@ static bool waits(const struct sched *s, const struct view *v, uint64_t now_us, 
 	return true;
 }
 
-/* Work that rows which are not urgent may bring; 0: wait until *wake_us. */
-static double room(const struct sched *s, const struct view *v, uint64_t now_us, uint64_t *wake_us)
+/* Rows beyond which a longer step is not more efficient, and keeps from running who comes next. */
+static double long_rows(const struct sched *s)
+{
+	const double rows = s->cost.row_us > 0 ? LONG_BASES * s->cost.base_us / s->cost.row_us : 0;
+
+	return rows > LONG_ROWS ? rows : LONG_ROWS;
+}
+
+/* How long urgent rows have waited for a step that ran without any: that was their share. */
+static double waited_us(const struct sched *s, const struct view *v)
+{
+	if (!s->others_only || v->oldest_us[0] >= s->free_us)
+		return 0;
+	return (double)(s->free_us - v->oldest_us[0]);
+}
+
+/* Work that rows which are not urgent may bring; 0: none now, or wait until *wake_us. */
+static double room(struct sched *s, const struct view *v, uint64_t now_us, uint64_t *wake_us)
 {
 	const double row = s->cost.row_us, least = LEAST_LAYERS / 2;
 	double us;
 
-	if (v->n_urgent)
-		return row > 0 ? s->conf.share * cost_us(&s->cost, v->urgent_work) / row : least;
-	if (v->late)
-		return row > 0 ? s->conf.share * cost_us(&s->cost, 1) / row : least;
-	if (v->expected_us == UINT64_MAX)
-		return 2.0 * s->conf.max_rows * (1 + s->conf.answer);
-	us = (double)(v->expected_us - now_us) + s->conf.share * cost_us(&s->cost, 1);
-	if (us > cost_us(&s->cost, 1))
-		return (us - s->cost.base_us) / row;
-	*wake_us = v->expected_us;
-	return 0;
+	if (v->n_urgent) {
+		s->turn_us = cost_us(&s->cost, v->urgent_work);
+		us = s->conf.share * s->turn_us - waited_us(s, v);
+		return row > 0 && us < least * row ? 0 : row > 0 ? us / row : least;
+	}
+	if (v->allowed_us > now_us) {
+		*wake_us = v->allowed_us;
+		return 0;
+	}
+	if (row <= 0 || v->most_us >= cost_us(&s->cost, long_rows(s)))
+		return long_rows(s);
+	us = v->most_us - s->cost.base_us;
+	return us > least * row ? us / row : least;
 }
 
 static void take(struct sched *s, struct sched_step *step, struct sched_job *job, uint32_t rows)
@@ -270,8 +322,8 @@ static uint32_t rows_for(const struct sched *s, const struct sched_step *step,
 			 const struct sched_job *job, double room, bool must)
 {
 	const uint32_t left = job->rows - job->done, free_rows = s->conf.max_rows - step->rows;
-	double fit = room / (double)job->layers;
 	uint32_t rows = left < free_rows ? left : free_rows;
+	double fit = room / row_work(s, job, 0);
 
 	if (rows > fit)
 		rows = (uint32_t)fit;
@@ -321,6 +373,7 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
 
 	step->n = 0;
 	step->rows = 0;
+	step->urgent = 0;
 	step->work = 0;
 	*wake_us = UINT64_MAX;
 	look(s, &v, now_us);
@@ -332,6 +385,7 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
 		if (job->rows - job->done > s->conf.max_rows - step->rows)
 			break;
 		take(s, step, job, job->rows - job->done);
+		step->urgent++;
 	}
 	others = room(s, &v, now_us, wake_us);
 	if (others > 0)
@@ -342,6 +396,7 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
 void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, uint64_t took_us)
 {
 	s->free_us = now_us;
+	s->others_only = !step->urgent;
 	cost_learn(&s->cost, step->work, (double)took_us);
 	for (unsigned i = 0; i < step->n; i++) {
 		if (step->parts[i].answers)

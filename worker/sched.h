@@ -6,10 +6,18 @@
  *   2. others (prompts, bulk sessions), earliest deadline first, as many rows as the step may grow
  *      by; a job may be taken in parts. At least one row, so that they never starve.
  *
- * How far a step may grow: without limit (max_rows) while no interactive session decodes; by
- * `share` of the time of the urgent rows when there are any; and while such a session's next row is
- * on its way, until it is expected back. When rows are expected so soon that waiting for them costs
- * those that are here less time than it saves the others, the step waits.
+ * How far a step may grow, so that no token of an interactive session takes longer by more than
+ * `share`:
+ *
+ *   rows of such sessions are in it   by `share` of their time, less what they waited already for a
+ *                                     step of others; a row at least if they did not wait
+ *   they are away, answered           until the first one is due; for one that is overdue, `share`
+ *                                     of the time since its answer and of its next step: the longer
+ *                                     it is silent the less it is waited for
+ *   none has been here for 2 s        as far as it gets more efficient
+ *
+ * When rows are expected so soon that waiting for them costs those that are here less time than it
+ * saves the others, the step waits.
  *
  * Times are predicted by a cost learned from the steps before (cost.h), returns by how long a
  * session took between an answer and its next row. Sees base and schema only. Compute thread. */
@@ -36,6 +44,7 @@ struct sched_job {
 	uint64_t arrived_us;
 	/* the scheduler's */
 	uint32_t done; /* rows that were taken by steps so far */
+	bool decodes;  /* few rows, to be answered, and not the end of a prompt */
 	uint64_t deadline_us;
 	struct sched_job *next;
 };
@@ -44,8 +53,9 @@ struct sched_conf {
 	uint32_t flows;
 	uint32_t max_rows;                /* of a step, 1..SCHED_MAX_ROWS; >= rows of any job */
 	uint64_t interactive_us, bulk_us; /* from arrival to deadline */
-	double share;  /* what other rows may add to the time of urgent ones, such as 0.2 */
-	double answer; /* what head and sampling take, in rows through all layers */
+	double share;     /* what other rows may add to the time of urgent ones, such as 0.15 */
+	double answer;    /* what head and sampling take, in rows through all layers */
+	double attention; /* what it takes for each position before a row, likewise */
 };
 
 /* Rows [first, first + rows) of a job; `last`: its last ones, the job has left the scheduler. */
@@ -58,9 +68,9 @@ struct sched_part {
 
 struct sched_step {
 	struct sched_part parts[SCHED_MAX_ROWS]; /* those of one flow lie together, in order */
-	unsigned n;
-	uint32_t rows; /* sum */
-	double work;   /* rows * layers, and of those that are answered the head */
+	unsigned n, urgent;                      /* urgent: the first ones */
+	uint32_t rows;                           /* sum */
+	double work; /* rows * layers, and of those that are answered the head */
 };
 
 struct sched;

@@ -9,6 +9,8 @@
 #include "base/trace.h"
 #include "worker/runner.h"
 
+#define ATTENTION_DEAR 3 /* a multiply-add of attention takes as long as so many of matrices */
+
 struct tail {
 	struct segment seg;
 	struct sched *sched;
@@ -152,6 +154,16 @@ static double answer_work(const struct segment *s)
 	return n && layers > 0 ? (all - layers) / layers * n / s->hp.n_layers : 1;
 }
 
+/* What attention takes for each position before a row, in rows through all matrices. */
+static double attention_work(const struct model_hparams *hp)
+{
+	const double d = hp->dim, q = (double)hp->n_heads * hp->head_dim;
+	const double v = (double)hp->n_heads * hp->head_dim_v;
+	const double kv = (double)hp->n_kv_heads * (hp->head_dim + hp->head_dim_v);
+
+	return ATTENTION_DEAR * (q + v) / (d * (q + v + kv + 3.0 * hp->ff_dim));
+}
+
 static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *e)
 {
 	struct segment_conf sc = {
@@ -181,6 +193,7 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 	if (rc)
 		return rc;
 	sched.answer = answer_work(&t->seg);
+	sched.attention = attention_work(&t->seg.hp);
 	if (sched_create(&t->sched, &sched) || runner_create(&t->runner, &t->seg, give_back, t))
 		return err_set(e, ERR_NOMEM, "buffers of the back end");
 	return 0;
