@@ -7,11 +7,13 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
 #include "engine/kern.h"
 
 #define MAX_REPEAT 4096
+#define BLOCK      1024u /* logits that are looked at together */
 
 struct candidate {
 	float logit;
@@ -258,6 +260,45 @@ static uint32_t sample(struct sampler *s, const struct sampler_params *p, float 
 	return draw(s, n, rng_unit(p->seed, position));
 }
 
+/* Integers in the order of floats, so that a compiler may take many at once: 0 for both zeros, NaN
+ * below -inf or above +inf. */
+static int32_t rank(float x)
+{
+	int32_t bits;
+
+	x += 0.0f;
+	memcpy(&bits, &x, sizeof(bits));
+	return bits ^ (bits >> 31 & INT32_MAX);
+}
+
+/* The first of the likeliest ones, without candidates. */
+static int pick_greedy(const float *logits, uint32_t n, uint32_t *id)
+{
+	int32_t least = INT32_MAX, most = INT32_MIN;
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < n; i += BLOCK) {
+		const uint32_t end = n - i < BLOCK ? n : i + BLOCK;
+		int32_t low = INT32_MAX, high = INT32_MIN;
+
+		for (uint32_t k = i; k < end; k++) {
+			const int32_t r = rank(logits[k]);
+
+			low = r < low ? r : low;
+			high = r > high ? r : high;
+		}
+		least = low < least ? low : least;
+		at = high > most ? i : at;
+		most = high > most ? high : most;
+	}
+	if (least < rank(-INFINITY) || most >= rank(INFINITY) || most == rank(-INFINITY))
+		return ERR_NOT_FINITE;
+	while (rank(logits[at]) != most)
+		at++;
+	*id = at;
+	return 0;
+}
+
 int sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
 		 const uint32_t *history, uint32_t n_history, uint32_t position, uint32_t *id)
 {
@@ -265,6 +306,8 @@ int sampler_pick(struct sampler *s, const struct sampler_params *p, const float 
 	struct candidate top;
 	int rc;
 
+	if (p->temperature <= 0 && !penalty)
+		return pick_greedy(logits, s->n_vocab, id);
 	if (penalty)
 		mark_repeats(s, p, history, n_history, 1);
 	rc = fill(s, p, logits);

@@ -54,6 +54,61 @@ static void greedy_takes_the_lowest_id_of_a_tie(void **state)
 	sampler_destroy(s);
 }
 
+/* Blocks, their ends, ties across them, both zeros, and what a temperature would do. */
+static void greedy_is_the_first_of_the_largest_wherever_it_is(void **state)
+{
+	enum { N = 5000 };
+	static const float few[] = { -2, -1, -0.0f, 0.0f, -INFINITY };
+	struct sampler *s = make(N);
+	float *x = malloc(N * sizeof(*x));
+
+	(void)state;
+	assert_non_null(x);
+	for (uint32_t round = 0; round < 300; round++) {
+		const uint64_t seed = round + 1;
+		uint32_t first = 0;
+
+		for (uint32_t i = 0; i < N; i++)
+			x[i] = round % 2 ? few[rng_u64(seed, i) % (2 + round % 4)]
+					 : (float)rng_unit(seed, i) - 2;
+		for (uint32_t i = 0; i < 3; i++)
+			x[rng_u64(seed, N + i) % N] = round % 2 ? 0.0f : round % 4 ? 7.5f : -0.5f;
+		for (uint32_t i = 1; i < N; i++)
+			first = x[i] > x[first] ? i : first;
+		assert_int_equal(pick(s, SAMPLER_DEFAULTS, x, 0), first);
+	}
+	free(x);
+	sampler_destroy(s);
+}
+
+static void greedy_refuses_nonsense_wherever_it_is(void **state)
+{
+	enum { N = 2500 };
+	static const uint32_t places[] = { 0, 1023, 1024, N - 1 };
+	static const float nonsense[] = { NAN, -NAN, INFINITY };
+	const struct sampler_params p = SAMPLER_DEFAULTS;
+	struct sampler *s = make(N);
+	float *x = calloc(N, sizeof(*x));
+	uint32_t id = 42;
+
+	(void)state;
+	assert_non_null(x);
+	for (unsigned i = 0; i < 4; i++) {
+		for (unsigned k = 0; k < 3; k++) {
+			x[places[i]] = nonsense[k];
+			assert_int_equal(sampler_pick(s, &p, x, NULL, 0, 0, &id), ERR_NOT_FINITE);
+		}
+		x[places[i]] = -INFINITY; /* never this one */
+		assert_int_equal(pick(s, p, x, 0), 1);
+	}
+	for (uint32_t i = 0; i < N; i++)
+		x[i] = -INFINITY;
+	assert_int_equal(sampler_pick(s, &p, x, NULL, 0, 0, &id), ERR_NOT_FINITE);
+	assert_int_equal(id, 42);
+	free(x);
+	sampler_destroy(s);
+}
+
 static void draws_follow_the_softmax(void **state)
 {
 	struct sampler_params p = SAMPLER_DEFAULTS;
@@ -279,6 +334,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(greedy_takes_the_lowest_id_of_a_tie),
+		cmocka_unit_test(greedy_is_the_first_of_the_largest_wherever_it_is),
+		cmocka_unit_test(greedy_refuses_nonsense_wherever_it_is),
 		cmocka_unit_test(draws_follow_the_softmax),
 		cmocka_unit_test(the_same_seed_and_position_draw_the_same_token),
 		cmocka_unit_test(top_k_keeps_k_tokens),
