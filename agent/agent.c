@@ -13,10 +13,12 @@
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
+#include "daemon/memory.h"
 #include "engine/prompt.h"
 
 #define GOODBYE_MS         1000
 #define TELEMETRY_EXPIRY_S 30
+#define OTHER_BYTES        (1u << 20) /* inbox, link and core: what their threads take */
 
 struct agent {
 	const struct config_agent *conf;
@@ -34,20 +36,58 @@ struct agent {
 	struct err fatal;
 };
 
+static struct segment_ask session_ask(const struct segment *seg, uint32_t split, uint32_t context,
+				      enum kv_type type, const struct codec_spec *codec)
+{
+	return (struct segment_ask){
+		.last = split,
+		.context_tokens = context,
+		.kv = type,
+		.extra = admit_extra(codec, seg->hp.dim, split == seg->hp.n_layers),
+		.predict = true,
+		.split = split,
+	};
+}
+
 static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
 		 enum kv_type type, struct err *e)
 {
 	struct agent *a = ctx;
-
 	struct segment *seg = head_segment(a->head);
-	int rc = segment_begin(seg, &job->kv, 0, split, context, type, e);
+	const struct segment_ask ask = session_ask(seg, split, context, type, &job->codec);
+	struct room_answer answer;
+	int rc;
 
+	segment_judge(seg, &ask, false, &answer);
+	if (answer.missing_bytes)
+		return segment_refuse(&ask, &answer, e);
+	rc = segment_begin(seg, &job->kv, 0, split, context, type, e);
 	if (rc)
 		return rc;
 	rc = segment_begin_codec(seg, &job->state, split, e);
-	if (rc)
+	if (rc) {
 		segment_end(seg, job->kv);
-	return rc;
+		return rc;
+	}
+	job->booked_bytes =
+		ask.extra.session_bytes + (uint64_t)ask.extra.token_bytes * ask.context_tokens;
+	segment_book(seg, job->booked_bytes);
+	return 0;
+}
+
+static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *answer, struct err *e)
+{
+	const struct agent *a = ctx;
+	const struct segment *seg = head_segment(a->head);
+	const struct segment_ask want =
+		session_ask(seg, ask->split, ask->context_tokens, ask->kv, ask->codec);
+	int rc = model_slice_has(&seg->slice, &seg->hp, 0, ask->split, true,
+				 ask->split == seg->hp.n_layers, e);
+
+	if (rc)
+		return rc;
+	segment_judge(seg, &want, ask->alone, answer);
+	return answer->missing_bytes ? segment_refuse(&want, answer, e) : 0;
 }
 
 static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
@@ -56,6 +96,7 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 
 	(void)split;
 	(void)context;
+	segment_unbook(head_segment(a->head), job->booked_bytes);
 	segment_end(head_segment(a->head), job->kv);
 	codec_state_destroy(job->state);
 }
@@ -212,10 +253,24 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	return spec_parse(&cc->codec, conf->codec, e);
 }
 
+/* For the proof that a session as configured fits. */
+struct expected {
+	const struct config_agent *conf;
+	struct codec_spec codec;
+};
+
+static struct segment_extra extra(void *ctx, const struct model_hparams *hp)
+{
+	const struct expected *x = ctx;
+
+	return admit_extra(&x->codec, hp->dim, x->conf->split == hp->n_layers);
+}
+
 /* done: a's, or NULL when no job will be run. */
 static int open_head(struct head **h, const struct config_agent *conf, head_done *done,
 		     struct agent *a, struct err *e)
 {
+	struct expected x = { .conf = conf };
 	struct segment_conf sc = {
 		.path = conf->model,
 		.kv = conf->kv,
@@ -227,9 +282,14 @@ static int open_head(struct head **h, const struct config_agent *conf, head_done
 		.max_rows = AGENT_CHUNK_ROWS,
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
+		.memory_reserve_bytes = conf->memory_reserve_bytes,
+		.other_bytes = OTHER_BYTES,
+		.extra = extra,
+		.extra_ctx = &x,
 	};
+	int rc = spec_parse(&x.codec, conf->codec, e);
 
-	return head_create(h, &sc, done, a, e);
+	return rc ? rc : head_create(h, &sc, done, a, e);
 }
 
 static struct topic own_topic(const struct agent *a, enum topic_kind kind)
@@ -277,7 +337,7 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 		rc = fill_core_conf(a, &cc, e);
 	if (!rc)
 		rc = agent_core_create(&a->core, &cc,
-				       &(struct agent_ops){ a, begin, end, submit, reply });
+				       &(struct agent_ops){ a, begin, end, submit, reply, fits });
 	if (!rc)
 		rc = open_bus(a, e);
 	if (rc) {
@@ -331,8 +391,8 @@ static void publish_telemetry(struct agent *a)
 
 	agent_core_telemetry(a->core, &m.u.telemetry);
 	m.u.telemetry.uptime_ms = clock_now_ms() - a->started_ms;
-	m.u.telemetry.rss_bytes = daemon_rss_bytes();
-	m.u.telemetry.mem_available_bytes = daemon_mem_available_bytes();
+	m.u.telemetry.rss_bytes = memory_resident_bytes();
+	m.u.telemetry.mem_available_bytes = memory_available_bytes();
 	if (link_publish(a->bus, &t, &m, 0, false, TELEMETRY_EXPIRY_S))
 		log_event(LOG_LEVEL_DEBUG, "telemetry.failed", "agent=%s", a->conf->agent);
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/admit.h"
 #include "agent/head.h"
 #include "base/err.h"
 #include "bus/bus.h"
@@ -47,6 +48,9 @@ struct agent_ops {
 	bool (*submit)(void *ctx, struct head_job *job);
 	/* Replies to prompts that came through agent_core_prompt. */
 	void (*reply)(void *ctx, const struct msg_reply *reply);
+	/* 0, or why a session of this kind does not fit (*a: missing bytes, longest context), or
+	 * cannot be. NULL: all fit. */
+	int (*fits)(void *ctx, const struct admit_ask *ask, struct room_answer *a, struct err *e);
 };
 
 #define AGENT_CHUNK_ROWS 64u /* most rows of one job */

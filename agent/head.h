@@ -31,6 +31,7 @@ struct head_job {
 	struct kv *kv;  /* layers [0, split); of the session */
 	uint8_t *bytes; /* [cap] encoded rows; of the session */
 	size_t cap;
+	uint64_t booked_bytes; /* for the session, besides kv */
 	uint64_t queued_us;
 	/* results */
 	int rc;

@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "daemon/daemon.h"
 #include "daemon/link.h"
+#include "daemon/memory.h"
 
 static int fail(const struct err *e)
 {
@@ -42,7 +43,8 @@ static int serve(const struct config_agent *conf, const struct daemon_args *args
 	agent_get_facts(a, &f);
 	log_event(LOG_LEVEL_INFO, "agent.started",
 		  "agent=%s fleet=%s layers=0..%u weight_bytes=%zu rss_bytes=%llu", conf->agent,
-		  conf->fleet, f.split, f.weight_bytes, (unsigned long long)daemon_rss_bytes());
+		  conf->fleet, f.split, f.weight_bytes,
+		  (unsigned long long)memory_resident_bytes());
 	rc = daemon_catch_signals(agent_signal, a);
 	if (rc)
 		err_set(&e, rc, "signals");

@@ -28,6 +28,13 @@ size_t slot_frame_bytes(uint32_t dim)
 	return WIRE_HDR_LEN + (row > CHUNK_MAX_BYTES ? row : CHUNK_MAX_BYTES);
 }
 
+size_t slot_chunk_bytes(size_t row_bytes)
+{
+	const size_t rows = CHUNK_MAX_BYTES / row_bytes;
+
+	return row_bytes * (rows < 1 ? 1 : rows > AGENT_CHUNK_ROWS ? AGENT_CHUNK_ROWS : rows);
+}
+
 static struct topic session_topic(const struct agent_core *c, const char *worker, uint64_t session)
 {
 	struct topic t = { .kind = worker[0] ? TOPIC_UP : TOPIC_OPEN, .session = session };
@@ -454,19 +461,10 @@ static size_t frame_room(const struct agent_core *c)
 	return most > reserved ? most - reserved : 0;
 }
 
-/* Bytes of the log for a row, whatever codec a decision may change to. */
-static size_t row_room(const struct agent_core *c, const struct codec_spec *codec)
-{
-	const struct codec_spec tabq = { .tabq = true };
-	size_t own = codec_bound(codec, c->conf.dim, 1), other = codec_bound(&tabq, c->conf.dim, 1);
-
-	return own > other ? own : other;
-}
-
 /* Rows of one chunk: what travels well, but enough for the layers, and at least one. */
 static uint32_t chunk_rows(const struct agent_core *c, const struct codec_spec *codec)
 {
-	size_t row = row_room(c, codec) + TOKEN_BYTES, room = frame_room(c);
+	size_t row = admit_row_bytes(codec, c->conf.dim) + TOKEN_BYTES, room = frame_room(c);
 	size_t usual = codec->tabq ? c->conf.dim * 5u / 8 + 1 : codec_bound(codec, c->conf.dim, 1);
 	size_t rows = CHUNK_BYTES / usual;
 
@@ -506,7 +504,7 @@ static void size_session(const struct agent_core *c, const struct msg_prompt *m,
 	sc->max_new = m->max_tokens ? m->max_tokens : c->conf.max_tokens;
 	sc->max_ids = sc->max_new < context - n_prompt ? n_prompt + sc->max_new : context;
 	sc->chunk_rows = chunk_rows(c, codec);
-	sc->log_bytes = sc->local ? 0 : row_room(c, codec) * sc->max_ids;
+	sc->log_bytes = sc->local ? 0 : admit_row_bytes(codec, c->conf.dim) * sc->max_ids;
 	sc->accept_us = c->conf.accept_timeout_ms * 1000ull;
 	sc->reply_us = c->conf.reply_timeout_ms * 1000ull;
 	sc->deadline_us = deadline_us;
@@ -549,7 +547,7 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 				 : "the prompt is empty",
 			       n, context);
 	size_session(c, m, (uint32_t)n, &sl->job.codec, &sc, deadline_us);
-	sl->row_bytes = row_room(c, &sl->job.codec);
+	sl->row_bytes = admit_row_bytes(&sl->job.codec, c->conf.dim);
 	cap = sl->row_bytes * sc.chunk_rows;
 	if (!sc.local) {
 		sc.packet_bytes =
@@ -558,6 +556,12 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 	}
 	if (rc)
 		return rc;
+	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sc.max_ids, sl->kv_type, e);
+	if (rc)
+		return rc;
+	sl->session.conf = sc; /* what is begun must be ended */
+	sl->kv_context = sc.max_ids;
+	sl->job_ready = true;
 	rc = session_init(&sl->session, &sc);
 	sl->job.bytes = rc ? NULL : malloc(cap);
 	sl->job.cap = cap;
@@ -565,10 +569,7 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 		return err_set(e, ERR_NOMEM, "out of memory for a session of %u tokens",
 			       sc.max_ids);
 	sl->text[0] = '\0';
-	sl->kv_context = sc.max_ids;
-	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sl->kv_context, sl->kv_type, e);
-	sl->job_ready = !rc;
-	return rc;
+	return 0;
 }
 
 /* What the prompt gives, else what is configured; a seed that nobody gave is drawn. */

@@ -90,6 +90,9 @@ struct agent_core {
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */
 size_t slot_frame_bytes(uint32_t dim);
 
+/* Bytes of the buffer for the rows of a chunk, at most. */
+size_t slot_chunk_bytes(size_t row_bytes);
+
 /* Begin w's prompt in a free slot: tokenize, admit, start. Failures are replied. ids NULL: tokenize
  * the text. */
 void slot_begin(struct agent_core *c, struct slot *sl, const struct waiting *w, const uint32_t *ids,

@@ -28,6 +28,8 @@ static const struct key keys[] = {
 	  .fallback = "4" },
 	{ KEY(struct config_agent, "memory_budget", memory_budget_bytes, KEY_BYTES), .min = 1 << 20,
 	  .max = 1e15, .has_auto = true, .auto_value = 0, .fallback = "auto" },
+	{ KEY(struct config_agent, "memory_reserve", memory_reserve_bytes, KEY_BYTES), .max = 1e15,
+	  .fallback = "64MiB" },
 	{ KEY(struct config_agent, "max_tokens", max_tokens, KEY_U32), .min = 1, .max = 1048576,
 	  .fallback = "256" },
 	{ KEY(struct config_agent, "telemetry_s", telemetry_s, KEY_U32), .max = 3600,

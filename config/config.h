@@ -57,6 +57,7 @@ struct config_agent {
 	char calibration[CONFIG_PATH_MAX]; /* calibration: default MODEL.cal, if it is there */
 	uint32_t max_sessions;             /* max_sessions, 1..64, default 4 */
 	uint64_t memory_budget_bytes; /* memory_budget: "512MiB"; 0 = what the machine has free */
+	uint64_t memory_reserve_bytes; /* memory_reserve of what is free, default 64MiB */
 	uint32_t max_tokens;          /* max_tokens per answer by default, default 256 */
 	struct config_sampling sampling;
 	uint32_t accept_timeout_ms; /* timeouts.accept_ms, 50..60000, default 1000 */
@@ -78,7 +79,7 @@ struct config_worker {
 	char kv[8];                        /* kv, likewise */
 	char calibration[CONFIG_PATH_MAX]; /* calibration: default MODEL.cal, if it is there */
 	uint32_t max_sessions;             /* default 16 */
-	uint64_t memory_budget_bytes;
+	uint64_t memory_budget_bytes, memory_reserve_bytes; /* likewise */
 	uint32_t interactive_ms, bulk_ms; /* batch.*: from a chunk's arrival to its deadline */
 	uint32_t prompt_share;     /* batch.prompt_share, percent of a token's time; default 15 */
 	uint32_t session_evict_ms; /* timeouts.evict_ms, 100..86400000, default 5000 */

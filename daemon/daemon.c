@@ -162,33 +162,17 @@ void daemon_trace_end(void)
 		log_event(LOG_LEVEL_ERROR, "trace.failed", "reason=\"%s\"", e.text);
 }
 
-/* "<key>   <n> kB" of a /proc file, in bytes. */
-static uint64_t proc_kb(const char *path, const char *key)
+uint64_t daemon_stack_bytes(void)
 {
-	FILE *f = fopen(path, "r");
-	char line[256];
-	uint64_t kb = 0;
+	pthread_attr_t attr;
+	size_t bytes = 0;
 
-	if (!f)
+	if (pthread_attr_init(&attr))
 		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, key, strlen(key))) {
-			kb = strtoull(line + strlen(key), NULL, 10);
-			break;
-		}
-	}
-	fclose(f);
-	return kb * 1024;
-}
-
-uint64_t daemon_rss_bytes(void)
-{
-	return proc_kb("/proc/self/status", "VmRSS:");
-}
-
-uint64_t daemon_mem_available_bytes(void)
-{
-	return proc_kb("/proc/meminfo", "MemAvailable:");
+	if (pthread_attr_getstacksize(&attr, &bytes))
+		bytes = 0;
+	pthread_attr_destroy(&attr);
+	return bytes;
 }
 
 unsigned daemon_n_cpus(void)

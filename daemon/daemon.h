@@ -34,9 +34,8 @@ MUST_CHECK int daemon_trace(const struct daemon_args *args, const char *program,
 			    struct err *e);
 void daemon_trace_end(void);
 
-/* Resident set and available memory of the machine, bytes; 0 when /proc does not tell. */
-uint64_t daemon_rss_bytes(void);
-uint64_t daemon_mem_available_bytes(void);
+/* Addresses that the stack of a new thread takes. */
+uint64_t daemon_stack_bytes(void);
 
 /* Processors this process may run on, >= 1. */
 unsigned daemon_n_cpus(void);

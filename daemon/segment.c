@@ -5,6 +5,14 @@
 #include <string.h>
 
 #include "daemon/daemon.h"
+#include "daemon/memory.h"
+
+/* Of a thread that computes: what its stack and the like take. */
+#define THREAD_BYTES (64u << 10)
+/* Code and tables that are not in memory before they run. */
+#define CODE_BYTES (1u << 20)
+/* Beside those that compute: the loop's, two of the broker's link, signals, one to spare. */
+#define OTHER_THREADS 5
 
 /* general.name, made fit to stand in messages and topics. */
 static void take_name(struct segment *s)
@@ -110,29 +118,181 @@ static size_t logit_floats(const struct segment *s, const struct segment_conf *c
 	return (size_t)(c->logit_rows ? c->logit_rows : 1) * s->hp.n_vocab;
 }
 
-static int prove_fit(struct segment *s, const struct segment_conf *c, struct err *e)
+/* Layers, and the head, with the embedding where it is tied; an embedding is read from the file row
+ * by row, and stays there. */
+static size_t held_bytes(const struct segment *s, struct segment_range r)
 {
-	uint64_t budget =
-		c->memory_budget_bytes ? c->memory_budget_bytes : daemon_mem_available_bytes();
-	struct model_conf mc = model_conf_of(c->first, c->last, c->embed, c->head, c);
-	size_t scratch = model_scratch_bytes(&s->hp, &mc) +
-			 (x_floats(s, c) + logit_floats(s, c)) * sizeof(float) +
-			 codec_work_bytes(s->hp.dim, c->max_rows);
-	size_t kv = kv_bytes(&s->hp, c->last - c->first, c->context_tokens, s->kv_type);
+	return segment_weight_bytes(s, r.first, r.last, false, r.head);
+}
 
-	s->held = (struct segment_range){ c->first, c->last, c->head };
-	s->weight_bytes = model_weight_bytes(s->gguf, &s->hp, &mc);
-	s->budget.limit_bytes = budget ? budget : UINT64_MAX;
-	s->budget.booked_bytes = s->weight_bytes + scratch;
-	if (s->budget.booked_bytes + kv <= s->budget.limit_bytes)
-		return 0;
+static struct room room_of(const struct segment *s, const struct memory *m)
+{
+	return (struct room){
+		.limit_bytes = s->budget.limit_bytes,
+		.booked_bytes = s->budget.booked_bytes,
+		.resident_bytes = m->resident_bytes,
+		.available_bytes = m->available_bytes,
+		.reserve_bytes = s->reserve_bytes,
+		.mappable_bytes = m->mappable_bytes,
+	};
+}
+
+/* The layers that are in memory once a session with [first, last) has run. */
+static struct segment_range widen(const struct segment *s, uint32_t first, uint32_t last)
+{
+	struct segment_range r = s->held;
+
+	if (first < last) {
+		r.first = s->held.first == s->held.last || first < r.first ? first : r.first;
+		r.last = last > r.last ? last : r.last;
+	}
+	r.head = r.head || last == s->hp.n_layers;
+	return r;
+}
+
+static void judge(const struct segment *s, const struct room *r, const struct segment_ask *ask,
+		  struct room_answer *a)
+{
+	const struct room_ask want = {
+		.weight_bytes = held_bytes(s, widen(s, ask->first, ask->last)) - s->weight_bytes +
+				(ask->predict ? cal_use_bytes(s->cal, ask->split) : 0),
+		.session_bytes = ask->extra.session_bytes,
+		.token_bytes = ask->extra.token_bytes +
+			       kv_bytes(&s->hp, ask->last - ask->first, 1, ask->kv),
+		.tokens = ask->context_tokens,
+	};
+
+	room_judge(r, &want, a);
+}
+
+/* Without the other sessions their bytes are free in the budget, and on the machine as far as they
+ * are in memory. */
+static void take_sessions_out(const struct segment *s, struct room *r)
+{
+	const uint64_t rest = r->booked_bytes - s->sessions_bytes;
+
+	if (r->resident_bytes > rest && r->available_bytes != UINT64_MAX) {
+		r->available_bytes += r->resident_bytes - rest;
+		r->resident_bytes = rest;
+	}
+	r->booked_bytes = rest;
+}
+
+void segment_judge(const struct segment *s, const struct segment_ask *ask, bool alone,
+		   struct room_answer *a)
+{
+	struct memory m;
+	struct room r;
+
+	memory_read(&m);
+	r = room_of(s, &m);
+	if (alone)
+		take_sessions_out(s, &r);
+	judge(s, &r, ask, a);
+}
+
+int segment_refuse(const struct segment_ask *ask, const struct room_answer *a, struct err *e)
+{
 	return err_set(
 		e, ERR_LIMIT,
-		"does not fit: weights %zu + scratch %zu + KV of one session %zu bytes is %llu "
-		"more than the budget of %llu",
-		s->weight_bytes, scratch, kv,
-		(unsigned long long)(s->budget.booked_bytes + kv - s->budget.limit_bytes),
-		(unsigned long long)s->budget.limit_bytes);
+		"a session of %u tokens in %s takes %llu bytes with layers %u..%u, %llu more "
+		"than %s leaves; at most %u tokens fit now",
+		ask->context_tokens, kv_type_name(ask->kv), (unsigned long long)a->need_bytes,
+		ask->first, ask->last, (unsigned long long)a->missing_bytes, room_limit_name(a->by),
+		a->most_tokens);
+}
+
+void segment_book(struct segment *s, uint64_t bytes)
+{
+	s->budget.booked_bytes += bytes;
+	s->sessions_bytes += bytes;
+}
+
+void segment_unbook(struct segment *s, uint64_t bytes)
+{
+	s->budget.booked_bytes -= bytes;
+	s->sessions_bytes -= bytes;
+}
+
+/* Buffers of the model and of sampling. */
+static uint64_t scratch_bytes(const struct segment *s, const struct segment_conf *c)
+{
+	const struct model_conf mc = model_conf_of(c->first, c->last, c->embed, c->head, c);
+
+	return model_scratch_bytes(&s->hp, &mc) +
+	       (x_floats(s, c) + logit_floats(s, c)) * sizeof(float) +
+	       codec_work_bytes(s->hp.dim, c->max_rows) + sampler_bytes(s->hp.n_vocab) +
+	       c->threads * THREAD_BYTES + CODE_BYTES + c->other_bytes;
+}
+
+/* Addresses that are taken whether they are touched or not, weights and sessions apart. */
+static uint64_t mapped_bytes(const struct segment *s, const struct segment_conf *c)
+{
+	return s->scratch_bytes + (c->threads + OTHER_THREADS) * daemon_stack_bytes();
+}
+
+static struct segment_ask expected_ask(const struct segment *s, const struct segment_conf *c)
+{
+	return (struct segment_ask){
+		.first = c->first,
+		.last = c->last,
+		.context_tokens = c->context_tokens,
+		.kv = s->kv_type,
+		.extra = c->extra ? c->extra(c->extra_ctx, &s->hp) : (struct segment_extra){ 0 },
+	};
+}
+
+/* The process as it is, and what will certainly come. Without a budget it is all that can be had
+ * now. */
+static void book_segment(struct segment *s, const struct segment_conf *c, const struct memory *m)
+{
+	uint64_t room = m->available_bytes;
+
+	s->reserve_bytes = c->memory_reserve_bytes;
+	s->held = (struct segment_range){ c->first, c->last, c->head };
+	s->weight_bytes = held_bytes(s, s->held);
+	s->base_bytes = m->resident_bytes;
+	s->scratch_bytes = scratch_bytes(s, c);
+	s->budget.booked_bytes = s->base_bytes + s->weight_bytes + s->scratch_bytes;
+	room = room == UINT64_MAX ? room
+				  : room - (room < s->reserve_bytes ? room : s->reserve_bytes);
+	s->budget.limit_bytes = c->memory_budget_bytes              ? c->memory_budget_bytes
+				: room < UINT64_MAX - s->base_bytes ? room + s->base_bytes
+								    : UINT64_MAX;
+}
+
+/* What is left of the addresses when all but packed weights has its share; 0: no limit. */
+static uint64_t pack_limit(const struct room *r, const struct room_answer *a)
+{
+	const uint64_t used = r->mapped_bytes + a->need_bytes;
+
+	if (r->mappable_bytes == UINT64_MAX)
+		return 0;
+	return r->mappable_bytes > used ? r->mappable_bytes - used : 1;
+}
+
+static int prove_fit(struct segment *s, const struct segment_conf *c, struct err *e)
+{
+	const struct segment_ask ask = expected_ask(s, c);
+	struct room_answer a;
+	struct memory m;
+	struct room r;
+
+	memory_read(&m);
+	book_segment(s, c, &m);
+	r = room_of(s, &m);
+	r.mapped_bytes = mapped_bytes(s, c);
+	judge(s, &r, &ask, &a);
+	s->pack_limit_bytes = pack_limit(&r, &a);
+	if (!a.missing_bytes)
+		return 0;
+	return err_set(e, ERR_LIMIT,
+		       "does not fit: %llu bytes more than %s has (at most %u tokens would fit): "
+		       "process %llu + weights %zu + scratch %llu + session of %u tokens %llu",
+		       (unsigned long long)a.missing_bytes, room_limit_name(a.by), a.most_tokens,
+		       (unsigned long long)s->base_bytes, s->weight_bytes,
+		       (unsigned long long)s->scratch_bytes, c->context_tokens,
+		       (unsigned long long)a.need_bytes);
 }
 
 static int open_model(struct segment *s, const struct segment_conf *c, struct err *e)
@@ -142,6 +302,8 @@ static int open_model(struct segment *s, const struct segment_conf *c, struct er
 	int rc;
 
 	mc.lazy = true;
+	mc.pack_first = s->first;
+	mc.pack_limit_bytes = s->pack_limit_bytes;
 	rc = model_open(&s->model, s->gguf, &mc, e);
 	if (rc)
 		return rc;
@@ -189,78 +351,38 @@ void segment_close(struct segment *s)
 	*s = (struct segment){ 0 };
 }
 
-/* Longest context that the rest of the budget admits. */
-static unsigned longest(const struct segment *s, uint32_t n_layers, enum kv_type type)
-{
-	size_t one = kv_bytes(&s->hp, n_layers, 1, type);
-	uint64_t room = s->budget.booked_bytes < s->budget.limit_bytes
-				? s->budget.limit_bytes - s->budget.booked_bytes
-				: 0;
-	uint64_t tokens = one ? room / one : UINT32_MAX;
-
-	return tokens < UINT32_MAX ? (unsigned)tokens : UINT32_MAX;
-}
-
-/* The layers that are in memory once a session with [first, last) has run. */
-static struct segment_range widen(const struct segment *s, uint32_t first, uint32_t last)
-{
-	struct segment_range r = s->held;
-
-	if (first < last) {
-		r.first = s->held.first == s->held.last || first < r.first ? first : r.first;
-		r.last = last > r.last ? last : r.last;
-	}
-	r.head = r.head || last == s->hp.n_layers;
-	return r;
-}
-
-uint64_t segment_missing_bytes(const struct segment *s, uint32_t first, uint32_t last,
-			       uint32_t context_tokens, enum kv_type type)
-{
-	const uint64_t want =
-		s->budget.booked_bytes + kv_bytes(&s->hp, last - first, context_tokens, type);
-
-	return want > s->budget.limit_bytes ? want - s->budget.limit_bytes : 0;
-}
-
 int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
 		  uint32_t context_tokens, enum kv_type type, struct err *e)
 {
-	size_t bytes = kv_bytes(&s->hp, last - first, context_tokens, type);
+	const struct segment_ask ask = {
+		.first = first, .last = last, .context_tokens = context_tokens, .kv = type
+	};
 	const struct segment_range held = widen(s, first, last);
-	size_t extra = segment_weight_bytes(s, held.first, held.last, s->embed, held.head) -
-		       s->weight_bytes;
+	const size_t extra = held_bytes(s, held) - s->weight_bytes;
+	struct room_answer a;
 	int rc = model_slice_has(&s->slice, &s->hp, first, last, s->embed,
 				 s->head || last == s->hp.n_layers, e);
 
 	if (rc)
 		return rc;
-	if (s->budget.booked_bytes + extra + bytes > s->budget.limit_bytes && extra)
-		return err_set(
-			e, ERR_LIMIT,
-			"layers %u..%u weigh %zu bytes more than the memory budget was made for",
-			first, last, extra);
-	if (s->budget.booked_bytes + bytes > s->budget.limit_bytes)
-		return err_set(
-			e, ERR_LIMIT,
-			"a KV cache of %u tokens in %s is %llu bytes over the memory budget; at "
-			"most %u tokens fit now",
-			context_tokens, kv_type_name(type),
-			(unsigned long long)(s->budget.booked_bytes + bytes -
-					     s->budget.limit_bytes),
-			longest(s, last - first, type));
+	segment_judge(s, &ask, false, &a);
+	if (a.missing_bytes)
+		return segment_refuse(&ask, &a, e);
 	rc = kv_create(kv, &s->budget, &s->hp, first, last, context_tokens, type);
 	if (rc)
-		return err_set(e, rc, "KV cache of %u tokens", context_tokens);
+		return err_set(e, rc, "KV cache of %u tokens, %llu bytes", context_tokens,
+			       (unsigned long long)a.need_bytes);
 	s->held = held;
 	s->weight_bytes += extra;
 	s->budget.booked_bytes += extra;
+	s->sessions_bytes += kv_size_bytes(*kv);
 	return 0;
 }
 
 void segment_end(struct segment *s, struct kv *kv)
 {
-	(void)s;
+	if (kv)
+		s->sessions_bytes -= kv_size_bytes(kv);
 	kv_destroy(kv);
 }
 

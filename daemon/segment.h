@@ -12,10 +12,16 @@
 
 #include "base/err.h"
 #include "codec/codec.h"
+#include "daemon/room.h"
 #include "engine/model.h"
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
 #include "schema/msg.h"
+
+/* What a session takes besides its KV cache, whatever its length and for each position. */
+struct segment_extra {
+	uint64_t session_bytes, token_bytes;
+};
 
 struct segment_conf {
 	const char *path;
@@ -30,7 +36,12 @@ struct segment_conf {
 	uint32_t spare_rows;          /* of x beyond them, for what the caller likes */
 	uint32_t logit_rows;          /* 0: 1 */
 	uint32_t context_tokens;      /* of one session */
-	uint64_t memory_budget_bytes; /* 0: what the machine has available now */
+	uint64_t memory_budget_bytes; /* of the process; 0: what the machine has available now */
+	uint64_t memory_reserve_bytes; /* of what the machine has available: left to others */
+	uint64_t other_bytes; /* that the owner will take besides: threads, buffers */
+	/* Of sessions of the expected kind, once the model is known; NULL: nothing. */
+	struct segment_extra (*extra)(void *ctx, const struct model_hparams *hp);
+	void *extra_ctx;
 };
 
 struct segment_range {
@@ -51,9 +62,14 @@ struct segment {
 	char name[TOPIC_NAME_MAX + 1]; /* general.name, fit for a topic */
 	bool embed, head;              /* of the expected segment */
 	struct segment_range held;     /* what is booked: those, and any that ran */
-	size_t weight_bytes;           /* of what is held */
+	size_t weight_bytes;           /* of what is held, less an embedding that is only read */
+	uint64_t base_bytes;           /* of the process when weights began to be counted */
+	uint64_t scratch_bytes;        /* that were booked beside them */
+	uint64_t reserve_bytes;
+	uint64_t sessions_bytes;   /* booked for sessions */
+	uint64_t pack_limit_bytes; /* as in model_conf */
 	struct cal *cal;               /* NULL: none */
-	struct kv_budget budget;       /* weights, buffers and predictors are booked in it too */
+	struct kv_budget budget; /* process, weights, buffers, predictors are booked in it too */
 	float *x;      /* [max_rows + spare_rows][d] */
 	float *logits; /* [logit_rows][V] */
 	struct sampler *sampler;
@@ -63,8 +79,8 @@ struct segment {
 #define SEGMENT_ALL     (UINT32_MAX - 1) /* last: all layers */
 
 /* Open and prove that the expected segment and one session fit, before any weight is read.
- * ERR_LIMIT names the missing bytes, ERR_NOT_FOUND the first layer that a slice does not hold;
- * otherwise as gguf_open, model_open, tokenizer_create. */
+ * ERR_LIMIT names the missing bytes and the longest context that fits, ERR_NOT_FOUND the first
+ * layer that a slice does not hold; otherwise as gguf_open, model_open, tokenizer_create. */
 MUST_CHECK int segment_open(struct segment *s, const struct segment_conf *conf, struct err *e);
 void segment_close(struct segment *s);
 
@@ -72,13 +88,30 @@ void segment_close(struct segment *s);
 size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t last, bool embed,
 			    bool head);
 
+struct segment_ask {
+	uint32_t first, last, context_tokens;
+	enum kv_type kv;
+	struct segment_extra extra;
+	bool predict; /* with the predictors of the front's split */
+	uint32_t split;
+};
+
+/* Whether a session would fit now; alone: if no other one had anything. Reads the system's state:
+ * not per token. */
+void segment_judge(const struct segment *s, const struct segment_ask *ask, bool alone,
+		   struct room_answer *a);
+
+/* ERR_LIMIT: the session that was judged, its missing bytes, the longest context that fits. */
+int segment_refuse(const struct segment_ask *ask, const struct room_answer *a, struct err *e);
+
+/* Promise bytes to a session, or take them back. */
+void segment_book(struct segment *s, uint64_t bytes);
+void segment_unbook(struct segment *s, uint64_t bytes);
+
 /* KV cache of a session. ERR_LIMIT names missing bytes and the longest context that fits now,
  * ERR_NOT_FOUND the first layer that is not in the file. */
 MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t last,
 			     uint32_t context_tokens, enum kv_type type, struct err *e);
-/* Bytes that segment_begin would miss now; 0: it fits. */
-uint64_t segment_missing_bytes(const struct segment *s, uint32_t first, uint32_t last,
-			       uint32_t context_tokens, enum kv_type type);
 /* kv is destroyed: no job of it may be out. NULL is fine. */
 void segment_end(struct segment *s, struct kv *kv);
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,7 +32,9 @@ static int map(struct gguf *g, const char *path, struct err *e)
 		return err_set(e, ERR_UNSUPPORTED, "too large for the address space");
 	data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, g->fd, 0);
 	if (data == MAP_FAILED)
-		return err_set(e, ERR_IO, "%s", strerror(errno));
+		return err_set(e, errno == ENOMEM ? ERR_NOMEM : ERR_IO,
+			       "no room for a map of %" PRIuMAX " bytes: %s", (uintmax_t)st.st_size,
+			       strerror(errno));
 	g->data = data;
 	g->len = (size_t)st.st_size;
 	return 0;

@@ -45,6 +45,9 @@ struct model_conf {
 	bool pin_threads;	/* each to a processor of its own; the caller of model_step too */
 	uint32_t max_rows;	/* most rows of one model_step; 0 = 256 */
 	bool lazy;		/* prepare no layer at open (model_prepare) */
+	uint32_t pack_first;	/* layers from here on are the first to be packed, ... */
+	uint64_t pack_limit_bytes; /* ... as many as these addresses hold; 0: all; the others stay
+				    * in the map */
 };
 
 struct model;

@@ -52,6 +52,14 @@ int sampler_check(const struct sampler_params *p, struct err *e)
 	return rc;
 }
 
+size_t sampler_bytes(uint32_t n_vocab)
+{
+	const struct sampler *s = NULL;
+
+	return sizeof(*s) +
+	       n_vocab * (sizeof(*s->candidates) + sizeof(*s->weights) + sizeof(*s->seen));
+}
+
 int sampler_create(struct sampler **out, uint32_t n_vocab)
 {
 	struct sampler *s;

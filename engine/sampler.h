@@ -6,6 +6,7 @@
 #ifndef ENGINE_SAMPLER_H
 #define ENGINE_SAMPLER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -29,6 +30,9 @@ MUST_CHECK int sampler_check(const struct sampler_params *p, struct err *e);
 struct sampler;
 
 /* Scratch for n_vocab logits. */
+/* Bytes of memory of a sampler. */
+size_t sampler_bytes(uint32_t n_vocab);
+
 MUST_CHECK int sampler_create(struct sampler **out, uint32_t n_vocab);
 void sampler_destroy(struct sampler *s);
 

@@ -248,27 +248,44 @@ static size_t strips_of(const struct weight *w)
 	return (w->rows.n_rows + KERN_STRIP - 1) / KERN_STRIP;
 }
 
-/* Room for the strips of w behind what there is. */
-static void plan(struct weights *all, struct weight *w)
+/* Room for the strips of w behind what there is, while the limit admits it. */
+static void plan(struct weights *all, struct weight *w, uint64_t limit)
 {
+	size_t end;
+
+	w->room = WEIGHTS_NO_ROOM;
 	if (!w->tensor || !pack_knows(w->rows.type))
 		return;
+	end = all->arena_bytes + strips_of(w) * pack_strip_bytes(w->rows.type, w->cols);
+	end = (end + 63) / 64 * 64;
+	if (limit && end > limit)
+		return;
 	w->room = all->arena_bytes;
-	all->arena_bytes += strips_of(w) * pack_strip_bytes(w->rows.type, w->cols);
-	all->arena_bytes = (all->arena_bytes + 63) / 64 * 64;
+	all->arena_bytes = end;
+}
+
+/* Layers from conf->pack_first on, those before, the head. */
+static void plan_all(struct weights *w, const struct model_conf *conf)
+{
+	const uint32_t n = w->last - w->first;
+	const uint32_t from = conf->pack_first > w->first ? conf->pack_first - w->first : 0;
+	struct weight *one;
+
+	for (uint32_t l = 0; l < n; l++) {
+		struct layer *layer = &w->layers[(l + from) % n];
+
+		for (unsigned i = 0; (one = matrix_at(layer, i)) != NULL; i++)
+			plan(w, one, conf->pack_limit_bytes);
+	}
+	plan(w, &w->head, conf->pack_limit_bytes);
 }
 
 /* Addresses only: memory comes when a matrix is packed. Without it the weights stay in the map. */
-static void reserve(struct weights *w)
+static void reserve(struct weights *w, const struct model_conf *conf)
 {
-	struct weight *one;
 	void *at;
 
-	for (uint32_t l = 0; l < w->last - w->first; l++) {
-		for (unsigned i = 0; (one = matrix_at(&w->layers[l], i)) != NULL; i++)
-			plan(w, one);
-	}
-	plan(w, &w->head);
+	plan_all(w, conf);
 	if (!w->arena_bytes)
 		return;
 	at = mmap(NULL, w->arena_bytes, PROT_READ | PROT_WRITE,
@@ -309,7 +326,7 @@ static void pack_matrix(struct weights *all, struct weight *w, struct pool *pool
 {
 	struct packing p = { .w = w };
 
-	if (!all->arena || !w->tensor || !pack_knows(w->rows.type))
+	if (!all->arena || w->room == WEIGHTS_NO_ROOM)
 		return;
 	p.to = all->arena + w->room;
 	p.strip_bytes = pack_strip_bytes(w->rows.type, w->cols);
@@ -373,7 +390,7 @@ int weights_init(struct weights *w, const struct gguf *g, const struct model_hpa
 	if (!rc && freqs)
 		rc = load_rope_factors(w, freqs, e);
 	if (!rc)
-		reserve(w);
+		reserve(w, conf);
 	return rc;
 }
 

@@ -14,12 +14,14 @@
 #include "engine/model.h"
 #include "engine/pool.h"
 
+#define WEIGHTS_NO_ROOM SIZE_MAX
+
 /* y = W x + bias */
 struct weight {
 	struct kern_rows rows; /* [n_rows][cols], in the map */
 	const struct gguf_tensor *tensor;
 	struct kern_strips strips; /* the same, once packed; data NULL before */
-	size_t room;               /* bytes into the arena for strips */
+	size_t room;               /* bytes into the arena for strips; WEIGHTS_NO_ROOM: none */
 	size_t cols;
 	float *bias; /* [n_rows] or NULL; owned */
 };

@@ -256,10 +256,10 @@ static void pass(struct hall *h, unsigned ms)
 static void open_agent(struct hall *h, const struct agent_core_conf *conf)
 {
 	toy_open_node(&h->agent_node, h->broker, "gw", 0);
-	assert_int_equal(
-		agent_core_create(&h->agent, conf,
-				  &(struct agent_ops){ h, begin, end, submit_head, on_reply }),
-		0);
+	assert_int_equal(agent_core_create(
+				 &h->agent, conf,
+				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, NULL }),
+			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 }
 
@@ -1052,10 +1052,10 @@ static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet
 	assert_int_equal(bus_mem_open(&h->agent_node.bus, h->broker, &bc, inbox_bus_handler,
 				      h->agent_node.inbox),
 			 0);
-	assert_int_equal(
-		agent_core_create(&h->agent, &conf,
-				  &(struct agent_ops){ h, begin, end, submit_head, on_reply }),
-		0);
+	assert_int_equal(agent_core_create(
+				 &h->agent, &conf,
+				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, NULL }),
+			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 	pass(h, 1000);
 	ask(h, id, "\"split\":4");

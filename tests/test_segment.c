@@ -9,28 +9,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/memory.h"
 #include "daemon/segment.h"
 
 #define CONTEXT 512u
 
 /* Layers [0, 4) of 8; a budget of 0: plenty. */
-static void open_front(struct segment *s, uint64_t budget_bytes)
+static int try_front(struct segment *s, uint64_t budget_bytes, uint64_t reserve_bytes,
+		     struct err *e)
 {
 	const char *root = getenv("SPLITMQ_ROOT");
-	struct err e = { 0 };
 	char path[512];
 
 	snprintf(path, sizeof(path), "%s/models/gateway.gguf", root ? root : ".");
-	if (segment_open(s,
-			 &(struct segment_conf){ .path = path,
-						 .kv = "q4_0",
-						 .last = 4,
-						 .embed = true,
-						 .threads = 1,
-						 .max_rows = 16,
-						 .context_tokens = CONTEXT,
-						 .memory_budget_bytes = budget_bytes },
-			 &e))
+	return segment_open(s,
+			    &(struct segment_conf){ .path = path,
+						    .kv = "q4_0",
+						    .last = 4,
+						    .embed = true,
+						    .threads = 1,
+						    .max_rows = 16,
+						    .context_tokens = CONTEXT,
+						    .memory_budget_bytes = budget_bytes,
+						    .memory_reserve_bytes = reserve_bytes },
+			    e);
+}
+
+static void open_front(struct segment *s, uint64_t budget_bytes)
+{
+	struct err e = { 0 };
+
+	if (try_front(s, budget_bytes, 0, &e))
 		fail_msg("%s", e.text);
 }
 
@@ -78,7 +87,7 @@ static void layers_beyond_the_expected_ones_are_booked_once(void **state)
 	segment_end(&s, kv[0]);
 	segment_end(&s, kv[1]);
 	assert_int_equal(s.budget.booked_bytes, empty + more);
-	assert_int_equal(s.weight_bytes, segment_weight_bytes(&s, 0, 6, true, false));
+	assert_int_equal(s.weight_bytes, segment_weight_bytes(&s, 0, 6, false, false));
 	segment_close(&s);
 }
 
@@ -87,16 +96,11 @@ static void what_is_too_large_in_f32_may_fit_in_q4_0(void **state)
 	struct kv *kv = NULL;
 	struct segment s;
 	struct err e = { 0 };
-	size_t coarse;
-	uint64_t used;
 	char most[64];
 
 	(void)state;
 	open_front(&s, 1u << 30);
-	coarse = kv_bytes(&s.hp, 4, CONTEXT, KV_Q4_0);
-	used = s.budget.booked_bytes;
-	segment_close(&s);
-	open_front(&s, used + coarse);
+	s.budget.limit_bytes = s.budget.booked_bytes + kv_bytes(&s.hp, 4, CONTEXT, KV_Q4_0);
 	assert_int_equal(segment_begin(&s, &kv, 0, 4, CONTEXT, KV_F32, &e), ERR_LIMIT);
 	assert_non_null(strstr(e.text, "512 tokens in f32 "));
 	/* 18 bytes instead of 128 for 32 elements */
@@ -108,12 +112,127 @@ static void what_is_too_large_in_f32_may_fit_in_q4_0(void **state)
 	segment_close(&s);
 }
 
+/* What is missing, and the longest context, in a sentence of segment_open. */
+static void read_refusal(const struct err *e, unsigned long long *missing, unsigned *most)
+{
+	const char *at = strstr(e->text, "does not fit: ");
+
+	assert_non_null(at);
+	assert_int_equal(sscanf(at, "does not fit: %llu bytes more than", missing), 1);
+	at = strstr(e->text, "(at most ");
+	assert_non_null(at);
+	assert_int_equal(sscanf(at, "(at most %u tokens", most), 1);
+}
+
+static void a_refusal_names_what_would_be_enough(void **state)
+{
+	unsigned long long missing, missing_then;
+	struct segment s;
+	struct err e = { 0 };
+	unsigned most;
+
+	(void)state;
+	assert_int_equal(try_front(&s, 1 << 20, 0, &e), ERR_LIMIT);
+	read_refusal(&e, &missing, &most);
+	assert_non_null(strstr(e.text, "the memory budget"));
+	assert_int_equal(most, 0);
+	/* a second process image is a little larger than the first, and then it fits */
+	assert_int_equal(try_front(&s, (1 << 20) + missing + (1 << 20), 0, &e), 0);
+	segment_close(&s);
+	assert_int_equal(try_front(&s, (1 << 20) + missing / 2, 0, &e), ERR_LIMIT);
+	read_refusal(&e, &missing_then, &most);
+	assert_true(missing_then < missing);
+}
+
+static void what_is_left_to_others_counts(void **state)
+{
+	struct segment s;
+	struct err e = { 0 };
+	unsigned long long missing;
+	unsigned most;
+
+	(void)state;
+	assert_int_equal(try_front(&s, 1u << 30, UINT64_C(1) << 60, &e), ERR_LIMIT);
+	read_refusal(&e, &missing, &most);
+	assert_non_null(strstr(e.text, "the memory that is available"));
+	assert_true(missing > UINT64_C(1) << 59);
+}
+
+/* The other sessions' bytes count for a session, not for the question what could be at all. */
+static void a_session_alone_has_the_room_of_all(void **state)
+{
+	const struct segment_ask ask = { .last = 4, .context_tokens = CONTEXT, .kv = KV_F16 };
+	struct room_answer now, alone;
+	struct segment s;
+	struct kv *kv;
+
+	(void)state;
+	open_front(&s, 1u << 30);
+	s.budget.limit_bytes = s.budget.booked_bytes + kv_bytes(&s.hp, 4, CONTEXT, KV_F16) + 100;
+	assert_int_equal(segment_begin(&s, &kv, 0, 4, CONTEXT, KV_F16, NULL), 0);
+	segment_book(&s, 90);
+	segment_judge(&s, &ask, false, &now);
+	segment_judge(&s, &ask, true, &alone);
+	assert_int_equal(now.missing_bytes, now.need_bytes - 10);
+	assert_int_equal(now.most_tokens, 0);
+	assert_int_equal(alone.missing_bytes, 0);
+	assert_int_equal(alone.most_tokens, CONTEXT);
+	segment_unbook(&s, 90);
+	segment_end(&s, kv);
+	segment_close(&s);
+}
+
+/* Sanitizers keep shadows of everything. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define EXACT false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define EXACT false
+#endif
+#endif
+#ifndef EXACT
+#define EXACT true
+#endif
+
+/* What was booked is what the process then has in memory, within 5 % (and 512 KiB, for so small a
+ * model). */
+static void bookings_are_what_the_process_takes(void **state)
+{
+	uint32_t ids[16] = { 0 };
+	uint64_t got, booked;
+	struct segment s;
+	struct err e = { 0 };
+	struct kv *kv;
+
+	(void)state;
+	if (!EXACT)
+		skip();
+	open_front(&s, 1u << 30);
+	assert_int_equal(segment_begin(&s, &kv, 0, 8, CONTEXT, KV_F32, &e), 0);
+	for (uint32_t pos = 0; pos < CONTEXT; pos += 16) {
+		assert_int_equal(model_embed(s.model, ids, 16, s.x), 0);
+		assert_int_equal(segment_forward(&s, kv, pos, 16, &e), 0);
+	}
+	got = memory_resident_bytes();
+	booked = s.budget.booked_bytes;
+	print_message("booked %llu, resident %llu\n", (unsigned long long)booked,
+		      (unsigned long long)got);
+	assert_in_range(got, booked - booked / 20 - (512 << 10),
+			booked + booked / 20 + (512 << 10));
+	segment_end(&s, kv);
+	segment_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_is_charged_for_the_type_of_its_cache),
 		cmocka_unit_test(layers_beyond_the_expected_ones_are_booked_once),
 		cmocka_unit_test(what_is_too_large_in_f32_may_fit_in_q4_0),
+		cmocka_unit_test(a_refusal_names_what_would_be_enough),
+		cmocka_unit_test(what_is_left_to_others_counts),
+		cmocka_unit_test(a_session_alone_has_the_room_of_all),
+		cmocka_unit_test(bookings_are_what_the_process_takes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,7 +202,7 @@ static void start_agent(struct world *w)
 	toy_open_node(&w->agent_node, w->broker, "gw", 0);
 	assert_int_equal(agent_core_create(&w->agent, &ac,
 					   &(struct agent_ops){ w, begin_head, toy_end_head,
-								agent_submit, on_reply }),
+								agent_submit, on_reply, NULL }),
 			 0);
 	assert_int_equal(agent_core_start(w->agent, w->agent_node.bus), 0);
 }

@@ -5,6 +5,7 @@
 #include "config/config.h"
 #include "daemon/daemon.h"
 #include "daemon/link.h"
+#include "daemon/memory.h"
 #include "worker/worker.h"
 
 static int fail(const struct err *e)
@@ -42,7 +43,7 @@ static int serve(const struct config_worker *conf, const struct daemon_args *arg
 	log_event(LOG_LEVEL_INFO, "worker.started",
 		  "worker=%s fleet=%s layers=%u..%u weight_bytes=%zu rss_bytes=%llu", conf->worker,
 		  conf->fleet, f.first_layer, f.n_layers, f.weight_bytes,
-		  (unsigned long long)daemon_rss_bytes());
+		  (unsigned long long)memory_resident_bytes());
 	rc = daemon_catch_signals(worker_signal, w);
 	if (rc)
 		err_set(&e, rc, "signals");

@@ -10,6 +10,7 @@
 #include "worker/runner.h"
 
 #define ATTENTION_DEAR 3 /* a multiply-add of attention takes as long as so many of matrices */
+#define FRAME_BYTES    (64u << 10)
 
 struct tail {
 	struct segment seg;
@@ -164,6 +165,17 @@ static double attention_work(const struct model_hparams *hp)
 	return ATTENTION_DEAR * (q + v) / (d * (q + v + kv + 3.0 * hp->ff_dim));
 }
 
+struct segment_extra tail_extra(const struct model_hparams *hp)
+{
+	return (struct segment_extra){ .session_bytes = codec_state_bytes(hp->dim) + FRAME_BYTES };
+}
+
+static struct segment_extra extra(void *ctx, const struct model_hparams *hp)
+{
+	(void)ctx;
+	return tail_extra(hp);
+}
+
 static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *e)
 {
 	struct segment_conf sc = {
@@ -180,6 +192,9 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 		.logit_rows = RUNNER_LOGITS,
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
+		.memory_reserve_bytes = conf->memory_reserve_bytes,
+		.other_bytes = conf->other_bytes,
+		.extra = extra,
 	};
 	struct sched_conf sched = {
 		.flows = conf->max_sessions,

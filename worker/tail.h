@@ -54,7 +54,7 @@ struct tail_conf {
 	unsigned threads;
 	bool pin_threads;
 	uint32_t context_tokens; /* of one session */
-	uint64_t memory_budget_bytes;
+	uint64_t memory_budget_bytes, memory_reserve_bytes, other_bytes;
 	uint32_t max_sessions;            /* lanes are below */
 	uint64_t interactive_us, bulk_us; /* as in sched_conf, like the next */
 	double share;
@@ -65,6 +65,9 @@ struct tail_counts {
 	uint64_t steps, rows;
 	uint64_t jobs, queue_us; /* that came back, and what they waited together */
 };
+
+/* What a session takes besides its KV cache: the codec's state, and a frame that waits. */
+struct segment_extra tail_extra(const struct model_hparams *hp);
 
 /* Called on the compute thread with a job that is finished. */
 typedef void tail_done(void *ctx, struct tail_job *job);

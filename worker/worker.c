@@ -10,12 +10,14 @@
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
+#include "daemon/memory.h"
 #include "worker/core.h"
 #include "worker/tail.h"
 
 #define GOODBYE_MS         1000
 #define TELEMETRY_EXPIRY_S 30
 #define TICK_MS            1000
+#define OTHER_BYTES        (1u << 20) /* inbox, link and core: what their threads take */
 
 struct worker {
 	const struct config_worker *conf;
@@ -29,13 +31,34 @@ struct worker {
 	struct err fatal;
 };
 
+static struct segment_ask session_ask(const struct segment *seg, uint32_t split, uint32_t context,
+				      enum kv_type type)
+{
+	return (struct segment_ask){
+		.first = split,
+		.last = seg->hp.n_layers,
+		.context_tokens = context,
+		.kv = type,
+		.extra = tail_extra(&seg->hp),
+	};
+}
+
 static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, enum kv_type type,
 		 struct err *e)
 {
 	struct worker *w = ctx;
 	struct segment *seg = tail_segment(w->tail);
+	const struct segment_ask ask = session_ask(seg, split, context, type);
+	struct room_answer answer;
+	int rc;
 
-	return segment_begin(seg, kv, split, seg->hp.n_layers, context, type, e);
+	segment_judge(seg, &ask, false, &answer);
+	if (answer.missing_bytes)
+		return segment_refuse(&ask, &answer, e);
+	rc = segment_begin(seg, kv, split, seg->hp.n_layers, context, type, e);
+	if (!rc)
+		segment_book(seg, ask.extra.session_bytes);
+	return rc;
 }
 
 static int begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e)
@@ -48,10 +71,12 @@ static int begin_codec(void *ctx, struct codec_state **state, uint32_t split, st
 static void end(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 {
 	struct worker *w = ctx;
+	struct segment *seg = tail_segment(w->tail);
 
 	(void)split;
 	(void)context;
-	segment_end(tail_segment(w->tail), kv);
+	segment_unbook(seg, tail_extra(&seg->hp).session_bytes);
+	segment_end(seg, kv);
 }
 
 static uint64_t missing(void *ctx, uint32_t split, uint32_t context, enum kv_type type)
@@ -59,7 +84,11 @@ static uint64_t missing(void *ctx, uint32_t split, uint32_t context, enum kv_typ
 	struct worker *w = ctx;
 	const struct segment *seg = tail_segment(w->tail);
 
-	return segment_missing_bytes(seg, split, seg->hp.n_layers, context, type);
+	const struct segment_ask ask = session_ask(seg, split, context, type);
+	struct room_answer answer;
+
+	segment_judge(seg, &ask, false, &answer);
+	return answer.missing_bytes;
 }
 
 static uint64_t held(void *ctx, const struct kv *kv)
@@ -133,6 +162,8 @@ static int open_tail(struct tail **t, const struct config_worker *conf, tail_don
 		.pin_threads = conf->pin_threads[0] == 'y',
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
+		.memory_reserve_bytes = conf->memory_reserve_bytes,
+		.other_bytes = OTHER_BYTES,
 		.max_sessions = conf->max_sessions,
 		.interactive_us = conf->interactive_ms * 1000ull,
 		.bulk_us = conf->bulk_ms * 1000ull,
@@ -280,8 +311,8 @@ static void publish_telemetry(struct worker *w)
 	worker_core_telemetry(w->core, &m.u.telemetry);
 	add_compute(w, &m.u.telemetry);
 	m.u.telemetry.uptime_ms = clock_now_ms() - w->started_ms;
-	m.u.telemetry.rss_bytes = daemon_rss_bytes();
-	m.u.telemetry.mem_available_bytes = daemon_mem_available_bytes();
+	m.u.telemetry.rss_bytes = memory_resident_bytes();
+	m.u.telemetry.mem_available_bytes = memory_available_bytes();
 	if (link_publish(w->bus, &t, &m, 0, false, TELEMETRY_EXPIRY_S))
 		log_event(LOG_LEVEL_DEBUG, "telemetry.failed", "worker=%s", w->conf->worker);
 }

@@ -193,22 +193,24 @@ def a_draining_worker_hands_its_sessions_over(w: World):
 
 
 def budget_of(w: World, model, context):
-    """Bytes of a worker's weights and buffers, and of the cache of a session of context tokens."""
+    """Bytes of a worker without sessions (as pages of libraries are, 300 KB more or less at each
+    start), and of a session of context tokens."""
     config = w.worker_config(f"memory_budget: 1MiB\ncontext_tokens: {context}\n", model=model)
     rc, err = check(w, "worker", config)
     expect(rc, 1, err)
-    weights, scratch, kv = map(int, re.search(
-        r"weights (\d+) \+ scratch (\d+) \+ KV of one session (\d+)", err).groups())
-    return weights + scratch, kv
+    process, weights, scratch, one = map(int, re.search(
+        r"process (\d+) \+ weights (\d+) \+ scratch (\d+) \+ session of \d+ tokens (\d+)",
+        err).groups())
+    return process + weights + scratch, one
 
 
 def an_idle_session_makes_room_and_goes_on_later(w: World):
     """Memory for one session: the agent of the first one sleeps, and replays when it wakes up."""
     plain = w.path("plain.gguf")  # nothing but caches counts: no calibration beside it
     shutil.copy(w.model, plain)
-    rest, kv = budget_of(w, plain, 512)
+    rest, one = budget_of(w, plain, 512)
     w.start_broker()
-    worker = w.start_worker(f"memory_budget: {rest + kv}\ntelemetry_s: 1\n"
+    worker = w.start_worker(f"memory_budget: {rest + one * 5 // 4}\ntelemetry_s: 1\n"
                             "timeouts:\n  evict_ms: 500\n", model=plain)
     w.broker_section = "  keepalive_s: 60\n"  # longer than one of them sleeps
     agents = {n: w.start_agent("codec: f32\nsplit: 2\n", name=n, model=plain)
@@ -228,27 +230,27 @@ def an_idle_session_makes_room_and_goes_on_later(w: World):
     assert reply["stats"]["epochs"] > 1, reply["stats"]
     told = [json.loads(p) for t, p in sub.lines() if t.endswith("worker/w1/telemetry")]
     wait_until("telemetry", lambda: [p for t, p in sub.lines() if '"evictions":1' in p])
-    assert all(t["kv_budget_bytes"] == kv for t in told), told
+    assert all(one < t["kv_budget_bytes"] < one * 3 // 2 for t in told), (one, told)
 
 
 def a_session_that_does_not_fit_is_told_what_would(w: World):
     plain = w.path("plain.gguf")
     shutil.copy(w.model, plain)
-    rest, kv = budget_of(w, plain, 512)
+    rest, one = budget_of(w, plain, 512)
     w.start_broker()
-    worker = w.start_worker(f"memory_budget: {rest + kv}\n", model=plain)
+    worker = w.start_worker(f"memory_budget: {rest + one + 400000}\n", model=plain)
     w.broker_section = "  keepalive_s: 60\n"
     more = "codec: f32\nsplit: 0\ntimeouts:\n  session_ms: 2000\n"
     agents = {n: w.start_agent(more, name=n, model=plain) for n in ("gw1", "gw2")}
     sub = w.listen("agent/+/reply/+")
     begin_long(w, sub, max_tokens=252)
     agents["gw1"].p.send_signal(signal.SIGSTOP)  # it is not idle for long enough to be evicted
-    w.prompt(name="gw2", prompt=PROMPT, id="p2", raw=True, max_tokens=300)
+    w.prompt(name="gw2", prompt=PROMPT, id="p2", raw=True, max_tokens=480)
     reply = sub.final("p2")
     expect(reply["error"], "timeout", "code")
-    fits = re.search(r"is (\d+) bytes over the memory budget; at most (\d+) tokens fit now",
+    fits = re.search(r"(\d+) more than the memory budget leaves; at most (\d+) tokens fit now",
                      reply["reason"])
-    assert fits and int(fits[1]) < kv and 200 < int(fits[2]) < 260, reply
+    assert fits and int(fits[1]) < one and 120 < int(fits[2]) < 440, reply
     assert fits[0] in worker.log()
     w.prompt(name="gw2", prompt=PROMPT, id="p3", raw=True, max_tokens=int(fits[2]) - 12)
     expect(sub.final("p3").get("error"), None, "error")
@@ -778,6 +780,8 @@ CASES = {f.__name__: f for f in list(globals().values())
 GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_over_predicts_alike",
                  "a_worker_without_the_calibration_gets_whole_rows",
                  "a_calibration_of_another_model_is_named",
+                 "an_idle_session_makes_room_and_goes_on_later",
+                 "a_session_that_does_not_fit_is_told_what_would",
                  "check_finds_what_is_wrong_before_the_start", "run_finds_the_daemon_and_streams",
                  "small_packets_of_the_broker_mean_smaller_chunks"}
 

@@ -1,0 +1,55 @@
+#include "agent/admit.h"
+
+#include "agent/session.h"
+#include "agent/slot.h"
+
+#define TEXT_BYTES  16u   /* of the answer, for a token: twice what it is, as the buffer doubles */
+#define STATE_BYTES 4096u /* of a session, allocations included */
+
+size_t admit_row_bytes(const struct codec_spec *codec, size_t dim)
+{
+	const struct codec_spec tabq = { .tabq = true };
+	size_t own = codec_bound(codec, dim, 1), other = codec_bound(&tabq, dim, 1);
+
+	return own > other ? own : other;
+}
+
+struct segment_extra admit_extra(const struct codec_spec *codec, size_t dim, bool local)
+{
+	const size_t row = admit_row_bytes(codec, dim);
+
+	return (struct segment_extra){
+		.session_bytes = STATE_BYTES + codec_state_bytes(dim) + slot_chunk_bytes(row),
+		.token_bytes = sizeof(struct session_chunk) + sizeof(uint32_t) + TEXT_BYTES +
+			       (local ? 0 : row),
+	};
+}
+
+int admit_decision(const struct agent_core *c, const struct msg_decision *d, struct room_answer *a,
+		   struct err *e)
+{
+	const uint32_t most = c->conf.context_tokens;
+	struct codec_spec codec = c->conf.codec;
+	struct admit_ask ask = {
+		.front = "",
+		.split = d->split,
+		.context_tokens =
+			d->context_tokens && d->context_tokens < most ? d->context_tokens : most,
+		.kv = c->conf.kv,
+		.codec = &codec,
+		.alone = true,
+	};
+	int rc = 0;
+
+	*a = (struct room_answer){ .most_tokens = most };
+	if (ask.split > c->conf.n_layers)
+		return err_set(e, ERR_LIMIT, "split %u is outside 0..%u", ask.split,
+			       c->conf.n_layers);
+	if (d->kv[0] && kv_type_parse(&ask.kv, d->kv))
+		return err_set(e, ERR_FORMAT, "kv must be " KV_TYPE_WORDS ", not %s", d->kv);
+	if (d->codec[0])
+		rc = spec_parse(&codec, d->codec, e);
+	if (rc || !c->ops.fits)
+		return rc;
+	return c->ops.fits(c->ops.ctx, &ask, a, e);
+}
