@@ -26,9 +26,9 @@
 
 static const struct key keys[] = {
 	COUNT("seed", seed, 0, 4294967295, "1"),
-	COUNT("agents", agents, 1, 20000, "100"),
-	COUNT("workers", workers, 0, 256, "4"),
-	COUNT("duration_s", duration_s, 1, 604800, "600"),
+	COUNT("agents", agents, 1, SCENARIO_AGENTS_MAX, "100"),
+	COUNT("workers", workers, 0, SCENARIO_WORKERS_MAX, "4"),
+	COUNT("duration_s", duration_s, 1, SCENARIO_DURATION_MAX, "600"),
 	COUNT("telemetry_s", telemetry_s, 1, 3600, "10"),
 	COUNT("model.layers", model.layers, 2, 256, "22"),
 	COUNT("model.dim", model.dim, 32, 65536, "2048"),

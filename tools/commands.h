@@ -24,6 +24,9 @@ int cmd_run(int argc, char **argv);
 extern const char cmd_relay_usage[];
 int cmd_relay(int argc, char **argv);
 
+extern const char cmd_simulate_usage[];
+int cmd_simulate(int argc, char **argv);
+
 extern const char cmd_synth_usage[];
 int cmd_synth(int argc, char **argv);
 

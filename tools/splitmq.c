@@ -24,6 +24,8 @@ const struct cmd cmd_table[] = {
 	  cmd_quantize_usage, cmd_quantize },
 	{ "relay", "a slow link, to be put between an agent and its broker", cmd_relay_usage,
 	  cmd_relay },
+	{ "simulate", "a fleet that is not there, and what a coordinator decides for it",
+	  cmd_simulate_usage, cmd_simulate },
 	{ "synth", "a model of a known shape with random weights", cmd_synth_usage, cmd_synth },
 	{ "tokenize", "text to token ids, or back", cmd_tokenize_usage, cmd_tokenize },
 	{ "watch", "live traffic of a fleet, decoded", cmd_watch_usage, cmd_watch },

@@ -1,0 +1,341 @@
+/* What an agent is and hears, besides its sessions: its machine, its link, decisions. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "codec/spec.h"
+#include "tools/sim_impl.h"
+
+#define KIND_AGENT 1
+#define KIND_LINK  2
+#define START_US   5000000u
+
+/* Per element of a row, side information aside. tabq: scalar quantization with an entropy stage
+ * sits a quarter of a bit above a Gaussian source's bound (docs/codec.md). */
+static double bits_of(const struct codec_spec *spec)
+{
+	static const double plain[] = {
+		[PLAIN_F32] = 32, [PLAIN_F16] = 16, [PLAIN_Q8] = 8.25, [PLAIN_Q4] = 4.5
+	};
+
+	if (!spec->tabq)
+		return plain[spec->plain];
+	return fmax(1, 0.5 * log2(1 / (double)spec->delta) + 0.25);
+}
+
+static void draw_machine(struct sim_world *w, struct sim_agent *a)
+{
+	const struct scenario_agent *c = &w->conf.agent;
+
+	a->budget_bytes = (uint64_t)(sim_draw(&a->rng, &c->memory_mib) * SIM_MIB);
+	a->threads = (uint32_t)sim_draw(&a->rng, &c->threads);
+	a->max_sessions = (uint32_t)sim_draw(&a->rng, &c->sessions);
+	a->layer_ms = sim_draw(&a->rng, &c->layer_ms);
+	a->row_ms = a->layer_ms * sim_draw(&a->rng, &c->row_share);
+	a->head_ms = sim_draw(&a->rng, &c->head_ms);
+	a->embed_ms = sim_draw(&a->rng, &c->embed_ms);
+	a->encode_ms = sim_draw(&a->rng, &c->encode_ms);
+}
+
+/* It measured itself and its link once, at its start. */
+static void measure_first(struct sim_world *w, struct sim_agent *a)
+{
+	double noise = sim_noise(&a->rng, w->conf.agent.jitter);
+
+	sim_window_add(&a->layer, a->layer_ms * noise, w->now_us);
+	sim_window_add(&a->row, a->row_ms * noise, w->now_us);
+}
+
+/* What a link's message says of it. Probes are messages, too. */
+static void probe(struct sim_world *w, struct sim_agent *a)
+{
+	struct sim_trip up = sim_link_send(&a->link, SIM_UP, SIM_FRAME_BYTES, w->now_us);
+	struct sim_trip down = sim_link_send(&a->link, SIM_DOWN, SIM_FRAME_BYTES, up.arrive_us);
+	double sent_ms = (double)(up.out_us - up.begin_us + down.out_us - down.begin_us) / 1000;
+
+	sim_window_add(&a->rtt, (double)(down.arrive_us - w->now_us) / 1000 - sent_ms, w->now_us);
+	sim_window_add(&a->up_rate, sim_link_kbit_s(&a->link, SIM_UP, w->now_us), w->now_us);
+	sim_window_add(&a->down_rate, sim_link_kbit_s(&a->link, SIM_DOWN, w->now_us), w->now_us);
+}
+
+void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index)
+{
+	*a = (struct sim_agent){ .index = index, .heat = 1 };
+	a->rng = sim_rng(w->conf.seed, KIND_AGENT, index);
+	a->boot = rng_u64(a->rng.seed, UINT64_MAX) | 1;
+	a->link = sim_link(&w->conf.link, sim_rng(w->conf.seed, KIND_LINK, index));
+	draw_machine(w, a);
+	a->sessions = calloc(a->max_sessions, sizeof(*a->sessions));
+	if (!a->sessions) {
+		w->error = ERR_NOMEM;
+		return;
+	}
+	sim_after(w, (uint64_t)(START_US * sim_unit(&a->rng)), SIM_START, index);
+}
+
+static void start(struct sim_world *w, struct sim_agent *a)
+{
+	const struct scenario *c = &w->conf;
+
+	a->up = true;
+	measure_first(w, a);
+	probe(w, a);
+	sim_say_agent(w, a, MSG_READY);
+	sim_say_profile(w, a);
+	sim_after(w, (uint64_t)(1e6 * c->telemetry_s * sim_unit(&a->rng)), SIM_TELEMETRY, a->index);
+	sim_after(w, sim_wait_us(&a->rng, c->session.per_hour), SIM_ARRIVAL, a->index);
+	sim_after(w, sim_wait_us(&a->rng, c->agent.throttles_per_hour), SIM_HOT, a->index);
+	sim_after(w, sim_wait_us(&a->rng, c->link.steps_per_hour), SIM_STEP, a->index);
+	sim_after(w, sim_wait_us(&a->rng, c->link.outages_per_hour), SIM_OUTAGE, a->index);
+}
+
+void sim_agent_changed(struct sim_world *w, struct sim_agent *a, bool by_worker)
+{
+	w->stats.changes++;
+	a->changed_us = w->now_us;
+	a->worker_changed = by_worker;
+	for (uint32_t i = 0; i < a->max_sessions; i++)
+		a->sessions[i].calm = false;
+}
+
+/* ---- the machine and the link ---- */
+
+static void telemetry(struct sim_world *w, struct sim_agent *a)
+{
+	uint64_t interval_us = 1000000u * (uint64_t)w->conf.telemetry_s;
+
+	if (!a->rtt.n || sim_window_idle_us(&a->rtt, w->now_us) >= interval_us)
+		probe(w, a);
+	sim_say_agent_telemetry(w, a);
+	sim_after(w, interval_us, SIM_TELEMETRY, a->index);
+}
+
+static void arrive(struct sim_world *w, struct sim_agent *a)
+{
+	w->stats.arrived++;
+	if (a->n_waiting < SIM_WAITING)
+		a->n_waiting++;
+	else
+		w->stats.dropped++;
+	sim_session_admit(w, a);
+	sim_after(w, sim_wait_us(&a->rng, w->conf.session.per_hour), SIM_ARRIVAL, a->index);
+}
+
+static uint64_t draw_us(struct sim_agent *a, const struct draw *seconds)
+{
+	return (uint64_t)(1e6 * sim_draw(&a->rng, seconds));
+}
+
+static void heat(struct sim_world *w, struct sim_agent *a, bool hot)
+{
+	const struct scenario_agent *c = &w->conf.agent;
+
+	a->heat = hot ? sim_draw(&a->rng, &c->throttle_factor) : 1;
+	sim_agent_changed(w, a, false);
+	if (hot)
+		sim_after(w, draw_us(a, &c->throttle_s), SIM_COOL, a->index);
+	else
+		sim_after(w, sim_wait_us(&a->rng, c->throttles_per_hour), SIM_HOT, a->index);
+}
+
+static void step(struct sim_world *w, struct sim_agent *a, bool on)
+{
+	const struct scenario_link *c = &w->conf.link;
+
+	sim_link_step(&a->link, on ? sim_draw(&a->rng, &c->step_factor) : 1);
+	sim_agent_changed(w, a, false);
+	if (on)
+		sim_after(w, draw_us(a, &c->step_s), SIM_STEP_END, a->index);
+	else
+		sim_after(w, sim_wait_us(&a->rng, c->steps_per_hour), SIM_STEP, a->index);
+}
+
+/* Too short to decide anything about: no change that waits for a decision. */
+static void cut(struct sim_world *w, struct sim_agent *a)
+{
+	const struct scenario_link *c = &w->conf.link;
+	uint64_t wait_us = draw_us(a, &c->outage_s), next_us;
+
+	sim_link_cut(&a->link, w->now_us + wait_us);
+	for (uint32_t i = 0; i < a->max_sessions; i++)
+		a->sessions[i].calm = false;
+	next_us = sim_wait_us(&a->rng, c->outages_per_hour);
+	if (next_us != UINT64_MAX)
+		sim_after(w, wait_us + next_us, SIM_OUTAGE, a->index);
+}
+
+double sim_agent_layer_ms(const struct sim_world *w, const struct sim_agent *a, uint32_t front)
+{
+	const struct scenario_model *m = &w->conf.model;
+
+	return a->layer_ms * a->heat * m->fronts[front].bits / m->fronts[0].bits;
+}
+
+/* ---- decisions ---- */
+
+double sim_agent_bytes(const struct sim_world *w, const struct sim_decision *d, uint32_t sessions)
+{
+	const struct scenario_model *m = &w->conf.model;
+	double bytes = m->fronts[d->front].bits / 8, matrix = m->vocab * m->dim * bytes;
+	double position = m->dim + d->split * sim_kv_bytes(w, d->kv);
+	double all = SIM_BASE_BYTES + matrix + d->split * floor(m->layer_numbers * bytes);
+
+	if (d->split == m->layers)
+		all += matrix;
+	return all + sessions * (SIM_SESSION_BYTES + d->context_tokens * position);
+}
+
+static int find_front(const struct sim_world *w, const char *name, uint32_t *front)
+{
+	const struct scenario_model *m = &w->conf.model;
+
+	for (*front = 0; *front < m->n_fronts; (*front)++) {
+		if (!name[0] || !strcmp(m->fronts[*front].name, name))
+			return 0;
+	}
+	return ERR_NOT_FOUND;
+}
+
+static uint32_t find_worker(const struct sim_world *w, const char *name)
+{
+	char own[TOPIC_NAME_MAX + 1];
+
+	for (uint32_t i = 0; name[0] && i < w->conf.workers; i++) {
+		sim_world_worker_name(own, i);
+		if (!strcmp(own, name))
+			return i;
+	}
+	return SIM_NONE;
+}
+
+/* What a message asks for, in our terms. */
+static int understand(const struct sim_world *w, const struct msg_decision *m,
+		      struct sim_decision *d, struct err *e)
+{
+	struct codec_spec spec;
+	int rc;
+
+	*d = (struct sim_decision){ .number = m->number, .split = m->split, .kv = KV_F16 };
+	if (m->split > w->conf.model.layers)
+		return err_set(e, ERR_LIMIT, "split %u is outside 0..%u", m->split,
+			       w->conf.model.layers);
+	if (find_front(w, m->front, &d->front))
+		return err_set(e, ERR_NOT_FOUND, "no front end %s", m->front);
+	rc = spec_parse(&spec, m->codec[0] ? m->codec : "tabq", e);
+	if (!rc && m->kv[0])
+		rc = kv_type_parse(&d->kv, m->kv);
+	if (rc)
+		return rc;
+	d->bits = bits_of(&spec);
+	d->context_tokens = w->conf.model.context_tokens;
+	if (m->context_tokens && m->context_tokens < d->context_tokens)
+		d->context_tokens = m->context_tokens;
+	d->worker = find_worker(w, m->worker);
+	memcpy(d->codec, m->codec, sizeof(d->codec));
+	d->token_ms = m->has_predicted ? m->predicted.token_ms : 0;
+	return 0;
+}
+
+/* Longest context with which one session fits, or 0. */
+static uint32_t fitting_context(const struct sim_world *w, const struct sim_agent *a,
+				struct sim_decision d)
+{
+	double position = w->conf.model.dim + d.split * sim_kv_bytes(w, d.kv), room;
+
+	d.context_tokens = 0;
+	room = (double)a->budget_bytes - sim_agent_bytes(w, &d, 1);
+	return room > 0 ? (uint32_t)(room / position) : 0;
+}
+
+static void count(struct sim_world *w, struct sim_agent *a, const struct sim_decision *d)
+{
+	struct sim_stats *st = &w->stats;
+
+	st->decisions++;
+	if (!a->by.number) {
+		st->first++;
+		return;
+	}
+	st->splits += d->split != a->by.split;
+	st->codecs += strcmp(d->codec, a->by.codec) != 0;
+	st->fronts += d->front != a->by.front;
+	st->workers += d->worker != a->by.worker;
+	st->contexts += d->context_tokens != a->by.context_tokens;
+	if (!a->changed_us)
+		return;
+	st->answered++;
+	sim_series_add(a->worker_changed ? &st->worker_s : &st->link_s,
+		       (double)(w->now_us - a->changed_us) / 1e6);
+	a->changed_us = 0;
+}
+
+static void obey(struct sim_world *w, struct sim_agent *a, const struct sim_decision *d)
+{
+	count(w, a, d);
+	a->by = *d;
+	for (uint32_t i = 0; i < a->max_sessions; i++) {
+		if (a->sessions[i].phase != SIM_UNUSED)
+			sim_session_decide(w, a, &a->sessions[i]);
+	}
+	sim_session_admit(w, a);
+}
+
+/* As a real agent: taken, or refused with a reason before anything is touched. */
+static void decide(struct sim_world *w, struct sim_agent *a)
+{
+	struct msg_decision_answer an = { .number = a->coming->number };
+	struct sim_decision d;
+	struct err e = { 0 };
+	double missing;
+
+	if (an.number <= a->by.number)
+		return;
+	an.code = understand(w, a->coming, &d, &e);
+	missing = an.code ? 0 : sim_agent_bytes(w, &d, 1) - (double)a->budget_bytes;
+	if (missing > 0) {
+		an.code = err_set(&e, ERR_LIMIT, "%.0f bytes are missing", ceil(missing));
+		an.missing_bytes = (uint64_t)ceil(missing);
+		an.context_tokens = fitting_context(w, a, d);
+		w->stats.edge_misses++;
+	}
+	an.taken = !an.code;
+	snprintf(an.reason, sizeof(an.reason), "%s", e.text);
+	if (an.taken)
+		obey(w, a, &d);
+	else
+		w->stats.refused++;
+	sim_say_answer(w, a, &an);
+}
+
+void sim_agent_event(struct sim_world *w, struct sim_agent *a, const struct sim_event *ev)
+{
+	switch ((enum sim_kind)ev->kind) {
+	case SIM_START:
+		start(w, a);
+		break;
+	case SIM_TELEMETRY:
+		telemetry(w, a);
+		break;
+	case SIM_ARRIVAL:
+		arrive(w, a);
+		break;
+	case SIM_HOT:
+	case SIM_COOL:
+		heat(w, a, ev->kind == SIM_HOT);
+		break;
+	case SIM_STEP:
+	case SIM_STEP_END:
+		step(w, a, ev->kind == SIM_STEP);
+		break;
+	case SIM_OUTAGE:
+		cut(w, a);
+		break;
+	case SIM_DECISION:
+		decide(w, a);
+		break;
+	default:
+		break;
+	}
+}
