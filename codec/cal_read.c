@@ -333,7 +333,9 @@ static int map_file(struct cal *c, int fd, struct err *e)
 			       (long long)st.st_size, CAL_MAX_BYTES);
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
-		return err_set(e, ERR_IO, "%s", strerror(errno));
+		return err_set(e, errno == ENOMEM ? ERR_NOMEM : ERR_IO,
+			       "no room for a map of %lld bytes: %s", (long long)st.st_size,
+			       strerror(errno));
 	c->data = p;
 	c->len = (size_t)st.st_size;
 	c->mapped = true;

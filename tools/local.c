@@ -8,6 +8,7 @@
 
 #include "engine/pool.h"
 #include "tools/cmd.h"
+#include "tools/local_room.h"
 
 /* A segment of the model and its cache. */
 struct segment {
@@ -19,6 +20,7 @@ struct segment {
 struct local {
 	struct local_conf conf;
 	struct model_hparams hp;
+	struct local_room room;
 	struct gguf *gguf, *front_gguf; /* front_gguf: NULL when it is the same */
 	struct segment front, back;     /* back.model: NULL without a split */
 	struct codec_spec codec;
@@ -103,6 +105,13 @@ static int plan(struct local *l, struct err *e)
 	return 0;
 }
 
+/* Of the caches of both segments. */
+static uint64_t token_bytes(const struct local *l)
+{
+	return kv_bytes(&l->hp, l->back.last > l->front.last ? l->back.last : l->front.last, 1,
+			l->conf.kv);
+}
+
 static int open_models(struct local *l, struct err *e)
 {
 	const bool head = l->conf.last == LOCAL_NO_SPLIT;
@@ -112,15 +121,23 @@ static int open_models(struct local *l, struct err *e)
 				   .head = head && !split,
 				   .threads = l->conf.threads ? l->conf.threads : processors(),
 				   .max_rows = LOCAL_ROWS };
-	int rc = model_open(&l->front.model, l->front_gguf ? l->front_gguf : l->gguf, &conf, e);
+	const struct gguf *front = l->front_gguf ? l->front_gguf : l->gguf;
+	struct model_conf back = conf;
+	int rc;
 
-	if (rc || !split)
+	back.first = l->back.first;
+	back.last = l->back.last;
+	back.embed = false;
+	back.head = head;
+	local_room_add(&l->room, front, &l->hp, &conf);
+	if (split)
+		local_room_add(&l->room, l->gguf, &l->hp, &back);
+	rc = local_room_prove(&l->room, token_bytes(l), 1, &conf.pack_limit_bytes, e);
+	if (rc)
 		return rc;
-	conf.first = l->back.first;
-	conf.last = l->back.last;
-	conf.embed = false;
-	conf.head = head;
-	return model_open(&l->back.model, l->gguf, &conf, e);
+	back.pack_limit_bytes = conf.pack_limit_bytes /= split ? 2 : 1;
+	rc = model_open(&l->front.model, front, &conf, e);
+	return rc || !split ? rc : model_open(&l->back.model, l->gguf, &back, e);
 }
 
 /* The calibration that was named, or the one beside the model. */
@@ -257,8 +274,11 @@ static int begin_segment(struct local *l, struct segment *s, uint32_t capacity, 
 
 int local_begin(struct local *l, uint32_t capacity, struct err *e)
 {
-	int rc = begin_segment(l, &l->front, capacity, e);
+	const bool larger = !l->front.kv || kv_capacity(l->front.kv) < capacity;
+	int rc = larger ? local_room_prove(&l->room, token_bytes(l), capacity, NULL, e) : 0;
 
+	if (!rc)
+		rc = begin_segment(l, &l->front, capacity, e);
 	if (!rc && l->back.model)
 		rc = begin_segment(l, &l->back, capacity, e);
 	l->generating = false;

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+from memory import Matrix, reply_of
 from random_model import BIG, write_model
 from trace import Trace, check_tokens, median_sum
 from world import FLEET, PATIENCE_S, Process, World, wait_until
@@ -255,6 +256,23 @@ def a_session_that_does_not_fit_is_told_what_would(w: World):
     w.prompt(name="gw2", prompt=PROMPT, id="p3", raw=True, max_tokens=int(fits[2]) - 12)
     expect(sub.final("p3").get("error"), None, "error")
     agents["gw1"].p.send_signal(signal.SIGCONT)
+
+
+def memory_that_is_short_is_named_never_overdrawn(w: World):
+    """generate, worker and agent under budgets and resource limits from too small to ample."""
+    w.start_broker()
+    w.start_worker()
+    steps = [int(m * 2**20) for m in (4, 9, 12, 16, 24, 40, 64, 160)]
+    runs = Matrix(w, tokens=8, context=512, split=2).run(("budget", "as", "data"), steps)
+    for run in runs:
+        assert run.fine(), (run.program, run.kind, run.limit, run.text[-600:])
+    for program, kinds in (("generate", ("as", "data")), ("worker", ("budget", "as", "data")),
+                           ("agent", ("budget", "as", "data"))):
+        for kind in kinds:
+            verdicts = [r.verdict() for r in runs if (r.program, r.kind) == (program, kind)]
+            expect((verdicts[0] == "works", verdicts[-1]), (False, "works"), (program, kind))
+    agents = [reply_of(r)["ids"] for r in runs if r.program == "agent" and r.status == 0]
+    assert agents and all(ids == agents[0] for ids in agents), agents
 
 
 def an_agent_finishes_its_sessions_before_it_stops(w: World):
@@ -786,4 +804,5 @@ GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_o
                  "small_packets_of_the_broker_mean_smaller_chunks"}
 
 # Sanitizers change what memory is resident.
-PLAIN_ONLY = {"an_agent_maps_in_only_its_layers"}
+PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
+              "memory_that_is_short_is_named_never_overdrawn"}
