@@ -2,16 +2,14 @@
 
 #include "agent/session.h"
 #include "agent/slot.h"
+#include "codec/chunk.h"
 
 #define TEXT_BYTES  16u   /* of the answer, for a token: twice what it is, as the buffer doubles */
 #define STATE_BYTES 4096u /* of a session, allocations included */
 
 size_t admit_row_bytes(const struct codec_spec *codec, size_t dim)
 {
-	const struct codec_spec tabq = { .tabq = true };
-	size_t own = codec_bound(codec, dim, 1), other = codec_bound(&tabq, dim, 1);
-
-	return own > other ? own : other;
+	return chunk_row_room(codec, (uint32_t)dim);
 }
 
 struct segment_extra admit_extra(const struct codec_spec *codec, size_t dim, bool local)

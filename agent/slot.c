@@ -9,17 +9,13 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/trace.h"
+#include "codec/chunk.h"
 #include "daemon/link.h"
 #include "engine/prompt.h"
 #include "schema/wire.h"
 
-/* Frames of prefill: see docs/decisions.md, 18. */
-#define CHUNK_BYTES     16384u /* travels best */
-#define CHUNK_MIN_ROWS  8u     /* fewer make layers slow: take more bytes, ... */
-#define CHUNK_MAX_BYTES 65536u /* ... but not more than that */
-#define TOKEN_BYTES     4u     /* of a row, where its token is told */
-#define OPEN_EXPIRY_S   5
-#define DATA_EXPIRY_S   10
+#define OPEN_EXPIRY_S 5
+#define DATA_EXPIRY_S 10
 
 size_t slot_frame_bytes(uint32_t dim)
 {
@@ -121,8 +117,8 @@ static size_t put_ids(uint8_t *dst, const struct session *s, const struct sessio
 	if (codec_needs(ch->codec) != CODEC_STATE_AND_TOKENS || ch->pos >= s->sampled_from)
 		return 0;
 	for (uint32_t i = 0; i < ch->rows; i++)
-		le_put32(dst + TOKEN_BYTES * (size_t)i, s->ids[ch->pos + i]);
-	return TOKEN_BYTES * (size_t)ch->rows;
+		le_put32(dst + CHUNK_TOKEN_BYTES * (size_t)i, s->ids[ch->pos + i]);
+	return CHUNK_TOKEN_BYTES * (size_t)ch->rows;
 }
 
 static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
@@ -461,24 +457,6 @@ static size_t frame_room(const struct agent_core *c)
 	return most > reserved ? most - reserved : 0;
 }
 
-/* Rows of one chunk: what travels well, but enough for the layers, and at least one. */
-static uint32_t chunk_rows(const struct agent_core *c, const struct codec_spec *codec)
-{
-	size_t row = admit_row_bytes(codec, c->conf.dim) + TOKEN_BYTES, room = frame_room(c);
-	size_t usual = codec->tabq ? c->conf.dim * 5u / 8 + 1 : codec_bound(codec, c->conf.dim, 1);
-	size_t rows = CHUNK_BYTES / usual;
-
-	if (room > CHUNK_MAX_BYTES)
-		room = CHUNK_MAX_BYTES;
-	if (rows < CHUNK_MIN_ROWS)
-		rows = CHUNK_MIN_ROWS;
-	if (rows > room / row)
-		rows = room / row;
-	if (rows > AGENT_CHUNK_ROWS)
-		rows = AGENT_CHUNK_ROWS;
-	return rows ? (uint32_t)rows : 1;
-}
-
 static int check_packet(const struct agent_core *c, size_t body_bytes, struct err *e)
 {
 	size_t room = frame_room(c);
@@ -503,7 +481,7 @@ static void size_session(const struct agent_core *c, const struct msg_prompt *m,
 	sc->id = rng_entropy() | 1; /* 0 is the wildcard of a topic */
 	sc->max_new = m->max_tokens ? m->max_tokens : c->conf.max_tokens;
 	sc->max_ids = sc->max_new < context - n_prompt ? n_prompt + sc->max_new : context;
-	sc->chunk_rows = chunk_rows(c, codec);
+	sc->chunk_rows = chunk_rows(codec, c->conf.dim, frame_room(c), AGENT_CHUNK_ROWS);
 	sc->log_bytes = sc->local ? 0 : admit_row_bytes(codec, c->conf.dim) * sc->max_ids;
 	sc->accept_us = c->conf.accept_timeout_ms * 1000ull;
 	sc->reply_us = c->conf.reply_timeout_ms * 1000ull;
@@ -551,8 +529,8 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 	cap = sl->row_bytes * sc.chunk_rows;
 	if (!sc.local) {
 		sc.packet_bytes =
-			cap + TOKEN_BYTES * (size_t)sc.chunk_rows + WIRE_HDR_LEN + TOPIC_MAX;
-		rc = check_packet(c, cap + TOKEN_BYTES * (size_t)sc.chunk_rows, e);
+			cap + CHUNK_TOKEN_BYTES * (size_t)sc.chunk_rows + WIRE_HDR_LEN + TOPIC_MAX;
+		rc = check_packet(c, cap + CHUNK_TOKEN_BYTES * (size_t)sc.chunk_rows, e);
 	}
 	if (rc)
 		return rc;
