@@ -117,6 +117,7 @@ struct config_expect {
 struct config_coordinator {
 	char fleet[CONFIG_NAME_MAX];
 	char coordinator[CONFIG_NAME_MAX]; /* id, default "coordinator" */
+	uint32_t lease_ms; /* lease_ms, 500..600000, default 5000: until a standby takes over */
 	struct config_broker broker;
 	struct config_policy policy; /* policy.*: for every agent that has no override */
 	struct config_policy agents[CONFIG_MAX_AGENTS];

@@ -46,6 +46,8 @@ static const struct key keys[] = {
 	{ KEY(struct config_coordinator, "fleet", fleet, KEY_NAME), .fallback = "default" },
 	{ KEY(struct config_coordinator, "coordinator", coordinator, KEY_NAME),
 	  .fallback = "coordinator" },
+	{ KEY(struct config_coordinator, "lease_ms", lease_ms, KEY_U32), .min = 500, .max = 600000,
+	  .fallback = "5000" },
 	{ KEY(struct config_coordinator, "log", log, KEY_WORD), .words = "error|warn|info|debug",
 	  .fallback = "info" },
 	BROKER_KEYS(struct config_coordinator),

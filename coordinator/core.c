@@ -7,8 +7,10 @@
 #include "codec/codec.h"
 #include "daemon/link.h"
 
-#define DECIDE_MS 1000
-#define SETTLE_MS 300 /* after a connect: retained statuses and decisions come first */
+#define DECIDE_MS   1000
+#define ANNOUNCE_MS 1000
+#define SETTLE_MS   300 /* after a connect: retained statuses and decisions come first */
+#define TICK_AGENTS 64  /* looked at in one tick */
 
 static int check_codec(const char *key, const char *agent, const char *spec, struct err *e)
 {
@@ -37,7 +39,7 @@ static struct topic topic_of(const struct coordinator_core *c, enum topic_kind k
 	return t;
 }
 
-static int announce(struct coordinator_core *c, enum msg_state state)
+static int announce(struct coordinator_core *c, enum msg_state state, uint64_t now_ms)
 {
 	struct topic t = topic_of(c, TOPIC_COORDINATOR_STATUS);
 	struct msg m = { .type = MSG_COORDINATOR_STATUS };
@@ -47,20 +49,37 @@ static int announce(struct coordinator_core *c, enum msg_state state)
 	memcpy(st->coordinator, t.coordinator, sizeof(st->coordinator));
 	st->state = state;
 	st->boot = c->boot;
-	st->active = state == MSG_READY;
+	st->active = c->announced_active = lease_is_active(&c->lease, now_ms);
+	st->term = c->lease.term;
 	st->agents = c->announced_agents = roster_ready_agents(&c->roster);
 	st->workers = c->announced_workers = roster_ready_workers(&c->roster);
 	snprintf(st->version, sizeof(st->version), "%s", SPLITMQ_VERSION);
+	c->announced_ms = now_ms;
 	return link_birth(c->bus, &t, &m);
+}
+
+/* When there is news: who is active at once, numbers at most one a second. */
+static void announce_changes(struct coordinator_core *c, uint64_t now_ms)
+{
+	bool active = lease_is_active(&c->lease, now_ms) != c->announced_active;
+	bool numbers = roster_ready_agents(&c->roster) != c->announced_agents ||
+		       roster_ready_workers(&c->roster) != c->announced_workers;
+
+	if (active || (numbers && now_ms >= c->announced_ms + ANNOUNCE_MS))
+		(void)!announce(c, MSG_READY, now_ms);
 }
 
 int coordinator_core_start(struct coordinator_core *c, struct bus *bus)
 {
-	static const enum topic_kind wanted[] = { TOPIC_AGENT_STATUS, TOPIC_WORKER_STATUS,
-						  TOPIC_DECISION };
+	static const enum topic_kind wanted[] = {
+		TOPIC_COORDINATOR_STATUS, TOPIC_COORDINATOR_LEASE, TOPIC_DECISION,
+		TOPIC_AGENT_STATUS,       TOPIC_AGENT_PROFILE,     TOPIC_AGENT_TELEMETRY,
+		TOPIC_AGENT_ANSWER,       TOPIC_WORKER_STATUS,     TOPIC_WORKER_TELEMETRY,
+	};
 	char filter[TOPIC_MAX];
 
 	c->bus = bus;
+	lease_init(&c->lease, c->conf->coordinator, c->boot, c->conf->lease_ms);
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		struct topic t = topic_of(c, wanted[i]);
 		int rc;
@@ -70,7 +89,7 @@ int coordinator_core_start(struct coordinator_core *c, struct bus *bus)
 		if (rc)
 			return rc;
 	}
-	return announce(c, MSG_READY);
+	return announce(c, MSG_READY, 0);
 }
 
 void coordinator_core_finish(struct coordinator_core *c)
@@ -78,12 +97,52 @@ void coordinator_core_finish(struct coordinator_core *c)
 	roster_finish(&c->roster);
 }
 
+/* ---- the lease ---- */
+
+static int publish_lease(struct coordinator_core *c, enum lease_effect fx)
+{
+	struct topic t = topic_of(c, TOPIC_COORDINATOR_LEASE);
+	struct msg m = { .type = MSG_COORDINATOR_LEASE, .u.coordinator_lease = c->lease.own };
+	char topic[TOPIC_MAX];
+
+	if (fx == LEASE_PUBLISH)
+		return link_publish(c->bus, &t, &m, 1, true, 0);
+	topic_put(topic, &t);
+	return bus_publish(
+		c->bus,
+		&(struct bus_publish){ .topic = topic, .payload = "", .qos = 1, .retain = true });
+}
+
+static void step_lease(struct coordinator_core *c, const struct lease_event *ev)
+{
+	enum lease_state before = c->lease.state;
+	enum lease_effect fx = lease_step(&c->lease, ev);
+
+	if (fx != LEASE_NOTHING && publish_lease(c, fx))
+		log_event(LOG_LEVEL_DEBUG, "lease.failed", "term=%llu",
+			  (unsigned long long)c->lease.own.term);
+	if (c->lease.state == before)
+		return;
+	log_event(LOG_LEVEL_INFO, "lease.state", "state=%s before=%s term=%llu holder=%s",
+		  lease_state_name(c->lease.state), lease_state_name(before),
+		  (unsigned long long)c->lease.term,
+		  c->lease.state == LEASE_HOLDING     ? c->conf->coordinator
+		  : c->lease.state == LEASE_FOLLOWING ? c->lease.holder.coordinator
+						      : "-");
+	if (c->lease.state == LEASE_HOLDING)
+		roster_touch_all(&c->roster); /* what the last one did not come to */
+}
+
 void coordinator_core_link(struct coordinator_core *c, bool up, uint64_t now_ms)
 {
 	c->settled_ms = up ? now_ms + SETTLE_MS : 0;
 	if (!up)
 		roster_doubt(&c->roster);
+	step_lease(c, &(struct lease_event){ .kind = up ? LEASE_EV_UP : LEASE_EV_DOWN,
+					     .now_ms = now_ms });
 }
+
+/* ---- decisions ---- */
 
 /* Empty when the policy says nothing. */
 static const char *kv_of(const struct config_policy *p)
@@ -114,112 +173,224 @@ static void wish_of(const struct config_coordinator *conf, const char *agent, st
 		w->context_tokens = 0;
 }
 
-/* At most one a second for an agent: two coordinators that disagree must not flood the broker. */
-static void decide(struct coordinator_core *c, struct roster_agent *a, uint64_t now_ms)
+static int publish_decision(struct coordinator_core *c, struct roster_agent *a,
+			    struct msg_decision *d, uint64_t now_ms)
 {
 	struct topic t = topic_of(c, TOPIC_DECISION);
 	struct msg m = { .type = MSG_DECISION };
+	int rc;
+
+	snprintf(d->coordinator, sizeof(d->coordinator), "%s", c->conf->coordinator);
+	d->term = c->lease.own.term;
+	m.u.decision = *d;
+	memcpy(t.agent, a->status.agent, sizeof(t.agent));
+	rc = link_publish(c->bus, &t, &m, 1, true, 0);
+	if (!rc)
+		roster_publish(&c->roster, a, d, now_ms);
+	return rc;
+}
+
+static void log_decision(const struct msg_decision *d)
+{
+	log_event(LOG_LEVEL_INFO, "decision.made",
+		  "agent=%s number=%llu split=%u codec=%s kv=%s worker=%s reason=\"%s\"", d->agent,
+		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
+		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-", d->reason);
+}
+
+/* False when it must be looked at again. At most one decision a second for an agent. */
+static bool decide(struct coordinator_core *c, struct roster_agent *a, uint64_t now_ms)
+{
 	struct roster_wish w;
+	struct msg_decision d;
 	int rc;
 
 	if (a->decided_ms && now_ms < a->decided_ms + DECIDE_MS)
-		return;
+		return false;
 	wish_of(c->conf, a->status.agent, &w);
-	if (!roster_decide(&c->roster, a, &w, &m.u.decision)) {
+	if (!roster_decide(&c->roster, a, &w, &d)) {
 		if (a->retained || a->status.state != MSG_READY)
-			return;
-		m.u.decision = a->decision; /* the broker lost it */
+			return true;
+		d = a->decision; /* the broker lost it */
 	}
-	memcpy(t.agent, a->status.agent, sizeof(t.agent));
-	rc = link_publish(c->bus, &t, &m, 1, true, 0);
+	rc = publish_decision(c, a, &d, now_ms);
 	if (rc) {
 		log_event(LOG_LEVEL_DEBUG, "decision.failed", "agent=%s reason=\"%s\"",
 			  a->status.agent, err_phrase(rc));
-		return; /* the next tick tries again */
+		return false;
 	}
-	a->decision = m.u.decision;
-	a->retained = true;
-	a->decided_ms = now_ms;
-	log_event(LOG_LEVEL_INFO, "decision.made",
-		  "agent=%s number=%llu split=%u codec=%s kv=%s worker=%s reason=\"%s\"",
-		  a->status.agent, (unsigned long long)a->decision.number, a->decision.split,
-		  a->decision.codec[0] ? a->decision.codec : "-",
-		  a->decision.kv[0] ? a->decision.kv : "-",
-		  a->decision.worker[0] ? a->decision.worker : "-", a->decision.reason);
+	log_decision(&d);
+	return true;
 }
 
-void coordinator_core_tick(struct coordinator_core *c, uint64_t now_ms)
+/* Those whose turn is not yet go to the end of the list. How many are done with. */
+static uint32_t decide_due(struct coordinator_core *c, uint64_t now_ms)
 {
-	if (!c->settled_ms || now_ms < c->settled_ms)
-		return;
-	for (uint32_t i = 0; i < c->roster.n_agents; i++)
-		decide(c, &c->roster.agents[i], now_ms);
-	if (roster_ready_agents(&c->roster) != c->announced_agents ||
-	    roster_ready_workers(&c->roster) != c->announced_workers)
-		(void)!announce(c, MSG_READY);
+	uint32_t n = c->roster.n_due < TICK_AGENTS ? c->roster.n_due : TICK_AGENTS, done = 0;
+
+	for (; n; n--) {
+		struct roster_agent *a = roster_next_due(&c->roster);
+
+		if (decide(c, a, now_ms))
+			done++;
+		else
+			roster_touch(&c->roster, a);
+	}
+	return done;
 }
 
-static int take(struct coordinator_core *c, const struct topic *t, const struct msg *m,
-		bool retained)
+bool coordinator_core_tick(struct coordinator_core *c, uint64_t now_ms)
 {
-	if (t->kind == TOPIC_AGENT_STATUS && m->type == MSG_AGENT_STATUS)
+	if (!c->settled_ms)
+		return false;
+	step_lease(c, &(struct lease_event){ .kind = LEASE_EV_TICK, .now_ms = now_ms });
+	announce_changes(c, now_ms);
+	if (now_ms < c->settled_ms || !lease_is_active(&c->lease, now_ms))
+		return false;
+	return decide_due(c, now_ms) && c->roster.n_due;
+}
+
+/* ---- messages ---- */
+
+static int take_decision(struct coordinator_core *c, const struct msg_decision *d, uint64_t now_ms)
+{
+	step_lease(c, &(struct lease_event){
+			      .kind = LEASE_EV_TERM, .now_ms = now_ms, .term = d->term });
+	return roster_decided(&c->roster, d);
+}
+
+static void take_status(struct coordinator_core *c, const struct msg_coordinator_status *st,
+			uint64_t now_ms)
+{
+	if (st->state == MSG_OFFLINE || st->state == MSG_LOST)
+		step_lease(c, &(struct lease_event){
+				      .kind = LEASE_EV_GONE, .now_ms = now_ms, .boot = st->boot });
+}
+
+static int take(struct coordinator_core *c, struct msg *m, bool retained, uint64_t now_ms)
+{
+	switch (m->type) {
+	case MSG_AGENT_STATUS:
 		return roster_agent(&c->roster, &m->u.agent_status, retained);
-	if (t->kind == TOPIC_WORKER_STATUS && m->type == MSG_WORKER_STATUS)
+	case MSG_AGENT_PROFILE:
+		return roster_profile(&c->roster, &m->u.agent_profile);
+	case MSG_AGENT_TELEMETRY:
+		roster_agent_telemetry(&c->roster, &m->u.telemetry);
+		return 0;
+	case MSG_DECISION_ANSWER:
+		return roster_answer(&c->roster, &m->u.decision_answer);
+	case MSG_WORKER_STATUS:
 		return roster_worker(&c->roster, &m->u.worker_status, retained);
-	if (t->kind == TOPIC_DECISION && m->type == MSG_DECISION)
-		return roster_decided(&c->roster, &m->u.decision);
-	return 0;
+	case MSG_WORKER_TELEMETRY:
+		roster_worker_telemetry(&c->roster, &m->u.telemetry);
+		return 0;
+	case MSG_DECISION:
+		return take_decision(c, &m->u.decision, now_ms);
+	case MSG_COORDINATOR_STATUS:
+		take_status(c, &m->u.coordinator_status, now_ms);
+		return 0;
+	case MSG_COORDINATOR_LEASE:
+		step_lease(c, &(struct lease_event){ .kind = LEASE_EV_HEARD,
+						     .now_ms = now_ms,
+						     .claim = &m->u.coordinator_lease,
+						     .retained = retained });
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* Kind of topic -> what must be on it. */
+static bool belongs(enum topic_kind kind, enum msg_type type)
+{
+	static const enum msg_type on[TOPIC_KIND_COUNT] = {
+		[TOPIC_AGENT_STATUS] = MSG_AGENT_STATUS,
+		[TOPIC_AGENT_PROFILE] = MSG_AGENT_PROFILE,
+		[TOPIC_AGENT_TELEMETRY] = MSG_AGENT_TELEMETRY,
+		[TOPIC_AGENT_ANSWER] = MSG_DECISION_ANSWER,
+		[TOPIC_WORKER_STATUS] = MSG_WORKER_STATUS,
+		[TOPIC_WORKER_TELEMETRY] = MSG_WORKER_TELEMETRY,
+		[TOPIC_DECISION] = MSG_DECISION,
+		[TOPIC_COORDINATOR_STATUS] = MSG_COORDINATOR_STATUS,
+		[TOPIC_COORDINATOR_LEASE] = MSG_COORDINATOR_LEASE,
+	};
+
+	return on[kind] == type;
 }
 
 /* The name in a message must be that of its topic, which the broker's access list vouches for. */
 static bool is_genuine(const struct topic *t, const struct msg *m)
 {
-	if (m->type == MSG_AGENT_STATUS)
+	switch (m->type) {
+	case MSG_AGENT_STATUS:
 		return !strcmp(t->agent, m->u.agent_status.agent);
-	if (m->type == MSG_WORKER_STATUS)
+	case MSG_AGENT_PROFILE:
+		return !strcmp(t->agent, m->u.agent_profile.agent);
+	case MSG_AGENT_TELEMETRY:
+		return !strcmp(t->agent, m->u.telemetry.name);
+	case MSG_DECISION_ANSWER:
+		return !strcmp(t->agent, m->u.decision_answer.agent);
+	case MSG_WORKER_STATUS:
 		return !strcmp(t->worker, m->u.worker_status.worker);
-	return m->type != MSG_DECISION || !strcmp(t->agent, m->u.decision.agent);
+	case MSG_WORKER_TELEMETRY:
+		return !strcmp(t->worker, m->u.telemetry.name);
+	case MSG_COORDINATOR_STATUS:
+		return !strcmp(t->coordinator, m->u.coordinator_status.coordinator);
+	default:
+		return m->type != MSG_DECISION || !strcmp(t->agent, m->u.decision.agent);
+	}
 }
 
 /* Somebody wiped a retained message: a decision is said again at the next tick. */
-static void on_cleared(struct coordinator_core *c, const struct topic *t)
+static void on_cleared(struct coordinator_core *c, const struct topic *t, uint64_t now_ms)
 {
 	struct roster_agent *a = NULL;
 
+	if (t->kind == TOPIC_COORDINATOR_LEASE)
+		step_lease(c, &(struct lease_event){ .kind = LEASE_EV_CLEARED, .now_ms = now_ms });
 	if (t->kind == TOPIC_DECISION)
 		a = roster_find_agent(&c->roster, t->agent);
-	if (a)
-		a->retained = false;
+	if (!a)
+		return;
+	a->retained = false;
+	roster_touch(&c->roster, a);
 }
 
-void coordinator_core_message(struct coordinator_core *c, const struct bus_event *ev,
-			      uint64_t now_ms)
+static void on_message(struct coordinator_core *c, const struct topic *t,
+		       const struct bus_event *ev, uint64_t now_ms)
 {
 	struct err e = { 0 };
-	struct topic t;
 	struct msg m;
 
-	if (topic_get(&t, ev->topic, strlen(ev->topic)))
-		return;
-	if (!ev->len) {
-		on_cleared(c, &t);
-		return;
-	}
 	if (msg_parse(&m, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e)) {
 		log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"",
 			  ev->topic, ev->len, e.text);
 		return;
 	}
-	if (!is_genuine(&t, &m))
+	if (!belongs(t->kind, m.type) || !is_genuine(t, &m))
 		log_event(LOG_LEVEL_WARN, "message.refused",
-			  "topic=%s reason=\"name and topic differ\"", ev->topic);
-	else if (take(c, &t, &m, ev->retained))
+			  "topic=%s reason=\"message and topic differ\"", ev->topic);
+	else if (take(c, &m, ev->retained, now_ms))
 		log_event(LOG_LEVEL_ERROR, "roster.full", "reason=\"out of memory\"");
 	msg_finish(&m);
+}
+
+void coordinator_core_message(struct coordinator_core *c, const struct bus_event *ev,
+			      uint64_t now_ms)
+{
+	struct topic t;
+
+	if (topic_get(&t, ev->topic, strlen(ev->topic)))
+		return;
+	if (ev->len)
+		on_message(c, &t, ev, now_ms);
+	else
+		on_cleared(c, &t, now_ms);
 	coordinator_core_tick(c, now_ms);
 }
 
-int coordinator_core_goodbye(struct coordinator_core *c)
+int coordinator_core_goodbye(struct coordinator_core *c, uint64_t now_ms)
 {
-	return announce(c, MSG_OFFLINE);
+	step_lease(c, &(struct lease_event){ .kind = LEASE_EV_STOP, .now_ms = now_ms });
+	return announce(c, MSG_OFFLINE, now_ms);
 }

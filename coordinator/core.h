@@ -1,4 +1,8 @@
-/* coordinator/core.h - the coordinator without its threads. Loop thread. */
+/* coordinator/core.h - the coordinator without its threads: messages to the roster and the lease,
+ * decisions from them. Loop thread.
+ *
+ * One of several is active (coordinator/lease.h); the others follow everything and publish nothing
+ * but their status. */
 #ifndef COORDINATOR_CORE_H
 #define COORDINATOR_CORE_H
 
@@ -7,15 +11,19 @@
 #include "base/err.h"
 #include "bus/bus.h"
 #include "config/config.h"
+#include "coordinator/lease.h"
 #include "coordinator/roster.h"
 
 struct coordinator_core {
 	const struct config_coordinator *conf;
 	struct bus *bus;
 	struct roster roster;
+	struct lease lease;
 	uint64_t boot;
 	uint64_t settled_ms; /* retained messages have arrived by then; 0: not connected yet */
+	uint64_t announced_ms;
 	uint32_t announced_agents, announced_workers;
+	bool announced_active;
 };
 
 /* Names in the policy that no agent could obey: ERR_CONFIG naming the key. */
@@ -28,9 +36,10 @@ void coordinator_core_finish(struct coordinator_core *c);
 void coordinator_core_link(struct coordinator_core *c, bool up, uint64_t now_ms);
 void coordinator_core_message(struct coordinator_core *c, const struct bus_event *ev,
 			      uint64_t now_ms);
-/* Decide for whom it is due. */
-void coordinator_core_tick(struct coordinator_core *c, uint64_t now_ms);
-/* The last status: offline. */
-MUST_CHECK int coordinator_core_goodbye(struct coordinator_core *c);
+/* Renew the lease, decide for whom it is due: not for all of them, if they are many, so that
+ * messages are read in between. True when more are due now. */
+bool coordinator_core_tick(struct coordinator_core *c, uint64_t now_ms);
+/* Give the lease back; the last status: offline. */
+MUST_CHECK int coordinator_core_goodbye(struct coordinator_core *c, uint64_t now_ms);
 
 #endif

@@ -110,8 +110,6 @@ static enum lease_effect hear(struct lease *l, const struct msg_coordinator_leas
 
 	if (l->term < c->term)
 		l->term = c->term;
-	if (l->state == LEASE_DOWN)
-		return LEASE_NOTHING;
 	if (l->state == LEASE_CLAIMING || l->state == LEASE_HOLDING) {
 		if (mine)
 			confirm(l, c);
@@ -127,7 +125,11 @@ static enum lease_effect hear(struct lease *l, const struct msg_coordinator_leas
 		return LEASE_NOTHING; /* an earlier life of ours is over: nobody holds it */
 	if (retained && c->boot == l->gone_boot)
 		return LEASE_NOTHING; /* its status came first */
-	if (!l->holder.term || compare(c, &l->holder) <= 0)
+	if (l->holder.term && compare(c, &l->holder) > 0)
+		return LEASE_NOTHING;
+	if (l->state == LEASE_DOWN)
+		l->holder = *c; /* what is retained may come before the news that we are up */
+	else
 		follow(l, c);
 	return LEASE_NOTHING;
 }
@@ -137,7 +139,7 @@ static void hurry(struct lease *l)
 {
 	uint64_t soon = l->now_ms + lease_settle_ms(l->own.lease_ms);
 
-	if (l->state == LEASE_LISTENING)
+	if (l->state == LEASE_DOWN || l->state == LEASE_LISTENING)
 		l->holder.term = 0;
 	else if (l->state == LEASE_FOLLOWING && l->due_ms > soon)
 		l->due_ms = soon;

@@ -69,8 +69,10 @@ static void on_bus(struct coordinator *c, const struct bus_event *ev)
 
 static void loop(struct coordinator *c)
 {
+	bool more = false; /* to decide */
+
 	while (!c->stop && !c->fatal.code) {
-		struct inbox_item *item = queue_pop(c->inbox, TICK_MS);
+		struct inbox_item *item = queue_pop(c->inbox, more ? 0 : TICK_MS);
 
 		if (item && item->kind == INBOX_BUS)
 			on_bus(c, &((struct inbox_bus *)item)->ev);
@@ -78,7 +80,7 @@ static void loop(struct coordinator *c)
 			c->stop = true;
 		if (item)
 			inbox_free(item);
-		coordinator_core_tick(&c->core, clock_now_ms());
+		more = coordinator_core_tick(&c->core, clock_now_ms());
 	}
 }
 
@@ -106,7 +108,7 @@ static int serve(const struct config_coordinator *conf)
 		log_event(LOG_LEVEL_INFO, "coordinator.started", "coordinator=%s fleet=%s",
 			  conf->coordinator, conf->fleet);
 		loop(&c);
-		if (coordinator_core_goodbye(&c.core))
+		if (coordinator_core_goodbye(&c.core, clock_now_ms()))
 			log_event(LOG_LEVEL_DEBUG, "status.failed", "state=offline");
 		e = c.fatal;
 		rc = c.fatal.code;

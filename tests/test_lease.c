@@ -261,15 +261,29 @@ static void who_slept_reads_first_and_claims_later(void **state)
 static void without_a_broker_nobody_is_active(void **state)
 {
 	struct lease l = holder_b();
-	struct msg_coordinator_lease c = claim_of("z", 5, 2);
 
 	(void)state;
 	tell(&l, LEASE_EV_DOWN, 1300);
 	assert_false(lease_is_active(&l, 1300));
-	assert_int_equal(hear(&l, &c, 1310), LEASE_NOTHING); /* what was on its way */
 	assert_int_equal(tell(&l, LEASE_EV_TICK, 5000), LEASE_NOTHING);
 	tell(&l, LEASE_EV_UP, 5000);
 	assert_int_equal(tell(&l, LEASE_EV_TICK, 5100), LEASE_PUBLISH);
+	assert_int_equal(l.own.term, 2);
+}
+
+static void what_is_retained_may_come_before_the_connection_is_known(void **state)
+{
+	struct msg_coordinator_lease c = claim_of("z", 5, 2);
+	struct lease l;
+
+	(void)state;
+	lease_init(&l, "b", 7, LEASE_MS);
+	assert_int_equal(hear_retained(&l, &c, 1000), LEASE_NOTHING);
+	tell(&l, LEASE_EV_UP, 1010);
+	for (uint64_t t = 1010; t < 2110; t += 10)
+		assert_int_equal(tell(&l, LEASE_EV_TICK, t), LEASE_NOTHING);
+	assert_string_equal(lease_state_name(l.state), "following");
+	assert_int_equal(tell(&l, LEASE_EV_TICK, 2110), LEASE_PUBLISH);
 	assert_int_equal(l.own.term, 3);
 }
 
@@ -362,10 +376,15 @@ static void step(struct storm *s, struct node *n, const struct packet *item)
 
 static void connect(struct storm *s, struct node *n)
 {
+	bool early = roll(s, 2);
+
 	n->up = true;
 	n->in = n->out = (struct pipe){ .last_ms = s->now_ms };
+
+	if (s->kept.claim.term && early)
+		enqueue(s, &n->in, &s->kept);
 	enqueue(s, &n->in, &(struct packet){ .kind = LEASE_EV_UP });
-	if (s->kept.claim.term)
+	if (s->kept.claim.term && !early)
 		enqueue(s, &n->in, &s->kept);
 }
 
@@ -641,6 +660,7 @@ int main(void)
 		cmocka_unit_test(a_stop_gives_back_what_is_held_and_nothing_else),
 		cmocka_unit_test(who_slept_reads_first_and_claims_later),
 		cmocka_unit_test(without_a_broker_nobody_is_active),
+		cmocka_unit_test(what_is_retained_may_come_before_the_connection_is_known),
 		cmocka_unit_test(three_that_start_at_one_moment_agree),
 		cmocka_unit_test(crashes_and_delays_never_make_two_active),
 		cmocka_unit_test(no_storm_keeps_two_active_for_longer_than_a_lease),

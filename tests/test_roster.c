@@ -32,7 +32,7 @@ static struct msg_agent_status agent_of(const char *name, enum msg_state state, 
 				       .max_sessions = 3,
 				       .version = "1" };
 
-	snprintf(st.agent, sizeof(st.agent), "%s", name);
+	snprintf(st.agent, sizeof(st.agent), "%.64s", name);
 	return st;
 }
 
@@ -375,7 +375,7 @@ static void a_named_worker_must_be_ready_and_have_the_model(void **state)
 	assert_true(decide(&r, &w, &d));
 	assert_string_equal(d.worker, "w1");
 	assert_string_equal(d.reason, "policy");
-	r.workers[0].first_layer = TOY_LAYERS;
+	r.workers[0].status.first_layer = TOY_LAYERS;
 	assert_true(decide(&r, &w, &d));
 	assert_string_equal(d.worker, "");
 	assert_string_equal(d.reason, "policy; worker w1 has no layers below 4: any");
@@ -386,9 +386,11 @@ static void a_named_worker_must_be_ready_and_have_the_model(void **state)
 
 struct office {
 	struct bus_mem *broker;
-	struct config_coordinator conf;
-	struct coordinator_core core;
-	struct toy_node node, crowd; /* crowd: whoever else publishes, and listens to decisions */
+	struct config_coordinator conf, standby_conf;
+	struct coordinator_core core, standby;
+	bool open, standby_open;
+	struct toy_node node, standby_node;
+	struct toy_node crowd; /* whoever else publishes, and listens to decisions */
 	uint64_t now_ms;
 	struct msg_decision heard; /* newest */
 	bool heard_retained;
@@ -408,12 +410,26 @@ static void open_coordinator(struct office *o, uint64_t boot)
 	snprintf(o->conf.coordinator, sizeof(o->conf.coordinator), "coordinator");
 	o->core = (struct coordinator_core){ .conf = &o->conf, .boot = boot };
 	assert_int_equal(coordinator_core_start(&o->core, o->node.bus), 0);
+	o->open = true;
 }
 
 static void close_coordinator(struct office *o)
 {
+	if (!o->open)
+		return;
 	coordinator_core_finish(&o->core);
 	toy_close_node(&o->node);
+	o->open = false;
+}
+
+static void open_standby(struct office *o)
+{
+	o->standby_conf = o->conf;
+	snprintf(o->standby_conf.coordinator, sizeof(o->standby_conf.coordinator), "standby");
+	toy_open_node(&o->standby_node, o->broker, "standby", 0);
+	o->standby = (struct coordinator_core){ .conf = &o->standby_conf, .boot = 77 };
+	assert_int_equal(coordinator_core_start(&o->standby, o->standby_node.bus), 0);
+	o->standby_open = true;
 }
 
 static void subscribe_crowd(struct office *o)
@@ -428,6 +444,7 @@ static struct office *office_create(void)
 	assert_non_null(o);
 	o->now_ms = 1000;
 	o->conf.policy = nothing_said();
+	o->conf.lease_ms = 1000; /* settles in 100 */
 	snprintf(o->conf.fleet, sizeof(o->conf.fleet), "%s", TOY_FLEET);
 	assert_int_equal(bus_mem_create(&o->broker, NULL, NULL), 0);
 	toy_open_node(&o->crowd, o->broker, "crowd", 0);
@@ -439,6 +456,10 @@ static struct office *office_create(void)
 static void office_destroy(struct office *o)
 {
 	close_coordinator(o);
+	if (o->standby_open) {
+		coordinator_core_finish(&o->standby);
+		toy_close_node(&o->standby_node);
+	}
 	toy_close_node(&o->crowd);
 	bus_mem_destroy(o->broker);
 	free(o);
@@ -465,23 +486,31 @@ static void hear(struct office *o)
 	}
 }
 
+static void run_coordinator(struct office *o, struct coordinator_core *core, struct queue *inbox)
+{
+	struct inbox_item *item;
+
+	while ((item = queue_pop(inbox, 0))) {
+		const struct bus_event *ev = &((struct inbox_bus *)item)->ev;
+
+		if (ev->kind == BUS_MESSAGE)
+			coordinator_core_message(core, ev, o->now_ms);
+		else
+			coordinator_core_link(core, ev->kind == BUS_UP, o->now_ms);
+		inbox_free(item);
+	}
+	coordinator_core_tick(core, o->now_ms);
+}
+
 /* Time passes; messages are delivered. */
 static void pass(struct office *o, uint64_t ms)
 {
 	for (uint64_t end = o->now_ms + ms; o->now_ms < end; o->now_ms += 10) {
-		struct inbox_item *item;
-
 		bus_mem_pump(o->broker, o->now_ms);
-		while ((item = queue_pop(o->node.inbox, 0))) {
-			const struct bus_event *ev = &((struct inbox_bus *)item)->ev;
-
-			if (ev->kind == BUS_MESSAGE)
-				coordinator_core_message(&o->core, ev, o->now_ms);
-			else
-				coordinator_core_link(&o->core, ev->kind == BUS_UP, o->now_ms);
-			inbox_free(item);
-		}
-		coordinator_core_tick(&o->core, o->now_ms);
+		if (o->open)
+			run_coordinator(o, &o->core, o->node.inbox);
+		if (o->standby_open)
+			run_coordinator(o, &o->standby, o->standby_node.inbox);
 		bus_mem_pump(o->broker, o->now_ms);
 		hear(o);
 	}
@@ -691,6 +720,161 @@ static void what_somebody_else_decides_is_overruled(void **state)
 	office_destroy(o);
 }
 
+static void a_standby_follows_and_decides_nothing(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	pass(o, 500);
+	o->conf.policy.split = 3; /* the standby would decide otherwise */
+	open_standby(o);
+	o->conf.policy.split = 2;
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 5000);
+	assert_int_equal(o->n_heard, 1);
+	assert_int_equal(o->heard.split, 2);
+	assert_string_equal(o->heard.coordinator, "coordinator");
+	assert_int_equal(o->heard.term, 1);
+	assert_false(lease_is_active(&o->standby.lease, o->now_ms));
+	assert_int_equal(roster_ready_agents(&o->standby.roster), 1);
+	assert_int_equal(roster_find_agent(&o->standby.roster, "gw")->decision.number, 1);
+	office_destroy(o);
+}
+
+static void a_standby_takes_over_within_the_timeout(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	open_standby(o);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	assert_true(lease_is_active(&o->core.lease, o->now_ms));
+	close_coordinator(o); /* without a word */
+	publish_agent(o, "gw2", agent_of("gw2", MSG_READY, 1));
+	pass(o, o->conf.lease_ms + 200);
+	assert_int_equal(o->n_heard, 2); /* what was right is not said again */
+	assert_string_equal(o->heard.agent, "gw2");
+	assert_string_equal(o->heard.coordinator, "standby");
+	assert_int_equal(o->heard.term, 2);
+	office_destroy(o);
+}
+
+static void a_coordinator_that_stops_hands_over_at_once(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.lease_ms = 60000;
+	open_coordinator(o, 1);
+	open_standby(o);
+	pass(o, 2000);
+	assert_true(lease_is_active(&o->core.lease, o->now_ms));
+	assert_int_equal(coordinator_core_goodbye(&o->core, o->now_ms), 0);
+	bus_mem_pump(o->broker, o->now_ms);
+	close_coordinator(o);
+	pass(o, 700); /* two settle times of 300 */
+	assert_true(lease_is_active(&o->standby.lease, o->now_ms));
+	office_destroy(o);
+}
+
+static void a_deposed_coordinator_is_silent_and_overruled(void **state)
+{
+	struct topic t = { .kind = TOPIC_COORDINATOR_LEASE, .fleet = TOY_FLEET };
+	struct msg m = { .type = MSG_COORDINATOR_LEASE,
+			 .u.coordinator_lease = {
+				 .coordinator = "other", .boot = 5, .term = 9, .lease_ms = 1000 } };
+	struct office *o = office_create();
+
+	(void)state;
+	open_coordinator(o, 1);
+	pass(o, 1000);
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 900);
+	assert_int_equal(o->n_heard, 0);
+	pass(o, 400); /* the other one is never heard of again */
+	assert_int_equal(o->n_heard, 1);
+	assert_int_equal(o->heard.term, 10);
+	office_destroy(o);
+}
+
+static void ten_thousand_agents_are_found_at_once(void **state)
+{
+	static char names[10000][8];
+	struct roster r = { 0 };
+	uint32_t found = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 10000; i++) {
+		snprintf(names[i], sizeof(names[i]), "g%u", i);
+		add_agent(&r, names[i], MSG_READY, 1);
+	}
+	for (unsigned i = 0; i < 10000; i++)
+		found += roster_find_agent(&r, names[i]) == &r.agents[i];
+	assert_int_equal(found, 10000);
+	assert_int_equal(r.n_due, 10000);
+	for (unsigned i = 0; i < 10000; i++) {
+		assert_ptr_equal(roster_next_due(&r), &r.agents[i]);
+		if (i < 100)
+			roster_touch(&r, &r.agents[i]); /* again, at the end */
+	}
+	assert_ptr_equal(roster_next_due(&r), &r.agents[0]);
+	assert_int_equal(r.n_due, 99);
+	assert_true(sizeof(r.agents[0]) < 8192); /* 10,000 of them: docs/decisions.md */
+	roster_finish(&r);
+}
+
+static void agents_of_a_worker_are_counted(void **state)
+{
+	struct msg_decision d = { .agent = "gw", .number = 3, .worker = "w1" };
+	struct roster r = { 0 };
+
+	(void)state;
+	assert_int_equal(roster_decided(&r, &d), 0);
+	add_agent(&r, "gw", MSG_READY, 1);
+	add_agent(&r, "gw2", MSG_READY, 1);
+	add_worker(&r, "w1", MSG_READY, 1, TOY_MODEL);
+	add_worker(&r, "w2", MSG_READY, 1, TOY_MODEL);
+	assert_int_equal(roster_find_worker(&r, "w1")->n_agents, 1);
+	d.worker[1] = '2';
+	roster_publish(&r, roster_find_agent(&r, "gw2"), &d, 5);
+	assert_int_equal(roster_find_worker(&r, "w2")->n_agents, 1);
+	roster_publish(&r, roster_find_agent(&r, "gw"), &d, 5);
+	assert_int_equal(roster_find_worker(&r, "w1")->n_agents, 0);
+	assert_int_equal(roster_find_worker(&r, "w2")->n_agents, 2);
+	add_agent(&r, "gw", MSG_LOST, 1);
+	assert_int_equal(roster_find_worker(&r, "w2")->n_agents, 1);
+	roster_finish(&r);
+}
+
+static void telemetry_is_worth_a_look_when_it_moved(void **state)
+{
+	struct msg_telemetry t = { .name = "gw", .boot = 1, .link = { .rtt_ms = 10 } };
+	struct roster r = { 0 };
+
+	(void)state;
+	add_agent(&r, "gw", MSG_READY, 1);
+	roster_next_due(&r);
+	roster_agent_telemetry(&r, &t);
+	assert_non_null(roster_next_due(&r)); /* the first one */
+	for (unsigned i = 0; i < 3; i++) {
+		t.link.rtt_ms += 0.4; /* 12 % in the end */
+		roster_agent_telemetry(&r, &t);
+		assert_int_equal(r.n_due, i == 2);
+	}
+	roster_next_due(&r);
+	t.boot = 2;
+	t.link.rtt_ms = 99;
+	roster_agent_telemetry(&r, &t); /* of a life that is not there yet */
+	assert_int_equal(r.n_due, 0);
+	roster_finish(&r);
+}
+
 static void a_status_under_another_name_and_malformed_ones_are_refused(void **state)
 {
 	static const char *const texts[] = { "", "{", "null", "{\"type\":\"agent.status\"}" };
@@ -757,6 +941,13 @@ int main(void)
 		cmocka_unit_test(
 			a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes),
 		cmocka_unit_test(what_somebody_else_decides_is_overruled),
+		cmocka_unit_test(a_standby_follows_and_decides_nothing),
+		cmocka_unit_test(a_standby_takes_over_within_the_timeout),
+		cmocka_unit_test(a_coordinator_that_stops_hands_over_at_once),
+		cmocka_unit_test(a_deposed_coordinator_is_silent_and_overruled),
+		cmocka_unit_test(ten_thousand_agents_are_found_at_once),
+		cmocka_unit_test(agents_of_a_worker_are_counted),
+		cmocka_unit_test(telemetry_is_worth_a_look_when_it_moved),
 		cmocka_unit_test(a_status_under_another_name_and_malformed_ones_are_refused),
 		cmocka_unit_test(an_unpublished_decision_is_tried_again),
 	};

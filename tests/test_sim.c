@@ -212,6 +212,7 @@ static void start_coordinator(struct world *w)
 	w->coordinator_conf = (struct config_coordinator){
 		.fleet = TOY_FLEET,
 		.coordinator = "coordinator",
+		.lease_ms = 1000,
 		.policy = { .split = 2,
 			    .codec = "f32",
 			    .kv = "q8_0",

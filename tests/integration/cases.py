@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import fleet
 from memory import Matrix, reply_of
 from random_model import BIG, write_model
 from trace import Trace, check_tokens, median_sum
@@ -790,7 +791,7 @@ def a_trace_of_daemons_is_written_at_their_end(w: World):
         assert "no/such/folder.json" in p.log(), p.log()
 
 
-CASES = {f.__name__: f for f in list(globals().values())
+CASES = {f.__name__: f for f in list(globals().values()) + list(vars(fleet).values())
          if callable(f) and getattr(f, "__annotations__", {}).get("w") is World}
 
 # These need the calibration, the size or the texts of models/gateway.gguf; under a sanitizer the

@@ -155,8 +155,9 @@ class World:
         p.wait_log("broker.connected")
         return p
 
-    def start_coordinator(self, extra=""):
-        p = self.start("coordinator", self.config("coordinator.yaml", extra))
+    def start_coordinator(self, extra="", name="coordinator"):
+        config = self.config(f"{name}.yaml", f"coordinator: {name}\n{extra}")
+        p = self.start("coordinator", config, name)
         p.wait_log("broker.connected")
         return p
 
