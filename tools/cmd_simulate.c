@@ -79,17 +79,41 @@ static int load_coordinator(const struct simulate *sim, struct config_coordinato
 	return rc;
 }
 
+/* What its planner keeps to, for everybody. */
+static struct sim_limits limits_of(const struct config_coordinator *conf)
+{
+	const struct config_policy *p = &conf->policy;
+
+	return (struct sim_limits){ .token_ms = p->token_ms == UINT32_MAX ? 0 : p->token_ms,
+				    .ttft_ms = p->ttft_ms == UINT32_MAX ? 0 : p->ttft_ms,
+				    .prompt_tokens = conf->expect.prompt_tokens };
+}
+
+/* The file may be of another daemon: then there are no limits to know. */
+static int run_live(struct simulate *sim, struct err *e)
+{
+	static struct config_coordinator conf;
+	struct sim_limits limits = { 0 };
+	struct err unread;
+
+	if (!config_load_coordinator(&conf, sim->config, &unread))
+		limits = limits_of(&conf);
+	return sim_live_run(&sim->s, &limits, sim->config, sim->json, e);
+}
+
 static int run_local(struct simulate *sim, struct err *e)
 {
 	static struct config_coordinator conf;
 	struct sim_world *world = NULL;
 	struct sim_cost cost = { 0 };
+	struct sim_limits limits;
 	int rc = load_coordinator(sim, &conf, e);
 
 	if (rc)
 		return rc;
+	limits = limits_of(&conf);
 	log_set_level(LOG_LEVEL_ERROR);
-	rc = sim_local_run(&world, &cost, &sim->s, &conf, e);
+	rc = sim_local_run(&world, &cost, &sim->s, &limits, &conf, e);
 	if (!rc && sim_print(&sim->s, sim_world_stats(world), &cost, sim->s.duration_s, sim->json))
 		rc = err_set(e, ERR_NOMEM, "report");
 	sim_world_destroy(world);
@@ -103,8 +127,7 @@ static int simulate(struct simulate *sim)
 	int rc = load(sim, &e);
 
 	if (!rc)
-		rc = sim->live ? sim_live_run(&sim->s, sim->config, sim->json, &e)
-			       : run_local(sim, &e);
+		rc = sim->live ? run_live(sim, &e) : run_local(sim, &e);
 	return rc ? cmd_fail(NAME, &e) : CMD_OK;
 }
 

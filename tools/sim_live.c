@@ -204,13 +204,12 @@ static void tell_lost(const struct live *l)
 			n.received - l->heard);
 }
 
-static int run(struct live *l, bool json, struct err *e)
+static int run(struct live *l, const struct sim_limits *limits, bool json, struct err *e)
 {
-	const struct sim_limits none = { 0 };
 	double seconds;
 	int rc = connect_bus(l, e);
 
-	if (!rc && sim_world_create(&l->world, l->s, &none, l->conf.fleet, on_message, l))
+	if (!rc && sim_world_create(&l->world, l->s, limits, l->conf.fleet, on_message, l))
 		rc = err_set(e, ERR_NOMEM, "simulation");
 	if (rc)
 		return rc;
@@ -228,7 +227,8 @@ static int run(struct live *l, bool json, struct err *e)
 	return rc ? err_set(e, rc, "report") : 0;
 }
 
-int sim_live_run(const struct scenario *s, const char *config, bool json, struct err *e)
+int sim_live_run(const struct scenario *s, const struct sim_limits *limits, const char *config,
+		 bool json, struct err *e)
 {
 	struct live l = { .s = s };
 	int rc = watch_load(&l.conf, config, e);
@@ -239,7 +239,7 @@ int sim_live_run(const struct scenario *s, const char *config, bool json, struct
 	if (!rc && daemon_catch_signals(on_signal, l.inbox))
 		rc = err_set(e, ERR_INTERNAL, "signals");
 	if (!rc)
-		rc = run(&l, json, e);
+		rc = run(&l, limits, json, e);
 	bus_close(l.bus, GOODBYE_MS);
 	daemon_ignore_signals();
 	inbox_destroy(l.inbox);

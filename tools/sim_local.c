@@ -10,8 +10,9 @@
 #include "coordinator/core.h"
 #include "tools/progress.h"
 
-#define TICK_US  200000u /* as coordinator/main.c */
-#define START_MS 1000u   /* the coordinator's clock at the beginning; 0 means "never" to it */
+#define TICK_US     200000u /* as coordinator/main.c */
+#define TICK_AGENTS 64      /* that a call looks at, at least */
+#define START_MS    1000u   /* the coordinator's clock at the beginning; 0 means "never" to it */
 
 /* A decision on its way to the broker. */
 struct letter {
@@ -24,6 +25,7 @@ struct letter {
 struct local {
 	struct sim_world *world;
 	struct coordinator_core core;
+	uint32_t n_agents;
 	struct bus_mem *broker;
 	struct bus *bus;
 	struct sim_cost *cost;
@@ -145,7 +147,10 @@ static void tick(struct local *l)
 	struct watch w = begin(l);
 
 	bus_mem_pump(l->broker, now_ms(l));
-	coordinator_core_tick(&l->core, now_ms(l));
+	for (uint32_t n = l->n_agents / TICK_AGENTS + 1; n; n--) {
+		if (!coordinator_core_tick(&l->core, now_ms(l)))
+			break;
+	} /* more would not come to an end: who may not be decided for yet stays due */
 	end(l, &w);
 	l->cost->ticks++;
 	carry(l);
@@ -182,9 +187,9 @@ static void on_bus(void *ctx, const struct bus_event *ev)
 
 /* ---- the run ---- */
 
-static int start(struct local *l, const struct scenario *s, const struct config_coordinator *conf)
+static int start(struct local *l, const struct scenario *s, const struct sim_limits *limits,
+		 const struct config_coordinator *conf)
 {
-	const struct sim_limits none = { 0 };
 	const struct bus_conf bus = { .client_id = conf->coordinator };
 	int rc = bus_mem_create(&l->broker, on_publish, l);
 
@@ -194,7 +199,7 @@ static int start(struct local *l, const struct scenario *s, const struct config_
 	if (!rc)
 		rc = coordinator_core_start(&l->core, l->bus);
 	if (!rc)
-		rc = sim_world_create(&l->world, s, &none, conf->fleet, on_message, l);
+		rc = sim_world_create(&l->world, s, limits, conf->fleet, on_message, l);
 	return rc;
 }
 
@@ -216,11 +221,12 @@ static int play(struct local *l, const struct scenario *s)
 }
 
 int sim_local_run(struct sim_world **world, struct sim_cost *cost, const struct scenario *s,
-		  const struct config_coordinator *conf, struct err *e)
+		  const struct sim_limits *limits, const struct config_coordinator *conf,
+		  struct err *e)
 {
-	struct local l = { .cost = cost, .last = &l.first };
+	struct local l = { .cost = cost, .last = &l.first, .n_agents = s->agents };
 	uint64_t began_us = clock_now_us();
-	int rc = start(&l, s, conf);
+	int rc = start(&l, s, limits, conf);
 
 	if (!rc)
 		rc = play(&l, s);

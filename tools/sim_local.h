@@ -23,7 +23,7 @@ void sim_cost_finish(struct sim_cost *c);
 /* Run the scenario to its end; progress on a terminal. *world stays the caller's to look at and to
  * destroy, also after an error. ERR_NOMEM, or what the coordinator's start says. */
 MUST_CHECK int sim_local_run(struct sim_world **world, struct sim_cost *cost,
-			     const struct scenario *s, const struct config_coordinator *conf,
-			     struct err *e);
+			     const struct scenario *s, const struct sim_limits *limits,
+			     const struct config_coordinator *conf, struct err *e);
 
 #endif

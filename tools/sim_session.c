@@ -101,6 +101,18 @@ static void judge(struct sim_world *w, const struct sim_session *s)
 		sim_series_add(&st->calm_ratio, token_ms / s->by.token_ms);
 }
 
+static void judge_first(struct sim_world *w, const struct sim_session *s)
+{
+	const struct sim_limits *l = &w->limits;
+	double ms = (double)(w->now_us - s->begun_us) / 1000;
+
+	sim_series_add(&w->stats.ttft_ms, ms);
+	if (!(l->ttft_ms > 0) || (l->prompt_tokens && s->prompt > l->prompt_tokens))
+		return;
+	w->stats.ttft_checks++;
+	w->stats.ttft_misses += ms > l->ttft_ms;
+}
+
 static void leave_worker(struct sim_world *w, struct sim_session *s)
 {
 	struct sim_worker *k = s->worker == SIM_NONE ? NULL : &w->workers[s->worker];
@@ -290,12 +302,8 @@ static void token(struct sim_world *w, struct sim_agent *a, struct sim_session *
 		s->kv = s->target;
 		s->phase = SIM_DECODE;
 	}
-	if (!s->tokens) {
-		ms = (double)(w->now_us - s->begun_us) / 1000;
-		sim_series_add(&w->stats.ttft_ms, ms);
-		w->stats.ttft_checks += w->limits.ttft_ms > 0;
-		w->stats.ttft_misses += w->limits.ttft_ms > 0 && ms > w->limits.ttft_ms;
-	}
+	if (!s->tokens)
+		judge_first(w, s);
 	s->answered_us = w->now_us;
 	s->tokens++;
 	a->tokens++;

@@ -26,6 +26,7 @@ typedef void sim_publish(void *ctx, const struct topic *t, const struct msg *m, 
 /* What the policy asks for: to count who misses it. 0: no limit. */
 struct sim_limits {
 	double token_ms, ttft_ms;
+	uint32_t prompt_tokens; /* ttft_ms is for prompts of at most so many; 0: of any length */
 };
 
 /* The scenario is copied. Agents and workers come up during the first seconds. ERR_NOMEM. */
