@@ -6,18 +6,26 @@
 
 #include "agent/core.h"
 #include "agent/head.h"
+#include "agent/profile.h"
+#include "agent/rehearsal.h"
+#include "agent/report.h"
+#include "agent/slot.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/trace.h"
+#include "codec/chunk.h"
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
 #include "daemon/memory.h"
+#include "daemon/sensors.h"
 #include "engine/prompt.h"
 
 #define GOODBYE_MS         1000
 #define TELEMETRY_EXPIRY_S 30
+#define FIRST_MS           2000 /* from the start to the first telemetry: probes are back by then */
+#define METERED_S          60   /* least seconds between two telemetry messages where bytes cost */
 #define OTHER_BYTES        (1u << 20) /* inbox, link and core: what their threads take */
 
 struct agent {
@@ -33,6 +41,8 @@ struct agent {
 	unsigned signals;
 	unsigned replies; /* in the inbox */
 	bool stop;
+	bool rehearsing;           /* jobs are nobody's: they come back through the inbox */
+	struct msg_telemetry told; /* newest telemetry */
 	struct err fatal;
 };
 
@@ -174,7 +184,7 @@ static void job_done(void *ctx, struct head_job *job)
 	struct agent *a = ctx;
 	uint64_t start_us = trace_now_us();
 
-	if (!queue_enter(a->inbox)) {
+	if (a->rehearsing || !queue_enter(a->inbox)) {
 		inbox_push_job(a->inbox, &job->item);
 		return;
 	}
@@ -183,12 +193,13 @@ static void job_done(void *ctx, struct head_job *job)
 	leave(a);
 }
 
-/* An answer of a worker: little to do. A prompt is left to the loop, since it may take long. */
+/* An answer of a worker, or of the broker: little to do, and time counts. A prompt is left to the
+ * loop, since it may take long. */
 static bool is_answer(const struct bus_event *ev)
 {
 	const char *leaf = ev->kind == BUS_MESSAGE ? strrchr(ev->topic, '/') : NULL;
 
-	return leaf && !strcmp(leaf, "/down");
+	return leaf && (!strcmp(leaf, "/down") || !strcmp(leaf, "/probe"));
 }
 
 /* Net-in. */
@@ -202,6 +213,11 @@ static void on_event(void *ctx, const struct bus_event *ev)
 	}
 	agent_core_message(a->core, ev, clock_now_us());
 	leave(a);
+}
+
+static bool is_metered(const struct config_agent *conf)
+{
+	return conf->metered[0] == 'y';
 }
 
 static struct msg_sampling sampling_of(const struct config_sampling *s)
@@ -240,6 +256,8 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 		.reply_timeout_ms = conf->reply_timeout_ms,
 		.session_deadline_ms = conf->session_deadline_ms,
 		.boot = a->boot,
+		.head_layers = profile_head_layers(seg),
+		.probe_us = is_metered(conf) ? 0 : conf->telemetry_s * 1000000ull,
 		.tokenizer = seg->tokenizer,
 		.prompt_family = prompt_family(seg->gguf),
 	};
@@ -248,6 +266,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	snprintf(cc->model, sizeof(cc->model), "%s", seg->hash);
 	snprintf(cc->calibration, sizeof(cc->calibration), "%s", seg->cal ? seg->cal->id : "");
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
+	profile_front_name(seg, cc->front);
 	if (msg_class_parse(&cc->class, conf->class))
 		return err_set(e, ERR_CONFIG, "class must be " MSG_CLASS_WORDS);
 	return spec_parse(&cc->codec, conf->codec, e);
@@ -316,6 +335,50 @@ static int open_bus(struct agent *a, struct err *e)
 	return rc ? err_set(e, rc, "subscriptions") : 0;
 }
 
+/* Layers to rehearse: those that will run as far as is known, or else the first one. */
+static uint32_t rehearsed_layers(const struct agent *a)
+{
+	const struct segment *seg = head_segment(a->head);
+	const uint32_t split = split_of(a->conf, seg);
+
+	return split ? split : seg->slice.last ? 1 : 0;
+}
+
+/* What speeds cannot be found out by now are by the first sessions. */
+static void rehearse(struct agent *a, const struct agent_core_conf *cc)
+{
+	const struct segment *seg = head_segment(a->head);
+	const uint32_t chunk = chunk_rows(&cc->codec, cc->dim, SIZE_MAX, AGENT_CHUNK_ROWS);
+	struct head_job job = { .codec = cc->codec, .cap = slot_frame_bytes(cc->dim) };
+	const struct rehearsal r = { .head = a->head,
+				     .done = a->inbox,
+				     .job = &job,
+				     .layers = rehearsed_layers(a),
+				     .chunk_rows = chunk,
+				     .n_vocab = seg->hp.n_vocab };
+	struct err e = { 0 };
+	int rc = r.layers ? 0 : err_set(&e, ERR_NOT_FOUND, "the file has no layers");
+
+	if (!seg->cal)
+		job.codec.predict = SPEC_PREDICT_NONE;
+	job.bytes = malloc(job.cap);
+	if (!rc && !job.bytes)
+		rc = err_set(&e, ERR_NOMEM, "a chunk");
+	if (!rc)
+		rc = begin(a, &job, r.layers, REHEARSAL_ROWS + 1 + 2 * chunk, cc->kv, &e);
+	if (!rc) {
+		a->rehearsing = true;
+		rc = rehearsal_run(&r, agent_core_meter(a->core));
+		a->rehearsing = false;
+		end(a, &job, r.layers, 0);
+		if (rc)
+			err_set(&e, rc, "%s", job.err.text[0] ? job.err.text : err_phrase(rc));
+	}
+	free(job.bytes);
+	if (rc)
+		log_event(LOG_LEVEL_INFO, "speed.unknown", "reason=\"%s\"", e.text);
+}
+
 int agent_create(struct agent **out, const struct config_agent *conf, agent_reply_fn *on_reply,
 		 void *ctx, struct err *e)
 {
@@ -338,6 +401,8 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 	if (!rc)
 		rc = agent_core_create(&a->core, &cc,
 				       &(struct agent_ops){ a, begin, end, submit, reply, fits });
+	if (!rc && !on_reply && conf->telemetry_s) /* a daemon, and somebody wants to know */
+		rehearse(a, &cc);
 	if (!rc)
 		rc = open_bus(a, e);
 	if (rc) {
@@ -384,17 +449,52 @@ int agent_check(const struct config_agent *conf, struct err *e)
 	return rc;
 }
 
+/* Retained; again with each connection, as a broker that comes back may have lost it. */
+static void publish_profile(struct agent *a)
+{
+	const struct segment *seg = head_segment(a->head);
+	struct msg m = { .type = MSG_AGENT_PROFILE };
+	struct msg_agent_profile *p = &m.u.agent_profile;
+	struct topic t = own_topic(a, TOPIC_AGENT_PROFILE);
+	struct codec_spec codec;
+	int rc = spec_parse(&codec, a->conf->codec, NULL);
+
+	snprintf(p->agent, sizeof(p->agent), "%s", a->conf->agent);
+	p->boot = a->boot;
+	p->threads = a->conf->threads;
+	p->max_sessions = a->conf->max_sessions;
+	p->context_tokens = a->conf->context_tokens;
+	if (!rc) {
+		p->prefill_rows = chunk_rows(&codec, seg->hp.dim, SIZE_MAX, AGENT_CHUNK_ROWS);
+		rc = profile_fill(p, seg, &codec);
+	}
+	if (!rc)
+		rc = link_publish(a->bus, &t, &m, 1, true, 0);
+	if (rc)
+		log_event(LOG_LEVEL_WARN, "profile.failed", "agent=%s reason=\"%s\"",
+			  a->conf->agent, err_phrase(rc));
+	msg_finish(&m);
+}
+
 static void publish_telemetry(struct agent *a)
 {
+	const struct kv_budget *b = &head_segment(a->head)->budget;
 	struct msg m = { .type = MSG_AGENT_TELEMETRY };
+	struct msg_telemetry *now = &m.u.telemetry;
 	struct topic t = own_topic(a, TOPIC_AGENT_TELEMETRY);
 
-	agent_core_telemetry(a->core, &m.u.telemetry);
-	m.u.telemetry.uptime_ms = clock_now_ms() - a->started_ms;
-	m.u.telemetry.rss_bytes = memory_resident_bytes();
-	m.u.telemetry.mem_available_bytes = memory_available_bytes();
+	report_telemetry(a->core, clock_now_us(), now);
+	now->uptime_ms = clock_now_ms() - a->started_ms;
+	now->rss_bytes = memory_resident_bytes();
+	now->mem_available_bytes = memory_available_bytes();
+	now->budget_bytes = b->limit_bytes != UINT64_MAX ? b->limit_bytes : 0;
+	now->used_bytes = b->booked_bytes;
+	sensors_read(now, "");
+	if (is_metered(a->conf) && a->told.name[0] && !report_differs(now, &a->told))
+		return;
 	if (link_publish(a->bus, &t, &m, 0, false, TELEMETRY_EXPIRY_S))
 		log_event(LOG_LEVEL_DEBUG, "telemetry.failed", "agent=%s", a->conf->agent);
+	a->told = *now;
 }
 
 static void on_signal(struct agent *a, int signal)
@@ -417,6 +517,7 @@ static void on_bus(struct agent *a, const struct bus_event *ev)
 		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u %s",
 			  a->conf->broker.host, a->conf->broker.port, ev->text);
 		agent_core_link(a->core, true, now_us);
+		publish_profile(a);
 	} else {
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
 			  "host=%s port=%u reason=\"%s\"", a->conf->broker.host,
@@ -467,17 +568,30 @@ static long patience_ms(struct agent *a)
 	return ms;
 }
 
+static uint64_t telemetry_ms(const struct agent *a)
+{
+	const uint32_t s = a->conf->telemetry_s;
+
+	return 1000ull * (is_metered(a->conf) && s < METERED_S ? METERED_S : s);
+}
+
 static void timers(struct agent *a)
 {
 	uint64_t now_ms = clock_now_ms();
 
 	if (agent_core_due_us(a->core) <= clock_now_us())
 		agent_core_tick(a->core, clock_now_us());
-	if (!a->conf->telemetry_s || now_ms < a->telemetry_due_ms)
+	if (!a->conf->telemetry_s)
 		return;
-	if (a->telemetry_due_ms && bus_is_up(a->bus))
+	agent_core_probe(a->core, clock_now_us());
+	if (now_ms < a->telemetry_due_ms)
+		return;
+	if (a->telemetry_due_ms && bus_is_up(a->bus)) {
 		publish_telemetry(a);
-	a->telemetry_due_ms = now_ms + a->conf->telemetry_s * 1000ull;
+		a->telemetry_due_ms = now_ms + telemetry_ms(a);
+	} else if (!a->telemetry_due_ms) {
+		a->telemetry_due_ms = now_ms + FIRST_MS;
+	}
 }
 
 int agent_run(struct agent *a, struct err *e)

@@ -10,7 +10,8 @@
 #include "daemon/link.h"
 #include "schema/wire.h"
 
-#define SETTLE_US 300000u /* after a connect: the workers' retained statuses come first */
+#define PROBE_EXPIRY_S 10
+#define SETTLE_US      300000u /* after a connect: the workers' retained statuses come first */
 
 int agent_core_create(struct agent_core **out, const struct agent_core_conf *conf,
 		      const struct agent_ops *ops)
@@ -21,6 +22,7 @@ int agent_core_create(struct agent_core **out, const struct agent_core_conf *con
 		return ERR_NOMEM;
 	c->conf = *conf;
 	c->ops = *ops;
+	c->probe = (struct probe){ .every_us = conf->probe_us, .id = conf->boot };
 	c->slots = calloc(conf->max_sessions, sizeof(*c->slots));
 	c->frame_cap = slot_frame_bytes(conf->dim);
 	c->frame = malloc(c->frame_cap);
@@ -83,10 +85,8 @@ int agent_core_start(struct agent_core *c, struct bus *bus)
 		enum topic_kind kind;
 		int qos;
 	} wanted[] = {
-		{ TOPIC_DOWN, 1 },
-		{ TOPIC_DECISION, 1 },
-		{ TOPIC_WORKER_STATUS, 1 },
-		{ TOPIC_AGENT_PROMPT, 1 },
+		{ TOPIC_DOWN, 1 },         { TOPIC_DECISION, 1 },    { TOPIC_WORKER_STATUS, 1 },
+		{ TOPIC_AGENT_PROMPT, 1 }, { TOPIC_AGENT_PROBE, 0 },
 	};
 	struct topic t;
 	char filter[TOPIC_MAX];
@@ -94,6 +94,8 @@ int agent_core_start(struct agent_core *c, struct bus *bus)
 
 	c->bus = bus;
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		if (wanted[i].kind == TOPIC_AGENT_PROBE && !c->conf.probe_us)
+			continue;
 		t = own_topic(c, wanted[i].kind);
 		if (wanted[i].kind == TOPIC_WORKER_STATUS)
 			t.agent[0] = '\0';
@@ -423,6 +425,7 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 		return;
 	}
 	sl->arrived_us = bev->at_us;
+	sl->arrived_bytes = (uint32_t)bev->len;
 	sl->times.bytes_down += bev->len;
 	c->bytes_down += bev->len;
 	if (m->type == MSG_ACCEPT) {
@@ -532,6 +535,36 @@ static void on_malformed(struct agent_core *c, const struct bus_event *ev, enum 
 	slot_refuse(c, none.id, false, rc, e->text);
 }
 
+void agent_core_probe(struct agent_core *c, uint64_t now_us)
+{
+	struct topic t = own_topic(c, TOPIC_AGENT_PROBE);
+	uint8_t bytes[PROBE_LONG];
+	char topic[TOPIC_MAX];
+	uint32_t len;
+
+	if (!c->up || now_us < c->settled_us)
+		return;
+	len = probe_next(&c->probe, agent_core_sessions(c), now_us);
+	if (!len)
+		return;
+	topic_put(topic, &t);
+	probe_put(&c->probe, bytes, len);
+	if (bus_publish(c->bus, &(struct bus_publish){ .topic = topic,
+						       .payload = bytes,
+						       .len = len,
+						       .expiry_s = PROBE_EXPIRY_S }))
+		log_event(LOG_LEVEL_DEBUG, "probe.failed", "bytes=%u", len);
+}
+
+static void on_probe(struct agent_core *c, const struct bus_event *ev, uint64_t now_us)
+{
+	struct meter_trip trip;
+
+	if (probe_take(&c->probe, ev->payload, ev->len, now_us, &trip))
+		meter_probe(&c->meter, &trip);
+	agent_core_probe(c, now_us);
+}
+
 void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64_t now_us)
 {
 	struct err e = { 0 };
@@ -541,6 +574,10 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 
 	if (topic_get(&t, ev->topic, strlen(ev->topic)) || !ev->len)
 		return; /* not ours, or a retained message that was cleared */
+	if (t.kind == TOPIC_AGENT_PROBE) {
+		on_probe(c, ev, now_us);
+		return;
+	}
 	if (wire_is_frame(ev->payload, ev->len))
 		return; /* this agent asks for no binary frames */
 	rc = msg_parse(&m, (const char *)ev->payload, ev->len,
@@ -593,18 +630,7 @@ bool agent_core_busy(const struct agent_core *c)
 	return false;
 }
 
-void agent_core_telemetry(const struct agent_core *c, struct msg_telemetry *t)
+struct meter *agent_core_meter(struct agent_core *c)
 {
-	snprintf(t->name, sizeof(t->name), "%s", c->conf.agent);
-	t->boot = c->conf.boot;
-	t->sessions = agent_core_sessions(c);
-	t->sessions_done = c->sessions_done;
-	t->sessions_failed = c->sessions_failed;
-	t->tokens = c->tokens;
-	t->rows = c->rows;
-	t->bytes_up = c->bytes_up;
-	t->bytes_down = c->bytes_down;
-	t->retries = c->retries;
-	t->token_ms = c->token_ms;
-	t->rtt_ms = c->rtt_ms;
+	return &c->meter;
 }

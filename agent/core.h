@@ -17,6 +17,7 @@
 #include "schema/msg.h"
 
 struct agent_core;
+struct meter;
 
 struct agent_core_conf {
 	char fleet[TOPIC_NAME_MAX + 1];
@@ -34,6 +35,10 @@ struct agent_core_conf {
 	struct msg_sampling sampling;
 	uint32_t accept_timeout_ms, reply_timeout_ms, session_deadline_ms;
 	uint64_t boot;
+	char front[MSG_FRONT_MAX]; /* precision of the layers; empty: its speed is not told */
+	double head_layers;        /* the head's weights in layers' weights; 0: there is none */
+	uint64_t probe_us;         /* without sessions for so long: find out how far the broker is;
+				    * 0: never */
 	const struct tokenizer *tokenizer; /* NULL: prompts are not text (simulation); ids only */
 	const char *prompt_family;
 };
@@ -88,7 +93,10 @@ MUST_CHECK int agent_core_goodbye(struct agent_core *c);
 /* End all sessions now: reason in their replies. */
 void agent_core_cancel_all(struct agent_core *c, uint64_t now_us);
 
-/* Counters for telemetry; name, boot, uptime and memory are filled in by the caller. */
-void agent_core_telemetry(const struct agent_core *c, struct msg_telemetry *t);
+/* Send a probe when one is due (agent/probe.h): at least once a second. */
+void agent_core_probe(struct agent_core *c, uint64_t now_us);
+
+/* What the agent measured so far; jobs that are no session's may add to it. */
+struct meter *agent_core_meter(struct agent_core *c);
 
 #endif

@@ -18,8 +18,10 @@ struct head {
 
 static int run_layers(struct head *h, struct head_job *job)
 {
+	const uint64_t begun_us = clock_now_us();
 	int rc = model_embed(h->seg.model, job->ids, job->rows, h->seg.x);
 
+	job->embed_us = (uint32_t)(clock_now_us() - begun_us);
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
 	return segment_forward(&h->seg, job->kv, job->pos, job->rows, &job->err);
@@ -42,17 +44,26 @@ int head_encode(struct head_job *job, struct codec_work *work, const float *x)
 	return rc;
 }
 
+static int sample(struct head *h, struct head_job *job)
+{
+	const uint64_t begun_us = clock_now_us();
+	int rc =
+		segment_sample(&h->seg, &job->sampling, job->rows - 1, job->history, job->n_history,
+			       job->pos + job->rows, &job->id, &job->end, &job->err);
+
+	job->head_us = (uint32_t)(clock_now_us() - begun_us);
+	return rc;
+}
+
 static void run(struct head *h, struct head_job *job)
 {
 	uint64_t t0 = clock_now_us(), t1;
 
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
-	job->encode_us = 0;
+	job->encode_us = job->head_us = 0;
 	job->rc = run_layers(h, job);
 	if (!job->rc && job->sample)
-		job->rc = segment_sample(&h->seg, &job->sampling, job->rows - 1, job->history,
-					 job->n_history, job->pos + job->rows, &job->id, &job->end,
-					 &job->err);
+		job->rc = sample(h, job);
 	t1 = clock_now_us();
 	job->layers_us = (uint32_t)(t1 - t0);
 	trace_span("head", t0, t1, job->pos);

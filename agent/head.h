@@ -41,7 +41,8 @@ struct head_job {
 	uint16_t state_hash; /* before these rows */
 	uint32_t id;
 	bool end;
-	uint32_t queue_us, layers_us, encode_us;
+	uint32_t queue_us, layers_us, encode_us; /* layers: embedding and head included, that is: */
+	uint32_t embed_us, head_us;              /* head: final norm, output matrix, sampling */
 };
 
 struct head;

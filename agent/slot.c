@@ -121,7 +121,7 @@ static size_t put_ids(uint8_t *dst, const struct session *s, const struct sessio
 	return CHUNK_TOKEN_BYTES * (size_t)ch->rows;
 }
 
-static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
+static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i, uint64_t now_us)
 {
 	const struct session *s = &sl->session;
 	const struct session_chunk *ch = &s->chunks[i];
@@ -159,6 +159,11 @@ static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i)
 	timeline_sent(&sl->timeline, sl->job.slot, ch->pos, start_us);
 	sl->times.bytes_up += WIRE_HDR_LEN + h.body_len;
 	c->bytes_up += WIRE_HDR_LEN + h.body_len;
+	sl->trip = (struct slot_trip){
+		.clear = meter_sent(&c->meter, WIRE_HDR_LEN + h.body_len, now_us),
+		.up_bytes = WIRE_HDR_LEN + h.body_len,
+		.sends = c->meter.sends,
+	};
 }
 
 /* False when the compute thread has no room for it. */
@@ -235,12 +240,55 @@ static void emit(struct agent_core *c, struct slot *sl, uint32_t id)
 	grow_text(c, sl, detok_push(&sl->detok, id, sl->text + sl->text_len, need - 1));
 }
 
+/* The way to the worker and back, by an answer that needed no retry. */
+static void measure_trip(struct agent_core *c, const struct slot *sl, uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+	const uint64_t worker_us = (uint64_t)s->last_answer.queue_us + s->last_answer.compute_us;
+
+	meter_answered(&c->meter, sl->trip.sends, now_us);
+	if (!sl->trip.clear || worker_us > s->last_rtt_us)
+		return;
+	meter_trip(&c->meter, &(struct meter_trip){
+				      .at_us = now_us,
+				      .up_bytes = (float)sl->trip.up_bytes,
+				      .down_bytes = (float)sl->arrived_bytes,
+				      .ms = (float)(s->last_rtt_us - worker_us) / 1000,
+			      });
+}
+
+static bool is_alone(const struct agent_core *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < c->conf.max_sessions && n < 2; i++)
+		n += c->slots[i].used;
+	return n == 1;
+}
+
+/* A token came: what it says of the link, and of what the agent takes beside its layers. */
+static void measure_token(struct agent_core *c, const struct slot *sl, uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+	const struct head_job *job = &sl->job;
+	double us = (double)(now_us - sl->times.last_token_us);
+
+	if (!s->conf.local && s->last_rtt_us)
+		measure_trip(c, sl, now_us);
+	if (!sl->times.first_token_us || job->rows != 1 || !is_alone(c) ||
+	    (!s->conf.local && !s->last_rtt_us))
+		return;
+	us -= (double)(job->layers_us - job->embed_us) + job->encode_us;
+	meter_beside(&c->meter, 0, s->conf.local ? us : us - (double)s->last_rtt_us);
+}
+
 static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
 {
 	struct slot_times *t = &sl->times;
 	const struct session *s = &sl->session;
 
 	c->tokens++;
+	measure_token(c, sl, now_us);
 	t->last_token_us = now_us;
 	if (!t->first_token_us) {
 		t->first_token_us = now_us;
@@ -306,7 +354,7 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 	if (fx.open)
 		send_open(c, sl);
 	for (uint32_t i = fx.send_from; i < fx.send_to; i++)
-		send_chunk(c, sl, i);
+		send_chunk(c, sl, i, ev->now_us);
 	if (!fx.ended && fx.compute) /* before the text of the token: layers need not wait for it */
 		started = start_job(c, sl, &fx, ev->now_us);
 	if (fx.token)
@@ -319,6 +367,21 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		fail_job(c, sl, ev->now_us);
 }
 
+static void measure_job(struct agent_core *c, const struct slot *sl)
+{
+	const struct head_job *job = &sl->job;
+
+	meter_job(&c->meter, &(struct meter_job){
+				     .layers = sl->session.conf.split,
+				     .rows = job->rows,
+				     .sampled = job->sample,
+				     .encoded = !job->sample && !sl->session.conf.local,
+				     .layers_us = job->layers_us - job->embed_us - job->head_us,
+				     .head_us = job->head_us,
+				     .encode_us = job->encode_us,
+			     });
+}
+
 void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 {
 	struct head_job *job = &sl->job;
@@ -327,6 +390,8 @@ void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	timeline_computed(&sl->timeline, job);
 	sl->times.head_us += job->layers_us;
 	sl->times.encode_us += job->encode_us;
+	if (!job->rc)
+		measure_job(c, sl);
 	if (job->rc) {
 		ev.kind = SESSION_EV_COMPUTE_FAILED;
 		ev.code = job->rc;

@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 #include "agent/core.h"
+#include "agent/meter.h"
+#include "agent/probe.h"
 #include "agent/session.h"
 #include "agent/timeline.h"
 #include "agent/workers.h"
@@ -25,6 +27,13 @@ struct slot_times {
 	uint32_t n_rtts;             /* answered without a retry */
 	uint32_t rtts_us[SLOT_RTTS]; /* ring */
 	uint64_t bytes_up, bytes_down;
+};
+
+/* Of the newest chunk that was sent. */
+struct slot_trip {
+	bool clear;         /* nothing held it up on its way: worth measuring */
+	uint32_t up_bytes;
+	uint32_t sends;     /* the meter's count behind it */
 };
 
 struct slot {
@@ -52,6 +61,8 @@ struct slot {
 	struct slot_times times;
 	struct timeline timeline;
 	uint64_t arrived_us; /* of the message that is being worked on */
+	uint32_t arrived_bytes;
+	struct slot_trip trip;
 };
 
 /* A prompt that waits for a slot, or for the broker. */
@@ -85,6 +96,8 @@ struct agent_core {
 	uint32_t ids_made;   /* prompts that came without id */
 	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
 	double token_ms, rtt_ms; /* of the newest finished session */
+	struct meter meter;
+	struct probe probe;
 };
 
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */

@@ -34,6 +34,8 @@ static const struct key keys[] = {
 	  .fallback = "256" },
 	{ KEY(struct config_agent, "telemetry_s", telemetry_s, KEY_U32), .max = 3600,
 	  .fallback = "10" },
+	{ KEY(struct config_agent, "metered", metered, KEY_WORD), .words = "no|yes",
+	  .fallback = "no" },
 	{ KEY(struct config_agent, "log", log, KEY_WORD), .words = "error|warn|info|debug",
 	  .fallback = "info" },
 	BROKER_KEYS(struct config_agent),

@@ -1,0 +1,298 @@
+#include "agent/meter.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAY_UP_MS   0.125 /* per byte, while nothing better is known: 64 kbit/s */
+#define RATE_MAX    1e6   /* kbit/s: no more can be told from round trips */
+#define BYTE_MIN_MS (8 / RATE_MAX)
+#define ALL_TRIPS   (METER_MAGNITUDES * METER_TRIPS)
+#define WEIGHT_MAX  8u /* trips of one magnitude that count in a slope */
+
+static void push(struct meter_ring *r, double v)
+{
+	r->v[r->n % METER_KEPT] = (float)v;
+	if (++r->n == 2 * METER_KEPT) /* the ring goes on, the count does not run over */
+		r->n = METER_KEPT;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const float x = *(const float *)a, y = *(const float *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Sorts v. */
+static double quantile(float *v, unsigned n, double q)
+{
+	const double at = q * (n - 1);
+	const unsigned i = (unsigned)at;
+	double next;
+
+	qsort(v, n, sizeof(*v), by_size);
+	next = v[i + 1 < n ? i + 1 : i];
+	return v[i] + (at - i) * (next - v[i]);
+}
+
+static double median(const struct meter_ring *r)
+{
+	const unsigned n = r->n < METER_KEPT ? r->n : METER_KEPT;
+	float sorted[METER_KEPT];
+
+	if (!n)
+		return 0;
+	memcpy(sorted, r->v, n * sizeof(*sorted));
+	return quantile(sorted, n, 0.5);
+}
+
+void meter_job(struct meter *m, const struct meter_job *j)
+{
+	struct meter_front *f = &m->fronts[j->front];
+
+	if (j->rows == 1 && j->layers)
+		push(&f->layer_token, j->layers_us / 1000.0 / j->layers);
+	if (j->rows >= METER_CHUNK_ROWS && j->layers)
+		push(&f->layer_row, j->layers_us / 1000.0 / j->layers / j->rows);
+	if (j->sampled)
+		push(&f->head, j->head_us / 1000.0);
+	if (j->rows == 1 && j->encoded)
+		push(&f->encode, j->encode_us / 1000.0);
+}
+
+void meter_beside(struct meter *m, unsigned front, double us)
+{
+	push(&m->fronts[front].beside, us > 0 ? us / 1000 : 0);
+}
+
+void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
+{
+	const struct meter_front *f = &m->fronts[front];
+
+	s->layer_token_ms = median(&f->layer_token);
+	s->layer_row_ms = median(&f->layer_row);
+	s->embed_ms = median(&f->beside);
+	s->head_ms = median(&f->head);
+	s->encode_ms = median(&f->encode);
+}
+
+/* ---- the link ---- */
+
+bool meter_sent(struct meter *m, uint32_t bytes, uint64_t now_us)
+{
+	const double byte_ms = m->up_ms > 0 ? m->up_ms : WAY_UP_MS;
+	const bool clear = now_us >= m->free_us;
+
+	m->sends++;
+	m->free_us = (clear ? now_us : m->free_us) + (uint64_t)(bytes * byte_ms * 1000);
+	return clear;
+}
+
+void meter_answered(struct meter *m, uint32_t sends, uint64_t now_us)
+{
+	if (sends == m->sends && now_us < m->free_us) /* it was the last one, and has arrived */
+		m->free_us = now_us;
+}
+
+static unsigned magnitude(double bytes)
+{
+	unsigned i = 0;
+
+	for (; bytes >= 2 && i + 1 < METER_MAGNITUDES; bytes /= 2)
+		i++;
+	return i;
+}
+
+static void keep(struct meter_trips *s, const struct meter_trip *t)
+{
+	const unsigned k = magnitude(t->up_bytes);
+
+	s->kept[k][s->n[k] % METER_TRIPS] = *t;
+	if (++s->n[k] == 2 * METER_TRIPS)
+		s->n[k] = METER_TRIPS;
+	s->newest_us = t->at_us > s->newest_us ? t->at_us : s->newest_us;
+}
+
+void meter_trip(struct meter *m, const struct meter_trip *t)
+{
+	keep(&m->trips, t);
+}
+
+void meter_probe(struct meter *m, const struct meter_trip *t)
+{
+	keep(&m->probes, t);
+}
+
+static bool is_fresh(const struct meter_trips *s, const struct meter_trip *t)
+{
+	return t->at_us + METER_STALE_US >= s->newest_us;
+}
+
+/* Trips of magnitude k that count -> out. */
+static unsigned fresh_of(const struct meter_trips *s, unsigned k,
+			 const struct meter_trip *out[static METER_TRIPS])
+{
+	const unsigned kept = s->n[k] < METER_TRIPS ? s->n[k] : METER_TRIPS;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < kept; i++) {
+		if (is_fresh(s, &s->kept[k][i]))
+			out[n++] = &s->kept[k][i];
+	}
+	return n;
+}
+
+/* Of one magnitude. */
+struct point {
+	double bytes, ms;
+	unsigned n;
+};
+
+static unsigned points_of(const struct meter_trips *s, struct point p[static METER_MAGNITUDES])
+{
+	const struct meter_trip *fresh[METER_TRIPS];
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < METER_MAGNITUDES; k++) {
+		const unsigned count = fresh_of(s, k, fresh);
+		float bytes[METER_TRIPS], ms[METER_TRIPS];
+
+		for (unsigned i = 0; i < count; i++) {
+			bytes[i] = fresh[i]->up_bytes;
+			ms[i] = fresh[i]->ms;
+		}
+		if (count)
+			p[n++] = (struct point){ quantile(bytes, count, 0.5),
+						 quantile(ms, count, 0.5), count };
+	}
+	return n;
+}
+
+struct slope {
+	float ms; /* per byte */
+	double weight;
+};
+
+static int by_slope(const void *a, const void *b)
+{
+	return by_size(&((const struct slope *)a)->ms, &((const struct slope *)b)->ms);
+}
+
+static unsigned slopes_of(const struct point *p, unsigned n, struct slope *out)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned k = i + 1; k < n; k++) {
+			const double dx = p[k].bytes - p[i].bytes;
+			const unsigned few = p[i].n < p[k].n ? p[i].n : p[k].n;
+
+			if (p[k].bytes < 2 * p[i].bytes) /* a neighbour tells little */
+				continue;
+			out[count++] = (struct slope){ (float)((p[k].ms - p[i].ms) / dx),
+						       dx * (few < WEIGHT_MAX ? few : WEIGHT_MAX) };
+		}
+	}
+	return count;
+}
+
+/* Milliseconds per byte; 0 when the trips are all of one size. */
+static double byte_ms_of(const struct meter_trips *s)
+{
+	struct slope slopes[METER_MAGNITUDES * METER_MAGNITUDES / 2];
+	struct point points[METER_MAGNITUDES];
+	const unsigned n = slopes_of(points, points_of(s, points), slopes);
+	double sum = 0, half = 0;
+	unsigned i = 0;
+
+	if (!n)
+		return 0;
+	qsort(slopes, n, sizeof(*slopes), by_slope);
+	for (unsigned k = 0; k < n; k++)
+		half += slopes[k].weight / 2;
+	while (i + 1 < n && sum + slopes[i].weight < half)
+		sum += slopes[i++].weight;
+	return slopes[i].ms > BYTE_MIN_MS ? slopes[i].ms : BYTE_MIN_MS;
+}
+
+/* What the trips took besides their bytes -> rest; returns how many. */
+static unsigned rests_of(const struct meter_trips *s, double up_ms, double down_ms,
+			 float rest[static ALL_TRIPS])
+{
+	const struct meter_trip *fresh[METER_TRIPS];
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < METER_MAGNITUDES; k++) {
+		const unsigned count = fresh_of(s, k, fresh);
+
+		for (unsigned i = 0; i < count; i++)
+			rest[n++] = (float)fmax(0, fresh[i]->ms - fresh[i]->up_bytes * up_ms -
+							   fresh[i]->down_bytes * down_ms);
+	}
+	return n;
+}
+
+/* What bytes took by the trips that have most of them, their 95 % quantile. */
+static double slow_byte_ms(const struct meter_trips *s, double base_ms, double down_ms,
+			   double median_ms)
+{
+	const struct meter_trip *fresh[METER_TRIPS];
+	float each[METER_TRIPS];
+	unsigned k = METER_MAGNITUDES, n = 0;
+
+	while (k-- && !n)
+		n = fresh_of(s, k, fresh);
+	for (unsigned i = 0; i < n; i++)
+		each[i] = (float)((fresh[i]->ms - base_ms - fresh[i]->down_bytes * down_ms) /
+				  fresh[i]->up_bytes);
+	return n ? fmax(median_ms, quantile(each, n, 0.95)) : median_ms;
+}
+
+/* What is known of the two ways, from trips and probes together. */
+static void learn_ways(struct meter *m)
+{
+	const double up = byte_ms_of(&m->trips), both = byte_ms_of(&m->probes);
+
+	if (up > 0)
+		m->up_ms = up;
+	else if (both > 0)
+		m->up_ms = fmax(both / 2, BYTE_MIN_MS); /* nothing says that one way is slower */
+	if (both > 0)
+		m->down_ms = fmax(both - m->up_ms, fmax(both / 16, BYTE_MIN_MS));
+}
+
+static double rate_of(double byte_ms)
+{
+	return byte_ms > 0 ? 8 / byte_ms : 0;
+}
+
+void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l)
+{
+	const struct meter_trips *s = m->trips.newest_us ? &m->trips : &m->probes;
+	float rest[ALL_TRIPS];
+	double slow;
+
+	*l = (struct msg_link){ 0 };
+	learn_ways(m);
+	l->samples = rests_of(s, m->up_ms, m->down_ms, rest);
+	if (!l->samples)
+		return;
+	l->rtt_ms = quantile(rest, l->samples, 0.5);
+	l->rtt_high_ms = quantile(rest, l->samples, 0.95);
+	l->up_kbit_s = rate_of(m->up_ms);
+	l->down_kbit_s = rate_of(m->down_ms);
+	slow = m->up_ms > 0 ? slow_byte_ms(s, l->rtt_ms, m->down_ms, m->up_ms) / m->up_ms : 1;
+	l->up_low_kbit_s = l->up_kbit_s / slow;
+	l->down_low_kbit_s = l->down_kbit_s / slow;
+	l->idle_ms = now_us > s->newest_us ? (double)(now_us - s->newest_us) / 1000 : 0;
+}
+
+void meter_broker(const struct meter *m, double *rtt_ms, double *high_ms)
+{
+	float rest[ALL_TRIPS];
+	const unsigned n = rests_of(&m->probes, byte_ms_of(&m->probes), 0, rest);
+
+	*rtt_ms = n ? quantile(rest, n, 0.5) : 0;
+	*high_ms = n ? quantile(rest, n, 0.95) : 0;
+}

@@ -1,0 +1,93 @@
+/* agent/meter.h - how fast this agent computes, and how far its worker is, by what happens anyway.
+ *
+ * Fed with the times of jobs and tokens, and with round trips and their sizes; gives medians and
+ * quantiles over a recent window, in the terms of msg_speed and msg_link (schema/msg.h).
+ *
+ * A trip of u bytes up and d bytes down takes base + u * up + d * down. Trips are kept by the order
+ * of magnitude of their size, the newest few of each; up is the weighted median of the slopes
+ * between the medians of any two magnitudes, so that neither jitter nor a straggler nor thousands
+ * of small trips move it; base the median of what the trips took besides. Answers are all of about
+ * one size, so only probes (agent/probe.h), which come back as long as they went, tell down: what a
+ * byte of a probe takes is up + down.
+ *
+ * Pure; time comes in. One thread. All 0 is a meter that knows nothing. */
+#ifndef AGENT_METER_H
+#define AGENT_METER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "schema/msg.h"
+
+#define METER_KEPT	 64u /* newest samples of a figure */
+#define METER_MAGNITUDES 20  /* of sizes: 1, 2..3, 4..7 bytes ... */
+#define METER_TRIPS	 32u /* newest of a magnitude */
+#define METER_CHUNK_ROWS 16u /* a job of so many rows or more tells what a row of a chunk takes */
+#define METER_STALE_US	 300000000ull /* trips so much older than the newest one do not count */
+
+struct meter_ring {
+	float v[METER_KEPT];
+	uint32_t n; /* ever */
+};
+
+struct meter_trip {
+	uint64_t at_us; /* when the answer came */
+	float up_bytes, down_bytes, ms;
+};
+
+struct meter_trips {
+	struct meter_trip kept[METER_MAGNITUDES][METER_TRIPS]; /* rings, by up_bytes */
+	uint32_t n[METER_MAGNITUDES];			       /* ever */
+	uint64_t newest_us;				       /* 0: none */
+};
+
+/* Of one front end. */
+struct meter_front {
+	struct meter_ring layer_token, layer_row, beside, head, encode; /* ms */
+};
+
+struct meter {
+	struct meter_front fronts[MSG_FRONTS_MAX];
+	struct meter_trips trips;  /* to the worker, without its own time */
+	struct meter_trips probes; /* to the broker */
+	double up_ms, down_ms;	   /* per byte, as last known; 0: not */
+	uint64_t free_us;	   /* by then all that was sent has left, as far as is known */
+	uint32_t sends;		   /* ever */
+};
+
+/* A job of the compute thread that succeeded. */
+struct meter_job {
+	unsigned front; /* below MSG_FRONTS_MAX */
+	uint32_t layers, rows;
+	bool sampled, encoded;
+	uint32_t layers_us, head_us, encode_us; /* layers alone, head and sampling, encoding */
+};
+void meter_job(struct meter *m, const struct meter_job *j);
+
+/* What a decode token took beside layers, head, encoding and its trip, when it had the agent for
+ * itself. */
+void meter_beside(struct meter *m, unsigned front, double us);
+
+/* A request of so many bytes goes out. True when nothing that was sent before can hold it up: only
+ * such a trip is worth measuring. */
+bool meter_sent(struct meter *m, uint32_t bytes, uint64_t now_us);
+
+/* A request was answered; `sends` is what m->sends was when it had been sent. */
+void meter_answered(struct meter *m, uint32_t sends, uint64_t now_us);
+
+void meter_trip(struct meter *m, const struct meter_trip *t);
+
+/* A probe came back: up_bytes = down_bytes. */
+void meter_probe(struct meter *m, const struct meter_trip *t);
+
+/* Figures of a front (but for its name); 0 where there are none. */
+void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s);
+
+/* Figures of the link; samples 0 when no trip of late is known. Updates up_ms and down_ms: not per
+ * token. */
+void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l);
+
+/* To the broker and back, for an empty payload: median and 95 % quantile; 0, 0: not known. */
+void meter_broker(const struct meter *m, double *rtt_ms, double *high_ms);
+
+#endif

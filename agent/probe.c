@@ -1,0 +1,63 @@
+#include "agent/probe.h"
+
+#include <string.h>
+
+#include "base/le.h"
+
+/* The next round, later each time. */
+static void begin_round(struct probe *p, uint64_t now_us)
+{
+	p->left = p->serial ? 2 : 2 * PROBE_ROUNDS;
+	if (!p->pause_us)
+		p->pause_us = p->every_us;
+	p->due_us = now_us + p->pause_us;
+	p->pause_us *= 2;
+	if (p->pause_us > PROBE_SLOWEST_US)
+		p->pause_us = p->every_us > PROBE_SLOWEST_US ? p->every_us : PROBE_SLOWEST_US;
+}
+
+uint32_t probe_next(struct probe *p, bool busy, uint64_t now_us)
+{
+	if (!p->every_us)
+		return 0;
+	if (busy) {
+		p->left = 0;
+		p->sent_us = 0;
+		p->pause_us = 0;
+		p->due_us = now_us + p->every_us;
+		return 0;
+	}
+	if (p->sent_us && now_us < p->sent_us + PROBE_PATIENCE_US)
+		return 0;
+	if (p->sent_us) /* lost, or forbidden by the broker: not again before the next round */
+		p->left = 0;
+	p->sent_us = 0;
+	if (!p->left && now_us < p->due_us)
+		return 0;
+	if (!p->left)
+		begin_round(p, now_us);
+	p->left--;
+	p->serial++;
+	p->sent_us = now_us;
+	return p->left % 2 ? PROBE_SHORT : PROBE_LONG;
+}
+
+void probe_put(const struct probe *p, uint8_t *dst, size_t len)
+{
+	memset(dst, 0, len);
+	le_put64(dst, p->id);
+	le_put64(dst + 8, p->serial);
+}
+
+bool probe_take(struct probe *p, const uint8_t *src, size_t len, uint64_t now_us,
+		struct meter_trip *t)
+{
+	if (!p->sent_us || len < 16 || le_get64(src) != p->id || le_get64(src + 8) != p->serial)
+		return false;
+	*t = (struct meter_trip){ .at_us = now_us,
+				  .up_bytes = (float)len,
+				  .down_bytes = (float)len,
+				  .ms = (float)(now_us - p->sent_us) / 1000 };
+	p->sent_us = 0;
+	return true;
+}

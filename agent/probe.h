@@ -1,0 +1,41 @@
+/* agent/probe.h - how far the broker is, found out while the agent has nothing else to do.
+ *
+ * An agent publishes bytes to itself (agent/<a>/probe) and takes the time until they are back:
+ * rounds of a short one and a long one, which together tell round trip and rate. Three rounds after
+ * the start; then one after every_us without sessions, and twice as long after each that follows,
+ * up to PROBE_SLOWEST_US: an idle gateway costs its link some 2 MB a day. Pure; time comes in. */
+#ifndef AGENT_PROBE_H
+#define AGENT_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/meter.h"
+
+#define PROBE_SHORT	  64u /* bytes */
+#define PROBE_LONG	  4096u
+#define PROBE_ROUNDS	  3u
+#define PROBE_PATIENCE_US 10000000ull
+#define PROBE_SLOWEST_US  600000000ull
+
+struct probe {
+	uint64_t every_us; /* 0: never */
+	uint64_t id;	   /* tells our probes from those of another life */
+	/* the probe's own */
+	uint64_t serial, due_us, pause_us;
+	uint64_t sent_us; /* 0: none is out */
+	unsigned left;	  /* to be sent of this round */
+};
+
+/* Bytes to be sent now; 0: none. busy: sessions run, their trips tell more. */
+uint32_t probe_next(struct probe *p, bool busy, uint64_t now_us);
+
+/* What to send: dst[len], len >= 16. */
+void probe_put(const struct probe *p, uint8_t *dst, size_t len);
+
+/* Bytes came back: true when they are the probe that is out, then *t is its trip. */
+bool probe_take(struct probe *p, const uint8_t *src, size_t len, uint64_t now_us,
+		struct meter_trip *t);
+
+#endif

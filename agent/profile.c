@@ -1,0 +1,80 @@
+#include "agent/profile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/admit.h"
+
+#define TYPES_MAX 64
+#define EXACT_MAX (1ull << 53) /* integers that every JSON reader keeps */
+
+void profile_front_name(const struct segment *s, char dst[static MSG_FRONT_MAX])
+{
+	uint64_t bytes[TYPES_MAX] = { 0 };
+	unsigned most = 0;
+
+	for (size_t i = 0; i < gguf_n_tensors(s->gguf); i++) {
+		const struct gguf_tensor *t = gguf_tensor_at(s->gguf, i);
+
+		if (!strncmp(t->name, "blk.", 4) && (unsigned)t->type < TYPES_MAX)
+			bytes[t->type] += t->bytes;
+	}
+	for (unsigned k = 1; k < TYPES_MAX; k++)
+		most = bytes[k] > bytes[most] ? k : most;
+	snprintf(dst, MSG_FRONT_MAX, "%s", quant_name(most));
+}
+
+static uint64_t layer_bytes(const struct segment *s, uint32_t layer)
+{
+	return segment_weight_bytes(s, layer, layer + 1, false, false);
+}
+
+static uint64_t head_bytes(const struct segment *s)
+{
+	const uint32_t n = s->hp.n_layers;
+
+	return s->slice.last == n ? segment_weight_bytes(s, n, n, false, true) : 0;
+}
+
+double profile_head_layers(const struct segment *s)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = s->slice.first; i < s->slice.last; i++)
+		sum += layer_bytes(s, i);
+	return sum ? (double)head_bytes(s) * (s->slice.last - s->slice.first) / (double)sum : 0;
+}
+
+static int add_front(struct msg_agent_profile *p, const struct segment *s)
+{
+	struct msg_front *f = &p->fronts[0];
+
+	f->layer_bytes = calloc(s->slice.last + 1u, sizeof(*f->layer_bytes));
+	if (!f->layer_bytes)
+		return ERR_NOMEM;
+	profile_front_name(s, f->name);
+	f->layers = s->slice.last;
+	f->head_bytes = head_bytes(s);
+	for (uint32_t i = 0; i < f->layers; i++)
+		f->layer_bytes[i] = layer_bytes(s, i);
+	p->n_fronts = 1;
+	return 0;
+}
+
+int profile_fill(struct msg_agent_profile *p, const struct segment *s,
+		 const struct codec_spec *codec)
+{
+	const struct segment_extra extra = admit_extra(codec, s->hp.dim, false);
+	const uint64_t limit = s->budget.limit_bytes;
+
+	memcpy(p->model, s->hash, sizeof(p->model));
+	p->n_layers = s->hp.n_layers;
+	p->dim = s->hp.dim;
+	p->kv_elements = s->hp.n_kv_heads * (s->hp.head_dim + s->hp.head_dim_v);
+	p->budget_bytes = limit < EXACT_MAX ? limit : EXACT_MAX;
+	p->base_bytes = s->base_bytes + s->scratch_bytes;
+	p->session_bytes = extra.session_bytes;
+	p->token_bytes = extra.token_bytes;
+	return add_front(p, s);
+}

@@ -1,0 +1,85 @@
+#include "agent/rehearsal.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+/* Run rows at the next position; the job has its times. */
+static int run(const struct rehearsal *r, uint32_t *pos, uint32_t rows)
+{
+	struct head_job *job = r->job;
+	struct inbox_item *item;
+
+	job->pos = *pos;
+	job->rows = rows;
+	if (!head_submit(r->head, job))
+		return ERR_BUSY;
+	do {
+		item = queue_pop(r->done, -1);
+	} while (item && item->kind != INBOX_JOB);
+	*pos += rows;
+	return item ? job->rc : ERR_CANCELLED;
+}
+
+static void learn(const struct rehearsal *r, struct meter *m)
+{
+	const struct head_job *job = r->job;
+
+	meter_job(m, &(struct meter_job){ .layers = r->layers,
+					  .rows = job->rows,
+					  .encoded = true,
+					  .layers_us = job->layers_us - job->embed_us,
+					  .encode_us = job->encode_us });
+	if (job->rows == 1)
+		meter_beside(m, 0, job->queue_us + job->embed_us);
+}
+
+/* Rows of a chunk that will not take longer than that. */
+static uint32_t affordable(const struct rehearsal *r, uint64_t row_us, uint64_t left_us)
+{
+	const uint64_t rows = left_us / (row_us ? row_us : 1);
+
+	return rows < r->chunk_rows ? (uint32_t)rows : r->chunk_rows;
+}
+
+static int rehearse(const struct rehearsal *r, struct meter *m)
+{
+	uint64_t begun_us, row_us = 0, now_us;
+	uint32_t pos = 0, rows;
+	int rc = run(r, &pos, 1); /* brings the weights in */
+
+	begun_us = now_us = clock_now_us();
+	for (unsigned i = 0; !rc && i < REHEARSAL_ROWS && now_us < begun_us + REHEARSAL_US / 3;
+	     i++) {
+		rc = run(r, &pos, 1);
+		if (!rc)
+			learn(r, m);
+		row_us = clock_now_us() - now_us;
+		now_us += row_us;
+	}
+	for (unsigned i = 0; !rc && i < 2; i++) {
+		rows = affordable(r, row_us, begun_us + REHEARSAL_US - now_us);
+		if (now_us > begun_us + REHEARSAL_US || rows < METER_CHUNK_ROWS)
+			break;
+		rc = run(r, &pos, rows);
+		if (!rc)
+			learn(r, m);
+		now_us = clock_now_us();
+	}
+	return rc;
+}
+
+int rehearsal_run(const struct rehearsal *r, struct meter *m)
+{
+	uint32_t *ids = malloc(r->chunk_rows * sizeof(*ids));
+	int rc;
+
+	if (!ids)
+		return ERR_NOMEM;
+	for (uint32_t i = 0; i < r->chunk_rows; i++)
+		ids[i] = (i * 7919u + 1) % r->n_vocab;
+	r->job->ids = ids;
+	rc = rehearse(r, m);
+	free(ids);
+	return rc;
+}

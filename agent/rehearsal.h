@@ -1,0 +1,27 @@
+/* agent/rehearsal.h - jobs that no session asked for, so that speeds are known before the first.
+ *
+ * Decode rows and one chunk of a prompt through some layers and the codec, on the head's thread as
+ * ever; REHEARSAL_US at most, the first pass over the weights not counted. */
+#ifndef AGENT_REHEARSAL_H
+#define AGENT_REHEARSAL_H
+
+#include "agent/head.h"
+#include "agent/meter.h"
+
+#define REHEARSAL_US   300000u
+#define REHEARSAL_ROWS 12u /* decode rows */
+
+struct rehearsal {
+	struct head *head;
+	struct queue *done;   /* where the head's jobs come back: nothing else may be in it */
+	struct head_job *job; /* codec, kv and state are made; room for REHEARSAL_ROWS + 1 + 2 *
+			       * chunk_rows positions */
+	uint32_t layers;      /* of kv */
+	uint32_t chunk_rows;
+	uint32_t n_vocab;
+};
+
+/* Fills front 0 of m as far as time allows. ERR_NOMEM, or what a job failed with. */
+MUST_CHECK int rehearsal_run(const struct rehearsal *r, struct meter *m);
+
+#endif

@@ -1,0 +1,280 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "agent/meter.h"
+
+#define SECOND_US 1000000ull
+
+/* A link to be found out: ms, kbit/s. */
+struct way {
+	double base_ms, jitter_ms, up_kbit_s, down_kbit_s;
+	uint64_t seed;
+};
+
+static double uniform(struct way *w)
+{
+	w->seed = w->seed * 6364136223846793005ull + 1442695040888963407ull;
+	return (double)(w->seed >> 11) * 0x1p-53;
+}
+
+static double trip_ms(struct way *w, double up, double down)
+{
+	return w->base_ms + w->jitter_ms * uniform(w) + up * 8 / w->up_kbit_s +
+	       down * 8 / w->down_kbit_s;
+}
+
+/* n trips of about that size, one in `bad` held up by 400 ms (0: none). */
+static void travel(struct meter *m, struct way *w, uint64_t *now_us, unsigned n, double bytes,
+		   unsigned bad)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const double up = bytes * (0.9 + 0.2 * uniform(w)), down = 180 + 10 * uniform(w);
+		double ms = trip_ms(w, up, down);
+
+		if (bad && i % bad == bad - 1)
+			ms += 400;
+		*now_us += SECOND_US / 10;
+		meter_trip(m, &(struct meter_trip){ *now_us, (float)up, (float)down, (float)ms });
+	}
+}
+
+static void probe(struct meter *m, struct way *w, uint64_t *now_us, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		static const float sizes[] = { 64, 4096 };
+
+		for (unsigned k = 0; k < 2; k++) {
+			*now_us += SECOND_US;
+			meter_probe(m,
+				    &(struct meter_trip){ *now_us, sizes[k], sizes[k],
+							  (float)trip_ms(w, sizes[k], sizes[k]) });
+		}
+	}
+}
+
+static void assert_near(double got, double want, double share, const char *what)
+{
+	if (fabs(got - want) > share * want)
+		fail_msg("%s is %g, not %g", what, got, want);
+}
+
+static void nothing_is_known_of_a_link_that_was_not_used(void **state)
+{
+	struct meter m = { 0 };
+	struct msg_link l = { .samples = 7 };
+	struct msg_speed s = { .head_ms = 7 };
+	double rtt = 7, high = 7;
+
+	(void)state;
+	meter_link(&m, SECOND_US, &l);
+	meter_speed(&m, 0, &s);
+	meter_broker(&m, &rtt, &high);
+	assert_int_equal(l.samples, 0);
+	assert_true(l.rtt_ms == 0 && l.up_kbit_s == 0 && rtt == 0 && high == 0);
+	assert_true(s.head_ms == 0 && s.layer_token_ms == 0 && s.embed_ms == 0);
+}
+
+static void base_and_rates_are_found_in_spite_of_jitter_and_stragglers(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		struct way w = { 40, 4, 1000, 500, seed };
+		struct meter m = { 0 };
+		uint64_t now_us = SECOND_US;
+		struct msg_link l;
+
+		probe(&m, &w, &now_us, 3);
+		for (unsigned k = 0; k < 4; k++) {
+			travel(&m, &w, &now_us, 1, 3000 + 1500 * k, 0);
+			travel(&m, &w, &now_us, 40, 140, 9);
+		}
+		meter_link(&m, now_us, &l);
+		assert_near(l.rtt_ms, 42, 0.03, "rtt_ms");
+		assert_near(l.up_kbit_s, 1000, 0.1, "up_kbit_s");
+		assert_near(l.down_kbit_s, 500, 0.2, "down_kbit_s");
+		assert_true(l.rtt_high_ms >= 44 && l.rtt_high_ms < 450);
+		assert_true(l.up_low_kbit_s <= l.up_kbit_s && l.up_low_kbit_s > 800);
+		assert_true(l.samples > 30);
+	}
+}
+
+static void a_straggling_prompt_does_not_spoil_the_rate(void **state)
+{
+	struct way w = { 40, 2, 1000, 1000, 7 };
+	struct meter m = { 0 };
+	uint64_t now_us = SECOND_US;
+	struct msg_link l;
+
+	(void)state;
+	travel(&m, &w, &now_us, 9, 5000, 4);
+	travel(&m, &w, &now_us, 30, 140, 0);
+	meter_link(&m, now_us, &l);
+	assert_near(l.up_kbit_s, 1000, 0.1, "up_kbit_s");
+	assert_true(l.up_low_kbit_s < 500); /* but it shows in the quantile */
+}
+
+static void trips_of_one_size_tell_no_rate(void **state)
+{
+	struct way w = { 20, 1, 1000, 1000, 3 };
+	struct meter m = { 0 };
+	uint64_t now_us = SECOND_US;
+	struct msg_link l;
+
+	(void)state;
+	travel(&m, &w, &now_us, 50, 140, 0);
+	meter_link(&m, now_us, &l);
+	assert_true(l.up_kbit_s == 0 && l.down_kbit_s == 0);
+	assert_near(l.rtt_ms, 20.5 + (140 + 185) * 8 / 1000.0, 0.03, "rtt_ms"); /* bytes included */
+}
+
+static void a_rate_beyond_measure_has_a_bound(void **state)
+{
+	struct way w = { 0.3, 0.05, 1e9, 1e9, 5 };
+	struct meter m = { 0 };
+	uint64_t now_us = SECOND_US;
+	struct msg_link l;
+
+	(void)state;
+	travel(&m, &w, &now_us, 30, 140, 0);
+	travel(&m, &w, &now_us, 5, 5000, 0);
+	probe(&m, &w, &now_us, 3);
+	meter_link(&m, now_us, &l);
+	assert_true(l.up_kbit_s > 1e5 && l.up_kbit_s <= 1e6 && l.down_kbit_s <= 1e6);
+	assert_near(l.rtt_ms, 0.325, 0.1, "rtt_ms");
+}
+
+static void what_the_link_was_long_ago_does_not_count(void **state)
+{
+	struct way old = { 300, 2, 100, 100, 1 }, now = { 30, 2, 2000, 2000, 2 };
+	struct meter m = { 0 };
+	uint64_t now_us = SECOND_US;
+	struct msg_link l;
+
+	(void)state;
+	travel(&m, &old, &now_us, 30, 140, 0);
+	travel(&m, &old, &now_us, 30, 6000, 0);
+	now_us += METER_STALE_US;
+	travel(&m, &now, &now_us, 6, 140, 0);
+	travel(&m, &now, &now_us, 6, 6000, 0);
+	meter_link(&m, now_us + 5 * SECOND_US, &l);
+	assert_near(l.rtt_ms, 31.7, 0.05, "rtt_ms");
+	assert_near(l.up_kbit_s, 2000, 0.1, "up_kbit_s");
+	assert_int_equal(l.samples, 12);
+	assert_near(l.idle_ms, 5000, 0.01, "idle_ms");
+}
+
+static void probes_alone_speak_of_the_broker(void **state)
+{
+	struct way w = { 10, 0.5, 1000, 1000, 9 };
+	struct meter m = { 0 };
+	uint64_t now_us = SECOND_US;
+	double rtt, high;
+	struct msg_link l;
+
+	(void)state;
+	probe(&m, &w, &now_us, 5);
+	meter_broker(&m, &rtt, &high);
+	assert_near(rtt, 10.25, 0.05, "broker_rtt_ms");
+	assert_true(high >= rtt && high < 12);
+	meter_link(&m, now_us, &l); /* until the worker answers, that is the best guess */
+	assert_near(l.rtt_ms, 10.25, 0.05, "rtt_ms");
+	assert_near(l.up_kbit_s, 1000, 0.1, "up_kbit_s");
+	assert_near(l.down_kbit_s, 1000, 0.1, "down_kbit_s");
+}
+
+static void a_chunk_behind_another_one_is_not_worth_measuring(void **state)
+{
+	struct meter m = { 0 };
+
+	(void)state;
+	assert_true(meter_sent(&m, 8000, SECOND_US));
+	assert_false(meter_sent(&m, 8000, SECOND_US + 20000)); /* a second at 64 kbit/s */
+	assert_false(meter_sent(&m, 100, SECOND_US + 40000));
+	meter_answered(&m, 2, SECOND_US + 60000); /* not the last one */
+	assert_false(meter_sent(&m, 100, SECOND_US + 80000));
+	meter_answered(&m, 4, SECOND_US + 100000);
+	assert_true(meter_sent(&m, 100, SECOND_US + 100000));
+	assert_true(meter_sent(&m, 100, 5 * SECOND_US));
+	m.up_ms = 0.008; /* 1 Mbit/s */
+	assert_true(meter_sent(&m, 1000, 6 * SECOND_US));
+	assert_false(meter_sent(&m, 1000, 6 * SECOND_US + 7000));
+	assert_true(meter_sent(&m, 1000, 6 * SECOND_US + 17000));
+}
+
+static void speeds_are_medians_of_what_each_job_can_tell(void **state)
+{
+	struct meter m = { 0 };
+	struct msg_speed s, other = { 0 };
+
+	(void)state;
+	for (uint32_t i = 0; i < 9; i++) {
+		meter_job(&m, &(struct meter_job){ .layers = 4,
+						   .rows = 1,
+						   .encoded = true,
+						   .layers_us = i == 4 ? 90000 : 396 + i,
+						   .encode_us = 20 + i });
+		meter_beside(&m, 0, i == 7 ? -5.0 : 100.0 + i);
+	}
+	meter_job(&m, &(struct meter_job){
+			      .layers = 4, .rows = 64, .encoded = true, .layers_us = 6400 });
+	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 9, .layers_us = 90000 });
+	meter_job(&m, &(struct meter_job){ .layers = 8,
+					   .rows = 1,
+					   .sampled = true,
+					   .layers_us = 800,
+					   .head_us = 1500 });
+	meter_job(&m,
+		  &(struct meter_job){ .front = 1, .rows = 1, .encoded = true, .encode_us = 7 });
+	meter_speed(&m, 0, &s);
+	assert_near(s.layer_token_ms, 0.1, 0.02, "layer_token_ms");
+	assert_near(s.layer_row_ms, 0.025, 1e-6, "layer_row_ms");
+	assert_near(s.encode_ms, 0.024, 1e-6, "encode_ms");
+	assert_near(s.head_ms, 1.5, 1e-6, "head_ms");
+	assert_near(s.embed_ms, 0.103, 0.01, "embed_ms");
+	meter_speed(&m, 1, &other);
+	assert_true(other.layer_token_ms == 0); /* no layers: nothing to tell */
+	assert_near(other.encode_ms, 0.007, 1e-6, "encode_ms");
+}
+
+static void rings_go_on_for_ever(void **state)
+{
+	struct way w = { 20, 1, 1000, 1000, 3 };
+	struct meter m = { 0 };
+	uint64_t now_us = SECOND_US;
+	struct msg_speed s;
+	struct msg_link l;
+
+	(void)state;
+	for (uint32_t i = 0; i < 100000; i++)
+		meter_job(&m, &(struct meter_job){ .layers = 1,
+						   .rows = 1,
+						   .layers_us = i < 99900 ? 9000 : 500 });
+	travel(&m, &w, &now_us, 5000, 140, 0);
+	meter_speed(&m, 0, &s);
+	assert_near(s.layer_token_ms, 0.5, 1e-6, "layer_token_ms");
+	meter_link(&m, now_us, &l);
+	assert_int_equal(l.samples, 2 * METER_TRIPS); /* two magnitudes: 126..154 bytes */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_is_known_of_a_link_that_was_not_used),
+		cmocka_unit_test(base_and_rates_are_found_in_spite_of_jitter_and_stragglers),
+		cmocka_unit_test(a_straggling_prompt_does_not_spoil_the_rate),
+		cmocka_unit_test(trips_of_one_size_tell_no_rate),
+		cmocka_unit_test(a_rate_beyond_measure_has_a_bound),
+		cmocka_unit_test(what_the_link_was_long_ago_does_not_count),
+		cmocka_unit_test(probes_alone_speak_of_the_broker),
+		cmocka_unit_test(a_chunk_behind_another_one_is_not_worth_measuring),
+		cmocka_unit_test(speeds_are_medians_of_what_each_job_can_tell),
+		cmocka_unit_test(rings_go_on_for_ever),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
