@@ -48,7 +48,7 @@ static enum plan_limit check_place(const struct plan_input *in, uint32_t split, 
 	const bool local = split == in->agent->n_layers;
 
 	if (split < p->min_split || split > p->max_split || !(p->fronts >> front & 1) ||
-	    (!local && !(p->levels >> level & 1)))
+	    !(p->levels >> level & 1))
 		return PLAN_NO_POLICY;
 	if (split > f->n_layers || (local && !f->head_bytes))
 		return PLAN_NO_FRONT;
@@ -130,8 +130,8 @@ static struct finding check_rest(const struct plan_input *in, const struct plan_
 {
 	struct finding got;
 
-	*f = (struct plan_figures){ 0 };
 	put_timing(f, t);
+	f->edge_bytes = f->worker_bytes = 0;
 	f->loss = plan_cost_loss(in, c);
 	f->cost = cost_of(in, c, f);
 	if (!(in->policy->kv_types >> c->kv & 1))
@@ -202,15 +202,16 @@ static bool is_nearer(const struct finding *a, const struct plan_split *b)
 static void note(struct plan_split *s, const struct plan_choice *c, const struct plan_figures *f,
 		 struct finding got)
 {
-	const struct plan_option o = { *c, *f };
+	if (s->limit == PLAN_OK) {
+		const struct plan_option o = { *c, *f };
 
-	if (got.limit == PLAN_OK) {
-		if (s->limit == PLAN_OK && plan_compare(&o, &s->option) >= 0)
+		if (got.limit != PLAN_OK || f->cost > s->option.figures.cost ||
+		    plan_compare(&o, &s->option) >= 0)
 			return;
-	} else if (s->limit == PLAN_OK || !is_nearer(&got, s)) {
+	} else if (got.limit != PLAN_OK && !is_nearer(&got, s)) {
 		return;
 	}
-	*s = (struct plan_split){ got.limit, got.need, got.allowed, o };
+	*s = (struct plan_split){ got.limit, got.need, got.allowed, { *c, *f } };
 }
 
 static void try_caches(const struct plan_input *in, struct plan_choice c, struct plan_split *s)
@@ -234,12 +235,11 @@ static void try_caches(const struct plan_input *in, struct plan_choice c, struct
 /* All that is possible at a split. */
 static void try_split(const struct plan_input *in, uint32_t split, struct plan_split *s)
 {
-	const uint32_t levels = split == in->agent->n_layers ? 1 : in->accuracy->n_levels;
 	const struct plan_figures none = { 0 };
 
 	*s = (struct plan_split){ .limit = PLAN_NO_POLICY, .option.choice.split = split };
 	for (uint32_t front = 0; front < in->agent->n_fronts; front++) {
-		for (uint32_t level = 0; level < levels; level++) {
+		for (uint32_t level = 0; level < in->accuracy->n_levels; level++) {
 			struct plan_choice c = { .split = split,
 						 .front = front,
 						 .level = level,

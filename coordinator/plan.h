@@ -127,7 +127,7 @@ struct plan_policy {
 
 struct plan_choice {
 	uint32_t split;
-	uint32_t front, level; /* indices; level 0 where l = L */
+	uint32_t front, level; /* indices; at l = L a level only cuts the prompt into chunks */
 	enum kv_type kv;
 	uint32_t context_tokens;
 };

@@ -99,8 +99,27 @@ static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, u
 	st.link = transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
 				      in->link->up_payload + in->link->up_packet,
 			      in->link->up_kbit_s);
-	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows);
+	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows) +
+		    plan_cost_head_ms(in->worker, rows);
 	return st;
+}
+
+/* Rows of the last chunk. */
+static uint32_t last_rows(const struct plan_input *in, uint32_t level)
+{
+	const uint32_t chunk = in->accuracy->levels[level].chunk_rows;
+	const uint32_t left = in->policy->prompt_tokens % chunk;
+
+	return left ? left : chunk;
+}
+
+/* Only the last chunk of a prompt is sampled after: what that takes beyond its decoding. */
+static double first_sample_ms(const struct plan_input *in, uint32_t level)
+{
+	const struct plan_worker *w = in->worker;
+	double more = plan_cost_head_ms(w, 1) - plan_cost_head_ms(w, last_rows(in, level));
+
+	return more > 0 ? more : 0;
 }
 
 /* Time until all rows of the prompt have passed. */
@@ -117,13 +136,14 @@ static double prefill_ms(const struct plan_input *in, uint32_t split, uint32_t f
 	return plan_cost_pipeline_ms(&st, full, left ? &rest : NULL, open_ms);
 }
 
-static void time_local(const struct plan_input *in, uint32_t front, struct plan_timing *t)
+static void time_local(const struct plan_input *in, uint32_t front, uint32_t level,
+		       struct plan_timing *t)
 {
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t l = in->agent->n_layers;
 
 	*t = (struct plan_timing){ .token_ms = s->embed_ms + l * s->layer_token_ms + s->head_ms,
-				   .ttft_ms = prefill_ms(in, l, front, 0, 0) + s->head_ms };
+				   .ttft_ms = prefill_ms(in, l, front, level, 0) + s->head_ms };
 }
 
 static double answer_ms(const struct plan_input *in)
@@ -150,29 +170,42 @@ static double session_bytes(const struct plan_input *in, uint32_t split, uint32_
 	       in->policy->answer_tokens * t->down_bytes;
 }
 
-void plan_cost_timing(const struct plan_input *in, uint32_t split, uint32_t front, uint32_t level,
-		      struct plan_timing *t)
+static void time_split(const struct plan_input *in, uint32_t split, uint32_t front, uint32_t level,
+		       struct plan_timing *t)
 {
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const struct plan_worker *w = in->worker;
-	double head, tail, back;
+	double tail, back;
 
-	if (split == in->agent->n_layers) {
-		time_local(in, front, t);
-		return;
-	}
-	head = plan_cost_head_ms(w, w->batch_rows);
-	tail = (in->agent->n_layers - split) * plan_cost_layer_ms(w, w->batch_rows) + head;
+	tail = (in->agent->n_layers - split) * plan_cost_layer_ms(w, w->batch_rows) +
+	       plan_cost_head_ms(w, w->batch_rows);
 	back = in->link->rtt_ms + w->queue_ms + answer_ms(in);
 	t->up_bytes = row_bytes(in, in->accuracy->row_bits, level, split) + in->link->up_payload;
 	t->down_bytes = in->link->down_payload;
 	t->token_ms = s->embed_ms + split * s->layer_token_ms + s->encode_ms +
 		      transfer_ms(t->up_bytes + in->link->up_packet, in->link->up_kbit_s) + tail +
 		      back;
-	t->ttft_ms = prefill_ms(in, split, front, level, open_ms(in->link)) + back +
-		     plan_cost_head_ms(w, 1);
+	t->ttft_ms = prefill_ms(in, split, front, level, open_ms(in->link)) +
+		     first_sample_ms(in, level) + back;
 	t->session_bytes = session_bytes(in, split, level, t);
 	t->worker_ms = tail / w->batch_rows;
+}
+
+/* Sums that differ in the order of their terms only shall be equal: then other figures decide. */
+static double whole_ns(double ms)
+{
+	return round(ms * 1e6) / 1e6;
+}
+
+void plan_cost_timing(const struct plan_input *in, uint32_t split, uint32_t front, uint32_t level,
+		      struct plan_timing *t)
+{
+	if (split == in->agent->n_layers)
+		time_local(in, front, level, t);
+	else
+		time_split(in, split, front, level, t);
+	t->token_ms = whole_ns(t->token_ms);
+	t->ttft_ms = whole_ns(t->ttft_ms);
 }
 
 uint64_t plan_cost_edge_bytes(const struct plan_input *in, const struct plan_choice *c)
