@@ -6,6 +6,7 @@
 
 #include "agent/reply.h"
 #include "agent/slot.h"
+#include "agent/verdict.h"
 #include "base/log.h"
 #include "daemon/link.h"
 #include "schema/wire.h"
@@ -479,20 +480,15 @@ static void on_worker_status(struct agent_core *c, const struct msg_worker_statu
 
 static void on_decision(struct agent_core *c, const struct msg_decision *d)
 {
-	struct codec_spec spec;
-	struct err e = { 0 };
-	int rc = 0;
+	struct msg_decision_answer answer;
+	struct codec_spec spec = c->conf.codec;
+	int rc = verdict_on(c, d, &answer);
 
-	if (d->split > c->conf.n_layers)
-		rc = err_set(&e, ERR_LIMIT, "split %u is outside 0..%u", d->split,
-			     c->conf.n_layers);
-	else if (d->codec[0])
-		rc = spec_parse(&spec, d->codec, &e);
-	if (rc) {
-		log_event(LOG_LEVEL_WARN, "decision.refused", "number=%llu reason=\"%s\"",
-			  (unsigned long long)d->number, e.text);
+	verdict_publish(c, &answer);
+	if (rc)
 		return;
-	}
+	if (d->codec[0] && spec_parse(&spec, d->codec, NULL))
+		return; /* not after the verdict */
 	c->decision = *d;
 	c->has_decision = true;
 	for (unsigned i = 0; d->codec[0] && i < c->conf.max_sessions; i++) {

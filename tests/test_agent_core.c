@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/admit.h"
 #include "base/log.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
@@ -50,6 +51,7 @@ struct hall {
 	unsigned n_jobs;
 	bool hold_heads, hold_tails; /* jobs stay out */
 	bool refuse_jobs;
+	uint32_t room_tokens;          /* of a session with split 1, half with 2, ...; 0: any */
 	int kv_tokens;                 /* of all caches of the agent that exist */
 	enum kv_type head_kv, tail_kv; /* of the newest caches */
 	uint32_t rows_run;
@@ -85,6 +87,19 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 
 	h->kv_tokens -= (int)context;
 	toy_end_head(ctx, job, split, context);
+}
+
+static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *a, struct err *e)
+{
+	const struct hall *h = ctx;
+	uint32_t most = ask->split ? h->room_tokens / ask->split : UINT32_MAX;
+
+	if (!h->room_tokens || !ask->alone || ask->context_tokens <= most)
+		return 0;
+	a->most_tokens = most;
+	a->missing_bytes = 1000ull * (ask->context_tokens - most);
+	return err_set(e, ERR_LIMIT, "%llu bytes more than there are",
+		       (unsigned long long)a->missing_bytes);
 }
 
 static bool submit_head(void *ctx, struct head_job *job)
@@ -258,7 +273,7 @@ static void open_agent(struct hall *h, const struct agent_core_conf *conf)
 	toy_open_node(&h->agent_node, h->broker, "gw", 0);
 	assert_int_equal(agent_core_create(
 				 &h->agent, conf,
-				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, NULL }),
+				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, fits }),
 			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 }
@@ -795,6 +810,40 @@ static void an_invalid_decision_is_refused_and_the_old_one_kept(void **state)
 	assert_string_equal(final(h, "a")->stats.codec, "f32"); /* not said: the agent's own */
 }
 
+static const struct msg_decision_answer *answer_of(const struct hall *h)
+{
+	const struct msg_decision_answer *an = NULL;
+
+	for (unsigned i = 0; i < h->n_heard; i++) {
+		if (h->heard[i].topic.kind == TOPIC_AGENT_ANSWER)
+			an = &h->heard[i].m.u.decision_answer;
+	}
+	assert_non_null(an);
+	return an;
+}
+
+static void a_decision_is_answered_with_what_would_fit(void **state)
+{
+	struct hall *h = *state;
+
+	open_worker(h, 0);
+	h->room_tokens = 60;
+	tell_decision(h, "\"split\":1,\"context_tokens\":60");
+	pass(h, 2);
+	assert_true(answer_of(h)->taken);
+	assert_int_equal(answer_of(h)->number, 1);
+	tell_decision(h, "\"split\":3,\"context_tokens\":64");
+	pass(h, 2);
+	assert_false(answer_of(h)->taken);
+	assert_int_equal(answer_of(h)->code, ERR_LIMIT);
+	assert_int_equal(answer_of(h)->missing_bytes, 44000);
+	assert_int_equal(answer_of(h)->context_tokens, 20);
+	assert_string_equal(answer_of(h)->reason, "44000 bytes more than there are");
+	ask(h, "a", "");
+	pass(h, 100);
+	assert_int_equal(final(h, "a")->stats.split, 1); /* the one that was taken */
+}
+
 /* ---- workers ---- */
 
 static void another_model_everywhere_is_told_at_once(void **state)
@@ -1054,7 +1103,7 @@ static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet
 			 0);
 	assert_int_equal(agent_core_create(
 				 &h->agent, &conf,
-				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, NULL }),
+				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, fits }),
 			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 	pass(h, 1000);
@@ -1175,6 +1224,7 @@ int main(void)
 		TEST(a_session_is_of_the_prompts_class_else_of_the_agents),
 		TEST(a_decision_does_not_change_the_cache_of_a_session_that_runs),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
+		TEST(a_decision_is_answered_with_what_would_fit),
 		TEST(another_model_everywhere_is_told_at_once),
 		TEST(waiting_prompts_hear_of_the_mismatch_too),
 		TEST(a_mismatch_is_not_believed_before_all_statuses_are_in),
