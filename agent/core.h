@@ -34,6 +34,8 @@ struct agent_core_conf {
 	int qos; /* of rows */
 	struct msg_sampling sampling;
 	uint32_t accept_timeout_ms, reply_timeout_ms, session_deadline_ms;
+	uint32_t ttft_ms, tpot_ms; /* wanted; 0: whatever */
+	float max_delta; /* of rows, where a deadline is in danger */
 	uint64_t boot;
 	char front[MSG_FRONT_MAX]; /* precision of the layers; empty: its speed is not told */
 	double head_layers;        /* the head's weights in layers' weights; 0: there is none */

@@ -24,9 +24,9 @@ static const struct {
 };
 
 static const char *const finishes[SESSION_NFINISHES] = {
-	[SESSION_STOP] = "stop",       [SESSION_LENGTH] = "length",
-	[SESSION_CONTEXT] = "context", [SESSION_CANCELLED] = "cancelled",
-	[SESSION_ERROR] = "error",
+	[SESSION_STOP] = "stop",           [SESSION_LENGTH] = "length",
+	[SESSION_CONTEXT] = "context",     [SESSION_DEADLINE] = "deadline",
+	[SESSION_CANCELLED] = "cancelled", [SESSION_ERROR] = "error",
 };
 
 const char *session_state_name(enum session_state state)
@@ -235,6 +235,8 @@ static void append(struct session *s, uint32_t id, bool last, uint64_t now_us,
 		end(s, SESSION_LENGTH, fx);
 	else if (s->n_ids == s->conf.max_ids)
 		end(s, SESSION_CONTEXT, fx);
+	else if (s->token_us && now_us + s->token_us > s->conf.deadline_us)
+		end(s, SESSION_DEADLINE, fx);
 	else
 		advance(s, now_us, fx);
 }
@@ -386,10 +388,15 @@ static void on_link_up(struct session *s, const struct session_event *ev,
 		resend_newest(s, ev->now_us, fx);
 }
 
+/* What there is of the answer is the answer. */
 static void on_deadline(struct session *s, struct session_effects *fx)
 {
 	char text[MSG_REASON_MAX];
 
+	if (s->n_ids > s->n_prompt) {
+		end(s, SESSION_DEADLINE, fx);
+		return;
+	}
 	if (s->state == SESSION_OPENING)
 		snprintf(text, sizeof(text),
 			 "no worker accepted the session before its deadline%s%.150s",

@@ -37,6 +37,7 @@ enum session_finish {
 	SESSION_STOP,    /* the model ended its answer */
 	SESSION_LENGTH,  /* max_new tokens */
 	SESSION_CONTEXT, /* the context is full */
+	SESSION_DEADLINE, /* the next token would not be there in time */
 	SESSION_CANCELLED,
 	SESSION_ERROR, /* see error, reason */
 	SESSION_NFINISHES
@@ -62,7 +63,7 @@ struct session_conf {
 	char worker[TOPIC_NAME_MAX + 1]; /* asked first; empty: any */
 	uint64_t accept_us,
 		reply_us;     /* patience for ACCEPT and for an answer (doubles per retry) */
-	uint64_t deadline_us; /* absolute: the session fails then */
+	uint64_t deadline_us; /* absolute: the answer ends then; it fails where there is none */
 };
 
 struct session {
@@ -86,6 +87,8 @@ struct session {
 	uint32_t need_len;               /* positions that the newest NEED of the epoch spoke of */
 	uint64_t due_us;                 /* end of the present wait; UINT64_MAX: not waiting */
 	uint64_t sent_us;                /* when the awaited chunk was sent; 0: more than once */
+
+	uint64_t token_us; /* what a token will take (the driver's guess); 0: no idea */
 
 	enum session_finish finish;
 	int error; /* ERR_*, when finish is SESSION_ERROR */
@@ -148,7 +151,7 @@ struct session_effects {
 
 const char *session_state_name(enum session_state state);
 
-/* "stop", "length", "context", "cancelled", "error". */
+/* "stop", "length", "context", "deadline", "cancelled", "error". */
 const char *session_finish_name(enum session_finish finish);
 
 /* Allocates ids, chunks and log. Returns 0 or ERR_NOMEM. */

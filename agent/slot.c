@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/reply.h"
+#include "agent/tempo.h"
 #include "base/le.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -349,6 +350,8 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 	token = sl->session.n_ids > before && ev->kind != SESSION_EV_START;
 	if (token)
 		note_token(c, sl, ev->now_us);
+	if (!fx.ended && (token || ev->kind == SESSION_EV_ROWS))
+		tempo_keep(c, sl, token, ev->now_us);
 	if (fx.close)
 		send_close(c, sl, &fx);
 	if (fx.open)
@@ -422,10 +425,8 @@ void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec 
 	if (sl->codec_given || sl->session.conf.local ||
 	    codec_bound(spec, c->conf.dim, 1) > sl->row_bytes)
 		return;
-	sl->next_codec = *spec;
-	if (!sl->predicts) /* no row is predicted that OPEN did not speak of */
-		sl->next_codec.predict = SPEC_PREDICT_NONE;
-	sl->has_next_codec = true;
+	sl->base_codec = *spec;
+	tempo_set_codec(c, sl);
 }
 
 static uint32_t split_of(const struct agent_core *c, const struct msg_prompt *m)
@@ -659,6 +660,7 @@ void slot_begin(struct agent_core *c, struct slot *sl, const struct waiting *w, 
 		free(made);
 		return;
 	}
+	tempo_begin(c, sl, m, now_us);
 	if (c->conf.tokenizer)
 		detok_init(&sl->detok, c->conf.tokenizer, false, false);
 	log_event(LOG_LEVEL_INFO, "session.begun",

@@ -10,6 +10,7 @@
 
 #include "agent/core.h"
 #include "agent/meter.h"
+#include "agent/pace.h"
 #include "agent/probe.h"
 #include "agent/session.h"
 #include "agent/timeline.h"
@@ -45,6 +46,8 @@ struct slot {
 	struct head_job job;
 	bool job_ready;               /* kv, state and bytes exist */
 	bool codec_given;             /* by the prompt: decisions do not change it */
+	struct pace pace;             /* how it stands with its deadlines */
+	struct codec_spec base_codec; /* before the pace made it coarser */
 	struct codec_spec next_codec; /* decided while a job was out: from the next job on */
 	bool has_next_codec;
 	bool predicts; /* OPEN says the calibration: rows may be predicted, now or later */

@@ -57,6 +57,12 @@ static const struct key keys[] = {
 	  .max = 600000, .fallback = "2000" },
 	{ KEY(struct config_agent, "timeouts.session_ms", session_deadline_ms, KEY_U32),
 	  .min = 1000, .max = 86400000, .fallback = "120000" },
+	{ KEY(struct config_agent, "deadline.ttft_ms", deadline_ttft_ms, KEY_U32), .max = 86400000,
+	  .fallback = "0" },
+	{ KEY(struct config_agent, "deadline.tpot_ms", deadline_tpot_ms, KEY_U32), .max = 86400000,
+	  .fallback = "0" },
+	{ KEY(struct config_agent, "deadline.max_delta", deadline_max_delta, KEY_REAL), .max = 0.5,
+	  .fallback = "0.02" },
 };
 
 const struct key_set load_agent_keys = { .keys = keys, .n_keys = sizeof(keys) / sizeof(keys[0]) };

@@ -205,7 +205,8 @@ static void assert_failed(int code, const char *reason)
 static void states_and_finishes_have_their_names(void **state)
 {
 	static const char *const states[] = { "idle", "opening", "open", "local", "ended" };
-	static const char *const finishes[] = { "stop", "length", "context", "cancelled", "error" };
+	static const char *const finishes[] = { "stop",     "length",    "context",
+						"deadline", "cancelled", "error" };
 
 	(void)state;
 	for (unsigned i = 0; i < SESSION_NSTATES; i++)
@@ -904,11 +905,45 @@ static void the_deadline_says_whether_the_worker_is_late(void **state)
 	assert_failed(ERR_TIMEOUT,
 		      "the worker had not answered when the session's deadline passed");
 	assert_closes("w1", 1);
-	open_machine(4);
-	give_token(1);
+	idle_machine();
+	start(4);
+	accept_from("w1", 1, MAX_IDS); /* rows are not ready */
 	tick_at(DEADLINE_US);
 	assert_failed(ERR_TIMEOUT,
 		      "the answer was not complete when the session's deadline passed");
+}
+
+static void at_the_deadline_the_answer_is_what_there_is(void **state)
+{
+	(void)state;
+	open_machine(4);
+	give_token(1);
+	tick_at(DEADLINE_US - 1);
+	assert_false(m.fx.ended);
+	tick_at(DEADLINE_US);
+	assert_true(m.fx.ended);
+	assert_int_equal(m.s.finish, SESSION_DEADLINE);
+	assert_int_equal(m.s.error, 0);
+	assert_closes("w1", 1);
+}
+
+/* Asking for a token that cannot be there in time would cost the worker a step for nothing. */
+static void no_token_is_asked_for_that_would_be_late(void **state)
+{
+	(void)state;
+	open_machine(4);
+	m.s.token_us = 1000;
+	m.now_us = DEADLINE_US - 1000;
+	give_token(1);
+	assert_false(m.fx.ended);
+	give_all_rows();
+	m.now_us = DEADLINE_US - 999;
+	give_token(2);
+	assert_true(m.fx.token);
+	assert_true(m.fx.ended);
+	assert_false(m.fx.compute);
+	assert_int_equal(m.s.finish, SESSION_DEADLINE);
+	assert_int_equal(m.s.n_ids, 6);
 }
 
 /* ---- LOCAL ---- */
@@ -1015,6 +1050,8 @@ int main(void)
 		TEST(a_failed_job_after_the_end_is_only_noted),
 		TEST(the_deadline_says_that_nobody_accepted),
 		TEST(the_deadline_says_whether_the_worker_is_late),
+		TEST(at_the_deadline_the_answer_is_what_there_is),
+		TEST(no_token_is_asked_for_that_would_be_late),
 		TEST(a_local_session_asks_no_worker),
 		TEST(a_local_session_listens_to_no_worker),
 	};

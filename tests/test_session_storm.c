@@ -79,6 +79,7 @@ static void begin_storm_session(struct storm *st)
 		put_worker(st, conf.worker);
 	session_finish(&st->s);
 	assert_int_equal(session_init(&st->s, &conf), 0);
+	st->s.token_us = roll(st, 2) ? 0 : roll(st, 3000);
 	st->ended = false;
 }
 

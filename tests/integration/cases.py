@@ -12,7 +12,7 @@ import fleet
 from memory import Matrix, reply_of
 from random_model import BIG, write_model
 from trace import Trace, check_tokens, median_sum
-from world import FLEET, PATIENCE_S, Process, World, wait_until
+from world import FLEET, PATIENCE_S, Process, World, free_port, wait_until
 
 PROMPT = "turn on the pump in tank 3"
 LONG = ["--temp", "3", "--seed", "11", "--raw"]  # wanders on and on, always the same way
@@ -308,6 +308,29 @@ def a_prompt_may_bring_its_own_deadline(w: World):
     rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "--timeout", "1")
     expect(rc, 1, out)
     assert "timeout" in err and "no worker accepted" in err, err
+
+
+def a_deadline_ends_the_answer_with_what_there_is(w: World):
+    """Over 200 kbit/s whole rows take 40 ms: they become coarser, then the answer is cut."""
+    w.start_broker()
+    w.start_worker()
+    slow = free_port()
+    Process(w, "relay", [os.path.join(w.bin, "tools", "splitmq"), "relay", "--listen", str(slow),
+                         "--to", f"127.0.0.1:{w.port}", "--rate-kbit", "200"])
+    fast, w.port = w.port, slow
+    w.start_agent("codec: f32\nsplit: 1\n")
+    w.port = fast
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/reply/+")
+    begun = time.monotonic()
+    w.prompt(prompt=PROMPT, id="p1", deadline_ms=3000, **LONG_KEYS)
+    reply = sub.final("p1")
+    expect((reply["finish_reason"], reply.get("error")), ("deadline", None), "finish")
+    assert time.monotonic() - begun < 6, "it was late"
+    assert 2 < reply["stats"]["tokens"] < LONG_TOKENS, reply["stats"]
+    expect(len(reply["ids"]), reply["stats"]["tokens"], "ids")
+    expect(reply["ids"][0], wanted["ids"][0], "the first token")
+    assert reply["stats"]["levels_down"] > 0 and "tabq" in reply["stats"]["codec"], reply["stats"]
 
 
 def another_model_is_named_in_the_error(w: World):
