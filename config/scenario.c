@@ -44,7 +44,7 @@ static const struct key keys[] = {
 	DRAW("agent.sessions", agent.sessions, 1, 64, "choice(1, 2)"),
 	DRAW("agent.layer_ms", agent.layer_ms, 0.001, 100000, "lognormal(8, 0.5)"),
 	DRAW("agent.row_share", agent.row_share, 0.001, 1, "uniform(0.1, 0.3)"),
-	DRAW("agent.head_ms", agent.head_ms, 0, 100000, "lognormal(12, 0.5)"),
+	DRAW("agent.head_share", agent.head_share, 0, 100, "uniform(0.9, 1.1)"),
 	DRAW("agent.embed_ms", agent.embed_ms, 0, 100000, "uniform(0.1, 0.4)"),
 	DRAW("agent.encode_ms", agent.encode_ms, 0, 100000, "uniform(0.1, 0.4)"),
 	REAL("agent.jitter", agent.jitter, 0, 2, "0.05"),

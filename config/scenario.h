@@ -42,7 +42,8 @@ struct scenario_agent {
 	struct draw threads, sessions;
 	struct draw layer_ms;   /* one layer, one decode row, at the first front */
 	struct draw row_share;  /* a row of a prompt costs so much of it */
-	struct draw head_ms, embed_ms, encode_ms;
+	struct draw head_share; /* the head costs so much of what layers of as many weights do */
+	struct draw embed_ms, encode_ms;
 	double jitter;              /* deviation of the logarithm of each time */
 	double throttles_per_hour;  /* too hot: everything takes throttle_factor times as long */
 	struct draw throttle_s, throttle_factor;

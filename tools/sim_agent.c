@@ -34,30 +34,68 @@ static void draw_machine(struct sim_world *w, struct sim_agent *a)
 	a->max_sessions = (uint32_t)sim_draw(&a->rng, &c->sessions);
 	a->layer_ms = sim_draw(&a->rng, &c->layer_ms);
 	a->row_ms = a->layer_ms * sim_draw(&a->rng, &c->row_share);
-	a->head_ms = sim_draw(&a->rng, &c->head_ms);
+	a->head_ms = a->layer_ms * sim_head_layers(w) * sim_draw(&a->rng, &c->head_share);
 	a->embed_ms = sim_draw(&a->rng, &c->embed_ms);
 	a->encode_ms = sim_draw(&a->rng, &c->encode_ms);
 }
 
-/* It measured itself and its link once, at its start. */
-static void measure_first(struct sim_world *w, struct sim_agent *a)
+/* It measures itself at its start, as agent/rehearsal.h does. */
+static void rehearse(struct sim_world *w, struct sim_agent *a)
 {
-	double noise = sim_noise(&a->rng, w->conf.agent.jitter);
+	const uint32_t layers = w->conf.model.layers / 4 + 1;
 
-	sim_window_add(&a->layer, a->layer_ms * noise, w->now_us);
-	sim_window_add(&a->row, a->row_ms * noise, w->now_us);
+	for (int i = 0; i < 10; i++) {
+		bool chunk = i >= 8;
+		double ms = (chunk ? SIM_CHUNK_ROWS * a->row_ms : a->layer_ms) * layers;
+
+		ms *= sim_noise(&a->rng, w->conf.agent.jitter);
+		meter_job(a->meter,
+			  &(struct meter_job){ .layers = layers,
+					       .rows = chunk ? SIM_CHUNK_ROWS : 1,
+					       .encoded = true,
+					       .layers_us = (uint32_t)(1000 * ms),
+					       .encode_us = (uint32_t)(1000 * a->encode_ms) });
+		meter_beside(a->meter, 0, 1000 * a->embed_ms);
+	}
 }
 
-/* What a link's message says of it. Probes are messages, too. */
-static void probe(struct sim_world *w, struct sim_agent *a)
+/* The next probe, when it is time for one. */
+static void send_probe(struct sim_world *w, struct sim_agent *a)
 {
-	struct sim_trip up = sim_link_send(&a->link, SIM_UP, SIM_FRAME_BYTES, w->now_us);
-	struct sim_trip down = sim_link_send(&a->link, SIM_DOWN, SIM_FRAME_BYTES, up.arrive_us);
-	double sent_ms = (double)(up.out_us - up.begin_us + down.out_us - down.begin_us) / 1000;
+	uint32_t bytes = probe_next(&a->probe, a->n_sessions || a->n_waiting, w->now_us);
+	struct sim_trip up, down;
 
-	sim_window_add(&a->rtt, (double)(down.arrive_us - w->now_us) / 1000 - sent_ms, w->now_us);
-	sim_window_add(&a->up_rate, sim_link_kbit_s(&a->link, SIM_UP, w->now_us), w->now_us);
-	sim_window_add(&a->down_rate, sim_link_kbit_s(&a->link, SIM_DOWN, w->now_us), w->now_us);
+	if (!bytes)
+		return;
+	up = sim_link_send(&a->link, SIM_UP, bytes + SIM_PACKET_BYTES, w->now_us);
+	down = sim_link_send(&a->link, SIM_DOWN, bytes + SIM_PACKET_BYTES, up.arrive_us);
+	sim_add(w, &(struct sim_event){ .at_us = down.arrive_us,
+					.kind = SIM_PROBED,
+					.who = a->index,
+					.rows = bytes,
+					.life = (uint32_t)a->probe.serial });
+}
+
+static void look_for_probe(struct sim_world *w, struct sim_agent *a)
+{
+	uint64_t next_us;
+
+	send_probe(w, a);
+	next_us = a->probe.sent_us ? a->probe.sent_us + PROBE_PATIENCE_US : a->probe.due_us;
+	sim_after(w, next_us > w->now_us ? next_us - w->now_us : 1, SIM_PROBE, a->index);
+}
+
+static void take_probe(struct sim_world *w, struct sim_agent *a, const struct sim_event *ev)
+{
+	uint8_t bytes[PROBE_LONG];
+	struct meter_trip t;
+
+	if (ev->life != (uint32_t)a->probe.serial)
+		return; /* too late: another one is out */
+	probe_put(&a->probe, bytes, ev->rows);
+	if (probe_take(&a->probe, bytes, ev->rows, w->now_us, &t))
+		meter_probe(a->meter, &t);
+	send_probe(w, a);
 }
 
 void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index)
@@ -67,8 +105,11 @@ void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index)
 	a->boot = rng_u64(a->rng.seed, UINT64_MAX) | 1;
 	a->link = sim_link(&w->conf.link, sim_rng(w->conf.seed, KIND_LINK, index));
 	draw_machine(w, a);
+	a->probe = (struct probe){ .every_us = 1000000u * (uint64_t)w->conf.telemetry_s,
+				   .id = a->boot };
 	a->sessions = calloc(a->max_sessions, sizeof(*a->sessions));
-	if (!a->sessions) {
+	a->meter = calloc(1, sizeof(*a->meter));
+	if (!a->sessions || !a->meter) {
 		w->error = ERR_NOMEM;
 		return;
 	}
@@ -80,8 +121,8 @@ static void start(struct sim_world *w, struct sim_agent *a)
 	const struct scenario *c = &w->conf;
 
 	a->up = true;
-	measure_first(w, a);
-	probe(w, a);
+	rehearse(w, a);
+	look_for_probe(w, a);
 	sim_say_agent(w, a, MSG_READY);
 	sim_say_profile(w, a);
 	sim_after(w, (uint64_t)(1e6 * c->telemetry_s * sim_unit(&a->rng)), SIM_TELEMETRY, a->index);
@@ -106,8 +147,6 @@ static void telemetry(struct sim_world *w, struct sim_agent *a)
 {
 	uint64_t interval_us = 1000000u * (uint64_t)w->conf.telemetry_s;
 
-	if (!a->rtt.n || sim_window_idle_us(&a->rtt, w->now_us) >= interval_us)
-		probe(w, a);
 	sim_say_agent_telemetry(w, a);
 	sim_after(w, interval_us, SIM_TELEMETRY, a->index);
 }
@@ -166,6 +205,13 @@ static void cut(struct sim_world *w, struct sim_agent *a)
 		sim_after(w, wait_us + next_us, SIM_OUTAGE, a->index);
 }
 
+double sim_head_layers(const struct sim_world *w)
+{
+	const struct scenario_model *m = &w->conf.model;
+
+	return m->vocab * m->dim / m->layer_numbers;
+}
+
 double sim_agent_layer_ms(const struct sim_world *w, const struct sim_agent *a, uint32_t front)
 {
 	const struct scenario_model *m = &w->conf.model;
@@ -180,7 +226,7 @@ double sim_agent_bytes(const struct sim_world *w, const struct sim_decision *d, 
 	const struct scenario_model *m = &w->conf.model;
 	double bytes = m->fronts[d->front].bits / 8, matrix = m->vocab * m->dim * bytes;
 	double position = m->dim + d->split * sim_kv_bytes(w, d->kv);
-	double all = SIM_BASE_BYTES + matrix + d->split * floor(m->layer_numbers * bytes);
+	double all = SIM_BASE_BYTES + d->split * floor(m->layer_numbers * bytes);
 
 	if (d->split == m->layers)
 		all += matrix;
@@ -331,6 +377,12 @@ void sim_agent_event(struct sim_world *w, struct sim_agent *a, const struct sim_
 		break;
 	case SIM_OUTAGE:
 		cut(w, a);
+		break;
+	case SIM_PROBE:
+		look_for_probe(w, a);
+		break;
+	case SIM_PROBED:
+		take_probe(w, a, ev);
 		break;
 	case SIM_DECISION:
 		decide(w, a);

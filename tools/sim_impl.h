@@ -2,6 +2,8 @@
 #ifndef TOOLS_SIM_IMPL_H
 #define TOOLS_SIM_IMPL_H
 
+#include "agent/meter.h"
+#include "agent/probe.h"
 #include "base/kv_type.h"
 #include "tools/sim_link.h"
 #include "tools/sim_queue.h"
@@ -30,6 +32,8 @@ enum sim_kind {
 	SIM_ARRIVAL,    /* of a prompt */
 	SIM_HOT, SIM_COOL,
 	SIM_STEP, SIM_STEP_END, SIM_OUTAGE,
+	SIM_PROBE,      /* time to look whether one is due */
+	SIM_PROBED,     /* it is back */
 	SIM_DECISION,   /* arrives */
 	SIM_OPENED,     /* the worker's answer to OPEN is there */
 	SIM_OPEN,       /* ask (again) for a worker */
@@ -71,7 +75,11 @@ struct sim_session {
 	uint64_t booked_bytes;   /* there */
 	uint64_t answered_us;             /* its newest token */
 	uint64_t begun_us;                /* taken up: a place was free */
-	double way_ms; /* of the request under way, neither sending its bits nor at the worker */
+	struct {
+		uint64_t sent_us, worker_us; /* worker_us: that it was there */
+		uint32_t up_bytes, sends;
+		bool clear;
+	} trip; /* of the newest request */
 	double token_ms;                  /* summed over `timed` tokens */
 	uint32_t timed;
 	bool calm, one_split; /* nothing changed; the same split all the time */
@@ -92,7 +100,9 @@ struct sim_agent {
 	struct msg_decision *coming; /* published, not here yet; the newest counts */
 	uint64_t changed_us;   /* of the newest change of its world without a decision; 0: none */
 	bool worker_changed;   /* that change is its worker's */
-	struct sim_window layer, row, rtt, up_rate, down_rate, token;
+	struct meter *meter; /* the one of real agents, in units of the first front */
+	struct probe probe;
+	struct sim_window token;
 	uint64_t tokens, rows, bytes_up, bytes_down, done, failed, retries;
 	uint32_t n_waiting; /* prompts */
 	struct sim_session *sessions; /* [max_sessions] */
@@ -152,6 +162,8 @@ void sim_agent_event(struct sim_world *w, struct sim_agent *a, const struct sim_
 void sim_agent_changed(struct sim_world *w, struct sim_agent *a, bool by_worker);
 /* All of memory that a front end of `split` layers and so many sessions need. */
 double sim_agent_bytes(const struct sim_world *w, const struct sim_decision *d, uint32_t sessions);
+/* Weights of the head in those of a layer. */
+double sim_head_layers(const struct sim_world *w);
 /* Time of one layer at a front, as it is now. */
 double sim_agent_layer_ms(const struct sim_world *w, const struct sim_agent *a, uint32_t front);
 

@@ -65,7 +65,7 @@ static void put_front(const struct sim_world *w, uint32_t i, struct msg_front *f
 
 	snprintf(f->name, sizeof(f->name), "%s", c->fronts[i].name);
 	f->layers = c->layers;
-	f->embed_bytes = f->head_bytes = matrix;
+	f->head_bytes = matrix; /* the embedding is read from its file (agent/profile.h) */
 	f->layer_bytes = w->layer_bytes + (size_t)i * c->layers;
 }
 
@@ -105,36 +105,21 @@ static void put_speeds(const struct sim_world *w, const struct sim_agent *a,
 		       struct msg_telemetry *t)
 {
 	const struct scenario_model *c = &w->conf.model;
-	double layer_ms = sim_window_quantile(&a->layer, late_us(w), 0.5);
-	double row_ms = sim_window_quantile(&a->row, late_us(w), 0.5);
+	struct msg_speed first = { 0 };
 
+	meter_speed(a->meter, 0, &first);
+	if (first.head_ms <= 0) /* it never ran: as agent/report.c guesses */
+		first.head_ms = first.layer_token_ms * sim_head_layers(w);
 	t->n_speeds = c->n_fronts;
 	for (uint32_t i = 0; i < c->n_fronts; i++) {
 		double share = c->fronts[i].bits / c->fronts[0].bits;
 
-		t->speeds[i] = (struct msg_speed){ .layer_token_ms = layer_ms * share,
-						   .layer_row_ms = row_ms * share,
-						   .embed_ms = a->embed_ms * a->heat,
-						   .head_ms = a->head_ms * a->heat,
-						   .encode_ms = a->encode_ms * a->heat };
+		t->speeds[i] = first;
+		t->speeds[i].layer_token_ms *= share;
+		t->speeds[i].layer_row_ms *= share;
+		t->speeds[i].head_ms *= share;
 		snprintf(t->speeds[i].front, sizeof(t->speeds[i].front), "%s", c->fronts[i].name);
 	}
-}
-
-static void put_link(const struct sim_world *w, const struct sim_agent *a, struct msg_link *l)
-{
-	uint64_t since_us = late_us(w);
-
-	*l = (struct msg_link){
-		.rtt_ms = sim_window_quantile(&a->rtt, since_us, 0.5),
-		.rtt_high_ms = sim_window_quantile(&a->rtt, since_us, 0.95),
-		.up_kbit_s = sim_window_quantile(&a->up_rate, since_us, 0.5),
-		.up_low_kbit_s = sim_window_quantile(&a->up_rate, since_us, 0.05),
-		.down_kbit_s = sim_window_quantile(&a->down_rate, since_us, 0.5),
-		.down_low_kbit_s = sim_window_quantile(&a->down_rate, since_us, 0.05),
-		.idle_ms = (double)sim_window_idle_us(&a->rtt, w->now_us) / 1000,
-		.samples = sim_window_samples(&a->rtt, since_us),
-	};
 }
 
 static void put_sessions(const struct sim_agent *a, struct msg_telemetry *t)
@@ -181,7 +166,8 @@ void sim_say_agent_telemetry(struct sim_world *w, struct sim_agent *a)
 	t->retries = a->retries;
 	t->token_ms = sim_window_quantile(&a->token, late_us(w), 0.5);
 	put_speeds(w, a, t);
-	put_link(w, a, &t->link);
+	meter_link(a->meter, w->now_us, &t->link);
+	meter_broker(a->meter, &t->broker_rtt_ms, &t->broker_rtt_high_ms);
 	t->rtt_ms = t->link.rtt_ms;
 	t->has = MSG_HAS_THROTTLED;
 	t->throttled = a->heat > 1;

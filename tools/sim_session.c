@@ -51,6 +51,24 @@ static double front_share(const struct sim_world *w, uint32_t front)
 
 /* ---- compute ---- */
 
+/* As the agent's meter hears of a job: in units of the first front. */
+static void measure(const struct sim_world *w, struct sim_agent *a, const struct sim_session *s,
+		    uint32_t rows, double layer_ms)
+{
+	const bool local = !layers_at_worker(w, s);
+	double layers_us = 1000 * layer_ms * s->by.split / front_share(w, s->by.front);
+
+	meter_job(a->meter, &(struct meter_job){
+				    .layers = s->by.split,
+				    .rows = rows,
+				    .sampled = local,
+				    .encoded = !local,
+				    .layers_us = (uint32_t)layers_us,
+				    .head_us = local ? (uint32_t)(1000 * a->head_ms * a->heat) : 0,
+				    .encode_us = (uint32_t)(1000 * a->encode_ms * a->heat),
+			    });
+}
+
 static void compute_chunk(struct sim_world *w, struct sim_agent *a, struct sim_session *s)
 {
 	uint32_t rows = s->to_compute < SIM_CHUNK_ROWS ? s->to_compute : SIM_CHUNK_ROWS;
@@ -60,11 +78,11 @@ static void compute_chunk(struct sim_world *w, struct sim_agent *a, struct sim_s
 	if (layers_at_worker(w, s))
 		ms += rows * a->encode_ms * a->heat;
 	else if (rows == s->to_compute)
-		ms += a->head_ms * a->heat;
+		ms += a->head_ms * a->heat * front_share(w, s->by.front);
 	if (s->replay)
 		ms = 0;
 	else
-		sim_window_add(&a->row, row_ms / front_share(w, s->by.front), w->now_us);
+		measure(w, a, s, rows, row_ms * rows);
 	s->to_compute -= rows;
 	at(w, compute(w, a, ms), SIM_COMPUTED, a, s, rows);
 }
@@ -72,9 +90,11 @@ static void compute_chunk(struct sim_world *w, struct sim_agent *a, struct sim_s
 static void compute_token(struct sim_world *w, struct sim_agent *a, struct sim_session *s)
 {
 	double layer_ms = sim_agent_layer_ms(w, a, s->by.front) * noise(w, a);
-	double rest_ms = a->embed_ms + (layers_at_worker(w, s) ? a->encode_ms : a->head_ms);
+	double head_ms = a->head_ms * front_share(w, s->by.front);
+	double rest_ms = a->embed_ms + (layers_at_worker(w, s) ? a->encode_ms : head_ms);
 
-	sim_window_add(&a->layer, layer_ms / front_share(w, s->by.front), w->now_us);
+	measure(w, a, s, 1, layer_ms);
+	meter_beside(a->meter, 0, 1000 * a->embed_ms * a->heat);
 	at(w, compute(w, a, s->by.split * layer_ms + rest_ms * a->heat), SIM_COMPUTED, a, s, 1);
 }
 
@@ -314,12 +334,6 @@ static void token(struct sim_world *w, struct sim_agent *a, struct sim_session *
 		compute_token(w, a, s);
 }
 
-/* us on the way that were not the bits of the message. */
-static double way_ms(const struct sim_trip *t, uint64_t sent_us)
-{
-	return (double)(t->arrive_us - sent_us - (t->out_us - t->begin_us)) / 1000;
-}
-
 static void send_rows(struct sim_world *w, struct sim_agent *a, struct sim_session *s,
 		      uint32_t rows)
 {
@@ -328,10 +342,10 @@ static void send_rows(struct sim_world *w, struct sim_agent *a, struct sim_sessi
 	struct sim_trip t;
 
 	t = sim_link_send(&a->link, SIM_UP, bytes + SIM_PACKET_BYTES, w->now_us);
-	s->way_ms = way_ms(&t, w->now_us);
-	if (t.out_us > t.begin_us)
-		sim_window_add(&a->up_rate, 8000 * bytes / (double)(t.out_us - t.begin_us),
-			       w->now_us);
+	s->trip.clear = meter_sent(a->meter, (uint32_t)bytes, w->now_us);
+	s->trip.sends = a->meter->sends;
+	s->trip.sent_us = w->now_us;
+	s->trip.up_bytes = (uint32_t)bytes;
 	a->rows += rows;
 	a->bytes_up += (uint64_t)bytes;
 	sim_add(w, &(struct sim_event){ .at_us = t.arrive_us,
@@ -366,16 +380,21 @@ void sim_session_answer(struct sim_world *w, const struct sim_rows *r)
 	if (s->phase == SIM_PROMPT && s->at_worker < s->target)
 		return;
 	t = sim_link_send(&a->link, SIM_DOWN, SIM_ANSWER_BYTES + SIM_PACKET_BYTES, w->now_us);
-	s->way_ms += way_ms(&t, w->now_us);
-	sim_window_add(&a->down_rate, sim_link_kbit_s(&a->link, SIM_DOWN, w->now_us), w->now_us);
+	s->trip.worker_us = w->now_us - r->since_us;
 	a->bytes_down += (uint64_t)SIM_ANSWER_BYTES;
 	at(w, t.arrive_us, SIM_ANSWERED, a, s, 0);
 }
 
 static void answered(struct sim_world *w, struct sim_agent *a, struct sim_session *s)
 {
-	if (s->phase == SIM_DECODE)
-		sim_window_add(&a->rtt, s->way_ms, w->now_us);
+	uint64_t us = w->now_us - s->trip.sent_us - s->trip.worker_us;
+
+	meter_answered(a->meter, s->trip.sends, w->now_us);
+	if (s->trip.clear)
+		meter_trip(a->meter, &(struct meter_trip){ .at_us = w->now_us,
+							   .up_bytes = (float)s->trip.up_bytes,
+							   .down_bytes = (float)SIM_ANSWER_BYTES,
+							   .ms = (float)us / 1000 });
 	token(w, a, s);
 }
 

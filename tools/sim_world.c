@@ -103,6 +103,7 @@ void sim_world_destroy(struct sim_world *w)
 	for (uint32_t i = 0; w->agents && i < w->conf.agents; i++) {
 		free(w->agents[i].sessions);
 		free(w->agents[i].coming);
+		free(w->agents[i].meter);
 	}
 	for (uint32_t i = 0; w->workers && i < w->conf.workers; i++)
 		free(w->workers[i].rows);
