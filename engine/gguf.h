@@ -123,6 +123,12 @@ MUST_CHECK int gguf_copy(const struct gguf *g, const struct gguf_tensor *t, size
 #define GGUF_ID_TENSOR_LINE "%s=%s;" /* name, type */
 MUST_CHECK int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e);
 
+/* What the weights were made of, in whatever precision: GGUF_SOURCE_KEY where `splitmq quantize`
+ * wrote it (the identity of the first file of the chain), else the file's own identity. Errors as
+ * gguf_hash. */
+#define GGUF_SOURCE_KEY "splitmq.model.source"
+MUST_CHECK int gguf_source(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e);
+
 /* The same hash of any bytes. */
 void gguf_hash_bytes(const void *data, size_t len, char out[static GGUF_HASH_LEN + 1]);
 

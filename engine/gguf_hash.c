@@ -81,15 +81,16 @@ static void put_hex(char out[static GGUF_HASH_LEN + 1], const uint8_t *bytes)
 }
 
 /* What quantize has made says what it was made of: any slice answers for the whole. */
-static int given_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e)
+static int given_hash(const struct gguf *g, const char *key, char out[static GGUF_HASH_LEN + 1],
+		      struct err *e)
 {
 	struct gguf_str given;
-	int rc = gguf_get_str(g, GGUF_ID_KEY, &given, e);
+	int rc = gguf_get_str(g, key, &given, e);
 
 	if (rc)
 		return rc;
 	if (!is_hash(given))
-		return err_set(e, ERR_FORMAT, "key %s is not %d lower-case hex digits", GGUF_ID_KEY,
+		return err_set(e, ERR_FORMAT, "key %s is not %d lower-case hex digits", key,
 			       GGUF_HASH_LEN);
 	memcpy(out, given.text, GGUF_HASH_LEN);
 	out[GGUF_HASH_LEN] = '\0';
@@ -139,7 +140,7 @@ int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct e
 	int rc = given ? is_unchanged(g, &given, e) : 0;
 
 	if (rc || given)
-		return rc ? rc : given_hash(g, out, e);
+		return rc ? rc : given_hash(g, GGUF_ID_KEY, out, e);
 	state = XXH3_createState();
 	if (!state)
 		return err_set(e, ERR_NOMEM, "hash %s: out of memory", g->path);
@@ -150,6 +151,16 @@ int gguf_hash(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct e
 	}
 	XXH3_freeState(state);
 	return rc;
+}
+
+int gguf_source(const struct gguf *g, char out[static GGUF_HASH_LEN + 1], struct err *e)
+{
+	bool given = gguf_find(g, GGUF_SOURCE_KEY) != NULL;
+	int rc = given ? is_unchanged(g, &given, e) : 0;
+
+	if (rc)
+		return rc;
+	return given ? given_hash(g, GGUF_SOURCE_KEY, out, e) : gguf_hash(g, out, e);
 }
 
 void gguf_hash_bytes(const void *data, size_t len, char out[static GGUF_HASH_LEN + 1])

@@ -190,6 +190,8 @@ static int plan(struct opsc_plan *p, const struct opsc_conf *conf, struct err *e
 			     "a slice (layers %" PRIu32 "..%" PRIu32 " of %" PRIu32
 			     ") can be cut, but not quantized: quantize the whole file",
 			     have.first, have.last, p->hp.n_layers);
+	if (!rc)
+		rc = gguf_source(p->source, p->source_id, e);
 	return rc ? rc : identify(p, conf->imatrix, e);
 }
 

@@ -16,6 +16,7 @@
  * The output says what it is made of: GGUF_ID_KEY is a hash over the source's identity, the type of
  * every tensor and the importance file, so that a whole file and all slices of the same recipe are
  * the same model to agent and worker. When no type changes it is the source's own identity.
+ * GGUF_SOURCE_KEY says what all recipes of one model have in common.
  * Source: arXiv 2511.04002 (OPSC). */
 #ifndef ENGINE_OPSC_H
 #define ENGINE_OPSC_H
@@ -59,6 +60,7 @@ struct opsc_plan {
 	size_t n;
 	size_t n_changed, n_fell_back, n_without_mean; /* of all; the last: changed ones */
 	char id[GGUF_HASH_LEN + 1];
+	char source_id[GGUF_HASH_LEN + 1]; /* gguf_source */
 };
 
 /* Decide, without writing. g is lent until finish. ERR_LIMIT for a boundary or slice outside the

@@ -44,8 +44,8 @@ static bool is_ours(struct gguf_str key)
 {
 	static const char *const ours[] = {
 		"general.alignment", "general.file_type", "general.quantization_version",
-		GGUF_ID_KEY,         GGUF_ID_TENSORS_KEY, MODEL_SLICE_FIRST,
-		MODEL_SLICE_LAST
+		GGUF_ID_KEY,         GGUF_ID_TENSORS_KEY, GGUF_SOURCE_KEY,
+		MODEL_SLICE_FIRST,   MODEL_SLICE_LAST
 	};
 
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
@@ -75,6 +75,7 @@ static int put_id(struct gguf_write *w, const struct opsc_plan *p, struct err *e
 	free(text);
 	gguf_write_str(w, GGUF_ID_KEY, p->id);
 	gguf_write_str(w, GGUF_ID_TENSORS_KEY, hash);
+	gguf_write_str(w, GGUF_SOURCE_KEY, p->source_id);
 	return 0;
 }
 

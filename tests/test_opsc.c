@@ -496,6 +496,38 @@ static void the_identity_follows_the_recipe(void **state)
 	free(b.data);
 }
 
+/* Precisions and slices of one model know each other, over any number of steps. */
+static void all_recipes_of_a_model_have_one_source(void **state)
+{
+	const struct opsc_conf fine = ALL(QUANT_Q8_0), coarse = ALL(QUANT_Q4_0);
+	struct opsc_conf cut = ALL(QUANT_Q4_0);
+	struct tiny_model m = wide();
+	char source[GGUF_HASH_LEN + 1], hash[GGUF_HASH_LEN + 1];
+	struct segments_dir d;
+	struct gguf *g[4];
+	struct build b;
+	struct err e;
+
+	(void)state;
+	segments_dir_make(&d);
+	g[0] = open_built(&m, &b);
+	cut.last = 1;
+	g[1] = write_open(g[0], &fine, d.path[0]);
+	g[2] = write_open(g[1], &coarse, d.path[1]);
+	g[3] = write_open(g[0], &cut, d.path[2]);
+	hash_of(g[0], hash);
+	for (unsigned i = 0; i < 4; i++) {
+		segments_check(gguf_source(g[i], source, &e), &e);
+		assert_string_equal(source, hash);
+		hash_of(g[i], source);
+		assert_int_equal(!strcmp(source, hash), i == 0);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		gguf_close(g[i]);
+	free(b.data);
+	segments_dir_remove(&d);
+}
+
 static bool stop_at_once(void *arg, uint64_t done_bytes)
 {
 	(void)done_bytes;
@@ -603,6 +635,7 @@ int main(void)
 		cmocka_unit_test(a_slice_can_be_cut_again_but_not_quantized),
 		cmocka_unit_test(slice_keys_that_are_no_range_are_refused),
 		cmocka_unit_test(the_identity_follows_the_recipe),
+		cmocka_unit_test(all_recipes_of_a_model_have_one_source),
 		cmocka_unit_test(a_write_that_fails_leaves_things_as_they_were),
 		cmocka_unit_test(a_real_model_survives),
 	};
