@@ -54,11 +54,14 @@ static const struct cal_loss *line_of(const struct cal *cal, const struct place 
 	return NULL;
 }
 
-/* Rise of perplexity. A short text tells it with noise of either sign; the divergence is the rise
- * that is to be expected, and always positive. */
+/* Rise of perplexity. The mean divergence is the rise to be expected; a text of n tokens tells the
+ * ratio itself with a deviation of about sqrt(2 divergence / n): it counts where it is certainly
+ * higher. */
 static float loss_of(const struct cal_loss *l)
 {
-	return fmaxf(l->ppl_ratio - 1, expm1f(l->kl));
+	const float noise = l->tokens ? sqrtf(2 * l->kl / (float)l->tokens) : 0;
+
+	return fmaxf(l->ppl_ratio - 1 - 2 * noise, expm1f(l->kl));
 }
 
 static float bits_of(const struct cal_loss *l)

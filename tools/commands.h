@@ -18,6 +18,9 @@ int cmd_decode(int argc, char **argv);
 extern const char cmd_inspect_usage[];
 int cmd_inspect(int argc, char **argv);
 
+extern const char cmd_plan_usage[];
+int cmd_plan(int argc, char **argv);
+
 extern const char cmd_run_usage[];
 int cmd_run(int argc, char **argv);
 

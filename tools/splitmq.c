@@ -20,6 +20,8 @@ const struct cmd cmd_table[] = {
 	  cmd_decode },
 	{ "inspect", "what a GGUF file holds, and what each split would weigh", cmd_inspect_usage,
 	  cmd_inspect },
+	{ "plan", "what a coordinator would decide for an agent, and why", cmd_plan_usage,
+	  cmd_plan },
 	{ "quantize", "a GGUF file in other precisions, whole or a slice of its layers",
 	  cmd_quantize_usage, cmd_quantize },
 	{ "relay", "a slow link, to be put between an agent and its broker", cmd_relay_usage,
