@@ -13,8 +13,7 @@ static const enum quant_type formats[KV_TYPE_COUNT] = {
 	[KV_Q4_0] = QUANT_Q4_0,
 };
 
-/* Elements of a stored row: whole blocks. */
-static size_t stored(enum kv_type type, uint32_t dim)
+size_t kv_stored_row(enum kv_type type, uint32_t dim)
 {
 	size_t block = quant_block_elements(formats[type]);
 
@@ -23,7 +22,7 @@ static size_t stored(enum kv_type type, uint32_t dim)
 
 static size_t row_bytes(enum kv_type type, uint32_t dim)
 {
-	return quant_row_bytes(formats[type], stored(type, dim));
+	return quant_row_bytes(formats[type], kv_stored_row(type, dim));
 }
 
 size_t kv_bytes(const struct model_hparams *hp, uint32_t n_layers, uint32_t capacity,
@@ -51,17 +50,30 @@ static int check(const struct kv_budget *b, const struct model_hparams *hp, uint
 	return 0;
 }
 
-/* Memory comes page by page; huge ones would take much for little. */
-static uint8_t *reserve(size_t bytes)
+size_t kv_layer_map_bytes(const struct kv *kv)
 {
-	void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
+	return (kv->capacity * kv->position_bytes + page - 1) / page * page;
+}
+
+/* Memory comes page by page; huge ones would take much for little. */
+static bool map_layers(struct kv *kv)
+{
+	const size_t each = kv_layer_map_bytes(kv), n = kv->last - kv->first;
+	void *data;
+
+	if (!n)
+		return true;
+	data = mmap(NULL, n * each, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (data == MAP_FAILED)
-		return NULL;
+		return false;
 #ifdef MADV_NOHUGEPAGE
-	(void)madvise(data, bytes, MADV_NOHUGEPAGE);
+	(void)madvise(data, n * each, MADV_NOHUGEPAGE);
 #endif
-	return data;
+	for (size_t i = 0; i < n; i++)
+		kv->layers[kv->first + i] = (uint8_t *)data + i * each;
+	return true;
 }
 
 int kv_create(struct kv **out, struct kv_budget *budget, const struct model_hparams *hp,
@@ -73,24 +85,26 @@ int kv_create(struct kv **out, struct kv_budget *budget, const struct model_hpar
 
 	if (rc)
 		return rc;
-	kv = calloc(1, sizeof(*kv));
+	kv = calloc(1, sizeof(*kv) + hp->n_layers * sizeof(kv->layers[0]));
 	if (!kv)
 		return ERR_NOMEM;
 	*kv = (struct kv){ .budget = budget,
 			   .first = first,
 			   .last = last,
+			   .n_layers = hp->n_layers,
 			   .capacity = capacity,
 			   .n_heads = hp->n_kv_heads,
 			   .head_dim = hp->head_dim,
 			   .head_dim_v = hp->head_dim_v,
 			   .type = type,
 			   .format = formats[type],
-			   .key_row = stored(type, hp->head_dim),
-			   .value_row = stored(type, hp->head_dim_v),
+			   .key_row = kv_stored_row(type, hp->head_dim),
+			   .value_row = kv_stored_row(type, hp->head_dim_v),
 			   .key_bytes = row_bytes(type, hp->head_dim),
 			   .value_bytes = row_bytes(type, hp->head_dim_v),
-			   .position_bytes = kv_bytes(hp, 1, 1, type) };
-	if (bytes && !(kv->data = reserve(bytes))) {
+			   .position_bytes = kv_bytes(hp, 1, 1, type),
+			   .booked_bytes = bytes };
+	if (!map_layers(kv)) {
 		free(kv);
 		return ERR_NOMEM;
 	}
@@ -102,7 +116,7 @@ int kv_create(struct kv **out, struct kv_budget *budget, const struct model_hpar
 
 size_t kv_size_bytes(const struct kv *kv)
 {
-	return kv->position_bytes * kv->capacity * (kv->last - kv->first);
+	return kv->booked_bytes;
 }
 
 void kv_destroy(struct kv *kv)
@@ -110,9 +124,9 @@ void kv_destroy(struct kv *kv)
 	if (!kv)
 		return;
 	if (kv->budget)
-		kv->budget->booked_bytes -= kv_size_bytes(kv);
-	if (kv->data)
-		munmap(kv->data, kv_size_bytes(kv));
+		kv->budget->booked_bytes -= kv->booked_bytes;
+	for (uint32_t l = kv->first; l < kv->last && !kv->borrowed; l++)
+		munmap(kv->layers[l], kv_layer_map_bytes(kv));
 	free(kv);
 }
 
@@ -129,7 +143,7 @@ uint32_t kv_capacity(const struct kv *kv)
 static uint8_t *layer_data(const struct kv *kv, uint32_t layer)
 {
 	assert(layer >= kv->first && layer < kv->last);
-	return kv->data + (size_t)(layer - kv->first) * kv->capacity * kv->position_bytes;
+	return kv->layers[layer];
 }
 
 /* The system's pages that lie wholly in [from, to). */
@@ -218,6 +232,15 @@ static void store_key(const struct kern *k, const struct kv *kv, const float *sr
 		store_value(k, kv->type, block, KV_BLOCK, dst);
 		dst += quant_block_bytes(kv->format);
 	}
+}
+
+void kv_put_head(const struct kv *kv, const struct kern *k, bool key, const float *src,
+		 uint8_t *dst)
+{
+	if (key)
+		store_key(k, kv, src, dst);
+	else
+		store_value(k, kv->type, src, kv->head_dim_v, dst);
 }
 
 void kv_put(const struct kv *kv, const struct kern *k, uint32_t layer, uint32_t pos,

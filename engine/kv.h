@@ -7,9 +7,9 @@
  * channel, usual in keys, would take all of its block's few steps. Source: arXiv 2404.00456
  * (rotations), 2402.02750 (outliers of keys).
  *
- * All layers are one private mapping: the kernel gives memory where a page is first written, and
+ * Layers are private mappings: the kernel gives memory where a page is first written, and
  * takes back what kv_truncate forgets. So filling a cache needs no list of free pages and no lock,
- * and cannot fail once the mapping stands. */
+ * and cannot fail once the mappings stand; and a layer can change hands (kv_layers.h). */
 #ifndef ENGINE_KV_H
 #define ENGINE_KV_H
 
@@ -22,6 +22,7 @@
 struct kv {
 	struct kv_budget *budget; /* NULL: none */
 	uint32_t first, last;     /* layers */
+	uint32_t n_layers;        /* L of the model */
 	uint32_t capacity, length;
 	uint32_t n_heads, head_dim, head_dim_v;
 	enum kv_type type;
@@ -29,7 +30,9 @@ struct kv {
 	size_t key_row, value_row;     /* elements of a stored row */
 	size_t key_bytes, value_bytes; /* of a stored row */
 	size_t position_bytes;         /* of all heads, keys and values */
-	uint8_t *data;                 /* [last - first][capacity] positions */
+	size_t booked_bytes;           /* in the budget; the budget's thread */
+	bool borrowed;                 /* the layers are another cache's */
+	uint8_t *layers[];             /* [L] of first .. last - 1: [capacity] positions */
 };
 
 /* Factors of the rotations: together 1/32, and apart they keep keys near their size. */
@@ -47,9 +50,19 @@ static inline bool kv_rotates(enum kv_type type)
 /* Elements of a stored row of dim elements, whatever the type: at most this many. */
 #define KV_ROW_MAX(dim) (((size_t)(dim) + KV_BLOCK - 1) / KV_BLOCK * KV_BLOCK)
 
+/* Bytes of the mapping of a layer: whole pages of the system. */
+size_t kv_layer_map_bytes(const struct kv *kv);
+
 /* First key (value) of a head in a page, in kv->format. layer is in [first, last). */
 uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page);
 uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page);
+
+/* Elements of a stored row of dim elements: whole blocks. */
+size_t kv_stored_row(enum kv_type type, uint32_t dim);
+
+/* One head's key [D], or value [D_v], into its row of the cache at dst. */
+void kv_put_head(const struct kv *kv, const struct kern *k, bool key, const float *src,
+		 uint8_t *dst);
 
 /* Keys [n_heads][D] and values [n_heads][D_v] of one position of a layer into the cache. */
 void kv_put(const struct kv *kv, const struct kern *k, uint32_t layer, uint32_t pos,

@@ -90,9 +90,9 @@ static void heads_lie_apart(enum kv_type type, size_t key_bytes, size_t value_by
 		see(kv_keys(kv, 2 + i / 6, i % 2, i / 2 % 3), mark, i / 2 % 3, key_bytes);
 		see(kv_values(kv, 2 + i / 6, i % 2, i / 2 % 3), mark + 100, i / 2 % 3, value_bytes);
 	}
-	/* the last byte of the last head is the last byte of all */
+	/* the last byte of the last head is the last byte of the layer */
 	assert_ptr_equal(kv_values(kv, 4, 1, 2) + 7 * value_bytes,
-			 kv->data + kv_bytes(&hp, 3, POSITIONS, type));
+			 kv->layers[4] + kv_bytes(&hp, 1, POSITIONS, type));
 	kv_destroy(kv);
 }
 
@@ -125,14 +125,16 @@ static void truncation_only_shortens(void **state)
 static size_t resident(const struct kv *kv)
 {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	const size_t n = (kv_size_bytes(kv) + page - 1) / page;
+	const size_t n = kv_layer_map_bytes(kv) / page;
 	unsigned char *there = malloc(n);
 	size_t sum = 0;
 
 	assert_non_null(there);
-	assert_int_equal(mincore(kv->data, kv_size_bytes(kv), there), 0);
-	for (size_t i = 0; i < n; i++)
-		sum += there[i] & 1 ? page : 0;
+	for (uint32_t l = kv->first; l < kv->last; l++) {
+		assert_int_equal(mincore(kv->layers[l], kv_layer_map_bytes(kv), there), 0);
+		for (size_t i = 0; i < n; i++)
+			sum += there[i] & 1 ? page : 0;
+	}
 	free(there);
 	return sum;
 }

@@ -1,0 +1,186 @@
+#include "engine/kv_rows.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/kv.h"
+
+#define KV_ROWS_MAX_DIM 1024 /* elements of a head */
+
+/* One head's key or value in a cache. */
+static uint8_t *stored(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t pos, bool key)
+{
+	const uint32_t page = pos / KV_PAGE, row = pos % KV_PAGE;
+
+	return key ? kv_keys(kv, layer, head, page) + row * kv->key_bytes
+		   : kv_values(kv, layer, head, page) + row * kv->value_bytes;
+}
+
+size_t kv_rows_position_bytes(const struct model_hparams *hp, enum kv_type type)
+{
+	return kv_bytes(hp, 1, 1, type);
+}
+
+enum kv_type kv_rows_type(const struct kv *kv)
+{
+	return kv->type;
+}
+
+static bool within(const struct kv *kv, const struct kv_rows_range *r)
+{
+	return r->first <= r->last && r->first >= kv->first && r->last <= kv->last &&
+	       r->pos <= kv->length && r->rows <= kv->length - r->pos;
+}
+
+int kv_rows_get(const struct kv *kv, const struct kv_rows_range *r, uint8_t *dst, size_t cap)
+{
+	if (!within(kv, r) || (size_t)(r->last - r->first) * r->rows > cap / kv->position_bytes)
+		return ERR_LIMIT;
+	for (uint32_t l = r->first; l < r->last; l++) {
+		for (uint32_t p = r->pos; p < r->pos + r->rows; p++) {
+			for (uint32_t h = 0; h < kv->n_heads; h++, dst += kv->key_bytes)
+				memcpy(dst, stored(kv, l, h, p, true), kv->key_bytes);
+			for (uint32_t h = 0; h < kv->n_heads; h++, dst += kv->value_bytes)
+				memcpy(dst, stored(kv, l, h, p, false), kv->value_bytes);
+		}
+	}
+	return 0;
+}
+
+/* Where bytes come from, and what they mean. */
+struct source {
+	const struct kern *k;
+	const uint8_t *at;
+	enum kv_type type;
+	enum quant_type format;
+};
+
+static enum quant_type format_of(enum kv_type type)
+{
+	static const enum quant_type formats[KV_TYPE_COUNT] = {
+		[KV_F16] = QUANT_F16,
+		[KV_F32] = QUANT_F32,
+		[KV_Q8_0] = QUANT_Q8_0,
+		[KV_Q4_0] = QUANT_Q4_0,
+	};
+
+	return formats[type];
+}
+
+/* The next dim numbers of a source -> x, whole blocks; false when one is none. */
+static bool next(struct source *s, float *x, uint32_t dim)
+{
+	const size_t block = quant_block_elements(s->format), n = (dim + block - 1) / block * block;
+	float sum = 0;
+
+	s->k->dequant(s->format, s->at, x, n);
+	s->at += quant_row_bytes(s->format, n);
+	for (size_t i = 0; i < dim; i++)
+		sum += x[i] * 0; /* NaN once, NaN for ever */
+	return sum == 0;
+}
+
+/* Keys as they were before they were stored. */
+static void turn_back(const struct source *s, float *x, uint32_t dim)
+{
+	if (!kv_rotates(s->type))
+		return;
+	for (size_t i = 0; i < dim; i += KV_BLOCK) {
+		float block[KV_BLOCK];
+
+		s->k->rotate(block, x + i, 1 / (32 * KV_KEY_SCALE), KV_BLOCK);
+		memcpy(x + i, block, sizeof(block));
+	}
+}
+
+/* One position of a layer: s -> kv. */
+static int put_position(const struct kv *kv, struct source *s, uint32_t layer, uint32_t pos)
+{
+	const bool same = s->type == kv->type;
+
+	for (unsigned key = 2; key-- > 0;) {
+		const uint32_t dim = key ? kv->head_dim : kv->head_dim_v;
+
+		for (uint32_t h = 0; h < kv->n_heads; h++) {
+			float x[KV_ROWS_MAX_DIM];
+			const uint8_t *from = s->at;
+
+			if (!next(s, x, dim))
+				return ERR_NOT_FINITE;
+			if (same) {
+				memcpy(stored(kv, layer, h, pos, key), from,
+				       (size_t)(s->at - from));
+				continue;
+			}
+			if (key)
+				turn_back(s, x, dim);
+			kv_put_head(kv, s->k, key, x, stored(kv, layer, h, pos, key));
+		}
+	}
+	return 0;
+}
+
+int kv_rows_put(struct kv *kv, enum kv_type type, const struct kv_rows_range *r, const uint8_t *src,
+		size_t len)
+{
+	struct source s = { kern_at(0), src, type, format_of(type) };
+	const size_t each = (quant_row_bytes(s.format, kv_stored_row(type, kv->head_dim)) +
+			     quant_row_bytes(s.format, kv_stored_row(type, kv->head_dim_v))) *
+			    kv->n_heads;
+
+	if (kv->head_dim > KV_ROWS_MAX_DIM || kv->head_dim_v > KV_ROWS_MAX_DIM)
+		return ERR_LIMIT;
+	if (r->first != kv->first || r->last != kv->last || r->pos != kv->length)
+		return ERR_STATE;
+	if (r->rows > kv->capacity - r->pos)
+		return ERR_CONTEXT;
+	if (len != each * r->rows * (r->last - r->first))
+		return ERR_FORMAT;
+	for (uint32_t l = r->first; l < r->last; l++) {
+		for (uint32_t p = r->pos; p < r->pos + r->rows; p++) {
+			int rc = put_position(kv, &s, l, p);
+
+			if (rc)
+				return rc;
+		}
+	}
+	kv->length += r->rows;
+	return 0;
+}
+
+/* Positions [0, length) of layer l. */
+static int convert_layer(struct kv *kv, const struct kv *of, uint32_t l, uint8_t *position)
+{
+	for (uint32_t p = 0; p < of->length; p++) {
+		const struct kv_rows_range r = { l, l + 1, p, 1 };
+		struct source s = { kern_at(0), position, of->type, of->format };
+		int rc = kv_rows_get(of, &r, position, of->position_bytes);
+
+		if (!rc)
+			rc = put_position(kv, &s, l, p);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int kv_rows_convert(struct kv **out, const struct kv *of, const struct model_hparams *hp,
+		    enum kv_type type)
+{
+	uint8_t *position = malloc(of->position_bytes);
+	struct kv *kv = NULL;
+	int rc = position ? kv_create(&kv, of->budget, hp, of->first, of->last, of->capacity, type)
+			  : ERR_NOMEM;
+
+	for (uint32_t l = of->first; l < of->last && !rc; l++)
+		rc = convert_layer(kv, of, l, position);
+	free(position);
+	if (rc) {
+		kv_destroy(kv);
+		return rc;
+	}
+	kv->length = of->length;
+	*out = kv;
+	return 0;
+}
