@@ -6,6 +6,7 @@
 
 #include "agent/core.h"
 #include "agent/head.h"
+#include "agent/move.h"
 #include "agent/profile.h"
 #include "agent/rehearsal.h"
 #include "agent/report.h"
@@ -109,6 +110,29 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 	segment_unbook(head_segment(a->head), job->booked_bytes);
 	segment_end(head_segment(a->head), job->kv);
 	codec_state_destroy(job->state);
+}
+
+static int side_begin(void *ctx, const struct head_job *job, struct head_job *side,
+		      const struct agent_move *m, struct err *e)
+{
+	struct agent *a = ctx;
+
+	return move_begin(head_segment(a->head), job, side, m, e);
+}
+
+static void side_moved(void *ctx, struct head_job *job, struct head_job *side,
+		       const struct agent_move *m, uint32_t len)
+{
+	struct agent *a = ctx;
+
+	move_done(head_segment(a->head), job, side, m, len);
+}
+
+static void side_end(void *ctx, struct head_job *side)
+{
+	struct agent *a = ctx;
+
+	move_end(head_segment(a->head), side);
 }
 
 static bool submit(void *ctx, struct head_job *job)
@@ -403,7 +427,15 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 		rc = fill_core_conf(a, &cc, e);
 	if (!rc)
 		rc = agent_core_create(&a->core, &cc,
-				       &(struct agent_ops){ a, begin, end, submit, reply, fits });
+				       &(struct agent_ops){ .ctx = a,
+							    .begin = begin,
+							    .end = end,
+							    .submit = submit,
+							    .side_begin = side_begin,
+							    .side_moved = side_moved,
+							    .side_end = side_end,
+							    .reply = reply,
+							    .fits = fits });
 	if (!rc && !on_reply && conf->telemetry_s) /* a daemon, and somebody wants to know */
 		rehearse(a, &cc);
 	if (!rc)

@@ -370,7 +370,7 @@ uint64_t agent_core_due_us(const struct agent_core *c)
 
 void agent_core_computed(struct agent_core *c, struct head_job *job, uint64_t now_us)
 {
-	slot_computed(c, &c->slots[job->slot], now_us);
+	slot_computed(c, &c->slots[job->slot], job, now_us);
 	fill_slots(c, now_us);
 }
 
@@ -441,7 +441,7 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 	} else if (m->type == MSG_ERROR && from_ours(sl, t->worker)) {
 		err = m->u.error;
 		if (err.code == ERR_REFUSED &&
-		    workers_can_serve(&c->workers, c->conf.model, sl->session.conf.split,
+		    workers_can_serve(&c->workers, c->conf.model, session_open_split(&sl->session),
 				      slot_calibration(c, sl)))
 			err.code = ERR_BUSY; /* that worker has not our layers, another one does */
 		ev.kind = SESSION_EV_ERROR;
@@ -478,7 +478,7 @@ static void on_worker_status(struct agent_core *c, const struct msg_worker_statu
 	check_mismatch(c, now_us);
 }
 
-static void on_decision(struct agent_core *c, const struct msg_decision *d)
+static void on_decision(struct agent_core *c, const struct msg_decision *d, uint64_t now_us)
 {
 	struct msg_decision_answer answer;
 	struct codec_spec spec = c->conf.codec;
@@ -491,9 +491,13 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d)
 		return; /* not after the verdict */
 	c->decision = *d;
 	c->has_decision = true;
-	for (unsigned i = 0; d->codec[0] && i < c->conf.max_sessions; i++) {
-		if (c->slots[i].used && c->slots[i].session.state != SESSION_ENDED)
-			slot_decide(c, &c->slots[i], &spec);
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct slot *sl = &c->slots[i];
+
+		if (d->codec[0] && sl->used && sl->session.state != SESSION_ENDED)
+			slot_decide(c, sl, &spec);
+		if (sl->used && sl->session.state != SESSION_ENDED)
+			slot_move(c, sl, d->split, now_us);
 	}
 	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s kv=%s worker=%s",
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
@@ -590,7 +594,7 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 	else if (t.kind == TOPIC_WORKER_STATUS && m.type == MSG_WORKER_STATUS)
 		on_worker_status(c, &m.u.worker_status, ev->retained, now_us);
 	else if (t.kind == TOPIC_DECISION && m.type == MSG_DECISION)
-		on_decision(c, &m.u.decision);
+		on_decision(c, &m.u.decision, now_us);
 	else if (t.kind == TOPIC_AGENT_PROMPT && (m.type == MSG_PROMPT || m.type == MSG_CANCEL))
 		on_prompt(c, &m, ev->retained, now_us);
 	msg_finish(&m);
@@ -620,7 +624,8 @@ unsigned agent_core_sessions(const struct agent_core *c)
 bool agent_core_busy(const struct agent_core *c)
 {
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
-		if (c->slots[i].used && c->slots[i].session.computing)
+		if (c->slots[i].used &&
+		    (c->slots[i].session.computing || c->slots[i].session.handover.out))
 			return true;
 	}
 	return false;

@@ -28,14 +28,14 @@ struct agent_core_conf {
 	uint32_t n_layers, dim;
 	uint32_t split; /* while there is no decision */
 	struct codec_spec codec;
-	enum kv_type kv; /* likewise */
+	enum kv_type kv;      /* likewise */
 	enum msg_class class; /* of prompts that do not say */
 	uint32_t context_tokens, max_sessions, max_tokens;
 	int qos; /* of rows */
 	struct msg_sampling sampling;
 	uint32_t accept_timeout_ms, reply_timeout_ms, session_deadline_ms;
 	uint32_t ttft_ms, tpot_ms; /* wanted; 0: whatever */
-	float max_delta; /* of rows, where a deadline is in danger */
+	float max_delta;           /* of rows, where a deadline is in danger */
 	uint64_t boot;
 	char front[MSG_FRONT_MAX]; /* precision of the layers; empty: its speed is not told */
 	double head_layers;        /* the head's weights in layers' weights; 0: there is none */
@@ -43,6 +43,15 @@ struct agent_core_conf {
 				    * 0: never */
 	const struct tokenizer *tokenizer; /* NULL: prompts are not text (simulation); ids only */
 	const char *prompt_family;
+};
+
+/* A split that moves. */
+struct agent_move {
+	uint32_t from, to;
+	bool same_log; /* what was encoded for it goes on as the session's log */
+	uint32_t context_tokens;
+	uint64_t log_bytes; /* that the session keeps what is sent for it in */
+	enum kv_type type;
 };
 
 struct agent_ops {
@@ -53,6 +62,15 @@ struct agent_ops {
 	void (*end)(void *ctx, struct head_job *job, uint32_t split, uint32_t context_tokens);
 	/* Run the job and give it back with agent_core_computed, later or at once. */
 	bool (*submit)(void *ctx, struct head_job *job);
+	/* What a handover needs, in side: caches (as long as job's, of its type) and codec states
+	 * to move job's session from one split to another. */
+	int (*side_begin)(void *ctx, const struct head_job *job, struct head_job *side,
+			  const struct agent_move *m, struct err *e);
+	/* The split has moved: job's cache is that of the new one, `len` positions long. Releases
+	 * the rest as side_end does. No job of the session is out. */
+	void (*side_moved)(void *ctx, struct head_job *job, struct head_job *side,
+			   const struct agent_move *m, uint32_t len);
+	void (*side_end)(void *ctx, struct head_job *side);
 	/* Replies to prompts that came through agent_core_prompt. */
 	void (*reply)(void *ctx, const struct msg_reply *reply);
 	/* 0, or why a session of this kind does not fit (*a: missing bytes, longest context), or

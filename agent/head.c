@@ -24,6 +24,11 @@ static int run_layers(struct head *h, struct head_job *job)
 	job->embed_us = (uint32_t)(clock_now_us() - begun_us);
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
+	if (job->side) {
+		rc = segment_forward(&h->seg, job->again, job->pos, job->rows, &job->err);
+		if (rc || !job->kv)
+			return rc;
+	}
 	return segment_forward(&h->seg, job->kv, job->pos, job->rows, &job->err);
 }
 
@@ -66,8 +71,8 @@ static void run(struct head *h, struct head_job *job)
 		job->rc = sample(h, job);
 	t1 = clock_now_us();
 	job->layers_us = (uint32_t)(t1 - t0);
-	trace_span("head", t0, t1, job->pos);
-	if (job->rc || job->sample)
+	trace_span(job->side ? "side" : "head", t0, t1, job->pos);
+	if (job->rc || job->sample || (job->side && !job->encode))
 		return;
 	job->rc = head_encode(job, h->work, h->seg.x);
 	job->encode_us = (uint32_t)(clock_now_us() - t1);

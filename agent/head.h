@@ -28,8 +28,12 @@ struct head_job {
 	struct sampler_params sampling;
 	const uint32_t *history; /* [n_history] tokens generated so far */
 	uint32_t n_history;
-	struct kv *kv;  /* layers [0, split); of the session */
-	uint8_t *bytes; /* [cap] encoded rows; of the session */
+	struct kv *kv; /* layers [0, split); of the session */
+	bool side;     /* rows that ran before, for a handover: through `again`, then `kv` if any */
+	struct kv *again;          /* side: a view of the session's cache */
+	bool encode;               /* side: what comes out is wanted */
+	struct codec_state *later; /* side: of the session's rows once the split has moved */
+	uint8_t *bytes;            /* [cap] encoded rows; of the session */
 	size_t cap;
 	uint64_t booked_bytes; /* for the session, besides kv */
 	uint64_t queued_us;

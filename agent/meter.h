@@ -19,11 +19,11 @@
 
 #include "schema/msg.h"
 
-#define METER_KEPT	 64u /* newest samples of a figure */
+#define METER_KEPT       64u /* newest samples of a figure */
 #define METER_MAGNITUDES 20  /* of sizes: 1, 2..3, 4..7 bytes ... */
-#define METER_TRIPS	 32u /* newest of a magnitude */
+#define METER_TRIPS      32u /* newest of a magnitude */
 #define METER_CHUNK_ROWS 16u /* a job of so many rows or more tells what a row of a chunk takes */
-#define METER_STALE_US	 300000000ull /* trips so much older than the newest one do not count */
+#define METER_STALE_US   300000000ull /* trips so much older than the newest one do not count */
 
 struct meter_ring {
 	float v[METER_KEPT];
@@ -37,8 +37,8 @@ struct meter_trip {
 
 struct meter_trips {
 	struct meter_trip kept[METER_MAGNITUDES][METER_TRIPS]; /* rings, by up_bytes */
-	uint32_t n[METER_MAGNITUDES];			       /* ever */
-	uint64_t newest_us;				       /* 0: none */
+	uint32_t n[METER_MAGNITUDES];                          /* ever */
+	uint64_t newest_us;                                    /* 0: none */
 };
 
 /* Of one front end. */
@@ -50,9 +50,9 @@ struct meter {
 	struct meter_front fronts[MSG_FRONTS_MAX];
 	struct meter_trips trips;  /* to the worker, without its own time */
 	struct meter_trips probes; /* to the broker */
-	double up_ms, down_ms;	   /* per byte, as last known; 0: not */
-	uint64_t free_us;	   /* by then all that was sent has left, as far as is known */
-	uint32_t sends;		   /* ever */
+	double up_ms, down_ms;     /* per byte, as last known; 0: not */
+	uint64_t free_us;          /* by then all that was sent has left, as far as is known */
+	uint32_t sends;            /* ever */
 };
 
 /* A job of the compute thread that succeeded. */

@@ -24,7 +24,7 @@ struct pace_conf {
 
 struct pace {
 	struct pace_conf conf;
-	uint64_t last_us; /* of the newest token; 0: none */
+	uint64_t last_us;              /* of the newest token; 0: none */
 	uint32_t took_us[PACE_TOKENS]; /* ring */
 	uint32_t n_took;
 	uint32_t settling; /* until the next level may be taken */

@@ -13,19 +13,19 @@
 
 #include "agent/meter.h"
 
-#define PROBE_SHORT	  64u /* bytes */
-#define PROBE_LONG	  4096u
-#define PROBE_ROUNDS	  3u
+#define PROBE_SHORT       64u /* bytes */
+#define PROBE_LONG        4096u
+#define PROBE_ROUNDS      3u
 #define PROBE_PATIENCE_US 10000000ull
 #define PROBE_SLOWEST_US  600000000ull
 
 struct probe {
 	uint64_t every_us; /* 0: never */
-	uint64_t id;	   /* tells our probes from those of another life */
+	uint64_t id;       /* tells our probes from those of another life */
 	/* the probe's own */
 	uint64_t serial, due_us, pause_us;
 	uint64_t sent_us; /* 0: none is out */
-	unsigned left;	  /* to be sent of this round */
+	unsigned left;    /* to be sent of this round */
 };
 
 /* Bytes to be sent now; 0: none. busy: sessions run, their trips tell more. */

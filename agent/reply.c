@@ -196,6 +196,7 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 		.prompt_tokens = s->n_prompt,
 		.tokens = s->n_ids - s->n_prompt,
 		.split = s->conf.split,
+		.handovers = s->handovers,
 		.bytes_up = t->bytes_up,
 		.bytes_down = t->bytes_down,
 		.retries = s->retries,

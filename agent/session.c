@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/handover.h"
+
 #define BIT(n)      (1u << (n))
 #define NEVER       UINT64_MAX
 #define MAX_NEEDS   4 /* without progress; a worker that asks on and on is no good */
@@ -16,10 +18,10 @@ static const struct {
 	unsigned next; /* states that may follow this one */
 } states[SESSION_NSTATES] = {
 	[SESSION_IDLE] = { "idle", BIT(SESSION_OPENING) | BIT(SESSION_LOCAL) | BIT(SESSION_ENDED) },
-	[SESSION_OPENING] = { "opening",
-			      BIT(SESSION_OPENING) | BIT(SESSION_OPEN) | BIT(SESSION_ENDED) },
-	[SESSION_OPEN] = { "open", BIT(SESSION_OPENING) | BIT(SESSION_ENDED) },
-	[SESSION_LOCAL] = { "local", BIT(SESSION_ENDED) },
+	[SESSION_OPENING] = { "opening", BIT(SESSION_OPENING) | BIT(SESSION_OPEN) |
+						 BIT(SESSION_LOCAL) | BIT(SESSION_ENDED) },
+	[SESSION_OPEN] = { "open", BIT(SESSION_OPENING) | BIT(SESSION_LOCAL) | BIT(SESSION_ENDED) },
+	[SESSION_LOCAL] = { "local", BIT(SESSION_OPEN) | BIT(SESSION_ENDED) },
 	[SESSION_ENDED] = { "ended", 0 },
 };
 
@@ -41,7 +43,9 @@ const char *session_finish_name(enum session_finish finish)
 
 int session_init(struct session *s, const struct session_conf *conf)
 {
-	*s = (struct session){ .conf = *conf, .due_us = NEVER };
+	*s = (struct session){
+		.conf = *conf, .due_us = NEVER, .wish = conf->split, .handover.due_us = NEVER
+	};
 	s->ids = calloc(conf->max_ids, sizeof(*s->ids));
 	s->chunks = calloc(conf->max_ids, sizeof(*s->chunks));
 	s->log = malloc(conf->log_bytes ? conf->log_bytes : 1);
@@ -57,6 +61,7 @@ void session_finish(struct session *s)
 	free(s->ids);
 	free(s->chunks);
 	free(s->log);
+	handover_finish(s);
 	s->ids = NULL;
 	s->chunks = NULL;
 	s->log = NULL;
@@ -73,13 +78,15 @@ static void move(struct session *s, enum session_state to)
 
 static void end(struct session *s, enum session_finish finish, struct session_effects *fx)
 {
-	if (s->worker[0] && !s->conf.local) {
+	if (s->worker[0]) {
 		fx->close = true;
 		fx->close_epoch = s->epoch;
 		memcpy(fx->close_worker, s->worker, sizeof(fx->close_worker));
 	}
 	s->finish = finish;
 	s->awaiting = false;
+	s->handover.way = SESSION_STAYS;
+	s->handover.due_us = NEVER;
 	move(s, SESSION_ENDED);
 	fx->ended = true;
 }
@@ -103,17 +110,51 @@ const uint8_t *session_chunk_bytes(const struct session *s, uint32_t chunk)
 
 uint64_t session_due_us(const struct session *s)
 {
+	uint64_t due_us = s->due_us < s->handover.due_us ? s->due_us : s->handover.due_us;
+
 	if (s->state == SESSION_ENDED)
 		return NEVER;
-	return s->due_us < s->conf.deadline_us ? s->due_us : s->conf.deadline_us;
+	return due_us < s->conf.deadline_us ? due_us : s->conf.deadline_us;
+}
+
+uint32_t session_open_split(const struct session *s)
+{
+	uint32_t low = s->handover.way == SESSION_BACK ? s->handover.to : s->conf.split;
+
+	for (uint32_t i = 0; i < s->n_chunks; i++)
+		low = s->chunks[i].split < low ? s->chunks[i].split : low;
+	for (unsigned i = 0; i < s->n_fills; i++)
+		low = s->fills[i].split < low ? s->fills[i].split : low;
+	return low;
+}
+
+/* The split has moved to, or away from, the last layer. */
+static void change_sides(struct session *s, struct session_effects *fx)
+{
+	if (s->conf.split == s->conf.n_layers && s->state != SESSION_LOCAL) {
+		fx->close = s->worker[0];
+		fx->close_epoch = s->epoch;
+		memcpy(fx->close_worker, s->worker, sizeof(fx->close_worker));
+		s->worker[0] = '\0';
+		s->awaiting = false;
+		s->conf.local = true;
+		move(s, SESSION_LOCAL);
+	} else if (s->conf.split < s->conf.n_layers && s->state == SESSION_LOCAL) {
+		s->sampled_from = s->n_ids;
+		s->conf.local = false;
+		move(s, SESSION_OPEN);
+	}
 }
 
 static void ask_compute(struct session *s, struct session_effects *fx)
 {
-	uint32_t rows = s->n_ids - s->computed;
+	uint32_t rows;
 
-	if (s->computing || !rows)
+	if (s->computing || s->computed == s->n_ids || handover_holds(s, fx))
 		return;
+	if (fx->moved)
+		change_sides(s, fx);
+	rows = s->n_ids - s->computed;
 	fx->compute = true;
 	fx->compute_pos = s->computed;
 	fx->compute_rows = rows < s->conf.chunk_rows ? rows : s->conf.chunk_rows;
@@ -128,6 +169,8 @@ static void send_new(struct session *s, uint64_t now_us, struct session_effects 
 	fx->send_from = s->next_send;
 	fx->send_to = s->n_chunks;
 	s->next_send = s->n_chunks;
+	fx->refill = s->refill;
+	s->refill = false;
 	if (session_wants_sample(s, s->n_chunks - 1) && !s->awaiting) {
 		s->awaiting = true;
 		s->tries = 0;
@@ -138,8 +181,11 @@ static void send_new(struct session *s, uint64_t now_us, struct session_effects 
 
 static void advance(struct session *s, uint64_t now_us, struct session_effects *fx)
 {
+	if (handover_parts(s, fx))
+		change_sides(s, fx);
 	send_new(s, now_us, fx);
 	ask_compute(s, fx);
+	handover_go_on(s, now_us, fx);
 }
 
 static void ask_open(struct session *s, uint64_t now_us, struct session_effects *fx)
@@ -156,10 +202,13 @@ static void reopen(struct session *s, uint64_t now_us, struct session_effects *f
 		fx->close_epoch = s->epoch;
 		memcpy(fx->close_worker, s->worker, sizeof(fx->close_worker));
 	}
+	if (s->handover.way == SESSION_DOWN)
+		handover_abandon(s, "the worker is gone", fx);
 	s->epoch++;
 	s->worker[0] = '\0';
 	s->next_send = 0;
 	s->need_len = 0;
+	s->refill = true;
 	s->sampled_from = s->n_ids;
 	s->awaiting = false;
 	s->retries++;
@@ -201,7 +250,7 @@ static void on_rows(struct session *s, const struct session_event *ev, struct se
 		rows = s->conf.chunk_rows;
 	if (s->state == SESSION_LOCAL) {
 		s->computed += rows;
-		ask_compute(s, fx);
+		advance(s, ev->now_us, fx);
 		return;
 	}
 	if (ev->len > s->conf.log_bytes - s->log_len) {
@@ -214,6 +263,7 @@ static void on_rows(struct session *s, const struct session_event *ev, struct se
 		.rows = rows,
 		.codec = ev->codec,
 		.state = ev->state,
+		.split = (uint16_t)s->conf.split,
 		.offset = s->log_len,
 		.len = ev->len,
 	};
@@ -265,7 +315,11 @@ static void on_accept(struct session *s, const struct session_event *ev, struct 
 {
 	const struct msg_accept *a = ev->accept;
 
-	if (s->state == SESSION_OPEN)
+	if (s->state == SESSION_LOCAL && handover_on_accept(s, a, fx)) {
+		advance(s, ev->now_us, fx);
+		return;
+	}
+	if (s->state == SESSION_OPEN || s->state == SESSION_LOCAL)
 		dismiss(s, a, fx);
 	if (s->state != SESSION_OPENING || a->epoch != s->epoch)
 		return;
@@ -311,20 +365,29 @@ static uint32_t chunk_at(const struct session *s, uint32_t pos)
 
 static void on_need(struct session *s, const struct session_event *ev, struct session_effects *fx)
 {
+	const bool filled = ev->need->has_fill && ev->need->fill_len > s->need_fill_len;
 	uint32_t first;
 
+	if (!ev->need->seq) {
+		handover_on_need(s, ev->need, ev->now_us);
+		advance(s, ev->now_us, fx);
+		return;
+	}
 	if (s->state != SESSION_OPEN || ev->need->epoch != s->epoch || !s->awaiting ||
 	    ev->need->seq != s->n_chunks)
 		return;
 	first = chunk_at(s, ev->need->kv_len);
-	s->tries = ev->need->kv_len > s->need_len ? 0 : s->tries + 1;
+	s->tries = ev->need->kv_len > s->need_len || filled ? 0 : s->tries + 1;
 	s->need_len = ev->need->kv_len;
+	s->need_fill_len = ev->need->has_fill ? ev->need->fill_len : 0;
 	if (first == s->n_chunks || s->tries > MAX_NEEDS) {
 		reopen(s, ev->now_us, fx);
 		return;
 	}
 	fx->send_from = first;
 	fx->send_to = s->n_chunks;
+	fx->refill = true;
+	fx->refill_len = s->need_fill_len;
 	s->retries += s->n_chunks - first;
 	s->sent_us = 0;
 	s->due_us = ev->now_us + s->conf.reply_us;
@@ -341,6 +404,12 @@ static void on_error(struct session *s, const struct session_event *ev, struct s
 {
 	const struct msg_error *m = ev->error;
 
+	if (m->epoch == s->epoch &&
+	    (s->state == SESSION_LOCAL || (m->again && s->handover.way == SESSION_DOWN))) {
+		handover_abandon(s, "the worker refuses it", fx);
+		advance(s, ev->now_us, fx);
+		return;
+	}
 	if ((s->state != SESSION_OPENING && s->state != SESSION_OPEN) || m->epoch != s->epoch ||
 	    m->again)
 		return;
@@ -364,6 +433,10 @@ static void on_worker_lost(struct session *s, const struct session_event *ev,
 	if (s->state == SESSION_OPEN) {
 		reopen(s, ev->now_us, fx);
 		fx->close = ev->listening;
+	} else if (s->state == SESSION_LOCAL) {
+		handover_abandon(s, "the worker is gone", fx);
+		fx->close = fx->close && ev->listening;
+		advance(s, ev->now_us, fx);
 	} else if (s->state == SESSION_OPENING) {
 		s->worker[0] = '\0';
 		ask_open(s, ev->now_us, fx);
@@ -414,6 +487,9 @@ static void on_tick(struct session *s, const struct session_event *ev, struct se
 		on_deadline(s, fx);
 		return;
 	}
+	handover_on_due(s, ev->now_us, fx);
+	if (s->handover.way != SESSION_STAYS || fx->side_end)
+		advance(s, ev->now_us, fx);
 	if (ev->now_us < s->due_us)
 		return;
 	s->tries++;
@@ -443,6 +519,33 @@ static void on_cancel(struct session *s, const struct session_event *ev, struct 
 	end(s, SESSION_CANCELLED, fx);
 }
 
+static void on_decide(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	if (s->state == SESSION_IDLE || ev->split > s->conf.n_layers)
+		return;
+	if (s->handover.to != ev->split)
+		handover_abandon(s, "another split was decided", fx);
+	s->wish = ev->split;
+	s->alone = ev->alone && ev->split == s->conf.n_layers && s->state != SESSION_LOCAL;
+	advance(s, ev->now_us, fx);
+}
+
+static void on_side(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	handover_on_side(s, ev, fx);
+	advance(s, ev->now_us, fx);
+}
+
+static void on_side_failed(struct session *s, const struct session_event *ev,
+			   struct session_effects *fx)
+{
+	s->handover.out = 0;
+	if (s->handover.way == SESSION_STAYS)
+		fx->side_end = true;
+	handover_abandon(s, "this side cannot", fx);
+	advance(s, ev->now_us, fx);
+}
+
 typedef void handler(struct session *, const struct session_event *, struct session_effects *);
 
 static handler *const handlers[SESSION_EV_COUNT] = {
@@ -458,6 +561,9 @@ static handler *const handlers[SESSION_EV_COUNT] = {
 	[SESSION_EV_LINK_UP] = on_link_up,
 	[SESSION_EV_TICK] = on_tick,
 	[SESSION_EV_CANCEL] = on_cancel,
+	[SESSION_EV_DECIDE] = on_decide,
+	[SESSION_EV_SIDE] = on_side,
+	[SESSION_EV_SIDE_FAILED] = on_side_failed,
 };
 
 static void check(const struct session *s)
@@ -468,6 +574,9 @@ static void check(const struct session *s)
 	assert(!s->awaiting || s->state == SESSION_OPEN);
 	assert(s->state != SESSION_OPENING || s->due_us != NEVER);
 	assert(!s->awaiting || s->due_us != NEVER);
+	assert((s->state == SESSION_LOCAL) == (s->conf.split == s->conf.n_layers) ||
+	       s->state == SESSION_IDLE || s->state == SESSION_ENDED);
+	assert(s->n_fills < SESSION_FILLS || s->handover.way != SESSION_DOWN);
 }
 
 void session_step(struct session *s, const struct session_event *ev, struct session_effects *fx)
@@ -477,6 +586,8 @@ void session_step(struct session *s, const struct session_event *ev, struct sess
 		if (ev->kind == SESSION_EV_ROWS || ev->kind == SESSION_EV_LOCAL_TOKEN ||
 		    ev->kind == SESSION_EV_COMPUTE_FAILED)
 			s->computing = false;
+		else if (ev->kind == SESSION_EV_SIDE || ev->kind == SESSION_EV_SIDE_FAILED)
+			s->handover.out = 0;
 		return;
 	}
 	handlers[ev->kind](s, ev, fx);

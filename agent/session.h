@@ -6,14 +6,18 @@
  *       |               +-----------------+ there: epoch + 1, replay the log  |
  *       +---------> LOCAL (split = L: no worker at all) ----------------------+
  *
+ * OPENING and OPEN become LOCAL, and LOCAL becomes OPEN, when the split moves (handover.h).
+ *
  * It waits in OPENING (for ACCEPT), in OPEN (for the answer to the last chunk), and in any state
  * for rows from the compute thread; every wait has a due time. Losses, repetitions and reordering
  * of messages are ordinary: an event that makes no sense now is ignored. A token is emitted
  * exactly once, since only an answer for the expected position of the current epoch counts.
  *
- * The session owns its truth: the ids and the replay log (encoded chunks, in order). Chunk i always
- * travels as seq i + 1, in whichever epoch. Only the chunk that ends with the newest token asks for
- * a sample. Sees base and schema only. Loop thread. Source: schema/PROTOCOL.md, "Sessions". */
+ * The session owns its truth: the ids and the replay log (encoded chunks, in order, each with its
+ * split). Chunk i always travels as seq i + 1, in whichever epoch. Only the chunk that ends with
+ * the newest token asks for a sample. FILL frames that moved the split down are kept apart, have
+ * numbers of their own, and go before the chunk that joined them. Sees base and schema only. Loop
+ * thread. Source: schema/PROTOCOL.md, "Sessions". */
 #ifndef AGENT_SESSION_H
 #define AGENT_SESSION_H
 
@@ -34,9 +38,9 @@ enum session_state {
 };
 
 enum session_finish {
-	SESSION_STOP,    /* the model ended its answer */
-	SESSION_LENGTH,  /* max_new tokens */
-	SESSION_CONTEXT, /* the context is full */
+	SESSION_STOP,     /* the model ended its answer */
+	SESSION_LENGTH,   /* max_new tokens */
+	SESSION_CONTEXT,  /* the context is full */
 	SESSION_DEADLINE, /* the next token would not be there in time */
 	SESSION_CANCELLED,
 	SESSION_ERROR, /* see error, reason */
@@ -48,13 +52,48 @@ struct session_chunk {
 	uint32_t pos, rows;
 	uint8_t codec;
 	uint16_t state;     /* hash of what they are predicted from */
+	uint16_t split;     /* layers that were run on them */
 	size_t offset, len; /* in the log */
+};
+
+/* FILL frames, from position 0 on: what layers [split, that of the rows before) were built from. */
+struct session_fill {
+	uint32_t split;
+	uint32_t before;              /* the chunk of the log that joined them */
+	uint32_t first_seq;           /* of the first frame */
+	struct session_chunk *chunks; /* [conf.max_ids]; owned */
+	uint32_t n_chunks;
+	uint8_t *log; /* [conf.row_bytes * conf.max_ids]; owned */
+	size_t log_len;
+};
+
+#define SESSION_FILLS 8u /* of one session; then its split moves down no more */
+
+enum session_way { SESSION_STAYS, SESSION_UP, SESSION_DOWN, SESSION_BACK };
+
+struct session_handover {
+	enum session_way way;
+	uint32_t from, to; /* splits */
+	uint32_t done;     /* positions whose side work is done */
+	uint32_t acked;    /* DOWN: those that the worker has */
+	uint32_t out;      /* rows of the side effect that is out; 0: none is */
+	bool holding;      /* rows wait for the last piece */
+	bool accepted;     /* BACK: the worker is there */
+	unsigned tries;    /* of the present wait */
+	uint64_t due_us;   /* end of the present wait; UINT64_MAX: not waiting */
+	uint64_t begun_us;
+	uint64_t bytes;  /* that went for it */
+	const char *why; /* it was abandoned */
 };
 
 struct session_conf {
 	uint64_t id;
 	uint32_t split;
-	bool local;                      /* split = L: layers, head and sampling here */
+	uint32_t n_layers; /* L */
+	bool local;        /* split = L: layers, head and sampling here */
+	uint32_t
+		side_rows; /* most rows of a side effect, <= chunk_rows; the driver may change it */
+	size_t row_bytes;  /* most that a row takes in a log */
 	uint32_t chunk_rows;             /* most rows of one prefill chunk */
 	uint32_t max_ids;                /* prompt + answer, tokens */
 	uint32_t max_new;                /* answer, tokens */
@@ -85,10 +124,19 @@ struct session {
 	bool awaiting;                   /* the newest chunk was sent, its answer is due */
 	unsigned tries;                  /* of the present wait */
 	uint32_t need_len;               /* positions that the newest NEED of the epoch spoke of */
+	uint32_t need_fill_len;          /* and those of a fill */
 	uint64_t due_us;                 /* end of the present wait; UINT64_MAX: not waiting */
 	uint64_t sent_us;                /* when the awaited chunk was sent; 0: more than once */
 
 	uint64_t token_us; /* what a token will take (the driver's guess); 0: no idea */
+	uint32_t wish; /* split that was decided; it is conf.split where there is nothing to do */
+	bool alone;    /* it is L, and no answer will be waited for */
+	struct session_handover handover;
+	struct session_fill fills[SESSION_FILLS];
+	unsigned n_fills;   /* that were joined; one that is going on lies behind */
+	uint32_t fill_seq;  /* numbers that were given to FILL frames */
+	bool refill;        /* chunks that are sent next are a replay */
+	unsigned handovers; /* that came to their end */
 
 	enum session_finish finish;
 	int error; /* ERR_*, when finish is SESSION_ERROR */
@@ -111,6 +159,9 @@ enum session_event_kind {
 	SESSION_EV_LINK_UP,        /* connected again */
 	SESSION_EV_TICK,
 	SESSION_EV_CANCEL,
+	SESSION_EV_DECIDE,      /* split: move there at a token boundary; alone */
+	SESSION_EV_SIDE,        /* the side effect is done: but for UP, bytes, len, codec, state */
+	SESSION_EV_SIDE_FAILED, /* the side_begin or side effect failed: reason */
 	SESSION_EV_COUNT
 };
 
@@ -128,6 +179,8 @@ struct session_event {
 	int code;
 	const char *reason;
 	const char *worker;
+	uint32_t split; /* DECIDE */
+	bool alone;     /* DECIDE, to L: the link is gone; do not wait for the present answer */
 	bool listening; /* WORKER_LOST: it goes away in peace and can still be told */
 	const struct msg_accept *accept;
 	const struct msg_tokens *tokens;
@@ -140,10 +193,18 @@ struct session_effects {
 	bool close; /* tell close_worker that (session, close_epoch) is over */
 	char close_worker[TOPIC_NAME_MAX + 1];
 	uint32_t close_epoch;
-	bool open;                   /* publish OPEN: to s->worker, or to any when that is empty */
-	uint32_t send_from, send_to; /* publish chunks [from, to) */
-	bool compute;                /* rows of positions [compute_pos, + compute_rows) */
+	bool open;       /* publish OPEN: to s->worker, or to any when that is empty */
+	bool side_end;   /* the handover is over (was abandoned): release what it has */
+	bool side_begin; /* have what s->handover needs: caches, codec state of split `to` */
+	bool moved; /* the split is s->conf.split now: its caches join, or part; release the rest */
+	uint32_t fill, fill_from, fill_to; /* publish frames [from, to) of fills[fill] */
+	uint32_t send_from, send_to;       /* publish chunks [from, to) */
+	bool refill;                       /* and before each chunk the fill that it joins, ... */
+	uint32_t refill_len;               /* ... of the first one only from this position on */
+	bool compute;                      /* rows of positions [compute_pos, + compute_rows) */
 	uint32_t compute_pos, compute_rows;
+	bool side; /* run rows [side_pos, + side_rows) again for the handover */
+	uint32_t side_pos, side_rows;
 	bool token; /* token_id was appended and belongs to the answer's text */
 	uint32_t token_id;
 	bool ended; /* read finish, error, reason; no more effects will come */
@@ -166,6 +227,9 @@ uint64_t session_due_us(const struct session *s);
 
 /* Chunk i asks for a sample: it ends with the newest token. */
 bool session_wants_sample(const struct session *s, uint32_t chunk);
+
+/* Lowest split of the log: layers from there on must be had by who replays it. */
+uint32_t session_open_split(const struct session *s);
 
 /* Bytes of the log that hold chunk i. */
 const uint8_t *session_chunk_bytes(const struct session *s, uint32_t chunk);

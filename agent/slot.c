@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "agent/reply.h"
+#include "agent/rows.h"
+#include "agent/side.h"
 #include "agent/tempo.h"
 #include "base/le.h"
 #include "base/log.h"
@@ -16,7 +18,6 @@
 #include "schema/wire.h"
 
 #define OPEN_EXPIRY_S 5
-#define DATA_EXPIRY_S 10
 
 size_t slot_frame_bytes(uint32_t dim)
 {
@@ -32,7 +33,7 @@ size_t slot_chunk_bytes(size_t row_bytes)
 	return row_bytes * (rows < 1 ? 1 : rows > AGENT_CHUNK_ROWS ? AGENT_CHUNK_ROWS : rows);
 }
 
-static struct topic session_topic(const struct agent_core *c, const char *worker, uint64_t session)
+struct topic slot_topic(const struct agent_core *c, const char *worker, uint64_t session)
 {
 	struct topic t = { .kind = worker[0] ? TOPIC_UP : TOPIC_OPEN, .session = session };
 
@@ -43,8 +44,7 @@ static struct topic session_topic(const struct agent_core *c, const char *worker
 	return t;
 }
 
-/* A publish that fails is only noted: the session's due time repeats what mattered. */
-static void note_failure(const struct slot *sl, int rc)
+void slot_note_failure(const struct slot *sl, int rc)
 {
 	if (rc)
 		log_event(LOG_LEVEL_DEBUG, "publish.failed", "id=%s reason=\"%s\"",
@@ -54,10 +54,10 @@ static void note_failure(const struct slot *sl, int rc)
 void slot_send_control(struct agent_core *c, const struct msg *m, const char *worker,
 		       uint64_t session)
 {
-	struct topic t = session_topic(c, worker, session);
+	struct topic t = slot_topic(c, worker, session);
 
-	note_failure(NULL, link_publish(c->bus, &t, m, 1, false,
-					worker[0] ? DATA_EXPIRY_S : OPEN_EXPIRY_S));
+	slot_note_failure(NULL, link_publish(c->bus, &t, m, 1, false,
+					     worker[0] ? SLOT_DATA_EXPIRY_S : OPEN_EXPIRY_S));
 }
 
 static void send_close(struct agent_core *c, const struct slot *sl,
@@ -100,7 +100,7 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 	snprintf(o->agent, sizeof(o->agent), "%s", c->conf.agent);
 	snprintf(o->model, sizeof(o->model), "%s", c->conf.model);
 	o->dim = c->conf.dim;
-	o->split = s->conf.split;
+	o->split = session_open_split(s);
 	o->context_tokens = s->conf.max_ids;
 	spec_print(&sl->job.codec, o->codec);
 	if (sl->kv_wished)
@@ -112,59 +112,12 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 	slot_send_control(c, &m, s->worker, s->conf.id);
 }
 
-/* Tokens that rows are predicted with and that this worker did not sample itself. */
-static size_t put_ids(uint8_t *dst, const struct session *s, const struct session_chunk *ch)
+static void fail_side(struct agent_core *c, struct slot *sl, uint64_t now_us, const struct err *e)
 {
-	if (codec_needs(ch->codec) != CODEC_STATE_AND_TOKENS || ch->pos >= s->sampled_from)
-		return 0;
-	for (uint32_t i = 0; i < ch->rows; i++)
-		le_put32(dst + CHUNK_TOKEN_BYTES * (size_t)i, s->ids[ch->pos + i]);
-	return CHUNK_TOKEN_BYTES * (size_t)ch->rows;
-}
-
-static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i, uint64_t now_us)
-{
-	const struct session *s = &sl->session;
-	const struct session_chunk *ch = &s->chunks[i];
-	struct wire_hdr h = {
-		.kind = WIRE_ROWS,
-		.flags = session_wants_sample(s, i) ? WIRE_SAMPLE : 0,
-		.codec = ch->codec,
-		.state = ch->state,
-		.session = s->conf.id,
-		.epoch = s->epoch,
-		.seq = i + 1,
-		.pos = ch->pos,
-		.rows = ch->rows,
-		.dim = c->conf.dim,
-		.split = s->conf.split,
-	};
-	struct topic t = session_topic(c, s->worker, s->conf.id);
-	uint64_t start_us = trace_now_us();
-	char topic[TOPIC_MAX];
-	size_t ids_len;
-
-	ids_len = put_ids(c->frame + WIRE_HDR_LEN, s, ch);
-	h.flags |= ids_len ? WIRE_IDS : 0;
-	h.body_len = (uint32_t)(ids_len + ch->len);
-	memcpy(c->frame + WIRE_HDR_LEN + ids_len, session_chunk_bytes(s, i), ch->len);
-	wire_put_hdr(c->frame, &h, c->frame + WIRE_HDR_LEN);
-	topic_put(topic, &t);
-	note_failure(sl, bus_publish(c->bus, &(struct bus_publish){
-						     .topic = topic,
-						     .payload = c->frame,
-						     .len = WIRE_HDR_LEN + h.body_len,
-						     .qos = c->conf.qos,
-						     .expiry_s = DATA_EXPIRY_S,
-					     }));
-	timeline_sent(&sl->timeline, sl->job.slot, ch->pos, start_us);
-	sl->times.bytes_up += WIRE_HDR_LEN + h.body_len;
-	c->bytes_up += WIRE_HDR_LEN + h.body_len;
-	sl->trip = (struct slot_trip){
-		.clear = meter_sent(&c->meter, WIRE_HDR_LEN + h.body_len, now_us),
-		.up_bytes = WIRE_HDR_LEN + h.body_len,
-		.sends = c->meter.sends,
-	};
+	log_event(LOG_LEVEL_WARN, "handover.refused", "id=%s to=%u reason=\"%s\"", sl->id,
+		  sl->move.to, e->text);
+	slot_event(c, sl,
+		   &(struct session_event){ .kind = SESSION_EV_SIDE_FAILED, .now_us = now_us });
 }
 
 /* False when the compute thread has no room for it. */
@@ -290,6 +243,8 @@ static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
 
 	c->tokens++;
 	measure_token(c, sl, now_us);
+	if (sl->moved_us)
+		side_note_token(sl, now_us);
 	t->last_token_us = now_us;
 	if (!t->first_token_us) {
 		t->first_token_us = now_us;
@@ -308,6 +263,8 @@ static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
 
 void slot_free(struct agent_core *c, struct slot *sl)
 {
+	side_release(c, sl);
+	free(sl->side.bytes);
 	if (sl->job_ready)
 		c->ops.end(c->ops.ctx, &sl->job, sl->session.conf.split, sl->kv_context);
 	free(sl->job.bytes);
@@ -326,7 +283,7 @@ static void finish(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		snprintf(sl->session.reason, sizeof(sl->session.reason), "no memory for the text");
 	}
 	reply_final(c, sl, now_us);
-	if (!sl->session.computing)
+	if (!sl->session.computing && !sl->session.handover.out)
 		slot_free(c, sl);
 }
 
@@ -343,9 +300,11 @@ static void draw_token(struct slot *sl)
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev)
 {
 	uint32_t before = sl->session.n_ids;
-	bool token, started = true;
+	bool token, started = true, cannot = false;
 	struct session_effects fx;
+	struct err e = { 0 };
 
+	sl->session.conf.side_rows = side_rows(sl);
 	session_step(&sl->session, ev, &fx);
 	token = sl->session.n_ids > before && ev->kind != SESSION_EV_START;
 	if (token)
@@ -356,10 +315,13 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		send_close(c, sl, &fx);
 	if (fx.open)
 		send_open(c, sl);
-	for (uint32_t i = fx.send_from; i < fx.send_to; i++)
-		send_chunk(c, sl, i, ev->now_us);
+	rows_send(c, sl, &fx, ev->now_us);
+	if (!fx.ended && fx.moved)
+		side_move(c, sl, ev->now_us);
 	if (!fx.ended && fx.compute) /* before the text of the token: layers need not wait for it */
 		started = start_job(c, sl, &fx, ev->now_us);
+	if (!fx.ended && side_run(c, sl, &fx, ev->now_us, &e))
+		cannot = true;
 	if (fx.token)
 		emit(c, sl, fx.token_id);
 	if (token)
@@ -368,6 +330,8 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		finish(c, sl, ev->now_us);
 	else if (!started)
 		fail_job(c, sl, ev->now_us);
+	else if (cannot)
+		fail_side(c, sl, ev->now_us, &e);
 }
 
 static void measure_job(struct agent_core *c, const struct slot *sl)
@@ -385,18 +349,27 @@ static void measure_job(struct agent_core *c, const struct slot *sl)
 			     });
 }
 
-void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
+static void note_job(struct agent_core *c, struct slot *sl, const struct head_job *job)
 {
-	struct head_job *job = &sl->job;
-	struct session_event ev = { .now_us = now_us };
-
+	if (job->side) {
+		side_note(sl, job);
+		return;
+	}
 	timeline_computed(&sl->timeline, job);
 	sl->times.head_us += job->layers_us;
 	sl->times.encode_us += job->encode_us;
 	if (!job->rc)
 		measure_job(c, sl);
+}
+
+void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job *job,
+		   uint64_t now_us)
+{
+	struct session_event ev = { .now_us = now_us };
+
+	note_job(c, sl, job);
 	if (job->rc) {
-		ev.kind = SESSION_EV_COMPUTE_FAILED;
+		ev.kind = job->side ? SESSION_EV_SIDE_FAILED : SESSION_EV_COMPUTE_FAILED;
 		ev.code = job->rc;
 		ev.reason = job->err.text;
 	} else if (job->sample) {
@@ -404,9 +377,9 @@ void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		ev.id = job->id;
 		ev.end = job->end;
 	} else {
-		ev.kind = SESSION_EV_ROWS;
+		ev.kind = job->side ? SESSION_EV_SIDE : SESSION_EV_ROWS;
 		ev.bytes = job->bytes;
-		ev.len = job->len;
+		ev.len = job->side && !job->encode ? 0 : job->len;
 		ev.codec = job->codec_id;
 		ev.state = job->state_hash;
 	}
@@ -414,7 +387,8 @@ void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		struct session_effects fx;
 
 		session_step(&sl->session, &ev, &fx);
-		slot_free(c, sl);
+		if (!sl->session.computing && !sl->session.handover.out)
+			slot_free(c, sl);
 		return;
 	}
 	slot_event(c, sl, &ev);
@@ -427,6 +401,50 @@ void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec 
 		return;
 	sl->base_codec = *spec;
 	tempo_set_codec(c, sl);
+}
+
+/* Bytes of rows that one frame may take through the broker; no limit is known while there is no
+ * connection. */
+static size_t frame_room(const struct agent_core *c)
+{
+	struct topic t = slot_topic(c, c->conf.agent, UINT64_MAX);
+	size_t reserved =
+		WIRE_HDR_LEN + TOPIC_NAME_MAX; /* the worker's name may be longer than ours */
+	char topic[TOPIC_MAX];
+	size_t most;
+
+	if (!c->up)
+		return SIZE_MAX;
+	topic_put(topic, &t);
+	most = bus_max_payload(c->bus, topic);
+	return most > reserved ? most - reserved : 0;
+}
+
+static int check_packet(const struct agent_core *c, size_t body_bytes, struct err *e)
+{
+	size_t room = frame_room(c);
+
+	if (body_bytes <= room)
+		return 0;
+	return err_set(e, ERR_LIMIT, "a row of %zu bytes does not fit the broker's packets (%zu)",
+		       body_bytes, room);
+}
+
+void slot_move(struct agent_core *c, struct slot *sl, uint32_t split, uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+	struct err e = { 0 };
+
+	if (sl->split_given || split == s->conf.split)
+		return;
+	/* A worker that takes over must know all tokens that the penalty looks back on. */
+	if (s->conf.local &&
+	    (sl->sampling.repeat_penalty != 1 ||
+	     check_packet(c, sl->job.cap + CHUNK_TOKEN_BYTES * s->conf.chunk_rows, &e)))
+		return;
+	slot_event(c, sl,
+		   &(struct session_event){
+			   .kind = SESSION_EV_DECIDE, .now_us = now_us, .split = split });
 }
 
 static uint32_t split_of(const struct agent_core *c, const struct msg_prompt *m)
@@ -478,6 +496,8 @@ static int choose(const struct agent_core *c, struct slot *sl, const struct msg_
 	sc->local = sc->split == c->conf.n_layers;
 	*codec = c->conf.codec;
 	sl->codec_given = m->codec[0];
+	sl->split_given = m->has_split;
+	sc->n_layers = c->conf.n_layers;
 	if (d)
 		memcpy(sc->worker, d->worker, sizeof(sc->worker));
 	if (spec && spec_parse(codec, spec, e))
@@ -504,33 +524,6 @@ static uint32_t context_of(const struct agent_core *c)
 	uint32_t d = c->has_decision ? c->decision.context_tokens : 0;
 
 	return d && d < c->conf.context_tokens ? d : c->conf.context_tokens;
-}
-
-/* Bytes of rows that one frame may take through the broker; no limit is known while there is no
- * connection. */
-static size_t frame_room(const struct agent_core *c)
-{
-	struct topic t = session_topic(c, c->conf.agent, UINT64_MAX);
-	size_t reserved =
-		WIRE_HDR_LEN + TOPIC_NAME_MAX; /* the worker's name may be longer than ours */
-	char topic[TOPIC_MAX];
-	size_t most;
-
-	if (!c->up)
-		return SIZE_MAX;
-	topic_put(topic, &t);
-	most = bus_max_payload(c->bus, topic);
-	return most > reserved ? most - reserved : 0;
-}
-
-static int check_packet(const struct agent_core *c, size_t body_bytes, struct err *e)
-{
-	size_t room = frame_room(c);
-
-	if (body_bytes <= room)
-		return 0;
-	return err_set(e, ERR_LIMIT, "a row of %zu bytes does not fit the broker's packets (%zu)",
-		       body_bytes, room);
 }
 
 uint64_t slot_deadline_us(const struct agent_core *c, const struct msg_prompt *m, uint64_t now_us)
@@ -592,12 +585,12 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 			       n, context);
 	size_session(c, m, (uint32_t)n, &sl->job.codec, &sc, deadline_us);
 	sl->row_bytes = admit_row_bytes(&sl->job.codec, c->conf.dim);
+	sc.row_bytes = sl->row_bytes;
 	cap = sl->row_bytes * sc.chunk_rows;
-	if (!sc.local) {
-		sc.packet_bytes =
-			cap + CHUNK_TOKEN_BYTES * (size_t)sc.chunk_rows + WIRE_HDR_LEN + TOPIC_MAX;
+	sc.packet_bytes =
+		cap + CHUNK_TOKEN_BYTES * (size_t)sc.chunk_rows + WIRE_HDR_LEN + TOPIC_MAX;
+	if (!sc.local)
 		rc = check_packet(c, cap + CHUNK_TOKEN_BYTES * (size_t)sc.chunk_rows, e);
-	}
 	if (rc)
 		return rc;
 	rc = c->ops.begin(c->ops.ctx, &sl->job, sc.split, sc.max_ids, sl->kv_type, e);

@@ -32,9 +32,9 @@ struct slot_times {
 
 /* Of the newest chunk that was sent. */
 struct slot_trip {
-	bool clear;         /* nothing held it up on its way: worth measuring */
+	bool clear; /* nothing held it up on its way: worth measuring */
 	uint32_t up_bytes;
-	uint32_t sends;     /* the meter's count behind it */
+	uint32_t sends; /* the meter's count behind it */
 };
 
 struct slot {
@@ -44,13 +44,20 @@ struct slot {
 	char id[TOPIC_NAME_MAX + 1];
 	struct session session;
 	struct head_job job;
-	bool job_ready;               /* kv, state and bytes exist */
+	bool job_ready;       /* kv, state and bytes exist */
+	struct head_job side; /* of a handover */
+	bool side_ready;      /* its caches and states exist */
+	struct agent_move move;
+	double side_row_us;           /* of one row that it runs; 0: not known */
+	uint64_t moved_us;            /* when the split moved, until the next token */
+	uint64_t token_before_us;     /* the token before that */
+	bool split_given;             /* by the prompt: decisions do not change it */
 	bool codec_given;             /* by the prompt: decisions do not change it */
 	struct pace pace;             /* how it stands with its deadlines */
 	struct codec_spec base_codec; /* before the pace made it coarser */
 	struct codec_spec next_codec; /* decided while a job was out: from the next job on */
 	bool has_next_codec;
-	bool predicts; /* OPEN says the calibration: rows may be predicted, now or later */
+	bool predicts;       /* OPEN says the calibration: rows may be predicted, now or later */
 	size_t row_bytes;    /* most that a row may take in the log */
 	uint32_t kv_context; /* tokens that kv was made for: the worker may grant fewer later */
 	enum kv_type kv_type;
@@ -123,8 +130,9 @@ bool slot_is_local(const struct agent_core *c, const struct msg_prompt *m);
 /* Step the slot's session and carry the effects out; frees the slot when it ended. */
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev);
 
-/* The job of this slot came back. */
-void slot_computed(struct agent_core *c, struct slot *sl, uint64_t now_us);
+/* A job of this slot came back. */
+void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job *job,
+		   uint64_t now_us);
 
 /* Id of the calibration that rows of the slot may be predicted with; empty: they never are. */
 const char *slot_calibration(const struct agent_core *c, const struct slot *sl);
@@ -132,6 +140,9 @@ const char *slot_calibration(const struct agent_core *c, const struct slot *sl);
 /* A decision for a session that runs: rows go by this codec from the next chunk on, unless the
  * prompt named one, or the log has no room for it. */
 void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec *spec);
+
+/* Likewise the split, which moves at a token boundary (handover.h), unless the prompt named it. */
+void slot_move(struct agent_core *c, struct slot *sl, uint32_t split, uint64_t now_us);
 
 /* Release a slot that ended while its job was out. */
 void slot_free(struct agent_core *c, struct slot *sl);
@@ -142,6 +153,14 @@ void slot_refuse(struct agent_core *c, const char *id, bool in_process, int code
 
 /* Send a reply to where the prompt came from. */
 void slot_reply(struct agent_core *c, const char *id, bool in_process, const struct msg_reply *r);
+
+/* Where a session's frames and messages go; worker empty: to any. */
+struct topic slot_topic(const struct agent_core *c, const char *worker, uint64_t session);
+
+/* A publish that fails is only noted: the session's due time repeats what mattered. */
+void slot_note_failure(const struct slot *sl, int rc);
+
+#define SLOT_DATA_EXPIRY_S 10 /* of what is worthless when late */
 
 /* A control message to a session's worker, or to any worker when `worker` is empty (OPEN only). */
 void slot_send_control(struct agent_core *c, const struct msg *m, const char *worker,

@@ -172,6 +172,10 @@ void kv_truncate(struct kv *kv, uint32_t length)
 
 	if (length >= kv->length)
 		return;
+	if (kv->borrowed) { /* the memory is not its own */
+		kv->length = length;
+		return;
+	}
 	from = page_end(kv, length);
 	to = page_end(kv, kv->length);
 	for (uint32_t l = kv->first; l < kv->last && from < to; l++)

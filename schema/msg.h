@@ -306,10 +306,14 @@ struct msg_tokens {
 	uint32_t queue_us, compute_us; /* the worker's share of the round trip */
 };
 
-/* "need": the worker holds kv_len positions; replay from there. */
+/* "need": the worker holds kv_len positions; replay from there. Where layers from fill_split on are
+ * being filled beside (has_fill): fill_len positions of them, FILL frames up to fill_seq. seq 0:
+ * the answer to FILL frame fill_seq. */
 struct msg_need {
 	uint64_t session;
 	uint32_t epoch, seq, kv_len;
+	bool has_fill;
+	uint32_t fill_split, fill_seq, fill_len;
 };
 
 /* "close": agent -> worker. */

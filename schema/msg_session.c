@@ -143,7 +143,15 @@ int msg_get_need(struct msg *m, const struct json *o, struct err *e)
 	if ((rc = field_get_session(o, &s->session, &s->epoch, e)) ||
 	    (rc = json_get_u32(o, "seq", true, 0, UINT32_MAX, &s->seq, e)))
 		return rc;
-	return json_get_u32(o, "kv_len", true, 0, FIELD_POS_MAX, &s->kv_len, e);
+	if ((rc = json_get_u32(o, "kv_len", true, 0, FIELD_POS_MAX, &s->kv_len, e)))
+		return rc;
+	s->has_fill = json_get(o, "fill_len");
+	if (!s->has_fill)
+		return 0;
+	if ((rc = json_get_u32(o, "fill_split", true, 0, FIELD_SPLIT_MAX, &s->fill_split, e)) ||
+	    (rc = json_get_u32(o, "fill_seq", true, 0, UINT32_MAX, &s->fill_seq, e)))
+		return rc;
+	return json_get_u32(o, "fill_len", true, 0, FIELD_POS_MAX, &s->fill_len, e);
 }
 
 void msg_add_need(const struct msg *m, struct json *o)
@@ -153,6 +161,11 @@ void msg_add_need(const struct msg *m, struct json *o)
 	field_add_session(o, s->session, s->epoch);
 	json_add_u64(o, "seq", s->seq);
 	json_add_u64(o, "kv_len", s->kv_len);
+	if (!s->has_fill)
+		return;
+	json_add_u64(o, "fill_split", s->fill_split);
+	json_add_u64(o, "fill_seq", s->fill_seq);
+	json_add_u64(o, "fill_len", s->fill_len);
 }
 
 int msg_get_close(struct msg *m, const struct json *o, struct err *e)

@@ -99,7 +99,9 @@ static void read_fields(struct wire_hdr *h, const uint8_t *src)
 
 static int check_kind(const struct wire_hdr *h, struct err *e)
 {
-	unsigned known = h->kind == WIRE_ROWS ? WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS : 0;
+	const unsigned of_rows = WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS | WIRE_FILL;
+	const unsigned known = h->kind == WIRE_ROWS ? of_rows : 0;
+	const unsigned logits_of_a_fill = WIRE_FILL | WIRE_WANT_LOGITS;
 
 	if (h->kind == WIRE_KV)
 		return err_set(e, ERR_VERSION, "frame kind 3 (KV) is reserved for a later version");
@@ -107,6 +109,8 @@ static int check_kind(const struct wire_hdr *h, struct err *e)
 		return err_set(e, ERR_FORMAT, "frame of unknown kind %u", (unsigned)h->kind);
 	if (h->flags & ~known)
 		return err_set(e, ERR_FORMAT, "frame with unknown flags 0x%02x", h->flags & ~known);
+	if ((h->flags & logits_of_a_fill) == logits_of_a_fill)
+		return err_set(e, ERR_FORMAT, "frame that asks for logits of a fill");
 	return 0;
 }
 

@@ -21,6 +21,8 @@ enum {
 	WIRE_SAMPLE = 1, /* ROWS: sample after the last row, answer TOKENS; else answer nothing */
 	WIRE_WANT_LOGITS = 2, /* ROWS: also send a LOGITS frame for the last row */
 	WIRE_IDS = 4,         /* ROWS: the body begins with the tokens of the rows, 4 bytes each */
+	WIRE_FILL =
+		8, /* ROWS: for layers that are filled beside; SAMPLE: answer how far they are */
 };
 
 struct wire_hdr {

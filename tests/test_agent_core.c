@@ -143,7 +143,8 @@ static void open_desk(struct hall *h, unsigned i, const struct worker_core_conf 
 	assert_int_equal(worker_core_create(&d->core, wc,
 					    &(struct worker_ops){ d, begin_tail, toy_end_tail,
 								  toy_begin_codec, submit_tail,
-								  NULL, NULL }),
+								  NULL, NULL, toy_begin_side,
+								  toy_end_side, toy_settle }),
 			 0);
 	assert_int_equal(worker_core_start(d->core, d->node.bus), 0);
 }
@@ -271,9 +272,9 @@ static void pass(struct hall *h, unsigned ms)
 static void open_agent(struct hall *h, const struct agent_core_conf *conf)
 {
 	toy_open_node(&h->agent_node, h->broker, "gw", 0);
-	assert_int_equal(agent_core_create(
-				 &h->agent, conf,
-				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, fits }),
+	assert_int_equal(agent_core_create(&h->agent, conf,
+					   &(struct agent_ops){ h, begin, end, submit_head,
+								TOY_SIDE, on_reply, fits }),
 			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 }
@@ -1101,9 +1102,9 @@ static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet
 	assert_int_equal(bus_mem_open(&h->agent_node.bus, h->broker, &bc, inbox_bus_handler,
 				      h->agent_node.inbox),
 			 0);
-	assert_int_equal(agent_core_create(
-				 &h->agent, &conf,
-				 &(struct agent_ops){ h, begin, end, submit_head, on_reply, fits }),
+	assert_int_equal(agent_core_create(&h->agent, &conf,
+					   &(struct agent_ops){ h, begin, end, submit_head,
+								TOY_SIDE, on_reply, fits }),
 			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 	pass(h, 1000);

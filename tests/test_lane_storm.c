@@ -20,7 +20,7 @@
 /* Jobs come back in order, like from the compute thread. */
 struct job {
 	uint32_t epoch, seq, end_pos;
-	bool sample;
+	bool sample, fill, change;
 };
 
 struct storm {
@@ -32,8 +32,13 @@ struct storm {
 	struct wire_hdr hdr;
 	struct job jobs[MAX_JOBS];
 	unsigned n_jobs;
-	uint32_t kv_len; /* what the compute thread's cache will hold */
-	unsigned freed, answered, answered_again, needs, busy, drained, run;
+	uint32_t kv_len,
+		kv_first; /* what the compute thread's cache will hold, and from which layer */
+	bool side;        /* there is a cache beside, for layers: */
+	uint32_t side_first, side_last, side_len;
+	bool no_side; /* the newest effects want one that cannot be had */
+	unsigned freed, answered, answered_again, needs, busy, drained, run, filled, raised, joined,
+		told;
 };
 
 static uint32_t roll(struct storm *st, uint32_t below)
@@ -85,8 +90,19 @@ static void fill_hdr(struct storm *st)
 		.pos = nearly(st, l->planned_len),
 		.rows = nearly(st, 2 + roll(st, 3)),
 		.dim = roll(st, 60) ? l->open.dim : 9,
-		.split = roll(st, 60) ? l->open.split : 1,
+		.split = roll(st, 30) ? l->split : roll(st, 5),
 	};
+	if (!roll(st, 3)) { /* of a fill */
+		st->hdr.flags |= WIRE_FILL;
+		st->hdr.seq = nearly(st, roll(st, 5) ? l->fill_seq + 1 : l->fill_seq);
+		st->hdr.split = l->filling && roll(st, 20) ? l->fill_split : roll(st, 5);
+		st->hdr.pos = l->filling ? nearly(st, l->fill_len) : 0;
+		if (st->hdr.pos < l->planned_len && roll(st, 20))
+			st->hdr.rows =
+				l->planned_len - st->hdr.pos < 4 ? l->planned_len - st->hdr.pos : 4;
+	} else if (l->filling && l->fill_len == l->planned_len) {
+		st->hdr.split = l->fill_split;
+	}
 	if (!st->hdr.rows)
 		st->hdr.rows = 1; /* wire_get_hdr lets no empty frame pass */
 }
@@ -105,6 +121,7 @@ static struct lane_event take_job(struct storm *st)
 		.pos = j.end_pos,
 		.id = roll(st, 1000),
 		.sampled = j.sample,
+		.fill = j.fill,
 		.end = !roll(st, 30),
 		.code = ERR_IO,
 		.reason = "storm",
@@ -131,6 +148,38 @@ static struct lane_event any_event(struct storm *st)
 	return (struct lane_event){ .kind = LANE_EV_TICK };
 }
 
+/* Of a fill: it follows on what the cache beside will hold. */
+static void queue_fill(struct storm *st)
+{
+	const struct wire_hdr *h = &st->hdr;
+
+	assert_true(st->side);
+	assert_int_equal(h->split, st->side_first);
+	assert_true(h->pos <= st->side_len);
+	st->side_len = h->pos + h->rows;
+	st->filled++;
+}
+
+/* Of rows at another split. No fill is being run that a job could overtake: it comes after them. */
+static void queue_change(struct storm *st)
+{
+	const struct wire_hdr *h = &st->hdr;
+
+	assert_true(h->split != st->kv_first);
+	assert_true(st->fx.join == (h->split < st->kv_first));
+	for (unsigned i = 0; i < st->n_jobs; i++)
+		assert_false(st->jobs[i].change);
+	st->raised += !st->fx.join;
+	st->joined += st->fx.join;
+	if (st->fx.join) {
+		assert_true(st->side && st->side_first == h->split);
+		assert_int_equal(st->side_last, st->kv_first);
+		assert_int_equal(st->side_len, h->pos);
+		assert_int_equal(st->kv_len, h->pos);
+	}
+	st->kv_first = h->split;
+}
+
 /* A job is queued: it must follow on what the cache will hold, and be new. */
 static void queue_job(struct storm *st, const struct lane *before)
 {
@@ -138,14 +187,23 @@ static void queue_job(struct storm *st, const struct lane *before)
 
 	assert_int_equal(before->state, LANE_SERVING);
 	assert_int_equal(h->epoch, before->open.epoch);
-	assert_true(h->seq > before->last_seq);
-	assert_true(h->pos <= st->kv_len);
 	assert_in_range(h->rows, 1, st->lim.max_rows);
 	assert_true(h->pos + h->rows <= before->context_tokens);
-	assert_int_equal(h->split, before->open.split);
 	assert_int_equal(h->dim, before->open.dim);
-	st->kv_len = h->pos + h->rows;
+	if (h->flags & WIRE_FILL) {
+		assert_true(h->seq > before->fill_seq);
+		queue_fill(st);
+	} else {
+		assert_true(h->seq > before->last_seq);
+		assert_true(h->pos <= st->kv_len);
+		if (st->fx.change)
+			queue_change(st);
+		assert_int_equal(h->split, st->kv_first);
+		st->kv_len = h->pos + h->rows;
+	}
 	st->jobs[st->n_jobs++] = (struct job){ .epoch = h->epoch,
+					       .fill = h->flags & WIRE_FILL,
+					       .change = st->fx.change,
 					       .seq = h->seq,
 					       .end_pos = h->pos + h->rows,
 					       .sample = h->flags & WIRE_SAMPLE };
@@ -157,13 +215,30 @@ static void check_effects(struct storm *st, const struct lane *before, enum lane
 	const struct lane_effects *fx = &st->fx;
 	const struct lane *l = &st->l;
 
+	if (fx->side_over) {
+		assert_true(st->side);
+		for (unsigned i = 0; i < st->n_jobs; i++)
+			assert_false(st->jobs[i].fill);
+		st->side = false;
+	}
+	if (fx->side) {
+		assert_false(st->side);
+		assert_true(l->fill_split < l->split);
+		st->no_side = !roll(st, 20);
+		st->side = true;
+		st->side_first = l->fill_split;
+		st->side_last = l->split;
+		st->side_len = 0;
+	}
 	if (fx->reset) {
 		assert_true(fx->accept);
-		assert_true(!st->n_jobs || (l->open.split == before->open.split &&
+		assert_true(!st->n_jobs || (l->open.split == before->split && !before->side &&
 					    l->context_tokens == before->context_tokens));
 		st->kv_len = 0;
+		st->kv_first = l->open.split;
+		assert_false(st->side);
 	}
-	if (fx->run)
+	if (fx->run && !st->no_side)
 		queue_job(st, before);
 	if (fx->answer) {
 		assert_true(l->answered);
@@ -173,8 +248,12 @@ static void check_effects(struct storm *st, const struct lane *before, enum lane
 		st->answered++;
 		st->answered_again += kind == LANE_EV_ROWS;
 	}
-	if (fx->need)
-		assert_true(st->hdr.flags & WIRE_SAMPLE && st->hdr.pos > l->planned_len);
+	if (fx->need && kind == LANE_EV_ROWS)
+		assert_true(st->hdr.flags & WIRE_SAMPLE);
+	if (fx->need && kind == LANE_EV_ROWS && fx->need_seq)
+		assert_true(st->hdr.pos > l->planned_len || st->hdr.split != l->split);
+	st->told += fx->need && !fx->need_seq;
+	assert_true(!fx->error_again || l->state == before->state);
 	if (fx->freed) {
 		assert_int_equal(l->state, LANE_FREE);
 		assert_int_equal(st->n_jobs, 0);
@@ -196,6 +275,9 @@ static void check_lane(const struct storm *st)
 	if (l->state != LANE_SERVING)
 		return;
 	assert_int_equal(l->planned_len, st->kv_len);
+	assert_int_equal(l->split, st->kv_first);
+	assert_true(l->side == st->side);
+	assert_true(!l->filling || (l->fill_len == st->side_len && st->side_last == l->split));
 	assert_true(l->planned_len <= l->context_tokens);
 	assert_true(l->context_tokens <= st->lim.context_tokens);
 }
@@ -230,10 +312,23 @@ static void no_event_can_break_the_lane(void **state)
 		ev.now_us = st.now_us;
 		lane_step(&st.l, &st.lim, &ev, &st.fx);
 		check_effects(&st, &before, ev.kind);
+		if (st.no_side) {
+			ev = (struct lane_event){ .kind = LANE_EV_NO_SIDE,
+						  .now_us = st.now_us,
+						  .seq = st.hdr.seq,
+						  .code = ERR_LIMIT,
+						  .reason = "no room" };
+			st.no_side = false;
+			before = st.l;
+			lane_step(&st.l, &st.lim, &ev, &st.fx);
+			assert_true(st.fx.error_again && st.fx.side_over);
+			check_effects(&st, &before, ev.kind);
+		}
 		check_lane(&st);
 	}
 	lane_finish(&st.l);
 	assert_true(st.freed > 100 && st.drained > 100 && st.busy > 100 && st.needs > 100);
+	assert_true(st.filled > 1000 && st.raised > 100 && st.joined > 100 && st.told > 100);
 	assert_true(st.run > 1000 && st.answered > 1000 && st.answered_again > 100);
 }
 

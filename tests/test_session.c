@@ -38,7 +38,10 @@ static int set_up(void **state)
 	(void)state;
 	conf = (struct session_conf){
 		.id = 1,
+		.n_layers = 4,
 		.split = 1,
+		.side_rows = 4,
+		.row_bytes = 8,
 		.chunk_rows = CHUNK_ROWS,
 		.max_ids = MAX_IDS,
 		.max_new = MAX_IDS,
@@ -952,6 +955,7 @@ static void a_local_session_asks_no_worker(void **state)
 {
 	(void)state;
 	conf.local = true;
+	conf.split = conf.n_layers;
 	conf.log_bytes = 0;
 	memcpy(conf.worker, "w9", 3);
 	idle_machine();
@@ -980,10 +984,11 @@ static void a_local_session_listens_to_no_worker(void **state)
 {
 	(void)state;
 	conf.local = true;
+	conf.split = conf.n_layers;
 	idle_machine();
 	start(4);
-	accept_from("w1", 1, 2);
-	assert_nothing();
+	accept_from("w1", 1, 2); /* told to go */
+	assert_true(m.fx.close && !m.fx.open && !m.fx.compute);
 	give_token(9);
 	assert_nothing();
 	give_error(1, ERR_REFUSED, false);

@@ -14,7 +14,7 @@
 #include "agent/session.h"
 #include "base/rng.h"
 
-#define EVENTS 200000u
+#define EVENTS 1000000u
 
 struct storm {
 	uint64_t seed, rolls;
@@ -28,6 +28,7 @@ struct storm {
 	uint32_t ids[64];
 	uint8_t bytes[8];
 	bool ended; /* the end was told */
+	unsigned moved[SESSION_BACK + 1], abandoned, refilled;
 	unsigned seen_states[SESSION_NSTATES], seen_finishes[SESSION_NFINISHES], reopened;
 };
 
@@ -64,8 +65,10 @@ static void begin_storm_session(struct storm *st)
 {
 	struct session_conf conf = {
 		.id = 1,
-		.split = 1,
-		.local = !roll(st, 5),
+		.n_layers = 4,
+		.split = roll(st, 4),
+		.local = !roll(st, 3),
+		.row_bytes = 8,
 		.chunk_rows = 1 + roll(st, 5),
 		.max_ids = 1 + roll(st, 40),
 		.max_new = 1 + roll(st, 30),
@@ -74,6 +77,8 @@ static void begin_storm_session(struct storm *st)
 		.deadline_us = st->now_us + 1 + roll(st, 200000),
 	};
 
+	conf.side_rows = 1 + roll(st, conf.chunk_rows);
+	conf.split = conf.local ? conf.n_layers : conf.split;
 	conf.log_bytes = roll(st, 20) ? 8u * conf.max_ids : roll(st, 30);
 	if (!roll(st, 3))
 		put_worker(st, conf.worker);
@@ -101,6 +106,13 @@ static void fill_messages(struct storm *st)
 	st->need = (struct msg_need){ .epoch = nearly(st, s->epoch),
 				      .seq = nearly(st, s->n_chunks),
 				      .kv_len = roll(st, 45) };
+	if (roll(st, 2)) {
+		st->need.seq = roll(st, 8) ? 0 : st->need.seq;
+		st->need.has_fill = roll(st, 20);
+		st->need.epoch = s->epoch;
+		st->need.fill_split = nearly(st, s->handover.to);
+		st->need.fill_len = nearly(st, s->handover.done);
+	}
 	st->error = (struct msg_error){ .epoch = nearly(st, s->epoch),
 					.code = -(int)roll(st, 20),
 					.again = !roll(st, 3),
@@ -112,9 +124,20 @@ static enum session_event_kind any_kind(struct storm *st)
 {
 	enum session_event_kind kind = (enum session_event_kind)roll(st, SESSION_EV_COUNT);
 	bool rare = kind == SESSION_EV_CANCEL || kind == SESSION_EV_COMPUTE_FAILED ||
-		    kind == SESSION_EV_ERROR || kind == SESSION_EV_WORKER_LOST;
+		    kind == SESSION_EV_ERROR || kind == SESSION_EV_WORKER_LOST ||
+		    kind == SESSION_EV_SIDE_FAILED || kind == SESSION_EV_DECIDE;
 
-	return rare && roll(st, 15) ? SESSION_EV_ROWS : kind;
+	if (st->s.handover.way == SESSION_STAYS && kind == SESSION_EV_DECIDE && roll(st, 2))
+		return kind;
+	if (st->s.handover.way == SESSION_STAYS && st->s.state == SESSION_LOCAL && !roll(st, 4))
+		return SESSION_EV_DECIDE;
+	if (st->s.handover.way != SESSION_STAYS && roll(st, 2))
+		return st->s.handover.out && roll(st, 3)                   ? SESSION_EV_SIDE
+		       : st->s.handover.way == SESSION_BACK && roll(st, 2) ? SESSION_EV_ACCEPT
+									   : SESSION_EV_NEED;
+	if (!rare || !roll(st, 40))
+		return kind;
+	return roll(st, 2) ? SESSION_EV_ROWS : SESSION_EV_SIDE;
 }
 
 static struct session_event any_event(struct storm *st)
@@ -133,6 +156,8 @@ static struct session_event any_event(struct storm *st)
 		.code = ERR_IO,
 		.reason = "storm",
 		.worker = workers[roll(st, 3)],
+		.split = roll(st, 6),
+		.alone = !roll(st, 4),
 		.listening = roll(st, 2),
 		.accept = &st->accept,
 		.tokens = &st->tokens,
@@ -160,6 +185,37 @@ static void check_log(const struct session *s)
 	assert_int_equal(len, s->log_len);
 }
 
+/* What a handover wants, and that the split moves only when all rows are there. */
+static void check_side(const struct storm *st, const struct session *before)
+{
+	const struct session_effects *fx = &st->fx;
+	const struct session *s = &st->s;
+	const struct session_handover *h = &s->handover;
+
+	assert_true(!fx->side_begin || h->way != SESSION_STAYS || fx->ended);
+	if (fx->side) {
+		assert_int_equal(fx->side_pos, h->done);
+		assert_int_equal(fx->side_rows, h->out);
+		assert_in_range(fx->side_rows, 1, s->conf.side_rows);
+		assert_true(fx->side_pos + fx->side_rows <= s->computed);
+	}
+	assert_true(fx->side_end == false || !before->handover.out || !h->out || fx->side);
+	if (fx->moved) {
+		assert_int_equal(h->out, 0);
+		assert_int_equal(s->conf.split, h->to);
+		assert_int_not_equal(s->conf.split, before->conf.split);
+		assert_true(h->done >= s->computed || s->n_ids == s->computed + 1);
+		assert_int_equal(s->handovers, before->handovers + 1);
+	} else {
+		assert_int_equal(s->conf.split, before->conf.split);
+	}
+	assert_true(fx->fill_from <= fx->fill_to);
+	assert_true(fx->fill_from == fx->fill_to ||
+		    (fx->fill == s->n_fills && fx->fill_to <= s->fills[fx->fill].n_chunks));
+	for (unsigned i = 0; i < s->n_fills; i++)
+		assert_true(s->fills[i].before <= s->n_chunks);
+}
+
 static void check_effects(const struct storm *st, const struct session *before,
 			  enum session_event_kind kind)
 {
@@ -169,13 +225,17 @@ static void check_effects(const struct storm *st, const struct session *before,
 	if (st->ended)
 		assert_false(fx->close || fx->open || fx->compute || fx->token || fx->ended);
 	assert_true(!fx->close || fx->close_worker[0]);
-	assert_true(!fx->open || s->state == SESSION_OPENING);
+	assert_true(!fx->open || s->state == SESSION_OPENING || s->handover.way == SESSION_BACK);
 	assert_true(fx->send_from <= fx->send_to && fx->send_to <= s->n_chunks);
-	assert_true(fx->send_from == fx->send_to || s->state == SESSION_OPEN);
+	assert_true(fx->send_from == fx->send_to || s->state == SESSION_OPEN ||
+		    s->handover.accepted);
+	assert_true(!fx->refill || fx->send_from < fx->send_to);
+	check_side(st, before);
 	if (fx->compute) {
 		assert_true(s->computing);
 		assert_true(!before->computing || kind == SESSION_EV_ROWS ||
 			    kind == SESSION_EV_LOCAL_TOKEN);
+		assert_false(s->handover.holding);
 		assert_int_equal(fx->compute_pos, s->computed);
 		assert_in_range(fx->compute_rows, 1, s->conf.chunk_rows);
 		assert_true(fx->compute_pos + fx->compute_rows <= s->n_ids);
@@ -193,7 +253,8 @@ static void check_session(const struct storm *st, const struct session *before)
 
 	assert_true(s->epoch >= before->epoch);
 	assert_true(s->n_ids >= before->n_ids);
-	assert_true(s->n_chunks >= before->n_chunks);
+	assert_true(s->n_chunks >= before->n_chunks ||
+		    (st->fx.side_begin && s->handover.way == SESSION_BACK));
 	assert_true(s->n_ids - s->n_prompt <= s->conf.max_new);
 	assert_true(s->state != SESSION_LOCAL || s->conf.local);
 	assert_true(s->state == SESSION_ENDED ? session_due_us(s) == UINT64_MAX
@@ -207,6 +268,11 @@ static void count_seen(struct storm *st, const struct session *before)
 	const struct session *s = &st->s;
 
 	st->seen_states[s->state]++;
+	if (st->fx.moved)
+		st->moved[before->handover.way ? before->handover.way
+					       : s->state == SESSION_LOCAL]++;
+	st->abandoned += st->fx.side_end;
+	st->refilled += st->fx.refill && s->n_fills;
 	st->reopened += s->state == SESSION_OPENING && before->state == SESSION_OPEN;
 	if (st->fx.ended) {
 		st->ended = true;
@@ -244,11 +310,16 @@ static void no_event_can_break_the_machine(void **state)
 			begin_storm_session(&st);
 	}
 	session_finish(&st.s);
+	print_message("%u %u %u, %u %u\n", st.moved[1], st.moved[2], st.moved[3], st.abandoned,
+		      st.refilled);
 	for (unsigned i = 0; i < SESSION_NSTATES; i++)
 		assert_true(st.seen_states[i] > 100);
 	for (unsigned i = 0; i < SESSION_NFINISHES; i++)
 		assert_true(st.seen_finishes[i] > 10);
-	assert_true(st.reopened > 100);
+	assert_true(st.reopened > 100 && st.abandoned > 100);
+	for (unsigned i = SESSION_UP; i <= SESSION_BACK; i++)
+		assert_true(st.moved[i] > 3);
+	assert_true(st.refilled > 1);
 }
 
 int main(void)

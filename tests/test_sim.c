@@ -61,6 +61,9 @@ struct world {
 	/* of the only session, where the codec changes: */
 	uint8_t codecs[TOY_CONTEXT]; /* of the row of each position, and 1; 0: not sent yet */
 	uint32_t asked[TOY_CONTEXT], n_asked, got[TOY_CONTEXT], n_got;
+	bool splits_move;                /* decisions at random say another split */
+	uint32_t split;                  /* of the newest frame of rows, but for fills */
+	unsigned raised, lowered, fills; /* frames: at another split than the one before; FILL */
 	unsigned worker_runs;            /* rows that were run in the tail */
 	unsigned head_types, tail_types; /* of caches that were made: bits */
 };
@@ -68,6 +71,17 @@ struct world {
 static uint64_t roll(struct world *w, uint64_t below)
 {
 	return rng_u64(w->seed, w->rolls++) % below;
+}
+
+static void see_split(struct world *w, const struct wire_hdr *h)
+{
+	if (h->flags & WIRE_FILL) {
+		w->fills++;
+		return;
+	}
+	w->raised += h->split > w->split;
+	w->lowered += h->split < w->split;
+	w->split = h->split;
 }
 
 static unsigned fault(void *ctx, const char *client, const struct bus_publish *p,
@@ -79,6 +93,8 @@ static unsigned fault(void *ctx, const char *client, const struct bus_publish *p
 	(void)client;
 	if (w->codec.later && !wire_get_hdr(&h, p->payload, p->len, NULL) && h.kind == WIRE_ROWS)
 		memset(w->codecs + h.pos, h.codec + 1, h.rows);
+	if (w->splits_move && !wire_get_hdr(&h, p->payload, p->len, NULL) && h.kind == WIRE_ROWS)
+		see_split(w, &h);
 	*delay_ms = (uint32_t)roll(w, w->max_delay_ms + 1);
 	if (w->quiet || p->retain || strstr(p->topic, "/reply/"))
 		return 1;
@@ -166,7 +182,8 @@ static void start_worker(struct world *w, unsigned i)
 	assert_int_equal(worker_core_create(&wn->core, &wc,
 					    &(struct worker_ops){ wn, begin_tail, toy_end_tail,
 								  toy_begin_codec, worker_submit,
-								  NULL, NULL }),
+								  NULL, NULL, toy_begin_side,
+								  toy_end_side, toy_settle }),
 			 0);
 	assert_int_equal(worker_core_start(wn->core, wn->n.bus), 0);
 }
@@ -200,10 +217,11 @@ static void start_agent(struct world *w)
 		ac.split = w->codec.split;
 	}
 	toy_open_node(&w->agent_node, w->broker, "gw", 0);
-	assert_int_equal(agent_core_create(&w->agent, &ac,
-					   &(struct agent_ops){ w, begin_head, toy_end_head,
-								agent_submit, on_reply, NULL }),
-			 0);
+	assert_int_equal(
+		agent_core_create(&w->agent, &ac,
+				  &(struct agent_ops){ w, begin_head, toy_end_head, agent_submit,
+						       TOY_SIDE, on_reply, NULL }),
+		0);
 	assert_int_equal(agent_core_start(w->agent, w->agent_node.bus), 0);
 }
 
@@ -378,6 +396,28 @@ static void ask(struct world *w, unsigned i, bool local)
 	agent_core_prompt_ids(w->agent, &m, ids, n, w->now_us);
 }
 
+static void publish_decision(struct world *w, const char *text)
+{
+	assert_int_equal(
+		bus_publish(w->coordinator_node.bus,
+			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
+						   .payload = text,
+						   .len = strlen(text),
+						   .retain = true }),
+		0);
+}
+
+static void decide_split(struct world *w, unsigned split)
+{
+	char text[256];
+
+	if (!bus_is_up(w->coordinator_node.bus))
+		return;
+	snprintf(text, sizeof(text),
+		 "{\"type\":\"decision\",\"agent\":\"gw\",\"number\":99999,\"split\":%u}", split);
+	publish_decision(w, text);
+}
+
 /* Ask all prompts as slots become free, let things go wrong on the way. */
 static void run_world(struct world *w, unsigned kills, unsigned cuts, uint64_t limit_ms)
 {
@@ -394,6 +434,8 @@ static void run_world(struct world *w, unsigned kills, unsigned cuts, uint64_t l
 		if (cuts && !roll(w, 200)) {
 			bus_mem_cut(w->broker, "gw");
 			cuts--;
+		} else if (w->splits_move && !roll(w, 60)) {
+			decide_split(w, (unsigned)roll(w, TOY_LAYERS + 1));
 		} else if (!roll(w, 300)) {
 			bus_mem_restore(w->broker, "gw");
 		}
@@ -540,13 +582,7 @@ static void decide(struct world *w, const char *spec)
 		 "{\"type\":\"decision\",\"agent\":\"gw\",\"number\":99999,\"split\":2,"
 		 "\"codec\":\"%s\"}",
 		 spec);
-	assert_int_equal(
-		bus_publish(w->coordinator_node.bus,
-			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
-						   .payload = text,
-						   .len = strlen(text),
-						   .retain = true }),
-		0);
+	publish_decision(w, text);
 }
 
 static bool is_tabq(const char *spec)
@@ -605,6 +641,46 @@ static void a_codec_that_a_decision_changes_is_followed_between_two_tokens(void 
 	assert_in_range(changed, 15, 40);
 }
 
+/* Up, down, to no worker at all and back. */
+static void splits_move_while_sessions_run(void **state)
+{
+	unsigned raised = 0, lowered = 0, fills = 0;
+
+	(void)state;
+	for (uint64_t seed = 800; seed < 840; seed++) {
+		struct world *w = world_create(seed);
+
+		w->splits_move = true;
+		w->quiet = seed < 820;
+		w->drop_percent = w->double_percent = 5;
+		w->max_delay_ms = w->quiet ? 0 : 20;
+		run_world(w, 0, 0, 600000);
+		check_world(w);
+		raised += w->raised;
+		lowered += w->lowered;
+		fills += w->fills;
+		world_destroy(w);
+	}
+	print_message("%u up, %u down, %u frames of fills\n", raised, lowered, fills);
+	assert_true(raised > 100 && lowered > 100 && fills > 100);
+}
+
+static void dead_workers_and_cut_links_do_not_harm_a_move(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 900; seed < 980; seed++) {
+		struct world *w = world_create(seed);
+
+		w->splits_move = true;
+		w->drop_percent = 3;
+		w->double_percent = 3;
+		w->max_delay_ms = 10;
+		run_world(w, 6, 4, 600000);
+		check_world(w);
+		world_destroy(w);
+	}
+}
+
 static void without_any_worker_a_session_fails_by_its_deadline(void **state)
 {
 	struct world *w = world_create(300);
@@ -652,6 +728,8 @@ int main(void)
 		cmocka_unit_test(drops_and_repetitions_do_not_part_the_ends_of_the_codec),
 		cmocka_unit_test(another_worker_predicts_what_the_dead_one_did),
 		cmocka_unit_test(a_codec_that_a_decision_changes_is_followed_between_two_tokens),
+		cmocka_unit_test(splits_move_while_sessions_run),
+		cmocka_unit_test(dead_workers_and_cut_links_do_not_harm_a_move),
 		cmocka_unit_test(without_any_worker_a_session_fails_by_its_deadline),
 		cmocka_unit_test(split_equal_to_the_layers_needs_no_worker),
 	};

@@ -171,7 +171,8 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	byte_refused(2, 0, ERR_VERSION, "version 0");
 	byte_refused(38, 1, ERR_FORMAT, "reserved");
 	byte_refused(39, 128, ERR_FORMAT, "reserved");
-	byte_refused(4, 8, ERR_FORMAT, "flags 0x08");
+	byte_refused(4, 16, ERR_FORMAT, "flags 0x10");
+	byte_refused(4, 10, ERR_FORMAT, "logits of a fill");
 	byte_refused(43, 1, ERR_FORMAT, "4 arrived");
 #define REFUSED(field, value, code, why) (h = good, h.field = (value), refused(h, code, why))
 	REFUSED(kind, 0, ERR_FORMAT, "kind 0");

@@ -154,10 +154,12 @@ static int hall_open(void **state)
 	assert_int_equal(bus_mem_create(&h->broker, NULL, NULL), 0);
 	toy_open_node(&h->worker_node, h->broker, "w0", 1);
 	toy_open_node(&h->person, h->broker, "person", 0);
-	assert_int_equal(worker_core_create(&h->core, &h->conf,
-					    &(struct worker_ops){ h, begin, end, toy_begin_codec,
-								  submit, missing, held }),
-			 0);
+	assert_int_equal(
+		worker_core_create(&h->core, &h->conf,
+				   &(struct worker_ops){ h, begin, end, toy_begin_codec, submit,
+							 missing, held, toy_begin_side,
+							 toy_end_side, toy_settle }),
+		0);
 	assert_int_equal(worker_core_start(h->core, h->worker_node.bus), 0);
 	assert_int_equal(bus_subscribe(h->person.bus, "splitmq/v1/sim/session/+/+/+/down", 1), 0);
 	settle(h);

@@ -58,6 +58,7 @@ static struct cal *calibration(void)
 	return cal;
 }
 
+/* Rows of the last split never cross. */
 static struct codec_state *make_state(uint32_t split)
 {
 	struct codec_state *s = NULL;
@@ -181,6 +182,25 @@ int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, 
 	return *kv ? 0 : err_set(e, ERR_NOMEM, "toy");
 }
 
+int toy_begin_side(void *ctx, struct kv **kv, uint32_t first, uint32_t last, uint32_t context,
+		   enum kv_type type, struct err *e)
+{
+	assert_true(first < last);
+	return toy_begin_tail(ctx, kv, first, context, type, e);
+}
+
+void toy_end_side(void *ctx, struct kv *kv)
+{
+	(void)ctx;
+	free(kv);
+}
+
+void toy_settle(void *ctx, struct kv *kv)
+{
+	(void)ctx;
+	assert_non_null(kv);
+}
+
 void toy_end_tail(void *ctx, struct kv *kv, uint32_t split, uint32_t context)
 {
 	(void)ctx;
@@ -204,14 +224,76 @@ static void push(struct toy_kv *kv, const float *x, uint32_t rows)
 		kv->state[kv->len + 1] = absorb(kv->state[kv->len], x + (size_t)i * TOY_DIM);
 }
 
+void toy_side_end(void *ctx, struct head_job *side)
+{
+	(void)ctx;
+	free(side->again);
+	free(side->kv);
+	codec_state_destroy(side->state);
+	codec_state_destroy(side->later);
+	side->again = side->kv = NULL;
+	side->state = side->later = NULL;
+}
+
+int toy_side_begin(void *ctx, const struct head_job *job, struct head_job *side,
+		   const struct agent_move *m, struct err *e)
+{
+	assert_true(m->from != m->to && m->to <= TOY_LAYERS);
+	assert_non_null(job->kv);
+	side->again = (struct kv *)calloc(1, sizeof(struct toy_kv));
+	assert_non_null(side->again);
+	if (m->to > m->from)
+		(void)toy_begin_tail(ctx, &side->kv, m->from, m->context_tokens, m->type, e);
+	else
+		(void)toy_begin_codec(ctx, &side->state, m->to, e);
+	return m->same_log ? 0 : toy_begin_codec(ctx, &side->later, m->to, e);
+}
+
+/* What joins holds the same rows; and so did the view. */
+void toy_side_moved(void *ctx, struct head_job *job, struct head_job *side,
+		    const struct agent_move *m, uint32_t len)
+{
+	struct toy_kv *kv = (struct toy_kv *)job->kv, *again = (struct toy_kv *)side->again;
+	struct codec_state **later = m->same_log ? &side->state : &side->later;
+
+	assert_true(kv->len >= len && again->len >= len);
+	assert_true(kv->state[len] == again->state[len]);
+	kv->len = len;
+	codec_state_destroy(job->state);
+	job->state = *later;
+	*later = NULL;
+	toy_side_end(ctx, side);
+}
+
+static void run_side(struct head_job *job)
+{
+	struct toy_kv *again = (struct toy_kv *)job->again;
+	float x[AGENT_CHUNK_ROWS * TOY_DIM];
+	struct codec_work *w;
+
+	assert_int_equal(again->len, job->pos);
+	toy_rows(job->ids, job->rows, job->pos, x);
+	push(again, x, job->rows);
+	job->rc = 0;
+	if (!job->encode)
+		return;
+	w = make_work();
+	job->rc = head_encode(job, w, x);
+	codec_work_destroy(w);
+}
+
 void toy_run_head(struct head_job *job)
 {
 	struct toy_kv *kv = (struct toy_kv *)job->kv;
 	float x[AGENT_CHUNK_ROWS * TOY_DIM];
 	struct codec_work *w;
 
-	assert_int_equal(kv->len, job->pos);
 	assert_in_range(job->rows, 1, AGENT_CHUNK_ROWS);
+	if (job->side) {
+		run_side(job);
+		return;
+	}
+	assert_int_equal(kv->len, job->pos);
 	toy_rows(job->ids, job->rows, job->pos, x);
 	push(kv, x, job->rows);
 	job->rc = 0;
@@ -225,6 +307,14 @@ void toy_run_head(struct head_job *job)
 	codec_work_destroy(w);
 }
 
+/* What is joined holds the same rows, no more and no less; where they lose something, its own. */
+static void check_join(const struct toy_kv *kv, const struct toy_kv *side, uint8_t codec)
+{
+	assert_int_equal(side->len, kv->len);
+	if (codec == PLAIN_F32)
+		assert_true(side->state[side->len] == kv->state[kv->len]);
+}
+
 uint32_t toy_run_tail(struct tail_job *job)
 {
 	struct toy_kv *kv = (struct toy_kv *)job->kv;
@@ -235,6 +325,8 @@ uint32_t toy_run_tail(struct tail_job *job)
 	assert_true(h->pos <= kv->len);
 	assert_in_range(h->rows, 1, AGENT_CHUNK_ROWS);
 	kv->len = h->pos;
+	if (job->join)
+		check_join(kv, (struct toy_kv *)job->join, h->codec);
 	job->rc = tail_decode(job, w, x);
 	codec_work_destroy(w);
 	if (job->rc)

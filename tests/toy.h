@@ -31,7 +31,7 @@ uint32_t toy_answer(const uint32_t *prompt, uint32_t n, uint32_t max_new, uint64
 struct toy_codec {
 	uint32_t split;
 	const char *spec;
-	uint32_t change; /* from this position on: */
+	uint32_t change;   /* from this position on: */
 	const char *later; /* NULL: no change */
 };
 
@@ -50,6 +50,17 @@ int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, 
 		   struct err *e);
 int toy_begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e);
 void toy_end_tail(void *ctx, struct kv *kv, uint32_t split, uint32_t context);
+int toy_begin_side(void *ctx, struct kv **kv, uint32_t first, uint32_t last, uint32_t context,
+		   enum kv_type type, struct err *e);
+void toy_end_side(void *ctx, struct kv *kv);
+void toy_settle(void *ctx, struct kv *kv);
+
+int toy_side_begin(void *ctx, const struct head_job *job, struct head_job *side,
+		   const struct agent_move *m, struct err *e);
+void toy_side_moved(void *ctx, struct head_job *job, struct head_job *side,
+		    const struct agent_move *m, uint32_t len);
+void toy_side_end(void *ctx, struct head_job *side);
+#define TOY_SIDE toy_side_begin, toy_side_moved, toy_side_end
 
 /* Run a job. The tail's returns how many rows it ran: none when they cannot be decoded. */
 void toy_run_head(struct head_job *job);

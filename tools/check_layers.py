@@ -47,8 +47,8 @@ MAY_INCLUDE = {
 }
 
 # Pure state machines: events in, effects out. They see base, schema and their own header.
-PURE = {"agent/session", "worker/lane", "worker/cost", "worker/sched", "coordinator/roster",
-        "coordinator/plan", "coordinator/plan_cost", "coordinator/plan_text",
+PURE = {"agent/handover", "agent/session", "worker/lane", "worker/cost", "worker/sched",
+        "coordinator/roster", "coordinator/plan", "coordinator/plan_cost", "coordinator/plan_text",
         "coordinator/lease", "coordinator/names"}
 
 SYSTEM = set("""

@@ -74,6 +74,22 @@ void answer_error(struct worker_core *c, const char *agent, uint64_t session, ui
 	send(c, agent, session, &m);
 }
 
+void answer_fill_error(struct worker_core *c, const struct lane *l, uint32_t seq, int code,
+		       const char *reason)
+{
+	struct msg m = { .type = MSG_ERROR,
+			 .u.error = { .session = l->open.session,
+				      .epoch = l->open.epoch,
+				      .seq = seq,
+				      .code = code,
+				      .again = true } };
+
+	snprintf(m.u.error.reason, sizeof(m.u.error.reason), "%s", reason);
+	log_event(LOG_LEVEL_WARN, "fill.refused", "agent=%s session=%016llx code=%s reason=\"%s\"",
+		  l->agent, (unsigned long long)l->open.session, err_name(code), reason);
+	send(c, l->agent, l->open.session, &m);
+}
+
 void answer_accept(struct worker_core *c, const struct lane *l)
 {
 	struct msg m = { .type = MSG_ACCEPT,
@@ -86,15 +102,19 @@ void answer_accept(struct worker_core *c, const struct lane *l)
 	send(c, l->agent, l->open.session, &m);
 }
 
-void answer_need(struct worker_core *c, const struct lane *l, uint32_t seq)
+void answer_need(struct worker_core *c, const struct lane *l, const struct lane_effects *fx)
 {
 	struct msg m = { .type = MSG_NEED,
 			 .u.need = { .session = l->open.session,
 				     .epoch = l->open.epoch,
-				     .seq = seq,
-				     .kv_len = l->planned_len } };
+				     .seq = fx->need_seq,
+				     .kv_len = l->planned_len,
+				     .has_fill = fx->need_fill,
+				     .fill_split = fx->need_fill_split,
+				     .fill_seq = l->fill_seq,
+				     .fill_len = fx->need_fill_len } };
 
-	c->retries++;
+	c->retries += fx->need_seq > 0;
 	send(c, l->agent, l->open.session, &m);
 }
 

@@ -10,6 +10,9 @@ struct place {
 	uint32_t kv_split, kv_context;
 	struct codec_state *codec; /* of kv_split; lives and dies with kv */
 	enum kv_type kv_type;
+	struct kv *side; /* layers [lane.fill_split, kv_split) that are filled beside; or NULL */
+	struct codec_state *side_codec;  /* of its rows */
+	struct codec_state *later_codec; /* of a split that a job which is out moves to */
 };
 
 struct worker_core {
@@ -29,8 +32,11 @@ struct topic answer_topic(const struct worker_core *c, enum topic_kind kind);
 
 void answer_error(struct worker_core *c, const char *agent, uint64_t session, uint32_t epoch,
 		  uint32_t seq, int code, const char *reason);
+/* The same, but the session goes on: only a fill is over. */
+void answer_fill_error(struct worker_core *c, const struct lane *l, uint32_t seq, int code,
+		       const char *reason);
 void answer_accept(struct worker_core *c, const struct lane *l);
-void answer_need(struct worker_core *c, const struct lane *l, uint32_t seq);
+void answer_need(struct worker_core *c, const struct lane *l, const struct lane_effects *fx);
 
 /* The lane's stored answer. */
 void answer_tokens(struct worker_core *c, const struct lane *l);

@@ -35,8 +35,18 @@ static void drop_kv(struct worker_core *c, struct place *p)
 	if (p->kv)
 		c->ops.end(c->ops.ctx, p->kv, p->kv_split, p->kv_context);
 	codec_state_destroy(p->codec);
-	p->codec = NULL;
+	codec_state_destroy(p->later_codec);
+	p->codec = p->later_codec = NULL;
 	p->kv = NULL;
+}
+
+static void drop_side(struct worker_core *c, struct place *p)
+{
+	if (p->side)
+		c->ops.end_side(c->ops.ctx, p->side);
+	codec_state_destroy(p->side_codec);
+	p->side_codec = NULL;
+	p->side = NULL;
 }
 
 void worker_core_destroy(struct worker_core *c)
@@ -44,6 +54,7 @@ void worker_core_destroy(struct worker_core *c)
 	if (!c)
 		return;
 	for (unsigned i = 0; c->places && i < c->conf.max_sessions; i++) {
+		drop_side(c, &c->places[i]);
 		drop_kv(c, &c->places[i]);
 		lane_finish(&c->places[i].lane);
 	}
@@ -221,33 +232,80 @@ static struct tail_job *make_job(const struct worker_core *c, const struct wire_
 	return NULL;
 }
 
+/* The cache beside, for a fill that begins. */
+static int ensure_side(struct worker_core *c, struct place *p, struct err *e)
+{
+	const struct lane *l = &p->lane;
+	const uint32_t last = l->split;
+	int rc = c->ops.begin_side(c->ops.ctx, &p->side, l->fill_split, last, p->kv_context,
+				   p->kv_type, e);
+
+	if (!rc)
+		rc = c->ops.begin_codec(c->ops.ctx, &p->side_codec, l->fill_split, e);
+	if (rc)
+		drop_side(c, p);
+	return rc;
+}
+
+/* The job that moved the split is back: what is held now, and what was for the rows before. */
+static void settle(struct worker_core *c, struct place *p)
+{
+	c->ops.settle(c->ops.ctx, p->kv);
+	if (p->side)
+		c->ops.settle(c->ops.ctx, p->side);
+	codec_state_destroy(p->codec);
+	p->codec = p->later_codec;
+	p->later_codec = NULL;
+	p->kv_split = p->lane.split;
+}
+
+/* Whose cache and codec the rows go through. */
+static int direct(struct worker_core *c, struct place *p, struct tail_job *job,
+		  const struct lane_effects *fx, struct err *e)
+{
+	const bool fill = job->hdr.flags & WIRE_FILL;
+
+	if (fx->change && c->ops.begin_codec(c->ops.ctx, &p->later_codec, job->hdr.split, e))
+		return e->code;
+	job->kv = fill ? p->side : p->kv;
+	job->codec = fill ? p->side_codec : p->later_codec ? p->later_codec : p->codec;
+	job->changes = fx->change;
+	job->join = fx->join ? p->side : NULL;
+	return 0;
+}
+
 static void run(struct worker_core *c, struct place *p, const struct wire_hdr *h,
-		const uint8_t *body, uint64_t now_us)
+		const uint8_t *body, const struct lane_effects *fx, uint64_t now_us)
 {
 	struct tail_job *job = make_job(c, h);
 	struct lane_event ev = { .kind = LANE_EV_FAILED,
 				 .now_us = now_us,
 				 .epoch = h->epoch,
 				 .seq = h->seq,
+				 .fill = h->flags & WIRE_FILL,
 				 .code = ERR_BUSY,
 				 .reason = "too many rows are waiting" };
+	struct err e = { 0 };
 
 	if (job) {
 		job->lane = (unsigned)(p - c->places);
 		job->hdr = *h;
-		job->kv = p->kv;
-		job->codec = p->codec;
-		job->bulk = p->lane.open.class == MSG_BULK;
+		job->bulk = p->lane.open.class == MSG_BULK || ev.fill;
 		job->has_token = lane_token_at(&p->lane, h->pos, &job->token);
 		memcpy(job->body, body, h->body_len);
 		job->sampling = segment_sampling(&p->lane.open.sampling);
 		set_history(job, &p->lane);
 		c->jobs++;
 		c->rows += h->rows;
-		if (c->jobs <= INBOX_JOBS && c->ops.submit(c->ops.ctx, job))
+		if (c->jobs <= INBOX_JOBS && !direct(c, p, job, fx, &e) &&
+		    c->ops.submit(c->ops.ctx, job))
 			return;
 		c->jobs--;
 		free_job(job);
+	}
+	if (e.code) {
+		ev.code = e.code;
+		ev.reason = e.text;
 	}
 	step(c, p, &ev, NULL);
 }
@@ -283,23 +341,40 @@ static void step(struct worker_core *c, struct place *p, const struct lane_event
 			return;
 		}
 	}
+	if (fx.changed)
+		settle(c, p);
+	if (fx.side_over)
+		drop_side(c, p);
+	if (fx.side && ensure_side(c, p, &e)) {
+		step(c, p,
+		     &(struct lane_event){ .kind = LANE_EV_NO_SIDE,
+					   .now_us = ev->now_us,
+					   .seq = ev->hdr->seq,
+					   .code = e.code,
+					   .reason = e.text },
+		     NULL);
+		return;
+	}
 	if (fx.accept)
 		answer_accept(c, l);
 	if (fx.answer)
 		answer_tokens(c, l);
 	if (fx.need)
-		answer_need(c, l, fx.need_seq);
-	if (fx.error)
+		answer_need(c, l, &fx);
+	if (fx.error && fx.error_again)
+		answer_fill_error(c, l, fx.error_seq, fx.error, fx.reason);
+	else if (fx.error)
 		answer_error(c, l->agent, l->open.session, fx.error_epoch, fx.error_seq, fx.error,
 			     fx.reason);
 	if (fx.freed) {
 		c->sessions_done++;
 		log_event(LOG_LEVEL_INFO, "session.freed", "agent=%s session=%016llx", l->agent,
 			  (unsigned long long)l->open.session);
+		drop_side(c, p);
 		drop_kv(c, p);
 	}
 	if (fx.run)
-		run(c, p, ev->hdr, body, ev->now_us);
+		run(c, p, ev->hdr, body, &fx, ev->now_us);
 }
 
 static void on_open(struct worker_core *c, const struct topic *t, const struct msg_open *o,
@@ -445,6 +520,7 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 		.pos = job->hdr.pos + job->hdr.rows,
 		.id = job->id,
 		.sampled = job->hdr.flags & WIRE_SAMPLE,
+		.fill = job->hdr.flags & WIRE_FILL,
 		.end = job->end,
 		.queue_us = job->queue_us,
 		.compute_us = job->compute_us,

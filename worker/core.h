@@ -24,9 +24,9 @@ struct worker_core_conf {
 	struct lane_limits limits;
 	uint32_t max_sessions;
 	uint64_t evict_us; /* a session without traffic for that long may have to make room */
-	enum kv_type kv;  /* of sessions whose OPEN says nothing */
-	uint32_t n_vocab; /* of a LOGITS frame */
-	int qos;          /* of tokens */
+	enum kv_type kv;   /* of sessions whose OPEN says nothing */
+	uint32_t n_vocab;  /* of a LOGITS frame */
+	int qos;           /* of tokens */
 	uint64_t boot;
 };
 
@@ -42,6 +42,12 @@ struct worker_ops {
 	/* Bytes that begin would miss; bytes that end would give back. NULL: there is no limit. */
 	uint64_t (*missing)(void *ctx, uint32_t split, uint32_t context_tokens, enum kv_type type);
 	uint64_t (*held)(void *ctx, const struct kv *kv);
+	/* A cache for layers [first, last) that is filled beside. */
+	int (*begin_side)(void *ctx, struct kv **kv, uint32_t first, uint32_t last,
+			  uint32_t context_tokens, enum kv_type type, struct err *e);
+	void (*end_side)(void *ctx, struct kv *kv);
+	/* The budget hears what a cache holds after layers joined or left it. */
+	void (*settle)(void *ctx, struct kv *kv);
 };
 
 MUST_CHECK int worker_core_create(struct worker_core **out, const struct worker_core_conf *conf,

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BIT(n) (1u << (n))
+#define BIT(n)       (1u << (n))
+
+#define FILL_IDLE_US 30000000u /* a fill that is not gone on with gives its memory back */
 
 static const unsigned next_states[LANE_NSTATES] = {
 	[LANE_FREE] = BIT(LANE_SERVING),
@@ -95,6 +97,12 @@ static void begin_epoch(struct lane *l, const struct lane_limits *lim, const str
 	l->planned_len = 0;
 	l->last_seq = 0;
 	l->answered = false;
+	l->split = l->open.split;
+	l->change_seq = 0;
+	l->fill_seq = 0;
+	l->fill_jobs = 0;
+	fx->side_over = l->side;
+	l->side = l->filling = false;
 	l->generated_pos = UINT32_MAX;
 	l->n_generated =
 		l->open.n_history < lim->context_tokens ? l->open.n_history : lim->context_tokens;
@@ -113,9 +121,9 @@ static void on_open(struct lane *l, const struct lane_limits *lim, const struct 
 	} else if (l->state == LANE_SERVING && ev->open->epoch == l->open.epoch) {
 		fx->accept = true; /* repeated: the first ACCEPT was lost */
 	} else if (l->state == LANE_SERVING && ev->open->epoch > l->open.epoch) {
-		if (l->jobs &&
-		    (ev->open->split != l->open.split || strcmp(ev->open->kv, l->open.kv) != 0 ||
-		     granted(lim, ev->open) != l->context_tokens))
+		if (l->jobs && (ev->open->split != l->split || l->change_seq || l->side ||
+				strcmp(ev->open->kv, l->open.kv) != 0 ||
+				granted(lim, ev->open) != l->context_tokens))
 			refuse(fx, ev->open->epoch, 0, ERR_BUSY,
 			       "rows of the earlier epoch still run");
 		else
@@ -126,18 +134,18 @@ static void on_open(struct lane *l, const struct lane_limits *lim, const struct 
 }
 
 /* The driver's header check has been done; is this chunk for us, and in shape? */
-static int check_rows(const struct lane *l, const struct wire_hdr *h, uint32_t max_rows,
+static int check_rows(const struct lane *l, const struct lane_limits *lim, const struct wire_hdr *h,
 		      const char **why)
 {
 	if (h->dim != l->open.dim) {
 		*why = "rows of another model";
 		return ERR_MODEL_MISMATCH;
 	}
-	if (h->split != l->open.split) {
-		*why = "rows of another split than the session's";
+	if (h->split < lim->first_layer || h->split > lim->n_layers) {
+		*why = "rows of a split that this worker cannot serve";
 		return ERR_STATE;
 	}
-	if (h->rows > max_rows) {
+	if (h->rows > lim->max_rows) {
 		*why = "more rows in one frame than this worker takes";
 		return ERR_LIMIT;
 	}
@@ -146,6 +154,103 @@ static int check_rows(const struct lane *l, const struct wire_hdr *h, uint32_t m
 		return ERR_CONTEXT;
 	}
 	return 0;
+}
+
+/* ---- a fill --------------------------------------------------------------------------------- */
+
+/* How far it is, when the frame asks; seq 0: it is a FILL frame. */
+static void tell(struct lane *l, const struct wire_hdr *h, uint32_t seq, struct lane_effects *fx)
+{
+	fx->need = h->flags & WIRE_SAMPLE;
+	fx->need_seq = seq;
+	fx->need_fill = l->filling || !seq;
+	fx->need_fill_split = l->filling ? l->fill_split : h->split;
+	fx->need_fill_len = l->filling ? l->fill_len : 0;
+}
+
+static void end_fill(struct lane *l, struct lane_effects *fx)
+{
+	l->filling = false;
+	if (l->fill_jobs || !l->side)
+		return; /* when the last of them is back */
+	l->side = false;
+	fx->side_over = true;
+}
+
+/* What went wrong ends the fill, nothing else. */
+static void refuse_fill(struct lane *l, uint32_t seq, int code, const char *why,
+			struct lane_effects *fx)
+{
+	refuse(fx, l->open.epoch, seq, code, why);
+	fx->error_again = true;
+	end_fill(l, fx);
+}
+
+/* The first frame of a fill: have a cache for it. False: not now. */
+static bool begin_fill(struct lane *l, const struct wire_hdr *h, struct lane_effects *fx)
+{
+	if (l->side && l->fill_jobs)
+		return false;
+	if (l->side && l->change_seq)
+		return false; /* it is being joined, or another is about to be given up */
+	fx->side_over = l->side;
+	fx->side = true;
+	l->side = l->filling = true;
+	l->fill_split = h->split;
+	l->fill_len = 0;
+	return true;
+}
+
+static void on_fill(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		    struct lane_effects *fx)
+{
+	const struct wire_hdr *h = ev->hdr;
+	const bool other = !l->filling || h->split != l->fill_split;
+	const char *why = NULL;
+	int rc;
+
+	if (h->seq <= l->fill_seq) {
+		if (!l->fill_jobs)
+			tell(l, h, 0, fx);
+		return;
+	}
+	if (h->split >= l->split || l->jobs >= LANE_MAX_JOBS)
+		return; /* late, or too much at once */
+	if (h->pos > (other ? 0 : l->fill_len)) {
+		tell(l, h, 0, fx);
+		return;
+	}
+	rc = check_rows(l, lim, h, &why);
+	if (rc) {
+		refuse_fill(l, h->seq, rc, why, fx);
+		return;
+	}
+	if (other && !begin_fill(l, h, fx))
+		return;
+	l->fill_seq = h->seq;
+	l->fill_len = h->pos + h->rows;
+	l->filled_us = ev->now_us;
+	l->fill_jobs++;
+	l->jobs++;
+	fx->run = true;
+}
+
+/* Rows at another split than those before: can the cache follow? */
+static bool moves(struct lane *l, const struct wire_hdr *h, struct lane_effects *fx)
+{
+	const bool up = h->split > l->split;
+
+	if (l->change_seq)
+		return false;
+	if (!up && (!l->filling || l->fill_split != h->split || l->fill_len != h->pos ||
+		    l->planned_len != h->pos))
+		return false;
+	l->split = h->split;
+	l->change_seq = h->seq;
+	l->filling = false; /* joined; or not its neighbour any more */
+	fx->change = true;
+	fx->join = !up;
+	return true;
 }
 
 static void on_rows(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
@@ -161,21 +266,28 @@ static void on_rows(struct lane *l, const struct lane_limits *lim, const struct 
 		refuse(fx, h->epoch, h->seq, ERR_STATE, "rows of an epoch that was not opened");
 		return;
 	}
+	if (h->flags & WIRE_FILL) {
+		on_fill(l, lim, ev, fx);
+		return;
+	}
 	if (h->seq <= l->last_seq) {
 		fx->answer = l->answered && h->seq == l->last_seq;
 		return;
 	}
 	if (h->pos > l->planned_len) {
-		fx->need = h->flags & WIRE_SAMPLE;
-		fx->need_seq = h->seq;
+		tell(l, h, h->seq, fx);
 		return;
 	}
 	if (l->jobs >= LANE_MAX_JOBS)
 		return; /* one agent must not take the worker: NEED will bring them back */
-	rc = check_rows(l, h, lim->max_rows, &why);
+	rc = check_rows(l, lim, h, &why);
 	if (rc) {
 		refuse(fx, h->epoch, h->seq, rc, why);
 		release(l, fx);
+		return;
+	}
+	if (h->split != l->split && !moves(l, h, fx)) {
+		tell(l, h, h->seq, fx);
 		return;
 	}
 	l->last_seq = h->seq;
@@ -206,15 +318,51 @@ bool lane_token_at(const struct lane *l, uint32_t pos, uint32_t *id)
 	return true;
 }
 
+static void came_back(struct lane *l, bool fill)
+{
+	assert(l->jobs && (!fill || l->fill_jobs));
+	l->jobs--;
+	l->fill_jobs -= fill;
+}
+
+/* A job of a fill is back; its epoch cannot be an older one. */
+static void fill_came_back(struct lane *l, const struct lane_event *ev, struct lane_effects *fx)
+{
+	if (ev->kind == LANE_EV_FAILED && l->filling) {
+		refuse_fill(l, ev->seq, ev->code, ev->reason, fx);
+	} else if (!l->filling && !l->change_seq) {
+		end_fill(l, fx);
+	} else if (l->filling && ev->sampled) {
+		fx->need = fx->need_fill = true;
+		fx->need_fill_split = l->fill_split;
+		fx->need_fill_len = ev->pos;
+	}
+}
+
+/* The job that moved the split is back. */
+static void change_came_back(struct lane *l, const struct lane_event *ev, struct lane_effects *fx)
+{
+	if (!l->change_seq || ev->seq != l->change_seq)
+		return;
+	l->change_seq = 0;
+	fx->changed = true;
+	if (!l->filling)
+		end_fill(l, fx);
+}
+
 static void on_computed(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
 			struct lane_effects *fx)
 {
-	assert(l->jobs);
-	l->jobs--;
+	came_back(l, ev->fill);
 	if (l->state == LANE_DRAINING) {
 		release(l, fx);
 		return;
 	}
+	if (ev->fill) {
+		fill_came_back(l, ev, fx);
+		return;
+	}
+	change_came_back(l, ev, fx);
 	if (ev->epoch != l->open.epoch || !ev->sampled)
 		return;
 	remember(l, lim, ev->pos, ev->id);
@@ -239,13 +387,24 @@ static void on_failed(struct lane *l, const struct lane_limits *lim, const struc
 		      struct lane_effects *fx)
 {
 	(void)lim;
-	assert(l->jobs);
-	l->jobs--;
+	came_back(l, ev->fill);
+	if (l->state == LANE_SERVING && ev->fill) {
+		fill_came_back(l, ev, fx);
+		return;
+	}
 	if (l->state == LANE_SERVING && ev->epoch != l->open.epoch)
 		return;
 	if (l->state == LANE_SERVING)
 		refuse(fx, ev->epoch, ev->seq, ev->code, ev->reason);
 	release(l, fx);
+}
+
+static void on_no_side(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		       struct lane_effects *fx)
+{
+	(void)lim;
+	came_back(l, true);
+	refuse_fill(l, ev->seq, ev->code, ev->reason, fx);
 }
 
 static void on_close(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
@@ -270,15 +429,18 @@ static void on_tick(struct lane *l, const struct lane_limits *lim, const struct 
 {
 	if (l->state == LANE_SERVING && !l->jobs && ev->now_us - l->touched_us >= lim->idle_us)
 		release(l, fx);
+	else if (l->filling && ev->now_us - l->filled_us >= FILL_IDLE_US)
+		end_fill(l, fx);
 }
 
 typedef void handler(struct lane *, const struct lane_limits *, const struct lane_event *,
 		     struct lane_effects *);
 
 static handler *const handlers[LANE_EV_COUNT] = {
-	[LANE_EV_OPEN] = on_open,     [LANE_EV_ROWS] = on_rows,   [LANE_EV_COMPUTED] = on_computed,
-	[LANE_EV_FAILED] = on_failed, [LANE_EV_CLOSE] = on_close, [LANE_EV_EVICT] = on_evict,
-	[LANE_EV_TICK] = on_tick,
+	[LANE_EV_OPEN] = on_open,         [LANE_EV_ROWS] = on_rows,
+	[LANE_EV_COMPUTED] = on_computed, [LANE_EV_FAILED] = on_failed,
+	[LANE_EV_CLOSE] = on_close,       [LANE_EV_EVICT] = on_evict,
+	[LANE_EV_TICK] = on_tick,         [LANE_EV_NO_SIDE] = on_no_side,
 };
 
 void lane_step(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
@@ -289,4 +451,5 @@ void lane_step(struct lane *l, const struct lane_limits *lim, const struct lane_
 	if (ev->kind != LANE_EV_TICK)
 		l->touched_us = ev->now_us;
 	assert(l->state != LANE_FREE || !l->jobs);
+	assert(l->fill_jobs <= l->jobs && (!l->filling || l->side));
 }

@@ -9,6 +9,11 @@
  * twice: a chunk whose seq was taken already is ignored, or answered again with the stored answer.
  * Rows beyond what is known are dropped; if they ask for an answer, NEED says from where to replay.
  * Jobs run in order on the compute thread; results of an older epoch are thrown away.
+ *
+ * The split may move. Rows at a higher one than the newest rows: the layers between are given up.
+ * For a lower one, FILL frames build the layers between beside, in an order of their own; rows at
+ * that split join them once they are as long as the rest, and are needed again before. Only one
+ * job that moves the split is out at a time. What goes wrong with a fill ends only the fill.
  * Sees base and schema only. Loop thread. Source: schema/PROTOCOL.md, "Sessions". */
 #ifndef WORKER_LANE_H
 #define WORKER_LANE_H
@@ -49,15 +54,25 @@ struct lane {
 	uint32_t *generated; /* [lim.context_tokens] sampled in this epoch and before */
 	uint32_t n_generated;
 	uint32_t generated_pos; /* position of generated[0]; UINT32_MAX: none yet */
-	uint32_t jobs;          /* out on the compute thread */
+	uint32_t jobs;          /* out on the compute thread, those of a fill included */
 	uint64_t touched_us;    /* newest traffic */
+	uint32_t split;         /* first layer of the cache once all jobs that are out have run */
+	uint32_t change_seq;    /* chunk of the job that is out and moves the split; 0: none */
+	bool side;              /* there is a cache beside */
+	bool filling;           /* it is being filled: */
+	uint32_t fill_split;    /* its first layer */
+	uint32_t fill_len;      /* its length once all jobs that are out have run */
+	uint32_t fill_seq;      /* newest FILL frame that was taken in this epoch; 0: none */
+	uint32_t fill_jobs;     /* of those that are out */
+	uint64_t filled_us;     /* newest FILL frame */
 };
 
 enum lane_event_kind {
 	LANE_EV_OPEN,     /* agent, open */
-	LANE_EV_ROWS,     /* hdr */
-	LANE_EV_COMPUTED, /* a job is done: epoch, seq, pos, sampled?, id, end, times */
-	LANE_EV_FAILED,   /* a job failed: epoch, seq, code, reason */
+	LANE_EV_ROWS,     /* hdr: ROWS, with or without FILL */
+	LANE_EV_COMPUTED, /* a job is done: epoch, seq, pos, sampled?, fill, id, end, times */
+	LANE_EV_FAILED,   /* a job failed: epoch, seq, fill, code, reason */
+	LANE_EV_NO_SIDE,  /* the cache for a fill was refused: seq, code, reason */
 	LANE_EV_CLOSE,    /* epoch */
 	LANE_EV_EVICT,    /* another session needs the room; only while no job is out */
 	LANE_EV_TICK,
@@ -72,6 +87,7 @@ struct lane_event {
 	const struct wire_hdr *hdr;
 	uint32_t epoch, seq, pos, id;
 	bool sampled, end;
+	bool fill; /* a job of a fill; sampled: it is to be answered */
 	uint32_t queue_us, compute_us;
 	int code;
 	const char *reason;
@@ -79,15 +95,23 @@ struct lane_event {
 
 /* What the driver must do now, in this order. */
 struct lane_effects {
-	bool reset;  /* have a KV cache for open.split, open.kv and context_tokens; if any of them
+	bool reset;   /* have a KV cache for open.split, open.kv and context_tokens; if any of them
 		      * changed, no job is out */
-	bool accept; /* publish ACCEPT for open.epoch */
-	bool run;    /* queue the rows of hdr: truncate the KV to hdr.pos, run, sample if asked */
-	bool answer; /* publish lane.answer */
-	bool need;   /* publish NEED: epoch, need_seq, planned_len */
+	bool accept;  /* publish ACCEPT for open.epoch */
+	bool side;    /* have a cache beside for layers [fill_split, split), else LANE_EV_NO_SIDE */
+	bool run;     /* queue the rows of hdr: truncate the KV to hdr.pos, run, sample if asked */
+	bool change;  /* with run: they are at another split than the rows before them */
+	bool join;    /* with change: it is a lower one, the cache beside is joined before */
+	bool changed; /* the job that moved the split is done, the cache begins at `split` */
+	bool side_over; /* the cache beside is no longer used, or has been joined: release it */
+	bool answer;    /* publish lane.answer */
+	bool need; /* publish NEED: epoch, need_seq, planned_len; what is filled, if anything */
 	uint32_t need_seq;
+	bool need_fill; /* it says how far a fill is: */
+	uint32_t need_fill_split, need_fill_len;
 	int error; /* ERR_*: publish ERROR {error_epoch, error_seq, reason} */
 	uint32_t error_epoch, error_seq;
+	bool error_again; /* it says: only the fill is over */
 	char reason[MSG_REASON_MAX];
 	bool freed; /* no job is out any more, the lane is FREE: release the KV cache */
 };

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/trace.h"
+#include "engine/kv_layers.h"
 
 /* Jobs of one session in a step: rows that follow each other. */
 struct stretch {
@@ -70,11 +71,27 @@ static float *spare(const struct runner *r, const struct tail_job *job)
 	return r->seg->x + (size_t)TAIL_MAX_ROWS * (job->bulk ? 2 : 1) * r->seg->hp.dim;
 }
 
+/* The cache begins at the split of the job: layers join it, or are given up. */
+static int change(struct tail_job *job)
+{
+	int rc;
+
+	kv_truncate(job->kv, job->hdr.pos);
+	rc = job->join ? kv_layers_join(job->kv, job->join)
+		       : kv_layers_keep(job->kv, job->hdr.split, kv_layers_last(job->kv));
+	return rc ? err_set(&job->err, ERR_STATE,
+			    "rows of split %u do not follow on a cache of layers %u and up",
+			    job->hdr.split, kv_layers_first(job->kv))
+		  : 0;
+}
+
 /* The cache stands where the job begins; what it held beyond is forgotten. */
 static int place(struct tail_job *job)
 {
 	const uint32_t pos = job->hdr.pos;
 
+	if (job->changes && change(job))
+		return job->err.code;
 	kv_truncate(job->kv, pos);
 	if (kv_length(job->kv) != pos)
 		return err_set(&job->err, ERR_STATE, "rows for position %u come after %u", pos,

@@ -114,7 +114,8 @@ void sched_add(struct sched *s, struct sched_job *job)
 {
 	struct flow *f = &s->flows[job->flow];
 
-	assert(job->flow < s->conf.flows && job->rows && job->rows <= s->conf.max_rows);
+	assert(job->flow < s->conf.flows && job->after <= s->conf.flows);
+	assert(job->rows && job->rows <= s->conf.max_rows);
 	job->done = 0;
 	job->next = NULL;
 	job->deadline_us = job->arrived_us + (job->bulk ? s->conf.bulk_us : s->conf.interactive_us);
@@ -216,8 +217,10 @@ static void look(struct sched *s, struct view *v, uint64_t now_us)
 	*v = (struct view){ .oldest_us = { UINT64_MAX, UINT64_MAX }, .most_us = INFINITY };
 	s->n_ready = s->n_due = 0;
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
-		if (s->flows[i].head)
-			see_ready(s, v, s->flows[i].head);
+		struct sched_job *job = s->flows[i].head;
+
+		if (job && !(job->after && s->flows[job->after - 1].head))
+			see_ready(s, v, job);
 	}
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
 		const struct flow *f = &s->flows[i];
@@ -339,7 +342,7 @@ static struct sched_job *follower(const struct sched_job *job)
 {
 	const struct sched_job *next = job->next;
 
-	if (job->sample || !next || next->pos != job->pos + job->rows)
+	if (job->sample || !next || next->pos != job->pos + job->rows || next->after)
 		return NULL;
 	return job->next;
 }

@@ -41,6 +41,7 @@ struct sched_job {
 	uint32_t pos, rows;
 	bool bulk, sample; /* sample: it is answered when its last row has run */
 	float layers;      /* share of the layers that its rows run through, 0..1 */
+	uint32_t after;    /* 1 + a flow whose jobs it must not overtake; 0: none */
 	uint64_t arrived_us;
 	/* the scheduler's */
 	uint32_t done; /* rows that were taken by steps so far */
@@ -79,7 +80,9 @@ MUST_CHECK int sched_create(struct sched **out, const struct sched_conf *conf);
 /* Jobs that wait are forgotten: they are the caller's. */
 void sched_destroy(struct sched *s);
 
-/* Queue a job at the end of its flow. A job at position 0 begins a new life of the flow. */
+/* Queue a job at the end of its flow. One that comes after another flow's waits until that is
+ * empty; it is not run in one go with those before it. A job at position 0 begins a new life of the
+ * flow. */
 void sched_add(struct sched *s, struct sched_job *job);
 
 /* Form the next step. False: none now, and *wake_us says when to ask again if nothing is added

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/le.h"
 #include "base/trace.h"
+#include "engine/kv_layers.h"
 #include "worker/runner.h"
 
 #define ATTENTION_DEAR 3 /* a multiply-add of attention takes as long as so many of matrices */
@@ -15,6 +16,7 @@
 struct tail {
 	struct segment seg;
 	struct sched *sched;
+	uint32_t max_sessions;
 	struct runner *runner;
 	struct sched_step step;
 	struct queue *jobs;
@@ -197,7 +199,7 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 		.extra = extra,
 	};
 	struct sched_conf sched = {
-		.flows = conf->max_sessions,
+		.flows = 2 * conf->max_sessions, /* a fill each */
 		.max_rows = TAIL_MAX_ROWS,
 		.interactive_us = conf->interactive_us,
 		.bulk_us = conf->bulk_us,
@@ -223,6 +225,7 @@ int tail_create(struct tail **out, const struct tail_conf *conf, tail_done *done
 	if (!t)
 		return err_set(e, ERR_NOMEM, "back-end segment");
 	t->done = done;
+	t->max_sessions = conf->max_sessions;
 	t->ctx = ctx;
 	rc = open_parts(t, conf, e);
 	if (!rc && queue_create(&t->jobs, INBOX_JOBS))
@@ -263,20 +266,30 @@ void tail_abandon(struct tail *t)
 	atomic_store(&t->abandoned, true);
 }
 
+/* A fill has a flow of its own, so that rows of the session do not queue behind it. */
+static uint32_t fill_flow(const struct tail *t, unsigned lane)
+{
+	return t->max_sessions + lane;
+}
+
 bool tail_submit(struct tail *t, struct tail_job *job)
 {
 	const struct wire_hdr *h = &job->hdr;
 	const uint32_t n_layers = t->seg.hp.n_layers;
 
+	const bool fill = h->flags & WIRE_FILL;
+	const uint32_t last = fill ? kv_layers_last(job->kv) : n_layers;
+
 	job->queued_us = clock_now_us();
 	job->sched = (struct sched_job){
 		.owner = job,
-		.flow = job->lane,
+		.flow = fill ? fill_flow(t, job->lane) : job->lane,
+		.after = job->changes ? 1 + fill_flow(t, job->lane) : 0,
 		.pos = h->pos,
 		.rows = h->rows,
 		.bulk = job->bulk,
-		.sample = h->flags & WIRE_SAMPLE,
-		.layers = (float)(n_layers - h->split) / (float)n_layers,
+		.sample = !fill && h->flags & WIRE_SAMPLE,
+		.layers = (float)(last - h->split) / (float)n_layers,
 		.arrived_us = job->queued_us,
 	};
 	return queue_push(t->jobs, job);

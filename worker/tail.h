@@ -27,8 +27,10 @@ struct tail_job {
 	unsigned lane;
 	bool bulk;                 /* class of the session */
 	struct wire_hdr hdr;       /* hdr.rows <= TAIL_MAX_ROWS */
-	struct kv *kv;             /* of the lane: layers [split, L) */
-	struct codec_state *codec; /* of the lane */
+	struct kv *kv;             /* of the lane: layers [split, L); of a fill: the cache beside */
+	struct kv *join;           /* cache beside whose layers kv takes first; or NULL */
+	bool changes;              /* the rows are at another split than those before */
+	struct codec_state *codec; /* of the lane, or of the fill */
 	bool has_token;
 	uint32_t token; /* of the only row, where the lane knows it */
 	struct sampler_params sampling;

@@ -11,6 +11,7 @@
 #include "daemon/inbox.h"
 #include "daemon/link.h"
 #include "daemon/memory.h"
+#include "engine/kv_layers.h"
 #include "worker/core.h"
 #include "worker/tail.h"
 
@@ -59,6 +60,27 @@ static int begin(void *ctx, struct kv **kv, uint32_t split, uint32_t context, en
 	if (!rc)
 		segment_book(seg, ask.extra.session_bytes);
 	return rc;
+}
+
+static int begin_side(void *ctx, struct kv **kv, uint32_t first, uint32_t last, uint32_t context,
+		      enum kv_type type, struct err *e)
+{
+	struct worker *w = ctx;
+
+	return segment_begin(tail_segment(w->tail), kv, first, last, context, type, e);
+}
+
+static void end_side(void *ctx, struct kv *kv)
+{
+	struct worker *w = ctx;
+
+	segment_end(tail_segment(w->tail), kv);
+}
+
+static void settle(void *ctx, struct kv *kv)
+{
+	(void)ctx;
+	kv_layers_settle(kv);
 }
 
 static int begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e)
@@ -229,7 +251,16 @@ static int open_bus(struct worker *w, struct err *e)
 int worker_create(struct worker **out, const struct config_worker *conf, struct err *e)
 {
 	struct worker *w = calloc(1, sizeof(*w));
-	const struct worker_ops ops = { w, begin, end, begin_codec, submit, missing, held };
+	const struct worker_ops ops = { .ctx = w,
+					.begin = begin,
+					.end = end,
+					.begin_side = begin_side,
+					.end_side = end_side,
+					.settle = settle,
+					.begin_codec = begin_codec,
+					.submit = submit,
+					.missing = missing,
+					.held = held };
 	struct worker_core_conf cc;
 	int rc;
 

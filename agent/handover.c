@@ -1,0 +1,395 @@
+#include "agent/handover.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEVER       UINT64_MAX
+#define MAX_RESENDS 3u /* of FILL frames, or OPENs, before the handover is given up */
+#define MAX_UNACKED 2u /* FILL frames on their way */
+
+static struct session_fill *current_fill(struct session *s)
+{
+	return &s->fills[s->n_fills];
+}
+
+static void free_fill(struct session_fill *f)
+{
+	free(f->chunks);
+	free(f->log);
+	*f = (struct session_fill){ 0 };
+}
+
+void handover_finish(struct session *s)
+{
+	for (unsigned i = 0; i < SESSION_FILLS; i++)
+		free_fill(&s->fills[i]);
+}
+
+/* Over, whichever way. */
+static void stop(struct session *s)
+{
+	struct session_handover *h = &s->handover;
+
+	h->way = SESSION_STAYS;
+	h->holding = h->accepted = false;
+	h->due_us = NEVER;
+	h->tries = 0;
+}
+
+/* What this step had wanted for it is not wanted any more; what it has is released, unless a side
+ * effect is out: then when that is back. */
+static void take_back(struct session_handover *h, struct session_effects *fx)
+{
+	if (fx->side)
+		h->out = 0;
+	fx->side_end |= !fx->side_begin && !h->out;
+	fx->side = fx->side_begin = false;
+	fx->fill_from = fx->fill_to = 0;
+}
+
+void handover_abandon(struct session *s, const char *why, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+
+	if (h->way == SESSION_STAYS)
+		return;
+	if (h->way == SESSION_DOWN)
+		free_fill(current_fill(s));
+	if (h->way == SESSION_BACK && s->worker[0] && !fx->close) {
+		fx->close = true;
+		fx->close_epoch = s->epoch;
+		memcpy(fx->close_worker, s->worker, sizeof(fx->close_worker));
+	}
+	if (h->way == SESSION_BACK)
+		s->worker[0] = '\0';
+	stop(s);
+	h->why = why;
+	s->wish = s->conf.split;
+	s->alone = false;
+	take_back(h, fx);
+}
+
+/* ---- beginning ------------------------------------------------------------------------------ */
+
+static bool begin_fill(struct session *s)
+{
+	struct session_fill *f = current_fill(s);
+
+	*f = (struct session_fill){ .split = s->wish, .first_seq = s->fill_seq + 1 };
+	f->chunks = calloc(s->conf.max_ids, sizeof(*f->chunks));
+	f->log = malloc(s->conf.row_bytes * s->conf.max_ids);
+	if (f->chunks && f->log)
+		return true;
+	free_fill(f);
+	return false;
+}
+
+/* A new epoch, and a log of the new split alone. */
+static bool begin_back(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	const size_t bytes = s->conf.row_bytes * s->conf.max_ids;
+	uint8_t *log = s->conf.log_bytes < bytes ? realloc(s->log, bytes) : s->log;
+
+	if (!log)
+		return false;
+	s->log = log;
+	s->conf.log_bytes = s->conf.log_bytes < bytes ? bytes : s->conf.log_bytes;
+	handover_finish(s);
+	s->n_fills = 0;
+	s->n_chunks = s->next_send = 0;
+	s->log_len = 0;
+	s->need_len = 0;
+	s->refill = false;
+	s->sampled_from = UINT32_MAX;
+	s->epoch++;
+	memcpy(s->worker, s->conf.worker, sizeof(s->worker));
+	fx->open = true;
+	s->handover.due_us = now_us + s->conf.accept_us;
+	return true;
+}
+
+static enum session_way way_to(const struct session *s)
+{
+	const bool alone = s->wish == s->conf.n_layers;
+
+	if (s->wish > s->conf.split && (s->state == SESSION_OPEN || alone))
+		return SESSION_UP;
+	if (s->wish < s->conf.split && s->state == SESSION_LOCAL)
+		return SESSION_BACK;
+	if (s->wish < s->conf.split && s->state == SESSION_OPEN && s->n_fills < SESSION_FILLS)
+		return SESSION_DOWN;
+	return SESSION_STAYS;
+}
+
+static void begin(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+	const enum session_way way = way_to(s);
+
+	if (way == SESSION_STAYS)
+		return;
+	*h = (struct session_handover){ .way = way,
+					.from = s->conf.split,
+					.to = s->wish,
+					.due_us = NEVER,
+					.begun_us = now_us };
+	if ((way == SESSION_DOWN && !begin_fill(s)) ||
+	    (way == SESSION_BACK && !begin_back(s, now_us, fx))) {
+		stop(s);
+		s->wish = s->conf.split;
+		return;
+	}
+	fx->side_begin = true;
+}
+
+/* ---- side work ------------------------------------------------------------------------------ */
+
+/* Positions that side work may reach: those whose rows are in the log. Who goes on alone draws the
+ * newest token's successor itself. */
+static uint32_t reach(const struct session *s)
+{
+	return s->alone && s->computed == s->n_ids ? s->n_ids - 1 : s->computed;
+}
+
+/* FILL frames that the worker has not spoken of. */
+static uint32_t unacked(struct session *s)
+{
+	const struct session_fill *f = current_fill(s);
+	uint32_t n = 0;
+
+	while (n < f->n_chunks && f->chunks[f->n_chunks - 1 - n].pos >= s->handover.acked)
+		n++;
+	return n;
+}
+
+static void ask_side(struct session *s, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+	uint32_t rows = reach(s) > h->done ? reach(s) - h->done : 0;
+
+	/* Beside a worker that computes; a session that is alone computes all the time. */
+	if (h->out || !rows || (s->computing && s->state != SESSION_LOCAL) ||
+	    (h->way == SESSION_DOWN && unacked(s) >= MAX_UNACKED))
+		return;
+	if (rows > s->conf.side_rows)
+		rows = s->conf.side_rows;
+	h->out = rows;
+	fx->side = true;
+	fx->side_pos = h->done;
+	fx->side_rows = rows;
+}
+
+void handover_go_on(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+
+	if (s->state == SESSION_ENDED || s->computed < s->n_prompt)
+		return;
+	if (h->way == SESSION_STAYS && !h->out && s->wish != s->conf.split)
+		begin(s, now_us, fx);
+	if (h->way != SESSION_STAYS)
+		ask_side(s, fx);
+}
+
+/* ---- the split moves ------------------------------------------------------------------------ */
+
+static void move_split(struct session *s, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+
+	if (h->way == SESSION_DOWN)
+		s->fills[s->n_fills++].before = s->n_chunks;
+	s->conf.split = h->to;
+	s->wish = h->to;
+	s->alone = false;
+	s->handovers++;
+	stop(s);
+	fx->moved = true;
+}
+
+/* All that has been computed is there as well. */
+static bool caught_up(const struct session *s)
+{
+	const struct session_handover *h = &s->handover;
+
+	if (h->out || h->done < reach(s))
+		return false;
+	return h->way == SESSION_UP || (h->way == SESSION_DOWN && h->acked == h->done) ||
+	       (h->way == SESSION_BACK && h->accepted);
+}
+
+/* One more piece, or the answer to it, is all that is missing. */
+static bool nearly(const struct session *s)
+{
+	const struct session_handover *h = &s->handover;
+	const uint32_t left = reach(s) > h->done ? reach(s) - h->done : 0;
+
+	if (h->way == SESSION_BACK && !h->accepted)
+		return false;
+	if (h->way == SESSION_DOWN && h->done - h->acked > 2 * s->conf.side_rows)
+		return false;
+	return h->out ? left <= h->out : left <= s->conf.side_rows;
+}
+
+bool handover_holds(struct session *s, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+
+	if (h->way == SESSION_STAYS || s->computed < s->n_prompt)
+		return false;
+	if (caught_up(s)) {
+		move_split(s, fx);
+		return false;
+	}
+	if (h->tries) /* it was held long enough once */
+		return false;
+	h->holding = nearly(s);
+	return h->holding;
+}
+
+bool handover_parts(struct session *s, struct session_effects *fx)
+{
+	if (!s->alone || s->state == SESSION_LOCAL || s->handover.way != SESSION_UP ||
+	    s->computing || fx->side_begin || !caught_up(s))
+		return false;
+	s->computed = s->n_ids - 1;
+	move_split(s, fx);
+	return true;
+}
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+/* Bytes behind those of a log; false when it is full. */
+static bool put(uint8_t *log, size_t cap, size_t *len, const struct session_event *ev)
+{
+	if (ev->len > cap - *len)
+		return false;
+	if (ev->len)
+		memcpy(log + *len, ev->bytes, ev->len);
+	*len += ev->len;
+	return true;
+}
+
+static struct session_chunk chunk_of(const struct session *s, const struct session_event *ev,
+				     size_t offset)
+{
+	return (struct session_chunk){
+		.pos = s->handover.done,
+		.rows = s->handover.out,
+		.codec = ev->codec,
+		.state = ev->state,
+		.split = (uint16_t)s->handover.to,
+		.offset = offset,
+		.len = ev->len,
+	};
+}
+
+static bool put_fill(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+	struct session_fill *f = current_fill(s);
+	const size_t offset = f->log_len;
+
+	if (f->n_chunks == s->conf.max_ids ||
+	    !put(f->log, s->conf.row_bytes * s->conf.max_ids, &f->log_len, ev))
+		return false;
+	f->chunks[f->n_chunks++] = chunk_of(s, ev, offset);
+	s->fill_seq++;
+	fx->fill = s->n_fills;
+	fx->fill_from = f->n_chunks - 1;
+	fx->fill_to = f->n_chunks;
+	if (h->due_us == NEVER)
+		h->due_us = ev->now_us + s->conf.reply_us;
+	return true;
+}
+
+static bool put_chunk(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	const size_t offset = s->log_len;
+
+	if (s->n_chunks == s->conf.max_ids || !put(s->log, s->conf.log_bytes, &s->log_len, ev))
+		return false;
+	s->chunks[s->n_chunks++] = chunk_of(s, ev, offset);
+	if (!s->handover.accepted)
+		return true;
+	fx->send_from = s->next_send;
+	fx->send_to = s->next_send = s->n_chunks;
+	return true;
+}
+
+void handover_on_side(struct session *s, const struct session_event *ev, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+	bool ok = true;
+
+	if (!h->out)
+		return;
+	if (h->way == SESSION_DOWN)
+		ok = put_fill(s, ev, fx);
+	else if (h->way == SESSION_BACK)
+		ok = put_chunk(s, ev, fx);
+	h->done += h->out;
+	h->bytes += ev->len;
+	h->out = 0;
+	if (h->way == SESSION_STAYS)
+		fx->side_end = true;
+	else if (!ok)
+		handover_abandon(s, "the log has no room for it", fx);
+}
+
+void handover_on_need(struct session *s, const struct msg_need *n, uint64_t now_us)
+{
+	struct session_handover *h = &s->handover;
+
+	if (h->way != SESSION_DOWN || s->state != SESSION_OPEN || n->epoch != s->epoch ||
+	    !n->has_fill || n->fill_split != h->to || n->fill_len > h->done)
+		return;
+	if (n->fill_len > h->acked)
+		h->tries = 0;
+	h->acked = n->fill_len;
+	h->due_us = h->acked == h->done ? NEVER : now_us + s->conf.reply_us;
+}
+
+bool handover_on_accept(struct session *s, const struct msg_accept *a, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+
+	if (h->way != SESSION_BACK || h->accepted || a->epoch != s->epoch)
+		return false;
+	memcpy(s->worker, a->worker, sizeof(s->worker));
+	if (a->max_packet_bytes < s->conf.packet_bytes || a->context_tokens < s->conf.max_ids) {
+		handover_abandon(s, "the worker takes less than this session has", fx);
+		return true;
+	}
+	h->accepted = true;
+	h->tries = 0;
+	h->due_us = NEVER;
+	fx->send_from = s->next_send;
+	fx->send_to = s->next_send = s->n_chunks;
+	return true;
+}
+
+void handover_on_due(struct session *s, uint64_t now_us, struct session_effects *fx)
+{
+	struct session_handover *h = &s->handover;
+	const struct session_fill *f = current_fill(s);
+
+	if (h->way == SESSION_STAYS || now_us < h->due_us)
+		return;
+	h->holding = false;
+	if (++h->tries > MAX_RESENDS) {
+		handover_abandon(s, "the worker did not answer", fx);
+		return;
+	}
+	s->retries++;
+	if (h->way == SESSION_BACK) {
+		fx->open = true;
+		h->due_us = now_us + s->conf.accept_us;
+		return;
+	}
+	fx->fill = s->n_fills;
+	fx->fill_to = f->n_chunks;
+	fx->fill_from = f->n_chunks - unacked(s);
+	h->due_us = now_us + (s->conf.reply_us << h->tries);
+}

@@ -1,0 +1,49 @@
+/* agent/handover.h - the split of a session moves while it goes on. Pure; part of session.c's
+ * machine.
+ *
+ * Layers change sides beside the decoding, in small pieces (a "side" effect each), and the split
+ * moves at a token boundary, when the side work has caught up with the rows:
+ *
+ *   UP    l -> l': rows of all ids so far run again here, now through [l, l') as well, into a cache
+ *         that then joins. To l' = L the session goes on alone (LOCAL), and needs no worker.
+ *   DOWN  l -> l': they run through [0, l') again and go to the worker as FILL frames, which builds
+ *         [l', l) beside; when it has said that all are there, the next rows are at l'.
+ *   BACK  from LOCAL to a worker: it is opened, and the same rows are its prefill.
+ *
+ * At most one token waits for the last piece (`holding`). Any trouble ends the handover, not the
+ * session; the next decision may begin another. What a replay needs is in the log: each chunk has
+ * its split, and FILL frames that were joined are sent before the chunk that joined them. */
+#ifndef AGENT_HANDOVER_H
+#define AGENT_HANDOVER_H
+
+#include "agent/session.h"
+
+/* Side work that is due now, or a handover that shall begin. */
+void handover_go_on(struct session *s, uint64_t now_us, struct session_effects *fx);
+
+/* Rows shall be computed: true when they must wait for the handover's last piece. Moves the split
+ * when it is time. */
+bool handover_holds(struct session *s, struct session_effects *fx);
+
+/* `alone`: no answer is waited for. True when the session has just become LOCAL. */
+bool handover_parts(struct session *s, struct session_effects *fx);
+
+/* The side effect is done: what it gave goes to where it belongs. */
+void handover_on_side(struct session *s, const struct session_event *ev,
+		      struct session_effects *fx);
+
+/* How far the worker's fill is. */
+void handover_on_need(struct session *s, const struct msg_need *n, uint64_t now_us);
+
+/* A worker accepted: true when it is the one that BACK has asked. */
+bool handover_on_accept(struct session *s, const struct msg_accept *a, struct session_effects *fx);
+
+/* End it, if there is one; why: for the log. */
+void handover_abandon(struct session *s, const char *why, struct session_effects *fx);
+
+/* Its own wait is over. */
+void handover_on_due(struct session *s, uint64_t now_us, struct session_effects *fx);
+
+void handover_finish(struct session *s);
+
+#endif

@@ -1,0 +1,76 @@
+#include "agent/move.h"
+
+#include <assert.h>
+
+#include "engine/kv_layers.h"
+
+void move_end(struct segment *seg, struct head_job *side)
+{
+	segment_unbook(seg, side->booked_bytes);
+	kv_destroy(side->again);
+	segment_end(seg, side->kv);
+	codec_state_destroy(side->state);
+	codec_state_destroy(side->later);
+	side->again = side->kv = NULL;
+	side->state = side->later = NULL;
+	side->booked_bytes = 0;
+}
+
+/* Memory for what the session will keep. */
+static int book_log(struct segment *seg, struct head_job *side, uint64_t bytes, struct err *e)
+{
+	const uint64_t want = seg->budget.booked_bytes + bytes;
+
+	if (want > seg->budget.limit_bytes)
+		return err_set(e, ERR_LIMIT, "its log is %llu bytes over the memory budget",
+			       (unsigned long long)(want - seg->budget.limit_bytes));
+	segment_book(seg, bytes);
+	side->booked_bytes = bytes;
+	return 0;
+}
+
+int move_begin(struct segment *seg, const struct head_job *job, struct head_job *side,
+	       const struct agent_move *m, struct err *e)
+{
+	const bool up = m->to > m->from;
+	int rc = kv_layers_view(&side->again, job->kv, 0, up ? m->from : m->to);
+
+	if (rc)
+		err_set(e, rc, "a view of layers 0..%u", up ? m->from : m->to);
+	if (!rc)
+		rc = book_log(seg, side, m->log_bytes, e);
+	if (!rc && up)
+		rc = segment_begin(seg, &side->kv, m->from, m->to, m->context_tokens, m->type, e);
+	if (!rc && !up)
+		rc = segment_begin_codec(seg, &side->state, m->to, e);
+	if (!rc && !m->same_log)
+		rc = segment_begin_codec(seg, &side->later, m->to, e);
+	if (rc)
+		move_end(seg, side);
+	return rc;
+}
+
+void move_done(struct segment *seg, struct head_job *job, struct head_job *side,
+	       const struct agent_move *m, uint32_t len)
+{
+	struct codec_state **later = m->same_log ? &side->state : &side->later;
+	int rc;
+
+	kv_truncate(job->kv, len);
+	if (m->to > m->from) {
+		kv_truncate(side->kv, len);
+		rc = kv_layers_join(job->kv, side->kv);
+		kv_layers_settle(side->kv);
+	} else {
+		rc = kv_layers_keep(job->kv, 0, m->to);
+	}
+	assert(!rc);
+	(void)rc;
+	kv_layers_settle(job->kv);
+	job->booked_bytes += side->booked_bytes;
+	side->booked_bytes = 0;
+	codec_state_destroy(job->state);
+	job->state = *later;
+	*later = NULL;
+	move_end(seg, side);
+}

@@ -1,0 +1,122 @@
+#include "agent/rows.h"
+
+#include <string.h>
+
+#include "codec/chunk.h"
+#include "base/le.h"
+#include "base/trace.h"
+#include "schema/wire.h"
+
+/* Tokens that rows are predicted with and that this worker did not sample itself. */
+static size_t put_ids(uint8_t *dst, const struct session *s, const struct session_chunk *ch,
+		      bool fill)
+{
+	if (codec_needs(ch->codec) != CODEC_STATE_AND_TOKENS ||
+	    (ch->pos >= s->sampled_from && !fill))
+		return 0;
+	for (uint32_t i = 0; i < ch->rows; i++)
+		le_put32(dst + CHUNK_TOKEN_BYTES * (size_t)i, s->ids[ch->pos + i]);
+	return CHUNK_TOKEN_BYTES * (size_t)ch->rows;
+}
+
+/* A frame of ROWS: what ch says, from bytes. */
+static void send_rows(struct agent_core *c, struct slot *sl, const struct session_chunk *ch,
+		      const uint8_t *bytes, uint32_t seq, uint8_t flags, uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+	struct wire_hdr h = {
+		.kind = WIRE_ROWS,
+		.flags = flags,
+		.codec = ch->codec,
+		.state = ch->state,
+		.session = s->conf.id,
+		.epoch = s->epoch,
+		.seq = seq,
+		.pos = ch->pos,
+		.rows = ch->rows,
+		.dim = c->conf.dim,
+		.split = ch->split,
+	};
+	struct topic t = slot_topic(c, s->worker, s->conf.id);
+	uint64_t start_us = trace_now_us();
+	char topic[TOPIC_MAX];
+	size_t ids_len;
+	bool clear;
+
+	ids_len = put_ids(c->frame + WIRE_HDR_LEN, s, ch, flags & WIRE_FILL);
+	h.flags |= ids_len ? WIRE_IDS : 0;
+	h.body_len = (uint32_t)(ids_len + ch->len);
+	memcpy(c->frame + WIRE_HDR_LEN + ids_len, bytes, ch->len);
+	wire_put_hdr(c->frame, &h, c->frame + WIRE_HDR_LEN);
+	topic_put(topic, &t);
+	slot_note_failure(sl, bus_publish(c->bus, &(struct bus_publish){
+							  .topic = topic,
+							  .payload = c->frame,
+							  .len = WIRE_HDR_LEN + h.body_len,
+							  .qos = c->conf.qos,
+							  .expiry_s = SLOT_DATA_EXPIRY_S,
+						  }));
+	timeline_sent(&sl->timeline, sl->job.slot, ch->pos, start_us);
+	sl->times.bytes_up += WIRE_HDR_LEN + h.body_len;
+	c->bytes_up += WIRE_HDR_LEN + h.body_len;
+	clear = meter_sent(&c->meter, WIRE_HDR_LEN + h.body_len, now_us);
+	if (!(flags & WIRE_FILL)) /* those of a fill are answered otherwise */
+		sl->trip = (struct slot_trip){
+			.clear = clear,
+			.up_bytes = WIRE_HDR_LEN + h.body_len,
+			.sends = c->meter.sends,
+		};
+}
+
+static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i, uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+
+	send_rows(c, sl, &s->chunks[i], session_chunk_bytes(s, i), i + 1,
+		  session_wants_sample(s, i) ? WIRE_SAMPLE : 0, now_us);
+}
+
+/* Frames [from, to) of a fill; `flags` beside FILL. */
+static void send_fill(struct agent_core *c, struct slot *sl, const struct session_fill *f,
+		      uint32_t from, uint32_t to, uint8_t flags, uint64_t now_us)
+{
+	for (uint32_t i = from; i < to; i++)
+		send_rows(c, sl, &f->chunks[i], f->log + f->chunks[i].offset, f->first_seq + i,
+			  (uint8_t)(WIRE_FILL | flags), now_us);
+}
+
+/* In a replay: the fills that chunk i of the log joins, from position `len` on. */
+static void send_fills_before(struct agent_core *c, struct slot *sl, uint32_t i, uint32_t len,
+			      uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+
+	for (unsigned k = 0; k < s->n_fills; k++) {
+		const struct session_fill *f = &s->fills[k];
+		uint32_t from = 0;
+
+		if (f->before != i)
+			continue;
+		while (from < f->n_chunks && f->chunks[from].pos < len)
+			from++;
+		send_fill(c, sl, f, from, f->n_chunks, 0, now_us);
+	}
+}
+
+void rows_send(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
+	       uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+
+	if (fx->fill_from < fx->fill_to)
+		send_fill(c, sl, &s->fills[fx->fill], fx->fill_from, fx->fill_to, WIRE_SAMPLE,
+			  now_us);
+	for (uint32_t i = fx->send_from; i < fx->send_to; i++) {
+		if (fx->refill)
+			send_fills_before(c, sl, i, i == fx->send_from ? fx->refill_len : 0,
+					  now_us);
+		send_chunk(c, sl, i, now_us);
+	}
+	if (fx->refill && fx->send_from < fx->send_to)
+		send_fills_before(c, sl, fx->send_to, 0, now_us);
+}

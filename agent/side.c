@@ -1,0 +1,137 @@
+#include "agent/side.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+#define SIDE_LEAST_ROWS 4u  /* of a piece: fewer cost as much */
+#define SIDE_SHARE      0.5 /* of a token's time, that a piece may take */
+
+uint32_t side_rows(const struct slot *sl)
+{
+	const struct slot_times *t = &sl->times;
+	const uint32_t n = sl->session.n_ids - sl->session.n_prompt;
+	double rows = SIDE_LEAST_ROWS;
+
+	if (sl->side_row_us > 0 && n > 1 && t->last_token_us > t->first_token_us)
+		rows = SIDE_SHARE * (double)(t->last_token_us - t->first_token_us) / (n - 1) /
+		       sl->side_row_us;
+	if (rows < SIDE_LEAST_ROWS)
+		rows = SIDE_LEAST_ROWS;
+	if (rows > sl->session.conf.chunk_rows)
+		rows = sl->session.conf.chunk_rows;
+	return (uint32_t)rows;
+}
+
+static const char *way_name(enum session_way way)
+{
+	return way == SESSION_UP ? "again" : way == SESSION_DOWN ? "rows" : "prefill";
+}
+
+void side_release(struct agent_core *c, struct slot *sl)
+{
+	if (sl->side_ready)
+		c->ops.side_end(c->ops.ctx, &sl->side);
+	sl->side_ready = false;
+}
+
+static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
+{
+	const struct session_handover *h = &sl->session.handover;
+	struct head_job *side = &sl->side;
+	int rc;
+
+	free(side->bytes);
+	*side = (struct head_job){
+		.slot = sl->job.slot,
+		.side = true,
+		.encode = h->to < h->from,
+		.codec = sl->job.codec,
+		.cap = h->to < h->from ? sl->row_bytes * sl->session.conf.chunk_rows : 0,
+	};
+	side->bytes = malloc(side->cap + 1);
+	if (!side->bytes)
+		return err_set(e, ERR_NOMEM, "pieces of a handover");
+	sl->side_row_us = 0;
+	sl->move =
+		(struct agent_move){ .from = h->from,
+				     .to = h->to,
+				     .same_log = h->way == SESSION_BACK,
+				     .context_tokens = sl->kv_context,
+				     .log_bytes =
+					     h->to < h->from ? sl->row_bytes * sl->kv_context : 0,
+				     .type = sl->kv_type };
+	rc = c->ops.side_begin(c->ops.ctx, &sl->job, side, &sl->move, e);
+	sl->side_ready = !rc;
+	return rc;
+}
+
+static int start_side(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
+		      uint64_t now_us, struct err *e)
+{
+	struct head_job *side = &sl->side;
+
+	side->pos = fx->side_pos;
+	side->rows = fx->side_rows;
+	side->ids = sl->session.ids + fx->side_pos;
+	side->tell_ids = side->pos >= sl->session.n_prompt || side->codec.predict == SPEC_TOKENS;
+	side->queued_us = now_us;
+	if (c->ops.submit(c->ops.ctx, side))
+		return 0;
+	return err_set(e, ERR_BUSY, "the compute queue is full");
+}
+
+static void log_begun(const struct slot *sl)
+{
+	log_event(LOG_LEVEL_INFO, "handover.begun", "id=%s from=%u to=%u how=%s positions=%u",
+		  sl->id, sl->move.from, sl->move.to, way_name(sl->session.handover.way),
+		  sl->session.computed);
+}
+
+void side_move(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	c->ops.side_moved(c->ops.ctx, &sl->job, &sl->side, &sl->move, sl->session.computed);
+	sl->side_ready = false;
+	sl->moved_us = now_us;
+	sl->token_before_us = sl->times.last_token_us;
+}
+
+void side_note_token(struct slot *sl, uint64_t now_us)
+{
+	const struct session_handover *h = &sl->session.handover;
+	const uint64_t before = sl->token_before_us ? sl->token_before_us : now_us;
+
+	log_event(LOG_LEVEL_INFO, "handover.done",
+		  "id=%s from=%u to=%u bytes=%llu took_ms=%.1f pause_ms=%.2f", sl->id,
+		  sl->move.from, sl->move.to, (unsigned long long)h->bytes,
+		  (double)(sl->moved_us - h->begun_us) / 1000, (double)(now_us - before) / 1000);
+	sl->moved_us = 0;
+}
+
+int side_run(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
+	     uint64_t now_us, struct err *e)
+{
+	int rc = 0;
+
+	if (fx->side_end) {
+		side_release(c, sl);
+		if (sl->session.handover.why)
+			log_event(LOG_LEVEL_WARN, "handover.abandoned",
+				  "id=%s from=%u to=%u reason=\"%s\"", sl->id, sl->move.from,
+				  sl->move.to, sl->session.handover.why);
+	}
+	if (fx->side_begin) {
+		rc = begin_side(c, sl, e);
+		log_begun(sl);
+	}
+	if (!rc && fx->side)
+		rc = start_side(c, sl, fx, now_us, e);
+	return rc;
+}
+
+void side_note(struct slot *sl, const struct head_job *job)
+{
+	const double us = (double)(job->layers_us + job->encode_us) / job->rows;
+
+	sl->side_row_us = sl->side_row_us > 0 ? (sl->side_row_us + us) / 2 : us;
+}

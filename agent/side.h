@@ -1,0 +1,26 @@
+/* agent/side.h - the effects of a handover carried out: side jobs, their caches, what is logged.
+ *
+ * Internal to the agent's core. Loop thread. */
+#ifndef AGENT_SIDE_H
+#define AGENT_SIDE_H
+
+#include "agent/slot.h"
+
+/* Rows that a side job may have: they take about half a token's time, as far as is known. */
+uint32_t side_rows(const struct slot *sl);
+
+/* side_end, side_begin and side of the effects. ERR_* when what they want cannot be had. */
+MUST_CHECK int side_run(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
+			uint64_t now_us, struct err *e);
+
+/* The split has moved: caches and codec states follow. */
+void side_move(struct agent_core *c, struct slot *sl, uint64_t now_us);
+
+/* Release what a handover has. No side job is out. */
+void side_release(struct agent_core *c, struct slot *sl);
+
+/* A side job came back; a token came. */
+void side_note(struct slot *sl, const struct head_job *job);
+void side_note_token(struct slot *sl, uint64_t now_us);
+
+#endif
