@@ -1,5 +1,6 @@
-/* agent/move.h - caches and codec states of a split that moves, on a real segment. Contracts: struct agent_ops (core.h). Loop thread; no job of the session is out
- * when its split has moved. */
+/* agent/move.h - caches and codec states of a split that moves, on a real segment. Contracts:
+ * struct agent_ops (core.h). Loop thread; no job of the session is out when its split has
+ * moved. */
 #ifndef AGENT_MOVE_H
 #define AGENT_MOVE_H
 

@@ -455,6 +455,47 @@ def the_codec_changes_between_two_tokens(w: World):
     expect([f["seq"] for f in frames], list(range(1, len(frames) + 1)), "no chunk twice")
 
 
+def the_split_moves_while_a_session_runs(w: World):
+    """Decisions in mid-session: up, down, to no worker at all and back; with f32 rows and caches
+    of one type the text is that of one process."""
+    agent, worker = w.start_all("codec: f32\ntelemetry_s: 0\n")
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    for number, split in enumerate((4, 1, 0, 8, 3, 5), 1):
+        decide(w, number, split=split)
+        agent.wait_log(f"number={number}")
+        wait_until(f"split {split}", lambda to=split: f" to={to} bytes=" in agent.log()
+                   or [r for r in sub.replies("long") if r["done"]])
+    reply = sub.final("long")
+    expect(reply.get("error"), None, "error")
+    expect(reply["ids"], wanted["ids"], "ids over six changes of the split")
+    stats = reply["stats"]
+    assert stats["handovers"] >= 4, stats
+    assert stats["retries"] == 0, stats
+    pauses = [float(p) for p in re.findall(r"handover\.done .*pause_ms=([0-9.]+)", agent.log())]
+    token_ms = (stats["total_ms"] - stats["ttft_ms"]) / stats["tokens"]
+    print(f"{stats['handovers']} changes; longest pause {max(pauses) / token_ms:.1f} token times")
+
+
+def a_worker_that_dies_after_a_move_is_replaced(w: World):
+    """The log has two splits and what filled the layers between; another worker replays it."""
+    w.start_broker()
+    workers = {name: w.start_worker(name=name) for name in ("w1", "w2")}
+    agent = w.start_agent("codec: f32\n")
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    decide(w, 1, split=1)
+    agent.wait_log("handover.done")
+    first = re.findall(r"session.opened", workers["w1"].log()) and "w1" or "w2"
+    workers[first].stop(signal.SIGKILL)
+    reply = sub.final("long")
+    expect(reply["ids"], wanted["ids"], "ids over a move and the change of worker")
+    assert reply["stats"]["handovers"] == 1, reply["stats"]
+    assert reply["stats"]["worker"] != first, reply["stats"]
+
+
 def a_worker_without_the_calibration_gets_whole_rows(w: World):
     plain = w.path("plain.gguf")
     os.symlink(w.model, plain)
