@@ -159,8 +159,9 @@ enum session_event_kind {
 	SESSION_EV_LINK_UP,        /* connected again */
 	SESSION_EV_TICK,
 	SESSION_EV_CANCEL,
-	SESSION_EV_DECIDE,      /* split: move there at a token boundary; alone */
-	SESSION_EV_SIDE,        /* the side effect is done: but for UP, bytes, len, codec, state */
+	SESSION_EV_DECIDE, /* split: move there at a token boundary. alone, to L: the link is gone,
+			    * in OPENING or OPEN; LOCAL follows when the layers are there */
+	SESSION_EV_SIDE,   /* the side effect is done: but for UP, bytes, len, codec, state */
 	SESSION_EV_SIDE_FAILED, /* the side_begin or side effect failed: reason */
 	SESSION_EV_COUNT
 };

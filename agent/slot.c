@@ -430,6 +430,15 @@ static int check_packet(const struct agent_core *c, size_t body_bytes, struct er
 		       body_bytes, room);
 }
 
+void slot_go_alone(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	slot_event(c, sl,
+		   &(struct session_event){ .kind = SESSION_EV_DECIDE,
+					    .now_us = now_us,
+					    .split = sl->session.conf.n_layers,
+					    .alone = true });
+}
+
 void slot_move(struct agent_core *c, struct slot *sl, uint32_t split, uint64_t now_us)
 {
 	const struct session *s = &sl->session;

@@ -144,6 +144,11 @@ void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec 
 /* Likewise the split, which moves at a token boundary (handover.h), unless the prompt named it. */
 void slot_move(struct agent_core *c, struct slot *sl, uint32_t split, uint64_t now_us);
 
+/* The session goes on here, alone, from where it is: its layers [split, L) run again for all ids so
+ * far, then it draws the next token itself without waiting for an answer that is out. What cannot
+ * be (memory, layers) leaves it as it is; slot.session.handover.way is SESSION_STAYS then. */
+void slot_go_alone(struct agent_core *c, struct slot *sl, uint64_t now_us);
+
 /* Release a slot that ended while its job was out. */
 void slot_free(struct agent_core *c, struct slot *sl);
 
