@@ -22,13 +22,27 @@ static int check_codec(const char *key, const char *agent, const char *spec, str
 	return err_set(e, ERR_CONFIG, "%s%s.codec: %.150s", key, agent, why.text);
 }
 
+static int check_calibration(const struct config_coordinator *conf, struct err *e)
+{
+	struct cal *cal;
+	int rc;
+
+	if (!conf->calibration[0])
+		return 0;
+	rc = cal_open(&cal, conf->calibration, e);
+	if (rc)
+		return err_wrap(e, "calibration");
+	cal_close(cal);
+	return 0;
+}
+
 int coordinator_check(const struct config_coordinator *conf, struct err *e)
 {
 	int rc = check_codec("policy", "", conf->policy.codec, e);
 
 	for (uint32_t i = 0; !rc && i < conf->n_agents; i++)
 		rc = check_codec("agents.", conf->agents[i].agent, conf->agents[i].codec, e);
-	return rc;
+	return rc ? rc : check_calibration(conf, e);
 }
 
 static struct topic topic_of(const struct coordinator_core *c, enum topic_kind kind)
@@ -77,7 +91,12 @@ int coordinator_core_start(struct coordinator_core *c, struct bus *bus)
 		TOPIC_AGENT_ANSWER,       TOPIC_WORKER_STATUS,     TOPIC_WORKER_TELEMETRY,
 	};
 	char filter[TOPIC_MAX];
+	struct err e = { 0 };
 
+	if (decide_create(&c->decide, c->conf, &e)) {
+		log_event(LOG_LEVEL_ERROR, "planner.failed", "reason=\"%s\"", e.text);
+		return e.code;
+	}
 	c->bus = bus;
 	lease_init(&c->lease, c->conf->coordinator, c->boot, c->conf->lease_ms);
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -95,6 +114,8 @@ int coordinator_core_start(struct coordinator_core *c, struct bus *bus)
 void coordinator_core_finish(struct coordinator_core *c)
 {
 	roster_finish(&c->roster);
+	decide_destroy(c->decide);
+	c->decide = NULL;
 }
 
 /* ---- the lease ---- */
@@ -144,35 +165,6 @@ void coordinator_core_link(struct coordinator_core *c, bool up, uint64_t now_ms)
 
 /* ---- decisions ---- */
 
-/* Empty when the policy says nothing. */
-static const char *kv_of(const struct config_policy *p)
-{
-	return strcmp(p->kv, "auto") ? p->kv : "";
-}
-
-/* What YAML says about an agent: its own section where it speaks, else the policy. */
-static void wish_of(const struct config_coordinator *conf, const char *agent, struct roster_wish *w)
-{
-	const struct config_policy *p = &conf->policy, *own = NULL;
-	uint32_t split;
-
-	for (uint32_t i = 0; i < conf->n_agents; i++) {
-		if (!strcmp(conf->agents[i].agent, agent))
-			own = &conf->agents[i];
-	}
-	split = own && own->split != UINT32_MAX ? own->split : p->split;
-	*w = (struct roster_wish){ .has_split = split != UINT32_MAX, .split = split };
-	snprintf(w->codec, sizeof(w->codec), "%.127s",
-		 own && own->codec[0] ? own->codec : p->codec);
-	snprintf(w->kv, sizeof(w->kv), "%s", own && kv_of(own)[0] ? kv_of(own) : kv_of(p));
-	snprintf(w->worker, sizeof(w->worker), "%s",
-		 own && own->worker[0] ? own->worker : p->worker);
-	w->context_tokens =
-		own && own->context_tokens != UINT32_MAX ? own->context_tokens : p->context_tokens;
-	if (w->context_tokens == UINT32_MAX)
-		w->context_tokens = 0;
-}
-
 static int publish_decision(struct coordinator_core *c, struct roster_agent *a,
 			    struct msg_decision *d, uint64_t now_ms)
 {
@@ -201,14 +193,12 @@ static void log_decision(const struct msg_decision *d)
 /* False when it must be looked at again. At most one decision a second for an agent. */
 static bool decide(struct coordinator_core *c, struct roster_agent *a, uint64_t now_ms)
 {
-	struct roster_wish w;
 	struct msg_decision d;
 	int rc;
 
 	if (a->decided_ms && now_ms < a->decided_ms + DECIDE_MS)
 		return false;
-	wish_of(c->conf, a->status.agent, &w);
-	if (!roster_decide(&c->roster, a, &w, &d)) {
+	if (!decide_make(c->decide, &c->roster, a, &d)) {
 		if (a->retained || a->status.state != MSG_READY)
 			return true;
 		d = a->decision; /* the broker lost it */

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "bus/bus.h"
 #include "config/config.h"
+#include "coordinator/decide.h"
 #include "coordinator/lease.h"
 #include "coordinator/roster.h"
 
@@ -19,6 +20,7 @@ struct coordinator_core {
 	struct bus *bus;
 	struct roster roster;
 	struct lease lease;
+	struct decide *decide;
 	uint64_t boot;
 	uint64_t settled_ms; /* retained messages have arrived by then; 0: not connected yet */
 	uint64_t announced_ms;
@@ -29,7 +31,8 @@ struct coordinator_core {
 /* Names in the policy that no agent could obey: ERR_CONFIG naming the key. */
 MUST_CHECK int coordinator_check(const struct config_coordinator *conf, struct err *e);
 
-/* Subscribe and announce: call once after the bus was opened. */
+/* Subscribe and announce: call once after the bus was opened; coordinator_core_finish is needed
+ * whatever it returns. */
 MUST_CHECK int coordinator_core_start(struct coordinator_core *c, struct bus *bus);
 void coordinator_core_finish(struct coordinator_core *c);
 

@@ -212,6 +212,30 @@ int roster_worker(struct roster *r, const struct msg_worker_status *st, bool ret
 
 /* ---- what they tell of themselves ---- */
 
+/* The newest decision was refused: what of it must not be tried again. */
+static void learn(struct roster_agent *a)
+{
+	const struct msg_decision *d = &a->decision;
+	const struct msg_decision_answer *an = &a->answer;
+	struct roster_lesson *l = &a->lesson;
+
+	if (!d->number || an->number != d->number || an->taken || !d->has_predicted)
+		return;
+	if (an->missing_bytes && an->missing_bytes < d->predicted.edge_bytes) {
+		l->budget_bytes = d->predicted.edge_bytes - an->missing_bytes;
+		l->said_bytes = a->telemetry.budget_bytes;
+	} else if (an->code == ERR_NOT_FOUND || an->code == ERR_UNSUPPORTED) {
+		memcpy(l->front, d->front, sizeof(l->front));
+	} else {
+		memcpy(l->codec, d->codec, sizeof(l->codec));
+	}
+}
+
+static void unlearn(struct roster_agent *a)
+{
+	a->lesson = (struct roster_lesson){ 0 };
+}
+
 int roster_profile(struct roster *r, struct msg_agent_profile *p)
 {
 	struct msg none = { .type = MSG_AGENT_PROFILE };
@@ -219,6 +243,8 @@ int roster_profile(struct roster *r, struct msg_agent_profile *p)
 	int rc = ensure_agent(r, p->agent, &a);
 
 	if (!rc) {
+		if (a->profile.boot && a->profile.boot != p->boot)
+			unlearn(a);
 		drop_profile(a);
 		a->profile = *p;
 		*p = none.u.agent_profile; /* handed over */
@@ -275,6 +301,37 @@ static bool moved(float seen[ROSTER_FIGURES], const float f[ROSTER_FIGURES], flo
 	return any;
 }
 
+/* An agent that has got more memory may be asked again. */
+static void note_lesson_budget(struct roster_agent *a)
+{
+	struct roster_lesson *l = &a->lesson;
+
+	if (!l->said_bytes)
+		l->said_bytes = a->telemetry.budget_bytes;
+	else if (a->telemetry.budget_bytes > l->said_bytes + l->said_bytes / 16)
+		unlearn(a);
+}
+
+/* Its link is that to the worker that it was told: remember how far that is. */
+static void note_near(struct roster *r, struct roster_agent *a)
+{
+	const struct msg_link *l = &a->telemetry.link;
+	const struct roster_worker *w = roster_find_worker(r, a->decision.worker);
+	struct roster_near *n = &a->near[0];
+	uint32_t place = w ? (uint32_t)(w - r->workers) : 0;
+
+	if (!w || !l->samples || !(l->rtt_ms > 0))
+		return;
+	for (uint32_t i = 0; i < ROSTER_NEAR; i++) {
+		if (a->near[i].worker == place || !(a->near[i].rtt_ms > 0)) {
+			a->near[i] = (struct roster_near){ place, (float)l->rtt_ms };
+			return;
+		}
+	}
+	memmove(n, n + 1, (ROSTER_NEAR - 1) * sizeof(*n));
+	a->near[ROSTER_NEAR - 1] = (struct roster_near){ place, (float)l->rtt_ms };
+}
+
 void roster_agent_telemetry(struct roster *r, const struct msg_telemetry *t)
 {
 	struct roster_agent *a = roster_find_agent(r, t->name);
@@ -285,6 +342,8 @@ void roster_agent_telemetry(struct roster *r, const struct msg_telemetry *t)
 	if (!a->telemetry.boot)
 		roster_touch(r, a);
 	a->telemetry = *t;
+	note_lesson_budget(a);
+	note_near(r, a);
 	figures_of_agent(t, f);
 	if (moved(a->seen, f, AGENT_MOVED))
 		roster_touch(r, a);
@@ -319,6 +378,7 @@ int roster_answer(struct roster *r, const struct msg_decision_answer *an)
 	if (rc)
 		return rc;
 	a->answer = *an;
+	learn(a);
 	if (!an->taken)
 		roster_touch(r, a);
 	return 0;
@@ -351,6 +411,7 @@ int roster_decided(struct roster *r, const struct msg_decision *d)
 		a->decision = *d;
 		count(r, a, 1);
 		a->retained = true;
+		learn(a);
 	}
 	roster_touch(r, a);
 	return 0;

@@ -13,6 +13,21 @@
 #include "schema/msg.h"
 
 #define ROSTER_FIGURES 12u
+#define ROSTER_NEAR    4u
+
+/* A round trip that was measured. */
+struct roster_near {
+	uint32_t worker; /* its place */
+	float rtt_ms;    /* 0: none */
+};
+
+/* What refusals taught, until the agent's profile or budget changes. */
+struct roster_lesson {
+	uint64_t budget_bytes;        /* it has no more, as predictions count; 0: as it says */
+	uint64_t said_bytes;          /* budget that it said then */
+	char front[MSG_FRONT_MAX];    /* refused for another reason than memory; empty: none */
+	char codec[MSG_SPEC_MAX];     /* likewise */
+};
 
 struct roster_agent {
 	struct msg_agent_status status; /* its name comes first */
@@ -22,6 +37,8 @@ struct roster_agent {
 	struct msg_decision_answer answer; /* newest; number 0: none yet */
 	uint64_t decided_ms;               /* when it was last published */
 	float seen[ROSTER_FIGURES];        /* of telemetry, when it was last put on the list */
+	struct roster_near near[ROSTER_NEAR];
+	struct roster_lesson lesson;
 	bool retained; /* the broker holds the newest decision, as far as we know */
 	bool due;      /* it is on the list of those to be looked at */
 };
