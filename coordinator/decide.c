@@ -11,6 +11,7 @@
 #include "coordinator/plan.h"
 
 #define TABLES     16u  /* kinds of agents whose accuracy is kept */
+#define UNTRIED    4.0  /* times as fast as an agent is a worker that was not measured */
 #define MOVE_WORSE 1.05 /* what a less busy worker may cost beside the present one */
 
 /* What the accuracy of an agent depends on. */
@@ -231,6 +232,20 @@ static bool prepare(struct decide *p, const struct roster *r, const struct roste
 
 /* ---- outlooks ---- */
 
+/* A worker that has run nothing yet is taken for faster than the agent: so it is tried, and
+ * measured. One taken for slow might never be. */
+static void assume_speed(struct plan_worker *w, const struct plan_agent *a)
+{
+	const struct plan_speed *s = &a->speeds[0];
+
+	if (!w->present || w->n_batches || !(s->layer_token_ms > 0))
+		return;
+	w->n_batches = 1;
+	w->batches[0] = (struct plan_batch){ .rows = 1,
+					     .layer_ms = s->layer_token_ms / UNTRIED,
+					     .head_ms = s->head_ms / UNTRIED };
+}
+
 static int look(struct decide *p, const struct roster *r, const struct roster_agent *a,
 		const struct roster_worker *w, struct plan_result *result, struct outlook *o)
 {
@@ -249,6 +264,7 @@ static int look(struct decide *p, const struct roster *r, const struct roster_ag
 		      w ? w->status.worker : "");
 	facts_worker(&o->facts, w ? &w->status : NULL, t, a->status.model,
 		     facts_own_bytes(in.agent, &o->present));
+	assume_speed(&o->facts, in.agent);
 	facts_link(&o->link, &a->telemetry, p->conf->expect.epsilon);
 	if (d && w && strcmp(d->worker, w->status.worker) && rtt_ms > 0)
 		o->link.rtt_ms = rtt_ms; /* not the one that is measured now */

@@ -499,6 +499,19 @@ static void a_worker_that_was_measured_to_be_near_is_preferred(void **state)
 	assert_string_equal(decided(f, "gw")->worker, "near");
 }
 
+static void a_worker_that_was_never_measured_is_tried(void **state)
+{
+	struct fleet *f = *state;
+
+	f->budget_bytes = 20 * LAYER_BYTES;
+	add_worker_as(f, "w1", MSG_READY);
+	add_agent(f, "gw");
+	tell_agent(f, "gw", 10000, 2);
+	assert_int_equal(decided(f, "gw")->split, 0);
+	tell_worker(f, "w1", 3, false); /* slower than the agent, as it turns out */
+	assert_int_equal(decided(f, "gw")->split, LAYERS);
+}
+
 static void workers_of_other_models_and_layers_are_no_choice(void **state)
 {
 	struct fleet *f = *state;
@@ -535,6 +548,7 @@ int main(void)
 		TEST(agents_spread_over_workers_and_then_stay),
 		TEST(a_faster_worker_serves_more_agents),
 		TEST(a_worker_that_was_measured_to_be_near_is_preferred),
+		TEST(a_worker_that_was_never_measured_is_tried),
 		TEST(workers_of_other_models_and_layers_are_no_choice),
 	};
 

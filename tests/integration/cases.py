@@ -73,7 +73,7 @@ def run_finds_the_daemon_and_streams(w: World):
 
 def mosquitto_pub_alone_drives_a_gateway(w: World):
     w.start_all()
-    w.start_coordinator("policy:\n  split: 3\n  codec: q8\n  kv: q4_0\n")
+    w.start_coordinator("policy:\n  objective: none\n  split: 3\n  codec: q8\n  kv: q4_0\n")
     sub = w.listen()
     wait_until("a decision", lambda: [p for t, p in sub.lines() if t.endswith("/decision/gw1")])
     w.prompt(prompt=PROMPT, id="p1", max_tokens=100, stream=True)
@@ -120,7 +120,7 @@ def begin_long(w, sub, prompt_id="long", **more):
 
 def a_killed_broker_that_comes_back_changes_nothing(w: World):
     agent, worker = w.start_all("codec: f32\n")
-    coordinator = w.start_coordinator("policy:\n  split: 3\n")
+    coordinator = w.start_coordinator("policy:\n  objective: none\n  split: 3\n")
     agent.wait_log("decision.taken")
     wanted = long_answer(w)
     sub = w.listen("agent/+/reply/+")
