@@ -282,6 +282,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 		.ttft_ms = conf->deadline_ttft_ms,
 		.tpot_ms = conf->deadline_tpot_ms,
 		.max_delta = (float)conf->deadline_max_delta,
+		.offline_after_ms = conf->offline_after_ms,
 		.boot = a->boot,
 		.head_layers = profile_head_layers(seg),
 		.probe_us = is_metered(conf) ? 0 : conf->telemetry_s * 1000000ull,

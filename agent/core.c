@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/offline.h"
 #include "agent/reply.h"
 #include "agent/slot.h"
 #include "agent/verdict.h"
@@ -276,6 +277,7 @@ static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_proc
 		.deadline_us = slot_deadline_us(c, m, now_us),
 	};
 	m->prompt = NULL;
+	offline_look(c, now_us);
 	fill_slots(c, now_us);
 	check_mismatch(c, now_us);
 }
@@ -343,6 +345,13 @@ static void broadcast(struct agent_core *c, const struct session_event *ev)
 	fill_slots(c, ev->now_us);
 }
 
+/* Whether the fleet is there, and what follows from it. */
+static void look_around(struct agent_core *c, uint64_t now_us)
+{
+	if (offline_look(c, now_us))
+		fill_slots(c, now_us);
+}
+
 void agent_core_link(struct agent_core *c, bool up, uint64_t now_us)
 {
 	c->up = up;
@@ -352,6 +361,7 @@ void agent_core_link(struct agent_core *c, bool up, uint64_t now_us)
 	if (up)
 		broadcast(c,
 			  &(struct session_event){ .kind = SESSION_EV_LINK_UP, .now_us = now_us });
+	look_around(c, now_us);
 }
 
 uint64_t agent_core_due_us(const struct agent_core *c)
@@ -365,7 +375,7 @@ uint64_t agent_core_due_us(const struct agent_core *c)
 	}
 	for (unsigned i = 0; i < c->n_waiting; i++)
 		due = c->waiting[i].deadline_us < due ? c->waiting[i].deadline_us : due;
-	return due;
+	return c->offline_due_us && c->offline_due_us < due ? c->offline_due_us : due;
 }
 
 void agent_core_computed(struct agent_core *c, struct head_job *job, uint64_t now_us)
@@ -457,6 +467,7 @@ void agent_core_tick(struct agent_core *c, uint64_t now_us)
 {
 	expire_waiting(c, now_us);
 	broadcast(c, &(struct session_event){ .kind = SESSION_EV_TICK, .now_us = now_us });
+	look_around(c, now_us);
 	check_mismatch(c, now_us);
 }
 
@@ -475,6 +486,7 @@ static void on_worker_status(struct agent_core *c, const struct msg_worker_statu
 						      .worker = st->worker,
 						      .listening = !lost });
 	}
+	look_around(c, now_us);
 	check_mismatch(c, now_us);
 }
 

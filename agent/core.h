@@ -35,6 +35,7 @@ struct agent_core_conf {
 	struct msg_sampling sampling;
 	uint32_t accept_timeout_ms, reply_timeout_ms, session_deadline_ms;
 	uint32_t ttft_ms, tpot_ms; /* wanted; 0: whatever */
+	uint32_t offline_after_ms; /* of absence of the fleet; 0: never alone */
 	float max_delta;           /* of rows, where a deadline is in danger */
 	uint64_t boot;
 	char front[MSG_FRONT_MAX]; /* precision of the layers; empty: its speed is not told */

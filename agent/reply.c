@@ -247,6 +247,7 @@ void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		snprintf(r.reason, sizeof(r.reason), "%s", s->reason);
 	}
 	r.text = sl->text;
+	r.degraded = sl->degraded;
 	r.ids = s->ids + s->n_prompt;
 	fill_stats(sl, &r.stats, now_us);
 	r.n_ids = r.stats.tokens;

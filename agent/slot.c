@@ -460,6 +460,8 @@ static uint32_t split_of(const struct agent_core *c, const struct msg_prompt *m)
 {
 	if (m->has_split)
 		return m->split;
+	if (c->alone)
+		return c->conf.n_layers;
 	return c->has_decision ? c->decision.split : c->conf.split;
 }
 
@@ -662,6 +664,7 @@ void slot_begin(struct agent_core *c, struct slot *sl, const struct waiting *w, 
 		free(made);
 		return;
 	}
+	sl->degraded = c->alone && !m->has_split;
 	tempo_begin(c, sl, m, now_us);
 	if (c->conf.tokenizer)
 		detok_init(&sl->detok, c->conf.tokenizer, false, false);

@@ -51,6 +51,7 @@ struct slot {
 	double side_row_us;           /* of one row that it runs; 0: not known */
 	uint64_t moved_us;            /* when the split moved, until the next token */
 	uint64_t token_before_us;     /* the token before that */
+	bool degraded;                /* the fleet was away while it ran */
 	bool split_given;             /* by the prompt: decisions do not change it */
 	bool codec_given;             /* by the prompt: decisions do not change it */
 	struct pace pace;             /* how it stands with its deadlines */
@@ -102,6 +103,10 @@ struct agent_core {
 	uint8_t *frame; /* [frame_cap] header and body of one outgoing frame */
 	size_t frame_cap;
 	bool up, draining;
+	bool alone;              /* the fleet is away, and all runs here (offline.h) */
+	bool offline_tried;      /* of this absence: whether that is possible is known */
+	uint64_t away_us;        /* since when the fleet is away; 0: it is not */
+	uint64_t offline_due_us; /* 0: never */
 	uint64_t settled_us; /* retained statuses have arrived by then */
 	uint32_t ids_made;   /* prompts that came without id */
 	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;

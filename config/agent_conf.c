@@ -32,6 +32,8 @@ static const struct key keys[] = {
 	  .fallback = "64MiB" },
 	{ KEY(struct config_agent, "max_tokens", max_tokens, KEY_U32), .min = 1, .max = 1048576,
 	  .fallback = "256" },
+	{ KEY(struct config_agent, "offline_after_ms", offline_after_ms, KEY_U32), .max = 86400000,
+	  .fallback = "10000" },
 	{ KEY(struct config_agent, "telemetry_s", telemetry_s, KEY_U32), .max = 3600,
 	  .fallback = "10" },
 	{ KEY(struct config_agent, "metered", metered, KEY_WORD), .words = "no|yes",

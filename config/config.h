@@ -64,6 +64,7 @@ struct config_agent {
 	uint32_t reply_timeout_ms;  /* timeouts.reply_ms, 50..600000, default 2000 (then doubles) */
 	uint32_t session_deadline_ms; /* timeouts.session_ms, 1000..86400000, default 120000 */
 	uint32_t deadline_ttft_ms, deadline_tpot_ms; /* deadline.*, 0 (none)..86400000, default 0 */
+	uint32_t offline_after_ms; /* offline_after_ms, 0 (never)..86400000, default 10000 */
 	double deadline_max_delta; /* deadline.max_delta, 0 (never coarser)..0.5, default 0.02 */
 	uint32_t telemetry_s;         /* telemetry_s, 0 (off)..3600, default 10 */
 	char metered[4];              /* metered: no | yes, default no */

@@ -485,10 +485,8 @@ static void rows_out_of_shape_end_the_session(void **state)
 		uint32_t pos, rows, dim, split;
 		int code;
 	} bad[] = {
-		{ 0, 4, DIM + 1, 2, ERR_MODEL_MISMATCH },
-		{ 0, 4, DIM, 0, ERR_STATE },
-		{ 0, 4, DIM, LAYERS + 1, ERR_STATE },
-		{ 0, MAX_ROWS + 1, DIM, 2, ERR_LIMIT },
+		{ 0, 4, DIM + 1, 2, ERR_MODEL_MISMATCH }, { 0, 4, DIM, 0, ERR_STATE },
+		{ 0, 4, DIM, LAYERS + 1, ERR_STATE },     { 0, MAX_ROWS + 1, DIM, 2, ERR_LIMIT },
 		{ 20, 13, DIM, 2, ERR_CONTEXT },
 	};
 

@@ -142,6 +142,64 @@ def a_killed_broker_that_comes_back_changes_nothing(w: World):
     expect(again.final("after")["text"], w.generate(PROMPT, 100)["text"], "the next prompt")
 
 
+def without_a_worker_the_answer_goes_on_alone(w: World):
+    """The only worker dies in the middle: same text, said to be degraded; then split again."""
+    agent, worker = w.start_all("codec: f32\nsplit: 2\noffline_after_ms: 300\n")
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    worker.stop(signal.SIGKILL)
+    reply = sub.final("long")
+    expect((reply["ids"], reply.get("degraded")), (wanted["ids"], True), "an answer alone")
+    expect(reply["stats"]["handovers"], 1, "handovers")
+    w.prompt(prompt=PROMPT, id="alone", max_tokens=40)
+    reply = sub.final("alone")
+    expect((reply["ids"], reply.get("degraded")), (w.generate(PROMPT, 40)["ids"], True), "a prompt")
+    begin_long(w, sub, "back")
+    w.start_worker()
+    reply = sub.final("back")
+    expect((reply["ids"], reply.get("degraded")), (wanted["ids"], True), "begun alone")
+    agent.wait_log("offline.ended")
+    w.prompt(prompt=PROMPT, id="split", max_tokens=40)
+    reply = sub.final("split")
+    expect((reply["stats"]["split"], reply.get("degraded")), (2, None), "with the fleet")
+    expect(reply["ids"], w.generate(PROMPT, 40)["ids"], "ids")
+
+
+def without_a_broker_the_answer_goes_on_alone(w: World):
+    """It is killed in the middle of an answer that `splitmq run` shows; and is not there at all."""
+    w.start_broker()
+    w.start_worker()
+    wanted = long_answer(w)
+    config = w.agent_config("codec: f32\nsplit: 3\noffline_after_ms: 300\n")
+    run = [os.path.join(w.bin, "tools", "splitmq"), "run", "-c", config, "-p", PROMPT, "--json",
+           "-n", str(LONG_TOKENS), *LONG, "--in-process"]
+    sub = w.listen("session/+/+/+/down")
+    p = Process(w, "run", run)
+    wait_until("some tokens", lambda: len(sub.lines()) > 20 or p.fail_if_dead("never"))
+    w.mosquitto.stop(signal.SIGKILL)
+    expect(p.p.wait(PATIENCE_S), 0, p.log())
+    reply = json.loads(p.log()[p.log().index('{"'):].splitlines()[0])
+    expect((reply["ids"], reply.get("degraded")), (wanted["ids"], True), "killed in the middle")
+    rc, out, err = w.tool(*run[1:])
+    expect(rc, 0, err)
+    reply = json.loads(out)
+    expect((reply["ids"], reply.get("degraded")), (wanted["ids"], True), "never there")
+
+
+def what_cannot_go_on_alone_waits_and_says_so(w: World):
+    """The front's slice is all there is: the prompt ends by its deadline, as an error of a kind."""
+    front = w.path("front.gguf")
+    rc, _, err = w.tool("quantize", w.model, front, "--type", "keep", "--layers", "0..1")
+    expect(rc, 0, err)
+    w.start_broker()
+    agent = w.start_agent("codec: f32\noffline_after_ms: 200\n", model=front)
+    sub = w.listen("agent/+/reply/+")
+    w.prompt(prompt=PROMPT, id="p1", deadline_ms=1500)
+    expect(sub.final("p1")["error"], "timeout", "code")
+    assert "offline.waiting" in agent.log() and "layer 1" in agent.log(), agent.log()
+
+
 def a_killed_worker_that_comes_back_continues_the_text(w: World):
     agent, worker = w.start_all("codec: f32\n")
     wanted = long_answer(w)

@@ -1,0 +1,95 @@
+#include "agent/offline.h"
+
+#include "agent/admit.h"
+#include "base/log.h"
+
+static uint32_t usual_split(const struct agent_core *c)
+{
+	return c->has_decision ? c->decision.split : c->conf.split;
+}
+
+static bool is_away(const struct agent_core *c)
+{
+	return !c->up || !workers_can_serve(&c->workers, c->conf.model, usual_split(c), "");
+}
+
+static bool runs(const struct slot *sl)
+{
+	return sl->used && sl->session.state != SESSION_ENDED;
+}
+
+/* The whole model fits here, with sessions as usual. */
+static bool can_be_alone(const struct agent_core *c)
+{
+	struct msg_decision whole = { .split = c->conf.n_layers };
+	struct room_answer a;
+	struct err e = { 0 };
+
+	if (!admit_decision(c, &whole, &a, &e))
+		return true;
+	log_event(LOG_LEVEL_WARN, "offline.waiting", "reason=\"%s\"", e.text);
+	return false;
+}
+
+static void begin(struct agent_core *c, uint64_t now_us)
+{
+	c->offline_tried = true;
+	if (usual_split(c) == c->conf.n_layers || !can_be_alone(c))
+		return;
+	c->alone = true;
+	log_event(LOG_LEVEL_WARN, "offline.begun", "away_ms=%llu reason=\"%s\"",
+		  (unsigned long long)(now_us - c->away_us) / 1000,
+		  c->up ? "no worker" : "no broker");
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct slot *sl = &c->slots[i];
+
+		if (!runs(sl) || sl->split_given || sl->session.conf.local)
+			continue;
+		sl->degraded = true;
+		slot_go_alone(c, sl, now_us);
+	}
+}
+
+static void end(struct agent_core *c, uint64_t now_us)
+{
+	c->alone = false;
+	log_event(LOG_LEVEL_INFO, "offline.ended", "away_ms=%llu",
+		  (unsigned long long)(now_us - c->away_us) / 1000);
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (runs(&c->slots[i]))
+			slot_move(c, &c->slots[i], usual_split(c), now_us);
+	}
+}
+
+static void look(struct agent_core *c, uint64_t now_us)
+{
+	const uint64_t after_us = c->conf.offline_after_ms * UINT64_C(1000);
+
+	if (!is_away(c)) {
+		if (c->alone)
+			end(c, now_us);
+		c->away_us = 0;
+		c->offline_tried = false;
+		return;
+	}
+	if (!c->away_us)
+		c->away_us = now_us;
+	if (c->offline_tried || !after_us)
+		return;
+	if (now_us - c->away_us >= after_us)
+		begin(c, now_us);
+	else
+		c->offline_due_us = c->away_us + after_us;
+}
+
+bool offline_look(struct agent_core *c, uint64_t now_us)
+{
+	const bool was_alone = c->alone;
+
+	c->offline_due_us = 0;
+	if (c->up && now_us < c->settled_us) /* the retained statuses are on their way */
+		c->offline_due_us = c->settled_us;
+	else
+		look(c, now_us);
+	return c->alone && !was_alone;
+}
