@@ -138,7 +138,11 @@ struct kern {
 	 * x, for r < rows, rows >= 1. */
 	void (*strip)(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
 		      size_t first, size_t rows, float *out, size_t ldo);
-	/* The same for the strip whose x->blocks blocks are at w; mins: m and min are not all 0
+	/* The same for n strips from that one on: i < 16 * n. NULL: nothing is gained by it. */
+	void (*strips)(const struct kern_strips *w, size_t strip, size_t n,
+		       const struct kern_acts *x, size_t first, size_t rows, float *out,
+		       size_t ldo);
+	/* As strip, for the one whose x->blocks blocks are at w; mins: m and min are not all 0
 	 * (else they are not read). */
 	void (*wide)(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,
 		     size_t rows, float *out, size_t ldo);

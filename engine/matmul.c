@@ -125,7 +125,8 @@ static size_t block_rows(size_t cols)
 	return rows ? rows : BLOCK_ROWS_SMALL;
 }
 
-/* One strip of p with rows [r, r + n). The last strip of a matrix may have fewer outputs. */
+/* n rows from r on with the wide form of a strip of p, or, when that is NULL, the packed one. The
+ * last strip of a matrix may have fewer outputs. */
 static void run_strip(const struct job *j, const struct part *p, size_t strip, size_t r, size_t n,
 		      const struct kern_wide *wide)
 {
@@ -151,11 +152,16 @@ static size_t rows_at(const struct job *j, size_t r)
 
 static void run_packed(const struct job *j, const struct part *p)
 {
+	const struct kern *k = j->m->kern;
 	const size_t first = p->first / KERN_STRIP;
 	const size_t last = (p->first + p->n + KERN_STRIP - 1) / KERN_STRIP;
+	const size_t whole = k->strips ? p->n / KERN_STRIP : 0;
 
 	for (size_t r = 0; r < j->in->rows; r += j->block_rows) {
-		for (size_t s = first; s < last; s++)
+		if (whole)
+			k->strips(&p->out->w->strips, first, whole, &j->acts, r, rows_at(j, r),
+				  p->out->y + r * p->out->ldy + p->first, p->out->ldy);
+		for (size_t s = first + whole; s < last; s++)
 			run_strip(j, p, s, r, rows_at(j, r), NULL);
 	}
 }

@@ -2,7 +2,7 @@
  *
  * strip_ref.c is the definition, and knows every type by way of struct kern_wide. Others:
  *
- *   strip_avx2.c                       AVX2, FMA, F16C
+ *   strip_avx2.c strip_avx2_many.c     AVX2, FMA, F16C
  *   strip_avx512vnni.c                 AVX-512 with VNNI
  *   strip_amx.c                        the same and tiles; few rows go to strip_avx512vnni.c
  *   strip_neon.c strip_dotprod.c strip_i8mm.c
@@ -30,5 +30,10 @@ STRIP_FUNCTIONS(strip_dotprod);
 STRIP_FUNCTIONS(strip_i8mm);
 
 #undef STRIP_FUNCTIONS
+
+/* kern.strips; the others have none. */
+void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n,
+		       const struct kern_acts *x, size_t first, size_t rows, float *out,
+		       size_t ldo);
 
 #endif

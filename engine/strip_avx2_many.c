@@ -1,0 +1,513 @@
+/* Several strips times many rows of activations, for AVX2, FMA and F16C.
+ *
+ * What can be done once is done once: a chunk of 8 blocks of up to 32 rows of activations is laid
+ * out as panels, in which what a tile reads lies side by side, for all strips of the call; a chunk
+ * of a strip is unpacked once for all these rows. A tile is then 16 weight rows times 3 or 4 of
+ * activations: first the integers of 8 blocks, each block's in registers, then what they are worth.
+ *
+ * Zen 3 does two of vpmaddubsw and vpmaddwd a cycle and four additions, in four pipes of which two
+ * take the former; a multiplication and an addition take 0.63 cycles together, not 0.5. That is
+ * what bounds all of this (docs/performance.md). */
+#include "engine/strip_avx2.h"
+
+#define UNROLL(n)         _Pragma(UNROLL_TEXT(GCC unroll n))
+#define UNROLL_TEXT(text) #text
+
+#define FEW               6  /* rows that strip_avx2.c takes as one tile, as fast */
+#define CHUNK             8  /* blocks */
+#define MOST              4  /* rows of a tile */
+#define GROUP             32 /* rows that share unpacked strips */
+#define STRIPS            8  /* that share panels */
+
+/* One block of the rows of a tile. */
+struct panel {
+	_Alignas(64) int8_t q[8][MOST][4];     /* columns 4 g .. 4 g + 3 of row j: q[place(g)][j] */
+	int16_t sum[MOST][2], offset[MOST][2]; /* offset: -8 * sum, of 16 bits */
+	float step[MOST];
+};
+
+/* Blocks of a strip: codes from 0 on in the order of struct kern_wide, or (Q8_0) where they are in
+ * the strip. d and m of all blocks are in the first for types that have but one. */
+struct chunk {
+	_Alignas(64) uint8_t q[CHUNK][8][2][32];
+	_Alignas(64) float d[CHUNK][16], m[16];
+	_Alignas(64) int16_t scale[CHUNK][2][16][2], min[CHUNK][16][2]; /* each twice */
+	const uint8_t *src;
+};
+
+INLINE unsigned place(unsigned g)
+{
+	return g % 4 * 2 + g / 4;
+}
+
+INLINE void store(void *p, __m256i v)
+{
+	_mm256_store_si256(p, v);
+}
+
+INLINE __m256i half_of(const void *p, unsigned h)
+{
+	return load((const uint8_t *)p + 32 * h);
+}
+
+INLINE __m256 floats(const float *p, unsigned h)
+{
+	return _mm256_load_ps(p + 8 * h);
+}
+
+/* 32 codes of each of four rows. */
+INLINE void put_codes(struct panel *p, const int8_t *const row[MOST])
+{
+	__m256i v[4], ab[2], cd[2];
+
+	for (unsigned j = 0; j < 4; j++)
+		v[j] = load(row[j]);
+	ab[0] = _mm256_unpacklo_epi32(v[0], v[1]);
+	ab[1] = _mm256_unpackhi_epi32(v[0], v[1]);
+	cd[0] = _mm256_unpacklo_epi32(v[2], v[3]);
+	cd[1] = _mm256_unpackhi_epi32(v[2], v[3]);
+	for (unsigned i = 0; i < 2; i++) {
+		store(p->q[4 * i], _mm256_unpacklo_epi64(ab[i], cd[i]));
+		store(p->q[4 * i + 2], _mm256_unpackhi_epi64(ab[i], cd[i]));
+	}
+}
+
+/* Four bytes of each of four rows. */
+INLINE __m128i gather(const void *a, const void *b, const void *c, const void *d)
+{
+	__m128i ab = _mm_unpacklo_epi32(_mm_loadu_si32(a), _mm_loadu_si32(b));
+
+	return _mm_unpacklo_epi64(ab, _mm_unpacklo_epi32(_mm_loadu_si32(c), _mm_loadu_si32(d)));
+}
+
+INLINE void put_panel(struct panel *p, const struct kern_acts *x, const size_t from[MOST], size_t k)
+{
+	const int8_t *q[MOST];
+	const int16_t *sum[MOST];
+	const float *step[MOST];
+	__m128i v;
+
+	for (unsigned j = 0; j < MOST; j++) {
+		q[j] = x->q + (from[j] + k) * 32;
+		sum[j] = x->sum + (from[j] + k) * 2;
+		step[j] = x->step + from[j] + k;
+	}
+	put_codes(p, q);
+	_mm_store_si128((void *)p->step, gather(step[0], step[1], step[2], step[3]));
+	v = gather(sum[0], sum[1], sum[2], sum[3]);
+	_mm_store_si128((void *)p->sum, v);
+	_mm_store_si128((void *)p->offset,
+			_mm_sub_epi16(_mm_setzero_si128(), _mm_slli_epi16(v, 3)));
+}
+
+/* n <= 4 rows from block `at` of row `first` on; the last stands in for those that are missing. */
+static void put_panels(struct panel *p, const struct kern_acts *x, size_t first, unsigned n,
+		       size_t at, unsigned blocks)
+{
+	size_t from[MOST];
+
+	for (unsigned j = 0; j < MOST; j++)
+		from[j] = (first + (j < n ? j : n - 1)) * x->blocks + at;
+	for (unsigned k = 0; k < blocks; k++)
+		put_panel(p + k, x, from, k);
+}
+
+INLINE void put_halves(float *to, const uint8_t *src)
+{
+	_mm256_store_ps(to, eight_halves(src));
+	_mm256_store_ps(to + 8, eight_halves(src + 16));
+}
+
+INLINE void put_nibbles(uint8_t (*to)[2][32], const uint8_t *src)
+{
+	const __m256i mask = _mm256_set1_epi8(15);
+
+	for (unsigned v = 0; v < 4; v++) {
+		for (unsigned h = 0; h < 2; h++) {
+			__m256i c = half_of(src + 64 * v, h);
+
+			store(to[v][h], _mm256_and_si256(c, mask));
+			store(to[v + 4][h], _mm256_and_si256(_mm256_srli_epi16(c, 4), mask));
+		}
+	}
+}
+
+/* 16 scales, each as a pair. */
+INLINE void put_scales(int16_t (*to)[2], __m128i scales)
+{
+	store(to, _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(scales, scales)));
+	store(to + 8, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(scales, scales)));
+}
+
+/* Fill c from the chunk at w, and ask for the one at next. */
+typedef void unpack_fn(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks);
+
+static void unpack_q4_0(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
+{
+	for (unsigned k = 0; k < blocks; k++, w += 288, next += 288) {
+		fetch(next, 288);
+		put_halves(c->d[k], w);
+		put_nibbles(c->q[k], w + 32);
+	}
+}
+
+static void unpack_q8_0(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
+{
+	c->src = w + 32;
+	for (unsigned k = 0; k < blocks; k++, w += 544, next += 544) {
+		fetch(next, 544);
+		put_halves(c->d[k], w);
+	}
+}
+
+static void unpack_q4_k(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
+{
+	struct scales o;
+
+	scales_q4_k(&o, w + 64);
+	put_halves(c->d[0], w);
+	put_halves(c->m, w + 32);
+	for (unsigned k = 0; k < blocks; k++, next += 288) {
+		fetch(next, 288);
+		put_nibbles(c->q[k], w + 256 + 256 * k);
+		put_scales(c->scale[k][0], _mm_loadu_si128((const void *)o.scale[k]));
+		put_scales(c->min[k], _mm_loadu_si128((const void *)o.min[k]));
+	}
+}
+
+/* The upper two bits of 16 columns' codes into their bytes. */
+INLINE void put_upper(uint8_t (*to)[2][32], const uint8_t *src)
+{
+	const __m256i top2 = _mm256_set1_epi8(0x30);
+
+	for (unsigned h = 0; h < 2; h++) {
+		__m256i u = half_of(src, h);
+		__m256i up[4] = { _mm256_slli_epi16(u, 4), _mm256_slli_epi16(u, 2), u,
+				  _mm256_srli_epi16(u, 2) };
+
+		for (unsigned v = 0; v < 4; v++)
+			store(to[v][h],
+			      _mm256_or_si256(load(to[v][h]), _mm256_and_si256(up[v], top2)));
+	}
+}
+
+static void unpack_q6_k(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
+{
+	put_halves(c->d[0], w);
+	for (unsigned k = 0; k < blocks; k++, next += 420) {
+		fetch(next, 420);
+		put_nibbles(c->q[k], w + 288 + 256 * k);
+		for (unsigned i = 0; i < 2; i++) {
+			put_upper(c->q[k] + 4 * i, w + 2336 + 128 * k + 64 * i);
+			put_scales(c->scale[k][i],
+				   _mm_loadu_si128((const void *)(w + 32 + 32 * k + 16 * i)));
+		}
+	}
+}
+
+/* s[h * nx + j] += codes of rows 8 h .. of the strip times those of row j, in pairs. */
+INLINE void add_codes(__m256i *s, const uint8_t (*codes)[2][32], const struct panel *p, unsigned nx)
+{
+	UNROLL(8)
+	for (unsigned g = 0; g < 8; g++) {
+		__m256i a = load(codes[g][0]), b = load(codes[g][1]);
+
+		for (unsigned j = 0; j < nx; j++) {
+			__m256i x = four(p->q[place(g)][j]);
+
+			s[j] = add_16(s[j], _mm256_maddubs_epi16(a, x));
+			s[nx + j] = add_16(s[nx + j], _mm256_maddubs_epi16(b, x));
+		}
+	}
+}
+
+INLINE __m256 plus_scaled(__m256 acc, __m256i sum, __m256 d, __m256 step)
+{
+	return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, step), acc);
+}
+
+/* Sums of products, [block][2][nx], lanes being weight rows: of pairs in 16 bits, or whole. */
+typedef void sums_fn(__m256i (*s)[2 * MOST], const struct chunk *c, const struct panel *p,
+		     unsigned blocks, unsigned nx);
+
+/* Add what such sums are worth to acc[2][nx]. */
+typedef void finish_fn(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
+		       const struct panel *p, unsigned blocks, unsigned nx);
+
+/* Of 8 q's sum nothing is lost in 16 bits, see strip_avx2.c. */
+INLINE void sums_q4_0(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx)
+{
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		__m256i s[2 * MOST];
+
+		for (unsigned j = 0; j < nx; j++)
+			s[j] = s[nx + j] = four(p->offset[j]);
+		add_codes(s, c->q[k], p, nx);
+		for (unsigned i = 0; i < 2 * nx; i++)
+			store(out[k] + i, s[i]);
+	}
+}
+
+INLINE void finish_q4_0(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
+			const struct panel *p, unsigned blocks, unsigned nx)
+{
+	const __m256i ones = _mm256_set1_epi16(1);
+
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		for (unsigned i = 0; i < 2 * nx; i++)
+			acc[i] = plus_scaled(acc[i], _mm256_madd_epi16(s[k][i], ones),
+					     floats(c->d[k], i / nx),
+					     _mm256_set1_ps(p->step[i % nx]));
+	}
+}
+
+INLINE void sums_q4_k(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx)
+{
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		__m256i s[2 * MOST];
+
+		for (unsigned i = 0; i < 2 * nx; i++)
+			s[i] = _mm256_setzero_si256();
+		add_codes(s, c->q[k], p, nx);
+		for (unsigned i = 0; i < 2 * nx; i++)
+			store(out[k] + i, s[i]);
+	}
+}
+
+INLINE void finish_q4_k(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
+			const struct panel *p, unsigned blocks, unsigned nx)
+{
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		for (unsigned i = 0; i < 2 * nx; i++) {
+			const unsigned h = i / nx, j = i % nx;
+			__m256i sum = _mm256_madd_epi16(s[k][i], half_of(c->scale[k][0], h));
+			__m256i less = _mm256_madd_epi16(four(p->sum[j]), half_of(c->min[k], h));
+			__m256 step = _mm256_set1_ps(p->step[j]);
+
+			acc[i] = plus_scaled(acc[i], sum, floats(c->d[0], h), step);
+			acc[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less),
+						  _mm256_mul_ps(floats(c->m, h), step), acc[i]);
+		}
+	}
+}
+
+/* Where the sums of a block begin: codes are 32 too large. */
+INLINE void start_q6_k(__m256i *s, const int16_t (*scale)[16][2], const struct panel *p,
+		       unsigned nx)
+{
+	for (unsigned h = 0; h < 2; h++) {
+		__m256i pairs =
+			_mm256_blend_epi16(half_of(scale[0], h), half_of(scale[1], h), 0xaa);
+		__m256i offset = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-32));
+
+		for (unsigned j = 0; j < nx; j++)
+			s[h * nx + j] = _mm256_madd_epi16(four(p->sum[j]), offset);
+	}
+}
+
+/* Two products of pairs, none above 2 * 63 * 127, fit 16 bits. */
+INLINE void add_q6_k(__m256i *s, const struct chunk *c, const struct panel *p, unsigned k,
+		     unsigned g, unsigned nx)
+{
+	for (unsigned h = 0; h < 2; h++) {
+		__m256i a = load(c->q[k][g][h]), b = load(c->q[k][g + 1][h]);
+
+		for (unsigned j = 0; j < nx; j++) {
+			__m256i v = _mm256_maddubs_epi16(a, four(p->q[place(g)][j]));
+			__m256i w = _mm256_maddubs_epi16(b, four(p->q[place(g + 1)][j]));
+
+			v = _mm256_madd_epi16(_mm256_add_epi16(v, w),
+					      half_of(c->scale[k][g / 4], h));
+			s[h * nx + j] = add_32(s[h * nx + j], v);
+		}
+	}
+}
+
+INLINE void sums_q6_k(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx)
+{
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		__m256i s[2 * MOST];
+
+		start_q6_k(s, c->scale[k], p, nx);
+		UNROLL(4)
+		for (unsigned g = 0; g < 8; g += 2)
+			add_q6_k(s, c, p, k, g, nx);
+		for (unsigned i = 0; i < 2 * nx; i++)
+			store(out[k] + i, s[i]);
+	}
+}
+
+INLINE void finish_q6_k(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
+			const struct panel *p, unsigned blocks, unsigned nx)
+{
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		for (unsigned i = 0; i < 2 * nx; i++)
+			acc[i] = plus_scaled(acc[i], s[k][i], floats(c->d[0], i / nx),
+					     _mm256_set1_ps(p->step[i % nx]));
+	}
+}
+
+INLINE void sums_q8_0(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx)
+{
+	const __m256i ones = _mm256_set1_epi16(1);
+	const uint8_t *w = c->src;
+
+	for (unsigned k = 0; k < blocks; k++, p++, w += 544) {
+		__m256i s[2 * MOST];
+
+		for (unsigned i = 0; i < 2 * nx; i++)
+			s[i] = _mm256_setzero_si256();
+		UNROLL(8)
+		for (unsigned g = 0; g < 8; g++) {
+			__m256i a = half_of(w + 64 * g, 0), b = half_of(w + 64 * g, 1);
+			__m256i size_a = _mm256_abs_epi8(a), size_b = _mm256_abs_epi8(b);
+
+			for (unsigned j = 0; j < nx; j++) {
+				__m256i x = four(p->q[place(g)][j]);
+				__m256i v = _mm256_maddubs_epi16(size_a, _mm256_sign_epi8(x, a));
+
+				x = _mm256_maddubs_epi16(size_b, _mm256_sign_epi8(x, b));
+				s[j] = add_32(s[j], _mm256_madd_epi16(v, ones));
+				s[nx + j] = add_32(s[nx + j], _mm256_madd_epi16(x, ones));
+			}
+		}
+		for (unsigned i = 0; i < 2 * nx; i++)
+			store(out[k] + i, s[i]);
+	}
+}
+
+INLINE void finish_q8_0(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
+			const struct panel *p, unsigned blocks, unsigned nx)
+{
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		for (unsigned i = 0; i < 2 * nx; i++)
+			acc[i] = plus_scaled(acc[i], s[k][i], floats(c->d[k], i / nx),
+					     _mm256_set1_ps(p->step[i % nx]));
+	}
+}
+
+/* Add blocks of the chunk times nx rows to acc[nx][16]. */
+INLINE void tile(sums_fn *sums, finish_fn *finish, float (*acc)[16], const struct chunk *c,
+		 const struct panel *p, unsigned blocks, unsigned nx)
+{
+	__m256i s[CHUNK][2 * MOST];
+	__m256 a[2 * MOST];
+
+	sums(s, c, p, blocks, nx);
+	for (unsigned i = 0; i < 2 * nx; i++)
+		a[i] = floats(acc[i % nx], i / nx);
+	finish(a, s, c, p, blocks, nx);
+	for (unsigned i = 0; i < 2 * nx; i++)
+		_mm256_store_ps(acc[i % nx] + 8 * (i / nx), a[i]);
+}
+
+typedef void tile_fn(float (*acc)[16], const struct chunk *c, const struct panel *p,
+		     unsigned blocks);
+
+/* Tiles of 3 and of 4 rows: from FEW + 1 rows on these are enough. */
+#define TILE(type, n)                                                                              \
+	static void tile_##type##_##n(float(*acc)[16], const struct chunk *c,                      \
+				      const struct panel *p, unsigned blocks)                      \
+	{                                                                                          \
+		tile(sums_##type, finish_##type, acc, c, p, blocks, n);                            \
+	}
+#define TILES(type)                                                                                \
+	TILE(type, 3)                                                                              \
+	TILE(type, 4)
+TILES(q4_0)
+TILES(q8_0)
+TILES(q4_k)
+TILES(q6_k)
+#undef TILES
+#undef TILE
+
+struct form {
+	size_t bytes; /* of a chunk */
+	unpack_fn *unpack;
+	tile_fn *tile[MOST + 1];
+};
+
+#define FORM(type, bytes)                                                                          \
+	{                                                                                          \
+		bytes, unpack_##type,                                                              \
+		{                                                                                  \
+			NULL, NULL, NULL, tile_##type##_3, tile_##type##_4                         \
+		}                                                                                  \
+	}
+static const struct form forms[QUANT_TYPE_END] = {
+	[QUANT_Q4_0] = FORM(q4_0, CHUNK * 288),
+	[QUANT_Q8_0] = FORM(q8_0, CHUNK * 544),
+	[QUANT_Q4_K] = FORM(q4_k, 2304),
+	[QUANT_Q6_K] = FORM(q6_k, 3360),
+};
+#undef FORM
+
+/* The chunk of each strip from w on with all panels of `rows` rows in tiles. */
+static void run_chunk(const struct form *f, const uint8_t *w, size_t strip_bytes, size_t n,
+		      const struct panel (*panels)[CHUNK], unsigned tiles, unsigned rows,
+		      unsigned blocks, float (*acc)[GROUP][16])
+{
+	struct chunk c;
+
+	for (size_t i = 0; i < n; i++) {
+		const uint8_t *at = w + i * strip_bytes;
+
+		f->unpack(&c, at, i + 1 < n ? at + strip_bytes : w + f->bytes, blocks);
+		for (unsigned t = 0, j = 0; t < tiles; t++) {
+			const unsigned to = rows * (t + 1) / tiles;
+
+			f->tile[to - j](acc[i] + j, &c, panels[t], blocks);
+			j = to;
+		}
+	}
+}
+
+/* At most GROUP rows and STRIPS strips. */
+static void run_group(const struct kern_strips *w, size_t strip, size_t n,
+		      const struct kern_acts *x, size_t first, unsigned rows, float *out,
+		      size_t ldo)
+{
+	const struct form *f = &forms[w->type];
+	const uint8_t *src = w->data + strip * w->strip_bytes;
+	const unsigned tiles = (rows + MOST - 1) / MOST;
+	_Alignas(64) struct panel panels[GROUP / MOST][CHUNK];
+	_Alignas(64) float acc[STRIPS][GROUP][16];
+
+	for (size_t i = 0; i < n; i++)
+		memset(acc[i], 0, rows * sizeof(acc[i][0]));
+	for (size_t at = 0; at < x->blocks; at += CHUNK, src += f->bytes) {
+		const unsigned blocks = x->blocks - at < CHUNK ? (unsigned)(x->blocks - at) : CHUNK;
+
+		for (unsigned t = 0; t < tiles; t++) {
+			const unsigned j = rows * t / tiles, to = rows * (t + 1) / tiles;
+
+			put_panels(panels[t], x, first + j, to - j, at, blocks);
+		}
+		run_chunk(f, src, w->strip_bytes, n, (const struct panel(*)[CHUNK])panels, tiles,
+			  rows, blocks, acc);
+	}
+	for (size_t i = 0; i < n; i++) {
+		for (unsigned j = 0; j < rows; j++)
+			memcpy(out + j * ldo + 16 * i, acc[i][j], sizeof(acc[i][j]));
+	}
+}
+
+void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n,
+		       const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
+{
+	const size_t groups = (rows + GROUP - 1) / GROUP;
+
+	for (size_t i = 0; i < n && rows <= FEW; i++)
+		strip_avx2_strip(w, strip + i, x, first, rows, out + KERN_STRIP * i, ldo);
+	for (size_t g = 0; g < groups && rows > FEW; g++) {
+		const size_t j = rows * g / groups, to = rows * (g + 1) / groups;
+
+		for (size_t s = 0; s < n; s += STRIPS)
+			run_group(w, strip + s, n - s < STRIPS ? n - s : STRIPS, x, first + j,
+				  (unsigned)(to - j), out + j * ldo + KERN_STRIP * s, ldo);
+	}
+}
