@@ -49,7 +49,8 @@ class Simulate(unittest.TestCase):
         r = report(os.path.join(ROOT, "config", "scenario.yaml"), "--agents", "50", "--duration",
                    "300")
         self.assertEqual(r["agents"], 50)
-        self.assertEqual(r["decisions"]["taken"] + r["violations"]["agent_memory"], 50)
+        self.assertGreaterEqual(r["decisions"]["taken"] + r["decisions"]["refused"], 50)
+        self.assertGreaterEqual(r["decisions"]["taken"], 45)
         self.assertGreaterEqual(r["messages"], 50 * (300 - 20) / 10)
         self.assertGreater(r["sessions_done"], 10)
         self.assertGreater(r["tokens"], r["sessions_done"])

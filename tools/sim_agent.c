@@ -121,6 +121,7 @@ static void start(struct sim_world *w, struct sim_agent *a)
 	const struct scenario *c = &w->conf;
 
 	a->up = true;
+	a->started_us = w->now_us;
 	rehearse(w, a);
 	look_for_probe(w, a);
 	sim_say_agent(w, a, MSG_READY);
@@ -300,8 +301,8 @@ static void count(struct sim_world *w, struct sim_agent *a, const struct sim_dec
 	struct sim_stats *st = &w->stats;
 
 	st->decisions++;
-	if (!a->by.number) {
-		st->first++;
+	if (w->now_us < a->started_us + 1000000u * (uint64_t)SIM_SETTLE_S) {
+		st->settling++;
 		return;
 	}
 	st->splits += d->split != a->by.split;
@@ -344,7 +345,7 @@ static void decide(struct sim_world *w, struct sim_agent *a)
 		an.code = err_set(&e, ERR_LIMIT, "%.0f bytes are missing", ceil(missing));
 		an.missing_bytes = (uint64_t)ceil(missing);
 		an.context_tokens = fitting_context(w, a, d);
-		w->stats.edge_misses++;
+		w->stats.edge_misses += a->coming->has_predicted;
 	}
 	an.taken = !an.code;
 	snprintf(an.reason, sizeof(an.reason), "%s", e.text);

@@ -89,6 +89,7 @@ struct sim_agent {
 	uint32_t index;
 	uint64_t boot;
 	bool up;
+	uint64_t started_us;
 	struct sim_rng rng;
 	struct sim_link link;
 	uint64_t budget_bytes;

@@ -12,9 +12,12 @@ static double share(double part, double whole)
 	return whole > 0 ? part / whole : 0;
 }
 
+/* Changes per agent and hour, once it is known. */
 static double churn(const struct scenario *s, const struct sim_stats *st, double seconds)
 {
-	return share((double)(st->decisions - st->first), s->agents * seconds / 3600);
+	double hours = (seconds - SIM_SETTLE_S) / 3600;
+
+	return hours > 0 ? (double)(st->decisions - st->settling) / (s->agents * hours) : 0;
 }
 
 /* ---- for machines ---- */
@@ -38,6 +41,7 @@ static void add_decisions(struct json *o, const struct scenario *s, struct sim_s
 	struct spread worker = sim_series_spread(&st->worker_s);
 
 	json_add_u64(o, "taken", st->decisions);
+	json_add_u64(o, "settling", st->settling);
 	json_add_u64(o, "refused", st->refused);
 	json_add_f64(o, "per_agent_hour", churn(s, st, seconds));
 	json_add_u64(o, "splits", st->splits);
@@ -155,14 +159,15 @@ static void print_fleet(const struct scenario *s, struct sim_stats *st, double s
 
 static void print_decisions(const struct scenario *s, struct sim_stats *st, double seconds)
 {
-	printf("decisions: %" PRIu64 " taken, %.3g changes per agent and hour (split %" PRIu64
-	       ", codec %" PRIu64 ", front end %" PRIu64 ", worker %" PRIu64 ", context %" PRIu64
-	       ")\n",
+	printf("decisions: %" PRIu64 " taken; after its first minute %.3g changes per agent and "
+	       "hour\n  (split %" PRIu64 ", codec %" PRIu64 ", front end %" PRIu64
+	       ", worker %" PRIu64 ", context %" PRIu64 ")\n",
 	       st->decisions, churn(s, st, seconds), st->splits, st->codecs, st->fronts,
 	       st->workers, st->contexts);
 	print_share("changes answered", st->answered, st->changes);
 	print_spread("after link or speed", &st->link_s, "s");
 	print_spread("after the worker", &st->worker_s, "s");
+	print_share("refused", st->refused, st->refused + st->decisions);
 }
 
 static void print_misses(const struct sim_stats *st)

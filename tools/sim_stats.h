@@ -8,6 +8,8 @@
 
 #include "tools/spread.h"
 
+#define SIM_SETTLE_S 60
+
 /* Figures to be summed up at the end. Zeroed is empty. */
 struct sim_series {
 	double *x;
@@ -28,7 +30,7 @@ struct sim_stats {
 	uint64_t too_small; /* workers without room for the model: they never come up */
 	/* Decisions that reached an agent, and how many of them changed ... */
 	uint64_t decisions, refused, splits, codecs, fronts, workers, contexts;
-	uint64_t first; /* of them, the first of an agent: no change of its mind */
+	uint64_t settling; /* of them, in the first SIM_SETTLE_S of an agent: it gets to be known */
 	/* Changes of the world that one agent notices. */
 	uint64_t changes, answered; /* by a decision before the next change */
 	struct sim_series link_s;   /* until a decision: after a change of rates or speed */
@@ -37,7 +39,7 @@ struct sim_stats {
 	uint64_t arrived, dropped, done, failed, moved, handovers, tokens;
 	uint64_t cut; /* ended by the context that was decided */
 	/* What was decided against what is true. */
-	uint64_t edge_misses;   /* decisions that do not fit the agent's memory: it refuses */
+	uint64_t edge_misses;   /* plans that do not fit the agent's memory: it refuses */
 	uint64_t worker_misses; /* sessions that the decided worker had no room for */
 	uint64_t token_checks, token_misses; /* sessions with a limit of time per token; slower */
 	uint64_t calm_checks, calm_misses;   /* of them: nothing changed while they ran */
