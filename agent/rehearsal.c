@@ -4,6 +4,8 @@
 
 #include "base/clock.h"
 
+#define CHUNKS 2u
+
 /* Run rows at the next position; the job has its times. */
 static int run(const struct rehearsal *r, uint32_t *pos, uint32_t rows)
 {
@@ -21,10 +23,8 @@ static int run(const struct rehearsal *r, uint32_t *pos, uint32_t rows)
 	return item ? job->rc : ERR_CANCELLED;
 }
 
-static void learn(const struct rehearsal *r, struct meter *m)
+static void learn(const struct rehearsal *r, struct meter *m, const struct head_job *job)
 {
-	const struct head_job *job = r->job;
-
 	meter_job(m, &(struct meter_job){ .layers = r->layers,
 					  .rows = job->rows,
 					  .encoded = true,
@@ -45,6 +45,9 @@ static uint32_t affordable(const struct rehearsal *r, uint64_t row_us, uint64_t 
 static int rehearse(const struct rehearsal *r, struct meter *m)
 {
 	uint64_t begun_us, row_us = 0, now_us;
+	struct head_job best = {
+		.rows = 0
+	}; /* the fastest chunk: others may use the machine now */
 	uint32_t pos = 0, rows;
 	int rc = run(r, &pos, 1); /* brings the weights in */
 
@@ -53,19 +56,21 @@ static int rehearse(const struct rehearsal *r, struct meter *m)
 	     i++) {
 		rc = run(r, &pos, 1);
 		if (!rc)
-			learn(r, m);
+			learn(r, m, r->job);
 		row_us = clock_now_us() - now_us;
 		now_us += row_us;
 	}
-	for (unsigned i = 0; !rc && i < 2; i++) {
+	for (unsigned i = 0; !rc && i < CHUNKS && now_us < begun_us + REHEARSAL_US; i++) {
 		rows = affordable(r, row_us, begun_us + REHEARSAL_US - now_us);
-		if (now_us > begun_us + REHEARSAL_US || rows < METER_CHUNK_ROWS)
+		if (rows < METER_CHUNK_ROWS)
 			break;
 		rc = run(r, &pos, rows);
-		if (!rc)
-			learn(r, m);
+		if (!rc && (!best.rows || r->job->layers_us * best.rows < best.layers_us * rows))
+			best = *r->job;
 		now_us = clock_now_us();
 	}
+	if (!rc && best.rows)
+		learn(r, m, &best);
 	return rc;
 }
 

@@ -128,18 +128,19 @@ struct msg_speed {
 	char front[MSG_FRONT_MAX];
 	double layer_token_ms; /* one layer, one decode row (attention at contexts of late) */
 	double layer_row_ms;   /* one layer, per row of a full chunk of a prompt */
-	/* All that a decode token takes beside layers, encoding and head, from the arrival of the
-	 * worker's answer to the publishing of the next row: reading it, handing over between
-	 * threads, embedding, publishing. */
+	/* All that a decode token takes beside layers, encoding, head, and its trip (msg_link):
+	 * embedding, handing over between threads, looking after the session. */
 	double embed_ms;
-	double head_ms;	  /* final norm, head and sampling of one token */
+	double head_ms;	  /* final norm, head and sampling of one token; until they have run here:
+			   * as layers of as many bytes would take */
 	double encode_ms; /* encoding one decode row */
 };
 
-/* The way from an agent to its worker and back, brokers and relays included: what of a request's
- * round trip is not the worker's queue_us + compute_us. It takes
+/* The way from an agent to its worker and back, brokers and relays, publishing and reading
+ * included: what of a request's round trip is not the worker's queue_us + compute_us. It takes
  *   rtt_ms + 8 * (bytes up / up_kbit_s + bytes down / down_kbit_s)        (kbit/s = bits per ms)
- * Bytes are MQTT payloads. rtt_ms: for an empty one. 0: not known. */
+ * Bytes are MQTT payloads. rtt_ms: for an empty one. A rate of 0 is not known; then rtt_ms has what
+ * usual messages take. Before the first answer of a worker: the way to the broker and back. */
 struct msg_link {
 	double rtt_ms, rtt_high_ms;	     /* median, 95 % quantile */
 	double up_kbit_s, up_low_kbit_s;     /* median, 5 % quantile */
@@ -157,13 +158,14 @@ struct msg_remaining {
 	double deadline_ms;	     /* left */
 };
 
-/* A worker's step of `rows` decode rows of as many sessions (64: rows of a prompt). A row waits
- * for its step, then for (L - s) layers and the rest:
- *   queue + (L - s) * layer_ms + head_ms   = queue_us + compute_us of its answer */
+/* A worker's step of `rows` rows: decode rows of as many sessions, or those of a prompt. A row
+ * waits for its step, then for L - s layers and the rest:
+ *   queue + (L - s) * layer_ms + head_ms   = queue_us + compute_us of its answer
+ * Medians of steps of rows up to the next size, of late, brought to `rows`. */
 struct msg_batch {
-	uint32_t rows;	 /* 1, 2, 4, 8, 16, 32, 64, 256: and all above the next lower */
+	uint32_t rows;	 /* 1, 2, 4, 8, 16, 32, 64, 256: those of which there were steps */
 	double layer_ms; /* one layer of the step */
-	double head_ms;	 /* decoding its rows, final norm, head, sampling: all but the layers */
+	double head_ms;	 /* decoding all its rows, final norm, head, sampling: all but layers */
 };
 
 /* Which of the facts that not every machine tells are there. */

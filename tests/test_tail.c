@@ -139,6 +139,10 @@ static void sixteen_sessions_answer_as_each_does_alone(void **state)
 		run(alone, &alone->s[i], 1);
 	drive_count(alone->drive, &c);
 	assert_true(c.steps >= SESSIONS * TOKENS);
+	assert_true(c.n_batches >= 2); /* single rows, and prompts */
+	for (unsigned i = 0; i < c.n_batches; i++)
+		assert_true(c.batches[i].layer_ms > 0 && c.batches[i].head_ms > 0);
+	assert_int_equal(c.batches[0].rows, 1);
 	/* A machine that is busy elsewhere may let them in one by one. */
 	for (unsigned tries = 0; tries < 10 && !shared; tries++) {
 		shared = run_together(together);

@@ -80,6 +80,12 @@ static int announce(struct worker_core *c, enum msg_state state)
 	st->context_tokens = lim->context_tokens;
 	memcpy(st->calibration, lim->calibration, sizeof(st->calibration));
 	st->max_sessions = c->conf.max_sessions;
+	st->kv_elements = c->conf.facts.kv_elements;
+	st->threads = c->conf.facts.threads;
+	st->budget_bytes = c->conf.facts.budget_bytes;
+	st->weight_bytes = c->conf.facts.weight_bytes;
+	st->layer_bytes = c->conf.facts.layer_bytes;
+	st->head_bytes = c->conf.facts.head_bytes;
 	snprintf(st->version, sizeof(st->version), "%s", SPLITMQ_VERSION);
 	return link_birth(c->bus, &t, &m);
 }

@@ -18,6 +18,12 @@
 
 struct worker_core;
 
+/* What a planner wants to know: as in msg_worker_status. */
+struct worker_core_facts {
+	uint32_t kv_elements, threads;
+	uint64_t budget_bytes, weight_bytes, layer_bytes, head_bytes;
+};
+
 struct worker_core_conf {
 	char fleet[TOPIC_NAME_MAX + 1];
 	char model_name[TOPIC_NAME_MAX + 1];
@@ -28,6 +34,7 @@ struct worker_core_conf {
 	uint32_t n_vocab;  /* of a LOGITS frame */
 	int qos;           /* of tokens */
 	uint64_t boot;
+	struct worker_core_facts facts;
 };
 
 struct worker_ops {

@@ -23,6 +23,7 @@ struct runner {
 	const float *rows[SCHED_MAX_ROWS];       /* their last rows */
 	unsigned n_asking;
 	uint64_t mark_us; /* what was done until then is accounted for */
+	struct tempo_step took;
 };
 
 static struct tail_job *job_of(const struct sched_part *p)
@@ -201,10 +202,28 @@ static void answer(struct runner *r)
 /* All layers. It can fail for nothing that was not checked before; if it does, for all. */
 static int run_layers(struct runner *r, uint32_t pos)
 {
+	const uint64_t begun_us = r->mark_us;
 	int rc = r->n_parts ? model_step(r->seg->model, r->parts, r->n_parts) : 0;
 
 	mark(r, "tail", pos);
+	r->took.layers_us = (uint32_t)(r->mark_us - begun_us);
 	return rc;
+}
+
+/* The jobs of some parts are about to run, and to end. */
+static void weigh(struct runner *r, const struct sched_part *parts, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const double layers = (double)job_of(&parts[i])->sched.layers * r->seg->hp.n_layers;
+
+		r->took.row_layers += parts[i].rows * layers;
+		r->took.layers = layers > r->took.layers ? layers : r->took.layers;
+	}
+}
+
+struct tempo_step runner_took(const struct runner *r)
+{
+	return r->took;
 }
 
 void runner_run(struct runner *r, const struct sched_step *step,
@@ -214,10 +233,12 @@ void runner_run(struct runner *r, const struct sched_step *step,
 	const uint32_t pos = job_of(&step->parts[0])->hdr.pos;
 	float *x = r->seg->x;
 	struct stretch s = { 0 };
+	uint64_t begun_us;
 	int rc;
 
 	r->n_parts = r->n_asking = 0;
-	r->mark_us = clock_now_us();
+	r->took = (struct tempo_step){ 0 };
+	r->mark_us = begun_us = clock_now_us();
 	for (; s.first < step->n; s.first += s.n) {
 		unsigned fine;
 
@@ -227,6 +248,7 @@ void runner_run(struct runner *r, const struct sched_step *step,
 			s.n++;
 		fine = gather(r, step, s, x, dropped);
 		memset(in + s.first, 1, fine);
+		weigh(r, step->parts + s.first, fine);
 		if (fine)
 			x += (size_t)r->parts[r->n_parts - 1].rows * r->seg->hp.dim;
 	}
@@ -243,4 +265,5 @@ void runner_run(struct runner *r, const struct sched_step *step,
 	}
 	if (!rc)
 		answer(r);
+	r->took.rest_us = (uint32_t)(r->mark_us - begun_us) - r->took.layers_us;
 }

@@ -8,6 +8,7 @@
 #ifndef WORKER_RUNNER_H
 #define WORKER_RUNNER_H
 
+#include "worker/tempo.h"
 #include "worker/tail.h"
 
 #define RUNNER_SPARE_ROWS (2u * TAIL_MAX_ROWS) /* of the segment's x: rest of a chunk per class */
@@ -25,5 +26,8 @@ void runner_destroy(struct runner *r);
  * the step. Those of them that were to go on (not `last`) are passed to dropped first. */
 void runner_run(struct runner *r, const struct sched_step *step,
 		void (*dropped)(void *ctx, struct tail_job *job));
+
+/* What the last step took; layers 0 when none of its rows ran. */
+struct tempo_step runner_took(const struct runner *r);
 
 #endif

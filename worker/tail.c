@@ -9,6 +9,10 @@
 #include "base/trace.h"
 #include "engine/kv_layers.h"
 #include "worker/runner.h"
+#include "worker/warmup.h"
+
+#define WAITS          256u /* kept, of jobs of late */
+#define TEMPO_RARE     8u   /* of so many steps one is learned from, once a pace is known */
 
 #define ATTENTION_DEAR 3 /* a multiply-add of attention takes as long as so many of matrices */
 #define FRAME_BYTES    (64u << 10)
@@ -26,6 +30,12 @@ struct tail {
 	bool running;
 	atomic_bool abandoned;
 	atomic_uint_fast64_t steps, rows, given_back, queue_us;
+	atomic_uint_least32_t waits_us[WAITS]; /* ring, at given_back */
+	struct tempo tempo;                    /* compute thread */
+	/* What the loop may know of it: nanoseconds; rows 0 behind the last one. */
+	struct {
+		atomic_uint_least32_t rows, layer_ns, head_ns;
+	} batches[MSG_BATCHES_MAX];
 };
 
 /* Tokens at the head of the body -> ids; *len: their bytes. ids NULL: they are not known. */
@@ -72,6 +82,7 @@ static void give_back(void *ctx, struct tail_job *job)
 {
 	struct tail *t = ctx;
 
+	atomic_store(&t->waits_us[atomic_load(&t->given_back) % WAITS], job->queue_us);
 	atomic_fetch_add(&t->given_back, 1);
 	atomic_fetch_add(&t->queue_us, job->queue_us);
 	t->done(t->ctx, job);
@@ -129,6 +140,36 @@ static bool next_step(struct tail *t)
 	}
 }
 
+static uint32_t to_ns(double ms)
+{
+	return ms < 4e3 ? (uint32_t)(ms * 1e6) : 4000000000u;
+}
+
+static void tell_tempo(struct tail *t)
+{
+	struct msg_batch b[MSG_BATCHES_MAX] = { 0 };
+
+	(void)tempo_batches(&t->tempo, b);
+	for (unsigned i = 0; i < MSG_BATCHES_MAX; i++) {
+		atomic_store(&t->batches[i].layer_ns, to_ns(b[i].layer_ms));
+		atomic_store(&t->batches[i].head_ns, to_ns(b[i].head_ms));
+		atomic_store(&t->batches[i].rows, b[i].rows);
+	}
+}
+
+/* A small model's step is not much longer than learning from it: not from each. */
+static void learn_tempo(struct tail *t)
+{
+	const uint64_t n = atomic_load(&t->steps);
+	struct tempo_step took;
+
+	if (n > TEMPO_RARE * COST_KEPT && n % TEMPO_RARE)
+		return;
+	took = runner_took(t->runner);
+	tempo_learn(&t->tempo, &took);
+	tell_tempo(t);
+}
+
 static void *compute(void *arg)
 {
 	struct tail *t = arg;
@@ -142,6 +183,7 @@ static void *compute(void *arg)
 		sched_ran(t->sched, &t->step, t1, t1 - t0);
 		atomic_fetch_add(&t->steps, 1);
 		atomic_fetch_add(&t->rows, t->step.rows);
+		learn_tempo(t);
 	}
 	return NULL;
 }
@@ -213,6 +255,10 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 	sched.attention = attention_work(&t->seg.hp);
 	if (sched_create(&t->sched, &sched) || runner_create(&t->runner, &t->seg, give_back, t))
 		return err_set(e, ERR_NOMEM, "buffers of the back end");
+	if (conf->warm_up) {
+		warmup_run(&t->seg, &t->tempo);
+		tell_tempo(t);
+	}
 	return 0;
 }
 
@@ -295,10 +341,38 @@ bool tail_submit(struct tail *t, struct tail_job *job)
 	return queue_push(t->jobs, job);
 }
 
+static int by_size(const void *a, const void *b)
+{
+	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static uint32_t high_wait(const struct tail *t, uint64_t jobs)
+{
+	const unsigned n = jobs < WAITS ? (unsigned)jobs : WAITS;
+	uint32_t sorted[WAITS];
+
+	for (unsigned i = 0; i < n; i++)
+		sorted[i] = atomic_load(&t->waits_us[i]);
+	qsort(sorted, n, sizeof(*sorted), by_size);
+	return n ? sorted[(n - 1) * 95 / 100] : 0;
+}
+
 void tail_count(struct tail *t, struct tail_counts *counts)
 {
 	counts->steps = atomic_load(&t->steps);
 	counts->rows = atomic_load(&t->rows);
 	counts->jobs = atomic_load(&t->given_back);
 	counts->queue_us = atomic_load(&t->queue_us);
+	counts->queue_high_us = high_wait(t, counts->jobs);
+	for (counts->n_batches = 0; counts->n_batches < MSG_BATCHES_MAX; counts->n_batches++) {
+		struct msg_batch *b = &counts->batches[counts->n_batches];
+
+		b->rows = atomic_load(&t->batches[counts->n_batches].rows);
+		if (!b->rows)
+			break;
+		b->layer_ms = atomic_load(&t->batches[counts->n_batches].layer_ns) / 1e6;
+		b->head_ms = atomic_load(&t->batches[counts->n_batches].head_ns) / 1e6;
+	}
 }

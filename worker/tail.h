@@ -60,12 +60,16 @@ struct tail_conf {
 	uint32_t max_sessions;            /* lanes are below */
 	uint64_t interactive_us, bulk_us; /* as in sched_conf, like the next */
 	double share;
+	bool warm_up; /* so that its pace is known before the first job: worker/warmup.h */
 };
 
 /* What the compute thread did since it began. */
 struct tail_counts {
 	uint64_t steps, rows;
 	uint64_t jobs, queue_us; /* that came back, and what they waited together */
+	uint32_t queue_high_us;  /* 95 % of those of late waited no longer */
+	uint32_t n_batches;
+	struct msg_batch batches[MSG_BATCHES_MAX];
 };
 
 /* What a session takes besides its KV cache: the codec's state, and a frame that waits. */

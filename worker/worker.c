@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -190,9 +191,27 @@ static int open_tail(struct tail **t, const struct config_worker *conf, tail_don
 		.interactive_us = conf->interactive_ms * 1000ull,
 		.bulk_us = conf->bulk_ms * 1000ull,
 		.share = conf->prompt_share / 100.0,
+		.warm_up = done && conf->telemetry_s,
 	};
 
 	return tail_create(t, &tc, done, w, e);
+}
+
+static struct worker_core_facts facts_of(const struct config_worker *conf,
+					 const struct segment *seg)
+{
+	const uint32_t n = seg->hp.n_layers, held = n - conf->first_layer;
+	const uint64_t layers = segment_weight_bytes(seg, conf->first_layer, n, false, false);
+	const uint64_t limit = seg->budget.limit_bytes;
+
+	return (struct worker_core_facts){
+		.kv_elements = seg->hp.n_kv_heads * (seg->hp.head_dim + seg->hp.head_dim_v),
+		.threads = conf->threads,
+		.budget_bytes = limit != UINT64_MAX ? limit : 0,
+		.weight_bytes = seg->budget.booked_bytes,
+		.layer_bytes = held ? layers / held : 0,
+		.head_bytes = segment_weight_bytes(seg, n, n, false, true),
+	};
 }
 
 static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
@@ -215,6 +234,7 @@ static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
 		.n_vocab = seg->hp.n_vocab,
 		.qos = (int)w->conf->broker.qos,
 		.boot = w->boot,
+		.facts = facts_of(w->conf, seg),
 	};
 	snprintf(cc->fleet, sizeof(cc->fleet), "%s", w->conf->fleet);
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
@@ -331,6 +351,11 @@ static void add_compute(struct worker *w, struct msg_telemetry *t)
 			      (double)(now.jobs - last->jobs) / 1000;
 	if (b->limit_bytes != UINT64_MAX)
 		t->kv_budget_bytes = b->limit_bytes - b->booked_bytes + t->kv_bytes;
+	t->weight_bytes = b->booked_bytes - t->kv_bytes;
+	t->queue_high_ms = now.queue_high_us / 1000.0;
+	t->n_batches = now.n_batches;
+	memcpy(t->batches, now.batches, sizeof(t->batches));
+	t->draining = w->signals;
 	*last = now;
 }
 

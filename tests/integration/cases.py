@@ -795,6 +795,123 @@ def a_cancelled_prompt_ends_at_once(w: World):
     expect(sub.final("long")["finish_reason"], "cancelled", "finish")
 
 
+def telemetry_of(sub, kind, name):
+    return [json.loads(text) for topic, text in sub.lines()
+            if topic.endswith(f"{kind}/{name}/telemetry") and text.endswith("}")]
+
+
+def later_telemetry(sub, kind, name, sessions_done):
+    """The newest one, once it knows of so many sessions."""
+    return wait_until("telemetry", lambda: [t for t in telemetry_of(sub, kind, name)
+                                            if t["sessions_done"] >= sessions_done])[-1]
+
+
+def busy_elsewhere():
+    """How much farther than usual times may be off, here and now."""
+    return 3 if os.getloadavg()[0] > os.cpu_count() else 1
+
+
+def predict_ms(split, layers, agent, worker, stats):
+    """A decode token by the formulas of schema/msg.h."""
+    speed, link, one = agent["speeds"][0], agent["link"], worker["batches"][0]
+    expect(one["rows"], 1, "the smallest step")
+    trip = link["rtt_ms"]
+    for way in ("up", "down"):
+        rate = link.get(f"{way}_kbit_s")
+        trip += 8 * stats[f"bytes_{way}"] / stats["tokens"] / rate if rate else 0
+    return (speed["embed_ms"] + split * speed["layer_token_ms"] + speed["encode_ms"] + trip
+            + stats["worker_queue_ms"] + (layers - split) * one["layer_ms"] + one["head_ms"])
+
+
+def telemetry_adds_up_to_what_a_token_takes(w: World):
+    """Speeds are told before the first session; later, all figures together are a token's time."""
+    w.start_broker()
+    sub = w.listen()
+    w.start_worker("telemetry_s: 1\nthreads: 1\n")
+    w.start_agent("telemetry_s: 1\nthreads: 1\nsplit: 3\n")
+    first = wait_until("telemetry", lambda: telemetry_of(sub, "agent", "gw1"))[0]
+    speed = first["speeds"][0]
+    expect(speed["front"], "Q8_0", "front")
+    for key in ("layer_token_ms", "layer_row_ms", "encode_ms", "head_ms"):
+        assert speed[key] > 0, first
+    assert 0 < first["used_bytes"] < first["budget_bytes"], first
+    assert first["link"]["samples"] >= 2 and first["broker_rtt_ms"] > 0, first
+    profile = [json.loads(text) for topic, text in sub.lines() if topic.endswith("/profile")][0]
+    front = profile["fronts"][0]
+    expect((profile["layers"], front["layers"]), (8, 8), "layers")
+    weights = sum(front["layer_bytes"][:3])
+    assert weights + profile["base_bytes"] <= first["used_bytes"] < weights * 2 \
+        + profile["base_bytes"], (profile, first)
+    ready = [json.loads(text) for topic, text in sub.lines() if topic.endswith("w1/status")][0]
+    expect(ready["layer_bytes"], front["layer_bytes"][0], "bytes of a layer")
+    expect(ready["kv_elements"], profile["kv_elements"], "numbers of a position")
+    seen = []
+    for i in range(8):
+        w.prompt(id=f"q{i}", prompt=PROMPT, **LONG_KEYS)
+        stats = sub.final(f"q{i}")["stats"]
+        agent = later_telemetry(sub, "agent", "gw1", i + 1)
+        worker = later_telemetry(sub, "worker", "w1", i + 1)
+        predicted = predict_ms(3, 8, agent, worker, stats)
+        head = agent["speeds"][0]["layer_token_ms"] * 3
+        seen.append((predicted, 1000 / stats["tok_s"], head, stats["head_ms"]))
+        room = 0.2 * busy_elsewhere()
+        if abs(predicted * stats["tok_s"] / 1000 - 1) < room and \
+                abs(head / stats["head_ms"] - 1) < room:
+            return
+    raise AssertionError(f"(token predicted, took, layers predicted, took) {seen}")
+
+
+def telemetry_finds_out_a_slow_link(w: World):
+    """20 ms each way and 1 Mbit/s: told by probes at first, by prompts and rows later."""
+    w.start_broker()
+    sub = w.listen()
+    w.start_worker()
+    port = free_port()
+    relay = Process(w, "relay", [os.path.join(w.bin, "tools", "splitmq"), "relay", "--to",
+                                 f"127.0.0.1:{w.port}", "--listen", str(port), "--delay-ms", "20",
+                                 "--rate-kbit", "1000"])
+    own, w.port = w.port, port
+    wait_until("the relay", w.broker_listens)
+    w.start_agent("telemetry_s: 1\nsplit: 3\n")
+    w.port = own
+    seen = []
+
+    def close():
+        link = telemetry_of(sub, "agent", "gw1")[-1]["link"]
+        seen.append(link)
+        room = 0.2 * busy_elsewhere()
+        return (abs(link["rtt_ms"] / 41.5 - 1) < room  # headers of packets go at that rate, too
+                and abs(link["up_kbit_s"] / 1000 - 1) < room
+                and abs(link["down_kbit_s"] / 1000 - 1) < 2 * room)
+
+    wait_until("telemetry", lambda: telemetry_of(sub, "agent", "gw1"))
+    by_probes = close()
+    for i in range(10):
+        w.prompt(id=f"q{i}", prompt=(PROMPT + " ") * (1 + i % 4), raw=True, max_tokens=40,
+                 temperature=3, seed=i)
+        sub.final(f"q{i}")
+        later_telemetry(sub, "agent", "gw1", i + 1)
+        if i >= 3 and close():
+            break
+    else:
+        raise AssertionError(f"the link was found to be {seen}")
+    assert by_probes, f"by probes alone the link was found to be {seen[0]}"
+    assert relay.alive()
+
+
+def a_metered_link_hears_little(w: World):
+    """metered: no probes; telemetry once, and then no more while nothing changes."""
+    w.start_broker()
+    sub = w.listen()
+    agent = w.start_agent("telemetry_s: 1\nmetered: yes\n")
+    wait_until("telemetry", lambda: telemetry_of(sub, "agent", "gw1"))
+    time.sleep(3)
+    expect(len(telemetry_of(sub, "agent", "gw1")), 1, "messages")
+    assert not [t for t, _ in sub.lines() if t.endswith("/probe")]
+    assert "link" not in telemetry_of(sub, "agent", "gw1")[0]
+    expect(agent.stop(), 0, "status")
+
+
 def watch_and_decode_read_the_traffic(w: World):
     w.start_all()
     config = w.agent_config()
@@ -926,6 +1043,7 @@ GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_o
                  "check_finds_what_is_wrong_before_the_start", "run_finds_the_daemon_and_streams",
                  "small_packets_of_the_broker_mean_smaller_chunks"}
 
-# Sanitizers change what memory is resident.
+# Sanitizers change what memory is resident, and how long things take.
 PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
+              "telemetry_adds_up_to_what_a_token_takes", "telemetry_finds_out_a_slow_link",
               "memory_that_is_short_is_named_never_overdrawn"}

@@ -1,0 +1,123 @@
+/* tests/test_tempo.c - how long steps take by their rows, as a planner is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "worker/tempo.h"
+
+static void assert_near(double got, double wanted, double share)
+{
+	if (!(fabs(got - wanted) <= share * wanted))
+		fail_msg("%g is not near %g", got, wanted);
+}
+
+/* n steps of so many rows of sessions with that split: a layer takes 20 + 5 us a row, all else 50 +
+ * 30 us a row. */
+static void run(struct tempo *p, unsigned n, uint32_t rows, uint32_t layers)
+{
+	for (unsigned i = 0; i < n; i++)
+		tempo_learn(p, &(struct tempo_step){ .row_layers = (double)rows * layers,
+						     .layers = layers,
+						     .layers_us = layers * (20 + 5 * rows),
+						     .rest_us = 50 + 30 * rows });
+}
+
+static void nothing_is_known_at_first(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	assert_int_equal(tempo_batches(&p, b), 0);
+	tempo_learn(&p, &(struct tempo_step){ .rest_us = 100 }); /* no row ran */
+	assert_int_equal(tempo_batches(&p, b), 0);
+}
+
+static void only_sizes_that_ran_are_told_by_rows(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	run(&p, 3, 64, 6);
+	run(&p, 3, 1, 6);
+	assert_int_equal(tempo_batches(&p, b), 2);
+	assert_int_equal(b[0].rows, 1);
+	assert_near(b[0].layer_ms, 0.025, 1e-3);
+	assert_near(b[0].head_ms, 0.08, 1e-3);
+	assert_int_equal(b[1].rows, 64);
+	assert_near(b[1].layer_ms, 0.34, 1e-3);
+}
+
+static void figures_are_brought_to_the_size_that_is_told(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	run(&p, 9, 1, 6);
+	run(&p, 9, 43, 6); /* prompts of 43 tokens, told as 32 rows */
+	assert_int_equal(tempo_batches(&p, b), 2);
+	assert_int_equal(b[1].rows, 32);
+	assert_near(b[1].layer_ms, 0.18, 0.01);
+	assert_near(b[1].head_ms, 1.01, 0.01);
+}
+
+static void one_size_alone_is_never_told_cheaper_than_its_rows(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	run(&p, 3, 7, 6);
+	assert_int_equal(tempo_batches(&p, b), 1);
+	assert_int_equal(b[0].rows, 4);
+	assert_near(b[0].layer_ms, 0.055 * 4 / 7, 0.01);
+}
+
+static void layers_are_those_of_the_step_rows_parts_of_rows(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	/* one row through 8 layers and one through 4: a step of 1.5 rows */
+	tempo_learn(&p, &(struct tempo_step){
+				.row_layers = 12, .layers = 8, .layers_us = 800, .rest_us = 100 });
+	assert_int_equal(tempo_batches(&p, b), 1);
+	assert_int_equal(b[0].rows, 1);
+	assert_near(b[0].layer_ms, 0.1 / 1.5, 0.01);
+}
+
+static void all_sizes_fit_a_message(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	for (uint32_t rows = 1; rows <= 256; rows *= 2)
+		run(&p, 2, rows, 4);
+	assert_int_equal(tempo_batches(&p, b), MSG_BATCHES_MAX);
+	assert_int_equal(b[6].rows, 64);
+	assert_int_equal(b[7].rows, 256);
+	for (unsigned i = 0; i < MSG_BATCHES_MAX; i++)
+		assert_near(b[i].layer_ms, (20 + 5.0 * b[i].rows) / 1000, 1e-3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_is_known_at_first),
+		cmocka_unit_test(only_sizes_that_ran_are_told_by_rows),
+		cmocka_unit_test(figures_are_brought_to_the_size_that_is_told),
+		cmocka_unit_test(one_size_alone_is_never_told_cheaper_than_its_rows),
+		cmocka_unit_test(layers_are_those_of_the_step_rows_parts_of_rows),
+		cmocka_unit_test(all_sizes_fit_a_message),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
