@@ -29,7 +29,7 @@ int admit_decision(const struct agent_core *c, const struct msg_decision *d, str
 	const uint32_t most = c->conf.context_tokens;
 	struct codec_spec codec = c->conf.codec;
 	struct admit_ask ask = {
-		.front = "",
+		.front = d->front,
 		.split = d->split,
 		.context_tokens =
 			d->context_tokens && d->context_tokens < most ? d->context_tokens : most,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/core.h"
+#include "agent/fronts.h"
 #include "agent/head.h"
 #include "agent/move.h"
 #include "agent/profile.h"
@@ -33,6 +34,7 @@ struct agent {
 	const struct config_agent *conf;
 	struct queue *inbox;
 	struct head *head;
+	struct fronts *fronts;
 	struct agent_core *core;
 	struct bus *bus;
 	agent_reply_fn *on_reply;
@@ -90,15 +92,17 @@ static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *answ
 {
 	const struct agent *a = ctx;
 	const struct segment *seg = head_segment(a->head);
-	const struct segment_ask want =
+	struct segment_ask want =
 		session_ask(seg, ask->split, ask->context_tokens, ask->kv, ask->codec);
-	int rc = model_slice_has(&seg->slice, &seg->hp, 0, ask->split, true,
-				 ask->split == seg->hp.n_layers, e);
 
-	if (rc)
-		return rc;
-	segment_judge(seg, &want, ask->alone, answer);
-	return answer->missing_bytes ? segment_refuse(&want, answer, e) : 0;
+	return fronts_judge(a->fronts, ask->front, &want, ask->alone, answer, e);
+}
+
+static void want_front(void *ctx, const char *name)
+{
+	struct agent *a = ctx;
+
+	fronts_want(a->fronts, a->core, name);
 }
 
 static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
@@ -425,6 +429,8 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 	if (!rc)
 		rc = open_head(&a->head, conf, job_done, a, e);
 	if (!rc)
+		rc = fronts_create(&a->fronts, conf, a->head, a->inbox, e);
+	if (!rc)
 		rc = fill_core_conf(a, &cc, e);
 	if (!rc)
 		rc = agent_core_create(&a->core, &cc,
@@ -436,7 +442,8 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 							    .side_moved = side_moved,
 							    .side_end = side_end,
 							    .reply = reply,
-							    .fits = fits });
+							    .fits = fits,
+							    .front = want_front });
 	if (!rc && !on_reply && conf->telemetry_s) /* a daemon, and somebody wants to know */
 		rehearse(a, &cc);
 	if (!rc)
@@ -455,6 +462,8 @@ void agent_destroy(struct agent *a)
 		return;
 	bus_close(a->bus, GOODBYE_MS); /* sends what is queued: the last status */
 	agent_core_destroy(a->core);
+	head_stop(a->head);
+	fronts_destroy(a->fronts);
 	head_destroy(a->head);
 	inbox_destroy(a->inbox);
 	free(a);
@@ -475,12 +484,16 @@ void agent_get_facts(const struct agent *a, struct agent_facts *f)
 
 int agent_check(const struct config_agent *conf, struct err *e)
 {
+	struct fronts *f = NULL;
 	struct head *h = NULL;
 	struct codec_spec spec;
 	int rc = spec_parse(&spec, conf->codec, e);
 
 	if (!rc)
 		rc = open_head(&h, conf, NULL, NULL, e);
+	if (!rc)
+		rc = fronts_create(&f, conf, h, NULL, e);
+	fronts_destroy(f);
 	head_destroy(h);
 	return rc;
 }
@@ -502,7 +515,8 @@ static void publish_profile(struct agent *a)
 	p->context_tokens = a->conf->context_tokens;
 	if (!rc) {
 		p->prefill_rows = chunk_rows(&codec, seg->hp.dim, SIZE_MAX, AGENT_CHUNK_ROWS);
-		rc = profile_fill(p, seg, &codec);
+		profile_fill(p, seg, &codec);
+		rc = fronts_fill(a->fronts, p);
 	}
 	if (!rc)
 		rc = link_publish(a->bus, &t, &m, 1, true, 0);
@@ -583,6 +597,8 @@ static void dispatch(struct agent *a, struct inbox_item *item)
 		on_signal(a, ((struct inbox_signal *)item)->number);
 	else if (item->kind == INBOX_REPLY)
 		on_reply(a, &((struct reply_item *)item)->reply);
+	else if (item->kind == INBOX_FRONT)
+		fronts_loaded(a->fronts, a->core);
 	if (item->kind == INBOX_JOB) /* the core may end the job's session, and the job with it */
 		agent_core_computed(a->core, (struct head_job *)item, clock_now_us());
 	else
@@ -617,6 +633,7 @@ static void timers(struct agent *a)
 
 	if (agent_core_due_us(a->core) <= clock_now_us())
 		agent_core_tick(a->core, clock_now_us());
+	fronts_tidy(a->fronts, a->core);
 	if (!a->conf->telemetry_s)
 		return;
 	agent_core_probe(a->core, clock_now_us());

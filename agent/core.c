@@ -511,6 +511,8 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d, uint
 		if (sl->used && sl->session.state != SESSION_ENDED)
 			slot_move(c, sl, d->split, now_us);
 	}
+	if (c->ops.front)
+		c->ops.front(c->ops.ctx, d->front);
 	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s kv=%s worker=%s",
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
 		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-");
@@ -610,6 +612,25 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 	else if (t.kind == TOPIC_AGENT_PROMPT && (m.type == MSG_PROMPT || m.type == MSG_CANCEL))
 		on_prompt(c, &m, ev->retained, now_us);
 	msg_finish(&m);
+}
+
+void agent_core_use_front(struct agent_core *c, const struct agent_front *front)
+{
+	if (c->front.index != front->index)
+		log_event(LOG_LEVEL_INFO, "front.used", "front=%s", front->name);
+	c->front = *front;
+}
+
+bool agent_core_uses_front(const struct agent_core *c, unsigned index)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		const struct slot *sl = &c->slots[i];
+
+		if (sl->used && ((sl->session.computing && sl->job.front == index) ||
+				 (sl->session.handover.out && sl->side.front == index)))
+			return true;
+	}
+	return false;
 }
 
 void agent_core_drain(struct agent_core *c)

@@ -55,6 +55,14 @@ struct agent_move {
 	enum kv_type type;
 };
 
+/* A precision of the layers, which is there (fronts.h). */
+struct agent_front {
+	unsigned index;  /* as in head_job */
+	uint32_t layers; /* it has [0, layers) */
+	bool has_head;
+	char name[MSG_FRONT_MAX];
+};
+
 struct agent_ops {
 	void *ctx;
 	/* Make the KV cache of a session (job->kv) for split and context. */
@@ -77,6 +85,9 @@ struct agent_ops {
 	/* 0, or why a session of this kind does not fit (*a: missing bytes, longest context), or
 	 * cannot be. NULL: all fit. */
 	int (*fits)(void *ctx, const struct admit_ask *ask, struct room_answer *a, struct err *e);
+	/* A decision names a front (empty: the first); agent_core_use_front when it is there. NULL:
+	 * there is one. */
+	void (*front)(void *ctx, const char *name);
 };
 
 #define AGENT_CHUNK_ROWS 64u /* most rows of one job */
@@ -88,6 +99,10 @@ void agent_core_destroy(struct agent_core *c);
 
 /* Subscribe and announce: call once after the bus was opened. */
 MUST_CHECK int agent_core_start(struct agent_core *c, struct bus *bus);
+
+/* Jobs that can have it run with this front from now on. */
+void agent_core_use_front(struct agent_core *c, const struct agent_front *front);
+bool agent_core_uses_front(const struct agent_core *c, unsigned index); /* a job with it is out */
 
 void agent_core_link(struct agent_core *c, bool up, uint64_t now_us);
 void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64_t now_us);

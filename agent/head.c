@@ -8,6 +8,7 @@
 
 struct head {
 	struct segment seg;
+	struct segment *fronts[MSG_FRONTS_MAX]; /* lent; of the loop thread, and of jobs */
 	struct codec_work *work;
 	struct queue *jobs;
 	head_done *done;
@@ -16,20 +17,25 @@ struct head {
 	bool running;
 };
 
-static int run_layers(struct head *h, struct head_job *job)
+static struct segment *segment_of(struct head *h, const struct head_job *job)
+{
+	return job->front ? h->fronts[job->front] : &h->seg;
+}
+
+static int run_layers(struct segment *seg, struct head_job *job)
 {
 	const uint64_t begun_us = clock_now_us();
-	int rc = model_embed(h->seg.model, job->ids, job->rows, h->seg.x);
+	int rc = model_embed(seg->model, job->ids, job->rows, seg->x);
 
 	job->embed_us = (uint32_t)(clock_now_us() - begun_us);
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
 	if (job->side) {
-		rc = segment_forward(&h->seg, job->again, job->pos, job->rows, &job->err);
+		rc = segment_forward(seg, job->again, job->pos, job->rows, &job->err);
 		if (rc || !job->kv)
 			return rc;
 	}
-	return segment_forward(&h->seg, job->kv, job->pos, job->rows, &job->err);
+	return segment_forward(seg, job->kv, job->pos, job->rows, &job->err);
 }
 
 int head_encode(struct head_job *job, struct codec_work *work, const float *x)
@@ -49,12 +55,11 @@ int head_encode(struct head_job *job, struct codec_work *work, const float *x)
 	return rc;
 }
 
-static int sample(struct head *h, struct head_job *job)
+static int sample(struct segment *seg, struct head_job *job)
 {
 	const uint64_t begun_us = clock_now_us();
-	int rc =
-		segment_sample(&h->seg, &job->sampling, job->rows - 1, job->history, job->n_history,
-			       job->pos + job->rows, &job->id, &job->end, &job->err);
+	int rc = segment_sample(seg, &job->sampling, job->rows - 1, job->history, job->n_history,
+				job->pos + job->rows, &job->id, &job->end, &job->err);
 
 	job->head_us = (uint32_t)(clock_now_us() - begun_us);
 	return rc;
@@ -62,19 +67,20 @@ static int sample(struct head *h, struct head_job *job)
 
 static void run(struct head *h, struct head_job *job)
 {
+	struct segment *seg = segment_of(h, job);
 	uint64_t t0 = clock_now_us(), t1;
 
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
 	job->encode_us = job->head_us = 0;
-	job->rc = run_layers(h, job);
+	job->rc = run_layers(seg, job);
 	if (!job->rc && job->sample)
-		job->rc = sample(h, job);
+		job->rc = sample(seg, job);
 	t1 = clock_now_us();
 	job->layers_us = (uint32_t)(t1 - t0);
 	trace_span(job->side ? "side" : "head", t0, t1, job->pos);
 	if (job->rc || job->sample || (job->side && !job->encode))
 		return;
-	job->rc = head_encode(job, h->work, h->seg.x);
+	job->rc = head_encode(job, h->work, seg->x);
 	job->encode_us = (uint32_t)(clock_now_us() - t1);
 	trace_span("encode", t1, t1 + job->encode_us, job->pos);
 }
@@ -118,14 +124,20 @@ int head_create(struct head **out, const struct segment_conf *conf, head_done *d
 	return 0;
 }
 
+void head_stop(struct head *h)
+{
+	if (!h || !h->running)
+		return;
+	queue_close(h->jobs);
+	pthread_join(h->thread, NULL);
+	h->running = false;
+}
+
 void head_destroy(struct head *h)
 {
 	if (!h)
 		return;
-	if (h->running) {
-		queue_close(h->jobs);
-		pthread_join(h->thread, NULL);
-	}
+	head_stop(h);
 	queue_destroy(h->jobs, NULL);
 	codec_work_destroy(h->work);
 	segment_close(&h->seg);
@@ -135,6 +147,11 @@ void head_destroy(struct head *h)
 struct segment *head_segment(struct head *h)
 {
 	return &h->seg;
+}
+
+void head_set_front(struct head *h, unsigned front, struct segment *seg)
+{
+	h->fronts[front] = seg;
 }
 
 bool head_submit(struct head *h, struct head_job *job)

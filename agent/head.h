@@ -18,6 +18,7 @@
 struct head_job {
 	struct inbox_item item;
 	unsigned slot;      /* of the session, for the loop thread */
+	unsigned front;     /* precision of the layers: 0, or one that was set (head_set_front) */
 	uint32_t pos, rows; /* rows of positions [pos, pos + rows) */
 	const uint32_t
 		*ids; /* [rows], the session's own array (not written while the job is out) */
@@ -57,11 +58,16 @@ typedef void head_done(void *ctx, struct head_job *job);
 /* Open the segment, start the thread. */
 MUST_CHECK int head_create(struct head **out, const struct segment_conf *conf, head_done *done,
 			   void *ctx, struct err *e);
-/* Jobs that are queued are finished first. */
+/* Jobs that are queued are finished first; none may be submitted any more. */
+void head_stop(struct head *h);
 void head_destroy(struct head *h);
 
 /* For begin and end, and to read: loop thread. */
 struct segment *head_segment(struct head *h);
+
+/* Layers of jobs with this front (1..MSG_FRONTS_MAX - 1), in another precision; NULL takes it away,
+ * when no job with it is out. */
+void head_set_front(struct head *h, unsigned front, struct segment *seg);
 
 /* Rows x [job->rows][d] -> job->bytes and what goes with them. For the head's thread, and tests. */
 MUST_CHECK int head_encode(struct head_job *job, struct codec_work *work, const float *x);

@@ -46,24 +46,8 @@ double profile_head_layers(const struct segment *s)
 	return sum ? (double)head_bytes(s) * (s->slice.last - s->slice.first) / (double)sum : 0;
 }
 
-static int add_front(struct msg_agent_profile *p, const struct segment *s)
-{
-	struct msg_front *f = &p->fronts[0];
-
-	f->layer_bytes = calloc(s->slice.last + 1u, sizeof(*f->layer_bytes));
-	if (!f->layer_bytes)
-		return ERR_NOMEM;
-	profile_front_name(s, f->name);
-	f->layers = s->slice.last;
-	f->head_bytes = head_bytes(s);
-	for (uint32_t i = 0; i < f->layers; i++)
-		f->layer_bytes[i] = layer_bytes(s, i);
-	p->n_fronts = 1;
-	return 0;
-}
-
-int profile_fill(struct msg_agent_profile *p, const struct segment *s,
-		 const struct codec_spec *codec)
+void profile_fill(struct msg_agent_profile *p, const struct segment *s,
+		  const struct codec_spec *codec)
 {
 	const struct segment_extra extra = admit_extra(codec, s->hp.dim, false);
 	const uint64_t limit = s->budget.limit_bytes;
@@ -76,5 +60,4 @@ int profile_fill(struct msg_agent_profile *p, const struct segment *s,
 	p->base_bytes = s->base_bytes + s->scratch_bytes;
 	p->session_bytes = extra.session_bytes;
 	p->token_bytes = extra.token_bytes;
-	return add_front(p, s);
 }

@@ -15,9 +15,9 @@ void profile_front_name(const struct segment *s, char dst[static MSG_FRONT_MAX])
 /* The head's weights in weights of a mean layer; 0 when the file has no head. */
 double profile_head_layers(const struct segment *s);
 
-/* Model, memory and the front end of *s into p; sessions' logs are for that codec. ERR_NOMEM. p is
- * of a message that msg_finish frees. */
-MUST_CHECK int profile_fill(struct msg_agent_profile *p, const struct segment *s,
-			    const struct codec_spec *codec);
+/* Model and memory of *s into p, but for its fronts (fronts.h); sessions' logs are for that
+ * codec. */
+void profile_fill(struct msg_agent_profile *p, const struct segment *s,
+		  const struct codec_spec *codec);
 
 #endif

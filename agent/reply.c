@@ -250,6 +250,8 @@ void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	r.degraded = sl->degraded;
 	r.ids = s->ids + s->n_prompt;
 	fill_stats(sl, &r.stats, now_us);
+	snprintf(r.stats.front, sizeof(r.stats.front), "%s",
+		 sl->job.front ? c->front.name : c->conf.front);
 	r.n_ids = r.stats.tokens;
 	count(c, &r);
 	log_event(r.error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "session.ended",

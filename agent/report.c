@@ -28,17 +28,23 @@ static double guess_head_ms(const struct agent_core *c, const struct msg_speed *
 	return s->layer_token_ms * c->conf.head_layers;
 }
 
+/* Of the first front, and of another one that is in use, once it is measured. */
 static void add_speeds(const struct agent_core *c, struct msg_telemetry *t)
 {
-	struct msg_speed *s = &t->speeds[0];
+	const char *names[] = { c->conf.front, c->front.name };
+	const unsigned n = c->front.index ? 2 : 1;
 
-	if (!c->conf.front[0])
-		return;
-	t->n_speeds = 1;
-	memcpy(s->front, c->conf.front, sizeof(s->front));
-	meter_speed(&c->meter, 0, s);
-	if (s->head_ms <= 0)
-		s->head_ms = guess_head_ms(c, s);
+	for (unsigned i = 0; c->conf.front[0] && i < n; i++) {
+		struct msg_speed *s = &t->speeds[t->n_speeds];
+
+		memcpy(s->front, names[i], sizeof(s->front));
+		meter_speed(&c->meter, i ? c->front.index : 0, s);
+		if (i && s->layer_token_ms <= 0)
+			continue;
+		if (s->head_ms <= 0)
+			s->head_ms = guess_head_ms(c, s);
+		t->n_speeds++;
+	}
 }
 
 static void add_remaining(const struct slot *sl, uint64_t now_us, struct msg_remaining *r)

@@ -71,6 +71,7 @@ static int start_side(struct agent_core *c, struct slot *sl, const struct sessio
 {
 	struct head_job *side = &sl->side;
 
+	side->front = slot_front(c, sl->move.to > sl->move.from ? sl->move.to : sl->move.from);
 	side->pos = fx->side_pos;
 	side->rows = fx->side_rows;
 	side->ids = sl->session.ids + fx->side_pos;

@@ -120,6 +120,14 @@ static void fail_side(struct agent_core *c, struct slot *sl, uint64_t now_us, co
 		   &(struct session_event){ .kind = SESSION_EV_SIDE_FAILED, .now_us = now_us });
 }
 
+unsigned slot_front(const struct agent_core *c, uint32_t last)
+{
+	const struct agent_front *f = &c->front;
+	const bool has = last <= f->layers && (last < c->conf.n_layers || f->has_head);
+
+	return has ? f->index : 0;
+}
+
 /* False when the compute thread has no room for it. */
 static bool start_job(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
 		      uint64_t now_us)
@@ -130,6 +138,7 @@ static bool start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	if (sl->has_next_codec)
 		job->codec = sl->next_codec;
 	sl->has_next_codec = false;
+	job->front = slot_front(c, s->conf.split);
 	job->pos = fx->compute_pos;
 	job->rows = fx->compute_rows;
 	job->ids = s->ids + fx->compute_pos;
@@ -339,6 +348,7 @@ static void measure_job(struct agent_core *c, const struct slot *sl)
 	const struct head_job *job = &sl->job;
 
 	meter_job(&c->meter, &(struct meter_job){
+				     .front = job->front,
 				     .layers = sl->session.conf.split,
 				     .rows = job->rows,
 				     .sampled = job->sample,

@@ -102,6 +102,7 @@ struct agent_core {
 	struct workers workers;
 	uint8_t *frame; /* [frame_cap] header and body of one outgoing frame */
 	size_t frame_cap;
+	struct agent_front front; /* of jobs, where it has their layers; index 0: the first */
 	bool up, draining;
 	bool alone;              /* the fleet is away, and all runs here (offline.h) */
 	bool offline_tried;      /* of this absence: whether that is possible is known */
@@ -131,6 +132,9 @@ uint64_t slot_deadline_us(const struct agent_core *c, const struct msg_prompt *m
 
 /* m will run here alone: split = L. */
 bool slot_is_local(const struct agent_core *c, const struct msg_prompt *m);
+
+/* The front of a job through layers [0, last) of sl's session. */
+unsigned slot_front(const struct agent_core *c, uint32_t last);
 
 /* Step the slot's session and carry the effects out; frees the slot when it ended. */
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev);

@@ -67,7 +67,27 @@ static const struct key keys[] = {
 	  .fallback = "0.02" },
 };
 
-const struct key_set load_agent_keys = { .keys = keys, .n_keys = sizeof(keys) / sizeof(keys[0]) };
+static const struct key front_keys[] = {
+	{ KEY(struct config_front, "model", model, KEY_PATH), .fallback = "" },
+};
+
+static const struct key_map fronts = {
+	.name = "fronts",
+	.keys = front_keys,
+	.n_keys = sizeof(front_keys) / sizeof(front_keys[0]),
+	.at_offset = offsetof(struct config_agent, fronts),
+	.stride = sizeof(struct config_front),
+	.count_offset = offsetof(struct config_agent, n_fronts),
+	.max = CONFIG_MAX_FRONTS,
+};
+
+_Static_assert(offsetof(struct config_front, front) == 0, "an element starts with its name");
+
+const struct key_set load_agent_keys = {
+	.keys = keys,
+	.n_keys = sizeof(keys) / sizeof(keys[0]),
+	.map = &fronts,
+};
 
 static int read_agent(struct config_agent *out, struct key_source *src, struct err *e)
 {

@@ -3,7 +3,8 @@
  * One table of keys per program: type, limits, default, in config/<program>_conf.c. Unknown keys,
  * duplicate keys, wrong types and values outside their limits are errors naming file, line and
  * key. Sections are flattened: `broker:` / `  host: x` is the key broker.host. Every key except
- * agents.* can be overridden by an environment variable: SPLITMQ_BROKER_HOST for broker.host.
+ * agents.* and fronts.* can be overridden by an environment variable: SPLITMQ_BROKER_HOST for
+ * broker.host.
  * Relative paths in the file are relative to the file's directory, those of the environment to the
  * working directory. Where a number may be left to the program, the word is "auto". Const after
  * loading; any thread. */
@@ -20,6 +21,7 @@
 #define CONFIG_NAME_MAX   65
 #define CONFIG_TEXT_MAX   256
 #define CONFIG_PATH_MAX   4096
+#define CONFIG_MAX_FRONTS 7  /* of an agent, besides its model */
 #define CONFIG_MAX_AGENTS 64 /* per-agent overrides of a coordinator */
 
 struct config_broker {
@@ -40,6 +42,12 @@ struct config_broker {
 struct config_sampling {
 	double temperature, top_p, min_p, repeat_penalty; /* defaults 0, 1, 0, 1 */
 	uint32_t top_k, repeat_last;                      /* 0, 64 (<= 256) */
+};
+
+/* Another precision of the front layers. */
+struct config_front {
+	char front[CONFIG_NAME_MAX];
+	char model[CONFIG_PATH_MAX]; /* fronts.<name>.model: GGUF file */
 };
 
 struct config_agent {
@@ -65,6 +73,8 @@ struct config_agent {
 	uint32_t session_deadline_ms; /* timeouts.session_ms, 1000..86400000, default 120000 */
 	uint32_t deadline_ttft_ms, deadline_tpot_ms; /* deadline.*, 0 (none)..86400000, default 0 */
 	uint32_t offline_after_ms; /* offline_after_ms, 0 (never)..86400000, default 10000 */
+	struct config_front fronts[CONFIG_MAX_FRONTS];
+	uint32_t n_fronts;
 	double deadline_max_delta; /* deadline.max_delta, 0 (never coarser)..0.5, default 0.02 */
 	uint32_t telemetry_s;         /* telemetry_s, 0 (off)..3600, default 10 */
 	char metered[4];              /* metered: no | yes, default no */

@@ -14,7 +14,13 @@
 #define INBOX_MESSAGES 4096 /* most network messages that may wait */
 #define INBOX_JOBS     4096 /* most jobs that may be out: the compute queue's bound */
 
-enum inbox_kind { INBOX_BUS, INBOX_JOB, INBOX_SIGNAL, INBOX_REPLY /* agent/agent.c */ };
+enum inbox_kind {
+	INBOX_BUS,
+	INBOX_JOB,
+	INBOX_SIGNAL,
+	INBOX_REPLY, /* agent/agent.c */
+	INBOX_FRONT, /* agent/fronts.c */
+};
 
 /* First member of whatever is queued: says what it is. A job begins with it and is its own item,
  * so that handing it back needs no memory. */

@@ -155,6 +155,7 @@ static void judge(const struct segment *s, const struct room *r, const struct se
 {
 	const struct room_ask want = {
 		.weight_bytes = held_bytes(s, widen(s, ask->first, ask->last)) - s->weight_bytes +
+				ask->other_bytes +
 				(ask->predict ? cal_use_bytes(s->cal, ask->split) : 0),
 		.session_bytes = ask->extra.session_bytes,
 		.token_bytes = ask->extra.token_bytes +

@@ -92,6 +92,7 @@ struct segment_ask {
 	uint32_t first, last, context_tokens;
 	enum kv_type kv;
 	struct segment_extra extra;
+	uint64_t other_bytes; /* that must be had as well */
 	bool predict; /* with the predictors of the front's split */
 	uint32_t split;
 };

@@ -274,7 +274,7 @@ static void open_agent(struct hall *h, const struct agent_core_conf *conf)
 	toy_open_node(&h->agent_node, h->broker, "gw", 0);
 	assert_int_equal(agent_core_create(&h->agent, conf,
 					   &(struct agent_ops){ h, begin, end, submit_head,
-								TOY_SIDE, on_reply, fits }),
+								TOY_SIDE, on_reply, fits, NULL }),
 			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 }
@@ -1104,7 +1104,7 @@ static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet
 			 0);
 	assert_int_equal(agent_core_create(&h->agent, &conf,
 					   &(struct agent_ops){ h, begin, end, submit_head,
-								TOY_SIDE, on_reply, fits }),
+								TOY_SIDE, on_reply, fits, NULL }),
 			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 	pass(h, 1000);

@@ -71,6 +71,28 @@ static void what_is_said_arrives(void **state)
 	assert_true(c.sampling.temperature == 0.75);
 }
 
+static void fronts_have_names_and_files(void **state)
+{
+	struct config_agent c;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(agent(&c,
+			       MINIMAL "fronts:\n  Q8_0: {model: fine.gguf}\n"
+				       "  Q2_K:\n    model: /m/coarse.gguf\n",
+			       &e),
+			 0);
+	assert_int_equal(c.n_fronts, 2);
+	assert_string_equal(c.fronts[0].front, "Q8_0");
+	assert_string_equal(c.fronts[0].model, "fine.gguf");
+	assert_string_equal(c.fronts[1].front, "Q2_K");
+	assert_string_equal(c.fronts[1].model, "/m/coarse.gguf");
+	assert_refused(MINIMAL "fronts:\n  a: {modle: x}\n",
+		       "a.yaml:4: fronts.a.modle: unknown key; did you mean \"model\"?");
+	assert_refused(MINIMAL "fronts: {a: {}, b: {}, c: {}, d: {}, e: {}, f: {}, g: {}, h: {}}\n",
+		       "a.yaml:3: fronts.h: more than 7 fronts");
+}
+
 static void an_unknown_key_names_line_and_nearest_key(void **state)
 {
 	(void)state;
@@ -630,6 +652,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_not_said_has_its_default),
 		cmocka_unit_test(what_is_said_arrives),
+		cmocka_unit_test(fronts_have_names_and_files),
 		cmocka_unit_test(an_unknown_key_names_line_and_nearest_key),
 		cmocka_unit_test(a_key_given_twice_is_refused),
 		cmocka_unit_test(a_wrong_value_names_what_is_allowed),

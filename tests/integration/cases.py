@@ -200,6 +200,74 @@ def what_cannot_go_on_alone_waits_and_says_so(w: World):
     assert "offline.waiting" in agent.log() and "layer 1" in agent.log(), agent.log()
 
 
+def slice_of(w, name, kind, layers):
+    path = w.path(name)
+    rc, _, err = w.tool("quantize", w.model, path, "--type", kind, "--layers", layers)
+    expect(rc, 0, err)
+    return path
+
+
+def decide(w, number, **keys):
+    w.publish("decision/gw1", json.dumps({"type": "decision", "agent": "gw1", "number": number,
+                                          **keys}), "-r")
+
+
+def another_precision_of_the_front_takes_over(w: World):
+    """Loaded beside a session, used from its next job on; the same weights give the same text."""
+    fronts = (f"fronts:\n  same:\n    model: {slice_of(w, 'same.gguf', 'keep', '0..2')}\n"
+              f"  Q2_K:\n    model: {slice_of(w, 'coarse.gguf', 'Q2_K', '0..2')}\n")
+    agent, _ = w.start_all("codec: f32\nsplit: 2\n" + fronts)
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/#")
+    wait_until("the profile", lambda: [p for t, p in sub.lines() if t.endswith("/profile")])
+    profile = json.loads([p for t, p in sub.lines() if t.endswith("/profile")][-1])
+    expect([f["name"] for f in profile["fronts"]][1:], ["same", "Q2_K"], "fronts")
+    expect([f["layers"] for f in profile["fronts"]][1:], [2, 2], "layers")
+    sizes = [sum(f["layer_bytes"][:2]) for f in profile["fronts"]]
+    assert sizes[0] == sizes[1] and 0 < sizes[2] < sizes[1], sizes
+    begin_long(w, sub)
+    decide(w, 1, split=2, front="same")
+    agent.wait_log("front.used front=same")
+    reply = sub.final("long")
+    expect(reply["ids"], wanted["ids"], "ids over the switch")
+    w.prompt(prompt=PROMPT, id="same", max_tokens=40)
+    reply = sub.final("same")
+    expect((reply["ids"], reply["stats"]["front"]), (w.generate(PROMPT, 40)["ids"], "same"),
+           "a session on it")
+    decide(w, 2, split=2, front="Q2_K")
+    agent.wait_log("front.closed front=same")
+    w.prompt(prompt=PROMPT, id="coarse", max_tokens=40)
+    reply = sub.final("coarse")
+    expect((reply.get("error"), reply["stats"]["front"]), (None, "Q2_K"), "a coarser one")
+    decide(w, 3, split=2, front="Q9_0")
+    decide(w, 4, split=1)
+    agent.wait_log("front.closed front=Q2_K")
+    w.prompt(prompt=PROMPT, id="first", max_tokens=40)
+    expect(sub.final("first")["ids"], w.generate(PROMPT, 40)["ids"], "the first one again")
+    assert '"Q9_0"' not in agent.log() and "has no front Q9_0" in agent.log(), agent.log()
+
+
+def a_front_that_does_not_fit_is_refused_with_its_bytes(w: World):
+    keys = "codec: f32\nsplit: 2\n"
+    rc, err = check(w, "agent", w.agent_config(keys + "memory_budget: 1MiB\n"))
+    expect(rc, 1, err)
+    parts = re.search(r"process (\d+) \+ weights (\d+) \+ scratch (\d+) \+ session .* (\d+)", err)
+    budget = sum(map(int, parts.groups())) + 1000000
+    front = slice_of(w, "all.gguf", "F16", "0..8")
+    keys += f"memory_budget: {budget}\nfronts:\n  F16:\n    model: {front}\n"
+    w.start_broker()
+    w.start_agent(keys)
+    sub = w.listen("agent/+/answer")
+    decide(w, 1, split=2, front="F16")
+    wait_until("an answer", lambda: [p for t, p in sub.lines() if '"taken":false' in p])
+    answer = json.loads([p for t, p in sub.lines() if '"taken":false' in p][0])
+    assert answer["code"] == "limit" and answer["missing_bytes"] > 1000000, answer
+    other = w.path("other.gguf")
+    write_model(w.model, other, BIG)
+    rc, err = check(w, "agent", w.agent_config(f"fronts:\n  x:\n    model: {other}\n"))
+    assert rc == 1 and "front x" in err and "not made of this agent's model" in err, err
+
+
 def a_killed_worker_that_comes_back_continues_the_text(w: World):
     agent, worker = w.start_all("codec: f32\n")
     wanted = long_answer(w)
@@ -1040,10 +1108,16 @@ GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_o
                  "a_calibration_of_another_model_is_named",
                  "an_idle_session_makes_room_and_goes_on_later",
                  "a_session_that_does_not_fit_is_told_what_would",
+                 "another_precision_of_the_front_takes_over",
                  "check_finds_what_is_wrong_before_the_start", "run_finds_the_daemon_and_streams",
                  "small_packets_of_the_broker_mean_smaller_chunks"}
 
 # Sanitizers change what memory is resident, and how long things take.
 PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
+<<<<<<< HEAD
               "telemetry_adds_up_to_what_a_token_takes", "telemetry_finds_out_a_slow_link",
               "memory_that_is_short_is_named_never_overdrawn"}
+=======
+              "memory_that_is_short_is_named_never_overdrawn",
+              "a_front_that_does_not_fit_is_refused_with_its_bytes"}
+>>>>>>> 64c8cca (agent: further precisions of the front, loaded beside the sessions)

@@ -1,0 +1,332 @@
+#include "agent/fronts.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/profile.h"
+#include "base/log.h"
+#include "daemon/inbox.h"
+
+enum front_state { FRONT_ABSENT, FRONT_LOADING, FRONT_READY };
+
+struct front {
+	char name[MSG_FRONT_MAX];
+	const char *path; /* NULL: the first one */
+	enum front_state state;
+	uint32_t layers;       /* [0, layers) */
+	uint64_t *layer_bytes; /* [layers]; owned */
+	uint64_t head_bytes;   /* 0: it has no head */
+	uint64_t bytes;        /* booked for it, once it is loading */
+	struct segment seg;    /* FRONT_READY; of the first one unused */
+};
+
+struct fronts {
+	const struct config_agent *conf;
+	struct head *head;
+	struct segment *first; /* the agent's own segment */
+	struct queue *inbox;
+	struct front list[MSG_FRONTS_MAX];
+	unsigned n, wish;
+	/* of the load that goes on; the thread's from its start to its item */
+	unsigned loading; /* 0: none */
+	pthread_t thread;
+	struct inbox_item *item;
+	int rc;
+	struct err err;
+};
+
+static int measure(struct front *fr, const struct gguf *g, const struct model_hparams *hp,
+		   const struct model_slice *slice, struct err *e)
+{
+	const uint32_t n = hp->n_layers;
+	const struct model_conf head = { .first = n, .last = n, .head = true };
+
+	fr->layers = slice->last;
+	fr->layer_bytes = calloc(fr->layers + 1u, sizeof(*fr->layer_bytes));
+	if (!fr->layer_bytes)
+		return err_set(e, ERR_NOMEM, "front %s", fr->name);
+	for (uint32_t i = 0; i < fr->layers; i++)
+		fr->bytes += fr->layer_bytes[i] = model_layer_bytes(g, hp, i);
+	if (slice->last == n)
+		fr->bytes += fr->head_bytes = model_weight_bytes(g, hp, &head);
+	return 0;
+}
+
+/* The same model in another precision, from its first layer on. */
+static int check_kin(const struct fronts *f, const struct gguf *g, const struct model_hparams *hp,
+		     const struct model_slice *slice, struct err *e)
+{
+	const struct model_hparams *own = &f->first->hp;
+	char source[GGUF_HASH_LEN + 1], ours[GGUF_HASH_LEN + 1];
+	int rc = gguf_source(g, source, e);
+
+	if (!rc)
+		rc = gguf_source(f->first->gguf, ours, e);
+	if (rc)
+		return rc;
+	if (strcmp(source, ours))
+		return err_set(e, ERR_MODEL_MISMATCH,
+			       "it was not made of this agent's model (%s, not %s)", source, ours);
+	if (hp->n_layers != own->n_layers || hp->dim != own->dim || hp->n_vocab != own->n_vocab ||
+	    hp->n_kv_heads != own->n_kv_heads || hp->head_dim != own->head_dim ||
+	    hp->head_dim_v != own->head_dim_v)
+		return err_set(e, ERR_MODEL_MISMATCH, "its shape is another than the model's");
+	if (slice->first)
+		return err_set(e, ERR_CONFIG, "it begins with layer %u, not with the first",
+			       slice->first);
+	return 0;
+}
+
+static int look_at(struct fronts *f, struct front *fr, struct err *e)
+{
+	struct model_slice slice;
+	struct model_hparams hp;
+	struct gguf *g = NULL;
+	int rc = gguf_open(&g, fr->path, e);
+
+	if (!rc)
+		rc = model_read_hparams(&hp, g, e);
+	if (!rc)
+		rc = model_read_slice(&slice, g, &hp, e);
+	if (!rc)
+		rc = check_kin(f, g, &hp, &slice, e);
+	if (!rc)
+		rc = measure(fr, g, &hp, &slice, e);
+	fr->bytes += f->first->scratch_bytes;
+	gguf_close(g);
+	return rc;
+}
+
+static int find(const struct fronts *f, const char *name, unsigned *at)
+{
+	for (*at = 0; name[0] && *at < f->n; ++*at) {
+		if (!strcmp(f->list[*at].name, name))
+			return 0;
+	}
+	return name[0] ? ERR_NOT_FOUND : 0;
+}
+
+static int add(struct fronts *f, const struct config_front *cf, struct err *e)
+{
+	struct front *fr = &f->list[f->n];
+	unsigned at;
+	int rc;
+
+	if (!cf->model[0])
+		return err_set(e, ERR_CONFIG, "fronts.%s.model is missing", cf->front);
+	if (strlen(cf->front) >= sizeof(fr->name) || !find(f, cf->front, &at))
+		return err_set(e, ERR_CONFIG, "fronts.%s: %s", cf->front,
+			       strlen(cf->front) >= sizeof(fr->name)
+				       ? "the name is too long"
+				       : "the agent's model has this name already");
+	snprintf(fr->name, sizeof(fr->name), "%.*s", (int)sizeof(fr->name) - 1, cf->front);
+	fr->path = cf->model;
+	f->n++;
+	rc = look_at(f, fr, e);
+	if (rc)
+		err_wrap(e, "front %s", fr->name);
+	return rc;
+}
+
+int fronts_create(struct fronts **out, const struct config_agent *conf, struct head *head,
+		  struct queue *inbox, struct err *e)
+{
+	struct fronts *f = calloc(1, sizeof(*f));
+	int rc = 0;
+
+	if (!f)
+		return err_set(e, ERR_NOMEM, "fronts");
+	f->conf = conf;
+	f->head = head;
+	f->first = head_segment(head);
+	f->inbox = inbox;
+	f->n = 1;
+	f->list[0].state = FRONT_READY;
+	profile_front_name(f->first, f->list[0].name);
+	for (uint32_t i = 0; !rc && i < conf->n_fronts; i++)
+		rc = add(f, &conf->fronts[i], e);
+	if (!rc)
+		rc = measure(&f->list[0], f->first->gguf, &f->first->hp, &f->first->slice, e);
+	if (rc) {
+		fronts_destroy(f);
+		return rc;
+	}
+	*out = f;
+	return 0;
+}
+
+void fronts_destroy(struct fronts *f)
+{
+	if (!f)
+		return;
+	if (f->loading)
+		pthread_join(f->thread, NULL);
+	for (unsigned i = 0; i < f->n; i++) {
+		free(f->list[i].layer_bytes);
+		if (i)
+			segment_close(&f->list[i].seg);
+	}
+	free(f);
+}
+
+int fronts_fill(const struct fronts *f, struct msg_agent_profile *p)
+{
+	for (unsigned i = 0; i < f->n; i++) {
+		const struct front *fr = &f->list[i];
+		struct msg_front *to = &p->fronts[i];
+
+		to->layer_bytes = calloc(fr->layers + 1u, sizeof(*to->layer_bytes));
+		if (!to->layer_bytes)
+			return ERR_NOMEM;
+		p->n_fronts = i + 1;
+		memcpy(to->name, fr->name, sizeof(to->name));
+		to->layers = fr->layers;
+		to->head_bytes = fr->head_bytes;
+		for (uint32_t k = 0; k < fr->layers; k++)
+			to->layer_bytes[k] = fr->layer_bytes[k];
+	}
+	return 0;
+}
+
+int fronts_judge(const struct fronts *f, const char *name, struct segment_ask *ask, bool alone,
+		 struct room_answer *a, struct err *e)
+{
+	const uint32_t n_layers = f->first->hp.n_layers;
+	const struct front *fr;
+	unsigned at;
+	int rc = model_slice_has(&f->first->slice, &f->first->hp, 0, ask->last, true,
+				 ask->last == n_layers, e);
+
+	if (rc)
+		return rc;
+	if (find(f, name, &at))
+		return err_set(e, ERR_NOT_FOUND, "this agent has no front %s", name);
+	fr = &f->list[at];
+	if (ask->last > fr->layers)
+		return err_set(e, ERR_NOT_FOUND, "front %s has layers 0..%u, not 0..%u", fr->name,
+			       fr->layers, ask->last);
+	ask->other_bytes = fr->state == FRONT_ABSENT ? fr->bytes : 0;
+	segment_judge(f->first, ask, alone, a);
+	return a->missing_bytes ? segment_refuse(ask, a, e) : 0;
+}
+
+/* ---- loading -------------------------------------------------------------------------------- */
+
+/* Every layer is brought into its form here, so that none is when it first runs. */
+static void *load(void *arg)
+{
+	struct fronts *f = arg;
+	struct front *fr = &f->list[f->loading];
+	const bool head = fr->head_bytes > 0;
+	const struct segment_conf sc = {
+		.path = fr->path,
+		.kv = f->conf->kv,
+		.last = fr->layers,
+		.embed = true,
+		.head = head,
+		.threads = f->conf->threads,
+		.pin_threads = f->conf->pin_threads[0] == 'y',
+		.max_rows = AGENT_CHUNK_ROWS,
+		.context_tokens = 1,
+		.memory_reserve_bytes = f->conf->memory_reserve_bytes,
+	};
+
+	f->rc = segment_open(&fr->seg, &sc, &f->err);
+	for (uint32_t i = 0; !f->rc && i <= fr->layers; i++)
+		model_prepare(fr->seg.model, 0, fr->layers, head);
+	if (!queue_push(f->inbox, f->item)) /* it keeps room for jobs, and for this */
+		free(f->item);
+	return NULL;
+}
+
+static void give_up(struct fronts *f, unsigned at, const char *reason)
+{
+	struct front *fr = &f->list[at];
+
+	log_event(LOG_LEVEL_WARN, "front.failed", "front=%s reason=\"%s\"", fr->name, reason);
+	f->first->budget.booked_bytes -= fr->bytes;
+	fr->state = FRONT_ABSENT;
+}
+
+static void begin_load(struct fronts *f, unsigned at)
+{
+	struct front *fr = &f->list[at];
+
+	f->first->budget.booked_bytes += fr->bytes;
+	fr->state = FRONT_LOADING;
+	f->item = malloc(sizeof(*f->item));
+	if (f->item)
+		f->item->kind = INBOX_FRONT;
+	f->loading = at;
+	f->err = (struct err){ 0 };
+	if (!f->item || pthread_create(&f->thread, NULL, load, f)) {
+		free(f->item);
+		f->loading = 0;
+		give_up(f, at, "no memory for a thread");
+		return;
+	}
+	log_event(LOG_LEVEL_INFO, "front.loading", "front=%s bytes=%llu", fr->name,
+		  (unsigned long long)fr->bytes);
+}
+
+static void use(const struct fronts *f, struct agent_core *core)
+{
+	const struct front *fr = &f->list[f->wish];
+	struct agent_front now = { .index = f->wish,
+				   .layers = fr->layers,
+				   .has_head = fr->head_bytes > 0 };
+
+	memcpy(now.name, fr->name, sizeof(now.name));
+	agent_core_use_front(core, &now);
+}
+
+/* The one that is wished for is in use, or on its way. One load at a time. */
+static void go_on(struct fronts *f, struct agent_core *core)
+{
+	if (f->list[f->wish].state == FRONT_READY)
+		use(f, core);
+	else if (!f->loading)
+		begin_load(f, f->wish);
+}
+
+void fronts_want(struct fronts *f, struct agent_core *core, const char *name)
+{
+	if (find(f, name, &f->wish))
+		f->wish = 0;
+	go_on(f, core);
+}
+
+void fronts_loaded(struct fronts *f, struct agent_core *core)
+{
+	const unsigned at = f->loading;
+
+	pthread_join(f->thread, NULL);
+	f->loading = 0;
+	if (f->rc) {
+		give_up(f, at, f->err.text);
+		if (at == f->wish) /* not again before the next decision */
+			f->wish = 0;
+	} else {
+		f->list[at].state = FRONT_READY;
+		head_set_front(f->head, at, &f->list[at].seg);
+		log_event(LOG_LEVEL_INFO, "front.ready", "front=%s", f->list[at].name);
+	}
+	go_on(f, core);
+}
+
+void fronts_tidy(struct fronts *f, const struct agent_core *core)
+{
+	for (unsigned i = 1; i < f->n; i++) {
+		struct front *fr = &f->list[i];
+
+		if (i == f->wish || fr->state != FRONT_READY || agent_core_uses_front(core, i))
+			continue;
+		head_set_front(f->head, i, NULL);
+		segment_close(&fr->seg);
+		f->first->budget.booked_bytes -= fr->bytes;
+		fr->state = FRONT_ABSENT;
+		log_event(LOG_LEVEL_INFO, "front.closed", "front=%s", fr->name);
+	}
+}

@@ -1,0 +1,41 @@
+/* agent/fronts.h - further precisions of the front layers, loaded when a decision wants them.
+ *
+ * The first front is the agent's model itself (head.h): its tokenizer, its cache, its memory budget
+ * and its identity stay. A further one is a file or slice that `splitmq quantize` made of the same
+ * source (gguf_source); it is booked whole in that budget, loaded on a thread of its own, and used
+ * from the next job of each session on. Caches that the old weights filled are kept. It is let go
+ * when no decision wants it and no job has it. Loop thread. */
+#ifndef AGENT_FRONTS_H
+#define AGENT_FRONTS_H
+
+#include "agent/core.h"
+#include "config/config.h"
+
+struct fronts;
+
+/* Look at the files of conf->fronts. The item of a finished load goes to inbox. ERR_MODEL_MISMATCH
+ * for another source or shape, ERR_CONFIG, errors of gguf_open. All lent until destroy. */
+MUST_CHECK int fronts_create(struct fronts **out, const struct config_agent *conf,
+			     struct head *head, struct queue *inbox, struct err *e);
+
+/* Waits for a load. After it no job may run. */
+void fronts_destroy(struct fronts *f);
+
+/* Of the first one too: the list of a profile. ERR_NOMEM. */
+MUST_CHECK int fronts_fill(const struct fronts *f, struct msg_agent_profile *p);
+
+/* Whether a session as *ask would fit with the front of that name (empty: the first), its weights
+ * included where they are not there. ERR_NOT_FOUND for a name or layers that are not there. */
+MUST_CHECK int fronts_judge(const struct fronts *f, const char *name, struct segment_ask *ask,
+			    bool alone, struct room_answer *a, struct err *e);
+
+/* A decision wants it. Tells core when it is there, which may be at once. */
+void fronts_want(struct fronts *f, struct agent_core *core, const char *name);
+
+/* The item INBOX_FRONT has come. */
+void fronts_loaded(struct fronts *f, struct agent_core *core);
+
+/* Let go what nobody uses. */
+void fronts_tidy(struct fronts *f, const struct agent_core *core);
+
+#endif
