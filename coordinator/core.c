@@ -11,6 +11,7 @@
 #define ANNOUNCE_MS 1000
 #define SETTLE_MS   300 /* after a connect: retained statuses and decisions come first */
 #define TICK_AGENTS 64  /* looked at in one tick */
+#define BEHIND_MS   200 /* between two ticks that decide, while many messages wait */
 
 static int check_codec(const char *key, const char *agent, const char *spec, struct err *e)
 {
@@ -237,6 +238,9 @@ bool coordinator_core_tick(struct coordinator_core *c, uint64_t now_ms)
 	announce_changes(c, now_ms);
 	if (now_ms < c->settled_ms || !lease_is_active(&c->lease, now_ms))
 		return false;
+	if (c->behind && now_ms < c->tick_ms + BEHIND_MS)
+		return true;
+	c->tick_ms = now_ms;
 	return decide_due(c, now_ms) && c->roster.n_due;
 }
 

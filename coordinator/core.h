@@ -23,6 +23,8 @@ struct coordinator_core {
 	struct decide *decide;
 	uint64_t boot;
 	uint64_t settled_ms; /* retained messages have arrived by then; 0: not connected yet */
+	bool behind; /* set by the driver: many messages wait and are to be read first */
+	uint64_t tick_ms; /* of the newest decisions */
 	uint64_t announced_ms;
 	uint32_t announced_agents, announced_workers;
 	bool announced_active;

@@ -13,6 +13,7 @@
 
 #define GOODBYE_MS 1000
 #define TICK_MS    200
+#define MANY       64 /* messages that wait: a fleet tells of itself at once */
 
 struct coordinator {
 	const struct config_coordinator *conf;
@@ -40,7 +41,7 @@ static int open_bus(struct coordinator *c, struct err *e)
 	snprintf(t.coordinator, sizeof(t.coordinator), "%s", c->conf->coordinator);
 	memcpy(will.u.coordinator_status.coordinator, t.coordinator, sizeof(t.coordinator));
 	rc = link_open(&c->bus, &c->conf->broker, c->conf->coordinator, &t, &will,
-		       inbox_bus_handler, c->inbox, e);
+		       inbox_patient_handler, c->inbox, e);
 	if (rc)
 		return rc;
 	rc = coordinator_core_start(&c->core, c->bus);
@@ -74,6 +75,7 @@ static void loop(struct coordinator *c)
 	while (!c->stop && !c->fatal.code) {
 		struct inbox_item *item = queue_pop(c->inbox, more ? 0 : TICK_MS);
 
+		c->core.behind = queue_length(c->inbox) >= MANY;
 		if (item && item->kind == INBOX_BUS)
 			on_bus(c, &((struct inbox_bus *)item)->ev);
 		else if (item && item->kind == INBOX_SIGNAL)

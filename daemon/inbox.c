@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define INBOX_SIGNALS 64
 
@@ -33,15 +34,13 @@ static void *put(char **at, const void *src, size_t len)
 	return dst;
 }
 
-void inbox_bus_handler(void *ctx, const struct bus_event *ev)
+static void copy(void *ctx, const struct bus_event *ev)
 {
 	size_t topic_len = ev->topic ? strlen(ev->topic) : 0;
 	size_t text_len = ev->text ? strlen(ev->text) : 0;
 	struct inbox_bus *b;
 	char *at;
 
-	if (ev->kind == BUS_MESSAGE && queue_length(ctx) >= INBOX_MESSAGES)
-		return;
 	b = malloc(sizeof(*b) + topic_len + ev->len + text_len + 3);
 	if (!b)
 		return;
@@ -53,6 +52,26 @@ void inbox_bus_handler(void *ctx, const struct bus_event *ev)
 	b->ev.text = put(&at, ev->text, text_len);
 	if (!queue_push(ctx, b))
 		free(b);
+}
+
+static bool is_full(void *ctx)
+{
+	return queue_length(ctx) >= INBOX_MESSAGES;
+}
+
+void inbox_bus_handler(void *ctx, const struct bus_event *ev)
+{
+	if (ev->kind != BUS_MESSAGE || !is_full(ctx))
+		copy(ctx, ev);
+}
+
+void inbox_patient_handler(void *ctx, const struct bus_event *ev)
+{
+	const struct timespec a_moment = { .tv_nsec = 1000000 };
+
+	for (int ms = 0; ms < INBOX_PATIENCE_MS && ev->kind == BUS_MESSAGE && is_full(ctx); ms++)
+		nanosleep(&a_moment, NULL);
+	inbox_bus_handler(ctx, ev);
 }
 
 void inbox_push_job(struct queue *q, struct inbox_item *job)

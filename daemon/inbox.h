@@ -46,6 +46,12 @@ void inbox_destroy(struct queue *q);
  * deadline resends. */
 void inbox_bus_handler(void *ctx, const struct bus_event *ev);
 
+/* The same for a daemon that must not miss what is retained, and that nobody sends rows: when too
+ * many wait, the net thread is held up (INBOX_PATIENCE_MS a message at most), and the broker keeps
+ * the rest. */
+#define INBOX_PATIENCE_MS 1000
+void inbox_patient_handler(void *ctx, const struct bus_event *ev);
+
 /* *job is the first member of the job; its kind is set. At most INBOX_JOBS may be out. */
 void inbox_push_job(struct queue *q, struct inbox_item *job);
 void inbox_push_signal(struct queue *q, int signal);

@@ -620,6 +620,29 @@ static void two_coordinators_do_not_flood_the_broker(void **state)
 	office_destroy(o);
 }
 
+static void while_messages_wait_they_are_read_before_much_is_decided(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	open_coordinator(o, 1);
+	o->core.behind = true;
+	for (unsigned i = 0; i < 200; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "gw%u", i);
+		publish_agent(o, name, agent_of(name, MSG_READY, 1));
+	}
+	while (!o->n_heard && o->now_ms < 5000)
+		pass(o, 10);
+	pass(o, 150);
+	assert_int_equal(o->n_heard, 64);
+	o->core.behind = false;
+	pass(o, 50);
+	assert_int_equal(o->n_heard, 200);
+	office_destroy(o);
+}
+
 static void the_number_counts_on_over_a_restart(void **state)
 {
 	struct office *o = office_create();
@@ -936,6 +959,7 @@ int main(void)
 		cmocka_unit_test(a_decision_that_the_broker_lost_is_said_again),
 		cmocka_unit_test(two_coordinators_do_not_flood_the_broker),
 		cmocka_unit_test(nothing_is_decided_before_the_retained_messages_are_in),
+		cmocka_unit_test(while_messages_wait_they_are_read_before_much_is_decided),
 		cmocka_unit_test(the_number_counts_on_over_a_restart),
 		cmocka_unit_test(an_override_speaks_where_it_says_something),
 		cmocka_unit_test(
