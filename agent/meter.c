@@ -8,6 +8,7 @@
 #define RATE_MAX    1e6   /* kbit/s: no more can be told from round trips */
 #define BYTE_MIN_MS (8 / RATE_MAX)
 #define ALL_TRIPS   (METER_MAGNITUDES * METER_TRIPS)
+#define FEW         3u /* trips */
 #define WEIGHT_MAX  8u /* trips of one magnitude that count in a slope */
 
 static void push(struct meter_ring *r, double v)
@@ -249,10 +250,31 @@ static double slow_byte_ms(const struct meter_trips *s, double base_ms, double d
 	return n ? fmax(median_ms, quantile(each, n, 0.95)) : median_ms;
 }
 
+/* Prompts may take longer than rows for other reasons than their bytes: a cold worker, a straggler.
+ * So a byte up takes not much more than one of a probe of about that time, which goes both ways, and
+ * the bytes of the smallest trips no more than a share of what those take. */
+static double believed_ms(const struct meter *m, double up_ms, double both_ms)
+{
+	struct point p[METER_MAGNITUDES];
+	const unsigned n = points_of(&m->trips, p);
+	unsigned large = 0;
+	double share;
+
+	for (unsigned i = 1; i < n; i++)
+		large += p[i].bytes >= 2 * p[0].bytes ? p[i].n : 0;
+	if (!large)
+		return up_ms;
+	if (both_ms > 0 && m->probes.newest_us + METER_STALE_US >= m->trips.newest_us)
+		up_ms = fmin(up_ms, 1.25 * both_ms);
+	share = large < FEW ? 0.5 : 0.75;
+	return fmin(up_ms, fmax(share * p[0].ms / p[0].bytes, BYTE_MIN_MS));
+}
+
 /* What is known of the two ways, from trips and probes together. */
 static void learn_ways(struct meter *m)
 {
-	const double up = byte_ms_of(&m->trips), both = byte_ms_of(&m->probes);
+	const double both = byte_ms_of(&m->probes);
+	const double up = believed_ms(m, byte_ms_of(&m->trips), both);
 
 	if (up > 0)
 		m->up_ms = up;

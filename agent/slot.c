@@ -238,11 +238,11 @@ static void measure_token(struct agent_core *c, const struct slot *sl, uint64_t 
 
 	if (!s->conf.local && s->last_rtt_us)
 		measure_trip(c, sl, now_us);
-	if (!sl->times.first_token_us || job->rows != 1 || !is_alone(c) ||
+	if (!sl->times.first_token_us || job->rows != 1 || sl->side_ready || !is_alone(c) ||
 	    (!s->conf.local && !s->last_rtt_us))
 		return;
 	us -= (double)(job->layers_us - job->embed_us) + job->encode_us;
-	meter_beside(&c->meter, 0, s->conf.local ? us : us - (double)s->last_rtt_us);
+	meter_beside(&c->meter, job->front, s->conf.local ? us : us - (double)s->last_rtt_us);
 }
 
 static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)

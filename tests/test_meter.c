@@ -118,6 +118,51 @@ static void a_straggling_prompt_does_not_spoil_the_rate(void **state)
 	assert_true(l.up_low_kbit_s < 500); /* but it shows in the quantile */
 }
 
+static void one_prompt_that_straggles_is_not_believed(void **state)
+{
+	(void)state;
+	for (unsigned probed = 0; probed < 2; probed++) {
+		struct way w = { 10, 0.5, 1000, 1000, 11 };
+		struct meter m = { 0 };
+		uint64_t now_us = SECOND_US;
+		struct msg_link l;
+
+		if (probed)
+			probe(&m, &w, &now_us, 3);
+		travel(&m, &w, &now_us, 1, 1500, 1); /* 400 ms late */
+		travel(&m, &w, &now_us, 30, 140, 0);
+		meter_link(&m, now_us, &l);
+		assert_true(l.rtt_ms > 5 && l.rtt_ms < 13);
+		if (probed)
+			assert_true(l.up_kbit_s > 390);
+		travel(&m, &w, &now_us, 4, 1500, 0);
+		meter_link(&m, now_us, &l);
+		assert_near(l.up_kbit_s, 1000, 0.15, "up_kbit_s");
+	}
+}
+
+/* Prompts of 1,500 bytes take 4 ms longer than rows, for what the worker does. */
+static void what_a_prompt_takes_besides_is_not_put_down_to_its_bytes(void **state)
+{
+	(void)state;
+	for (unsigned probed = 0; probed < 2; probed++) {
+		struct way w = { 0.4, 0.1, 1e6, 1e6, 12 }, late = { 4.4, 0.1, 1e6, 1e6, 13 };
+		struct meter m = { 0 };
+		uint64_t now_us = SECOND_US;
+		struct msg_link l;
+
+		if (probed)
+			probe(&m, &w, &now_us, 3);
+		travel(&m, &late, &now_us, 5, 1500, 0);
+		travel(&m, &w, &now_us, 40, 140, 0);
+		meter_link(&m, now_us, &l);
+		assert_true(l.rtt_ms > 0.02 && l.rtt_ms < 0.5);
+		assert_near(l.rtt_ms + 140 * 8 / l.up_kbit_s, 0.45, 0.1, "a row's trip");
+		if (probed)
+			assert_near(l.rtt_ms, 0.45, 0.1, "rtt_ms");
+	}
+}
+
 static void trips_of_one_size_tell_no_rate(void **state)
 {
 	struct way w = { 20, 1, 1000, 1000, 3 };
@@ -253,7 +298,7 @@ static void rings_go_on_for_ever(void **state)
 	for (uint32_t i = 0; i < 100000; i++)
 		meter_job(&m, &(struct meter_job){ .layers = 1,
 						   .rows = 1,
-						   .layers_us = i < 99900 ? 9000 : 500 });
+						   .layers_us = i < 99700 ? 9000 : 500 });
 	travel(&m, &w, &now_us, 5000, 140, 0);
 	meter_speed(&m, 0, &s);
 	assert_near(s.layer_token_ms, 0.5, 1e-6, "layer_token_ms");
@@ -267,6 +312,8 @@ int main(void)
 		cmocka_unit_test(nothing_is_known_of_a_link_that_was_not_used),
 		cmocka_unit_test(base_and_rates_are_found_in_spite_of_jitter_and_stragglers),
 		cmocka_unit_test(a_straggling_prompt_does_not_spoil_the_rate),
+		cmocka_unit_test(one_prompt_that_straggles_is_not_believed),
+		cmocka_unit_test(what_a_prompt_takes_besides_is_not_put_down_to_its_bytes),
 		cmocka_unit_test(trips_of_one_size_tell_no_rate),
 		cmocka_unit_test(a_rate_beyond_measure_has_a_bound),
 		cmocka_unit_test(what_the_link_was_long_ago_does_not_count),
