@@ -251,8 +251,8 @@ static double slow_byte_ms(const struct meter_trips *s, double base_ms, double d
 }
 
 /* Prompts may take longer than rows for other reasons than their bytes: a cold worker, a straggler.
- * So a byte up takes not much more than one of a probe of about that time, which goes both ways, and
- * the bytes of the smallest trips no more than a share of what those take. */
+ * So a byte up takes not much more than one of a probe of about that time, which goes both ways,
+ * and the bytes of the smallest trips no more than a share of what those take. */
 static double believed_ms(const struct meter *m, double up_ms, double both_ms)
 {
 	struct point p[METER_MAGNITUDES];

@@ -19,8 +19,10 @@
 
 #include "schema/msg.h"
 
-#define METER_KEPT	 256u /* newest samples of a figure: layers take longer at late positions of a
-			       * session than at early ones, so all of an answer shall be in there */
+/* Newest samples of a figure. Layers take longer at late positions of a session than at early ones,
+ * so all of an answer shall be in there. */
+#define METER_KEPT 256u
+
 #define METER_MAGNITUDES 20  /* of sizes: 1, 2..3, 4..7 bytes ... */
 #define METER_TRIPS      32u /* newest of a magnitude */
 #define METER_CHUNK_ROWS 16u /* a job of so many rows or more tells what a row of a chunk takes */

@@ -1114,10 +1114,6 @@ GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_o
 
 # Sanitizers change what memory is resident, and how long things take.
 PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
-<<<<<<< HEAD
               "telemetry_adds_up_to_what_a_token_takes", "telemetry_finds_out_a_slow_link",
-              "memory_that_is_short_is_named_never_overdrawn"}
-=======
               "memory_that_is_short_is_named_never_overdrawn",
               "a_front_that_does_not_fit_is_refused_with_its_bytes"}
->>>>>>> 64c8cca (agent: further precisions of the front, loaded beside the sessions)
