@@ -22,6 +22,7 @@
 #include "daemon/link.h"
 #include "daemon/memory.h"
 #include "daemon/sensors.h"
+#include "engine/kv_rows.h"
 #include "engine/prompt.h"
 
 #define GOODBYE_MS         1000
@@ -275,6 +276,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 		.dim = seg->hp.dim,
 		.split = split_of(conf, seg),
 		.kv = seg->kv_type,
+		.kv_elements = seg->hp.n_kv_heads * (seg->hp.head_dim + seg->hp.head_dim_v),
 		.context_tokens = conf->context_tokens,
 		.max_sessions = conf->max_sessions,
 		.max_tokens = conf->max_tokens,
@@ -299,6 +301,8 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	snprintf(cc->calibration, sizeof(cc->calibration), "%s", seg->cal ? seg->cal->id : "");
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
 	profile_front_name(seg, cc->front);
+	for (unsigned t = 0; t < KV_TYPE_COUNT; t++)
+		cc->kv_position_bytes[t] = kv_rows_position_bytes(&seg->hp, (enum kv_type)t);
 	if (msg_class_parse(&cc->class, conf->class))
 		return err_set(e, ERR_CONFIG, "class must be " MSG_CLASS_WORDS);
 	return spec_parse(&cc->codec, conf->codec, e);

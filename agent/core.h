@@ -29,6 +29,8 @@ struct agent_core_conf {
 	uint32_t split; /* while there is no decision */
 	struct codec_spec codec;
 	enum kv_type kv;      /* likewise */
+	uint32_t kv_elements;                    /* of a position's layer */
+	size_t kv_position_bytes[KV_TYPE_COUNT]; /* of the same; 0: they never travel */
 	enum msg_class class; /* of prompts that do not say */
 	uint32_t context_tokens, max_sessions, max_tokens;
 	int qos; /* of rows */
@@ -49,6 +51,7 @@ struct agent_core_conf {
 /* A split that moves. */
 struct agent_move {
 	uint32_t from, to;
+	bool values;   /* keys and values go, not rows */
 	bool same_log; /* what was encoded for it goes on as the session's log */
 	uint32_t context_tokens;
 	uint64_t log_bytes; /* that the session keeps what is sent for it in */

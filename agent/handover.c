@@ -76,9 +76,14 @@ static bool begin_fill(struct session *s)
 {
 	struct session_fill *f = current_fill(s);
 
-	*f = (struct session_fill){ .split = s->wish, .first_seq = s->fill_seq + 1 };
+	*f = (struct session_fill){
+		.split = s->wish,
+		.first_seq = ++s->fill_no << 16 | 1,
+		.upto = s->value_bytes ? s->conf.split : 0,
+		.cap = s->conf.max_ids * (s->value_bytes ? s->value_bytes : s->conf.row_bytes),
+	};
 	f->chunks = calloc(s->conf.max_ids, sizeof(*f->chunks));
-	f->log = malloc(s->conf.row_bytes * s->conf.max_ids);
+	f->log = malloc(f->cap);
 	if (f->chunks && f->log)
 		return true;
 	free_fill(f);
@@ -129,11 +134,14 @@ static void begin(struct session *s, uint64_t now_us, struct session_effects *fx
 
 	if (way == SESSION_STAYS)
 		return;
-	*h = (struct session_handover){ .way = way,
-					.from = s->conf.split,
-					.to = s->wish,
-					.due_us = NEVER,
-					.begun_us = now_us };
+	*h = (struct session_handover){
+		.way = way,
+		.from = s->conf.split,
+		.to = s->wish,
+		.values = way == SESSION_DOWN && s->value_bytes,
+		.due_us = NEVER,
+		.begun_us = now_us,
+	};
 	if ((way == SESSION_DOWN && !begin_fill(s)) ||
 	    (way == SESSION_BACK && !begin_back(s, now_us, fx))) {
 		stop(s);
@@ -291,11 +299,10 @@ static bool put_fill(struct session *s, const struct session_event *ev, struct s
 	struct session_fill *f = current_fill(s);
 	const size_t offset = f->log_len;
 
-	if (f->n_chunks == s->conf.max_ids ||
-	    !put(f->log, s->conf.row_bytes * s->conf.max_ids, &f->log_len, ev))
+	if (f->n_chunks == s->conf.max_ids || f->n_chunks == UINT16_MAX ||
+	    !put(f->log, f->cap, &f->log_len, ev))
 		return false;
 	f->chunks[f->n_chunks++] = chunk_of(s, ev, offset);
-	s->fill_seq++;
 	fx->fill = s->n_fills;
 	fx->fill_from = f->n_chunks - 1;
 	fx->fill_to = f->n_chunks;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/trace.h"
+#include "engine/kv_rows.h"
 
 struct head {
 	struct segment seg;
@@ -65,6 +66,20 @@ static int sample(struct segment *seg, struct head_job *job)
 	return rc;
 }
 
+static int export(struct head_job *job)
+{
+	const struct kv_rows_range range = { job->first, job->last, job->pos, job->rows };
+	int rc = kv_rows_get(job->values, &range, job->bytes, job->cap);
+
+	if (rc)
+		return err_set(&job->err, rc, "keys and values of positions %u to %u", job->pos,
+			       job->pos + job->rows);
+	job->len = kv_rows_bytes(job->values) * (job->last - job->first) * job->rows;
+	job->codec_id = (uint8_t)kv_rows_type(job->values);
+	job->state_hash = 0;
+	return 0;
+}
+
 static void run(struct head *h, struct head_job *job)
 {
 	struct segment *seg = segment_of(h, job);
@@ -72,13 +87,13 @@ static void run(struct head *h, struct head_job *job)
 
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
 	job->encode_us = job->head_us = 0;
-	job->rc = run_layers(seg, job);
+	job->rc = job->values ? export(job) : run_layers(seg, job);
 	if (!job->rc && job->sample)
 		job->rc = sample(seg, job);
 	t1 = clock_now_us();
 	job->layers_us = (uint32_t)(t1 - t0);
 	trace_span(job->side ? "side" : "head", t0, t1, job->pos);
-	if (job->rc || job->sample || (job->side && !job->encode))
+	if (job->rc || job->sample || job->values || (job->side && !job->encode))
 		return;
 	job->rc = head_encode(job, h->work, seg->x);
 	job->encode_us = (uint32_t)(clock_now_us() - t1);

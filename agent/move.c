@@ -33,15 +33,20 @@ int move_begin(struct segment *seg, const struct head_job *job, struct head_job 
 	       const struct agent_move *m, struct err *e)
 {
 	const bool up = m->to > m->from;
-	int rc = kv_layers_view(&side->again, job->kv, 0, up ? m->from : m->to);
+	int rc = 0;
 
-	if (rc)
-		err_set(e, rc, "a view of layers 0..%u", up ? m->from : m->to);
+	if (m->values) {
+		side->values = job->kv;
+		side->first = m->to;
+		side->last = m->from;
+	} else if (kv_layers_view(&side->again, job->kv, 0, up ? m->from : m->to)) {
+		rc = err_set(e, ERR_NOMEM, "a view of layers 0..%u", up ? m->from : m->to);
+	}
 	if (!rc)
 		rc = book_log(seg, side, m->log_bytes, e);
 	if (!rc && up)
 		rc = segment_begin(seg, &side->kv, m->from, m->to, m->context_tokens, m->type, e);
-	if (!rc && !up)
+	if (!rc && !up && !m->values)
 		rc = segment_begin_codec(seg, &side->state, m->to, e);
 	if (!rc && !m->same_log)
 		rc = segment_begin_codec(seg, &side->later, m->to, e);

@@ -19,51 +19,54 @@ static size_t put_ids(uint8_t *dst, const struct session *s, const struct sessio
 	return CHUNK_TOKEN_BYTES * (size_t)ch->rows;
 }
 
-/* A frame of ROWS: what ch says, from bytes. */
-static void send_rows(struct agent_core *c, struct slot *sl, const struct session_chunk *ch,
-		      const uint8_t *bytes, uint32_t seq, uint8_t flags, uint64_t now_us)
+static void publish(struct agent_core *c, struct slot *sl, const struct wire_hdr *h)
 {
-	const struct session *s = &sl->session;
-	struct wire_hdr h = {
-		.kind = WIRE_ROWS,
-		.flags = flags,
-		.codec = ch->codec,
-		.state = ch->state,
-		.session = s->conf.id,
-		.epoch = s->epoch,
-		.seq = seq,
-		.pos = ch->pos,
-		.rows = ch->rows,
-		.dim = c->conf.dim,
-		.split = ch->split,
-	};
-	struct topic t = slot_topic(c, s->worker, s->conf.id);
+	struct topic t = slot_topic(c, sl->session.worker, h->session);
 	uint64_t start_us = trace_now_us();
 	char topic[TOPIC_MAX];
-	size_t ids_len;
-	bool clear;
 
-	ids_len = put_ids(c->frame + WIRE_HDR_LEN, s, ch, flags & WIRE_FILL);
-	h.flags |= ids_len ? WIRE_IDS : 0;
-	h.body_len = (uint32_t)(ids_len + ch->len);
-	memcpy(c->frame + WIRE_HDR_LEN + ids_len, bytes, ch->len);
-	wire_put_hdr(c->frame, &h, c->frame + WIRE_HDR_LEN);
+	wire_put_hdr(c->frame, h, c->frame + WIRE_HDR_LEN);
 	topic_put(topic, &t);
 	slot_note_failure(sl, bus_publish(c->bus, &(struct bus_publish){
 							  .topic = topic,
 							  .payload = c->frame,
-							  .len = WIRE_HDR_LEN + h.body_len,
+							  .len = WIRE_HDR_LEN + h->body_len,
 							  .qos = c->conf.qos,
 							  .expiry_s = SLOT_DATA_EXPIRY_S,
 						  }));
-	timeline_sent(&sl->timeline, sl->job.slot, ch->pos, start_us);
-	sl->times.bytes_up += WIRE_HDR_LEN + h.body_len;
-	c->bytes_up += WIRE_HDR_LEN + h.body_len;
-	clear = meter_sent(&c->meter, WIRE_HDR_LEN + h.body_len, now_us);
-	if (!(flags & WIRE_FILL)) /* those of a fill are answered otherwise */
+	timeline_sent(&sl->timeline, sl->job.slot, h->pos, start_us);
+	sl->times.bytes_up += WIRE_HDR_LEN + h->body_len;
+	c->bytes_up += WIRE_HDR_LEN + h->body_len;
+}
+
+/* A frame with what ch says, from bytes; h has kind, flags and seq, and of KV state and dim. */
+static void send_frame(struct agent_core *c, struct slot *sl, const struct session_chunk *ch,
+		       const uint8_t *bytes, struct wire_hdr *h, uint64_t now_us)
+{
+	const struct session *s = &sl->session;
+	size_t ids_len = 0;
+	bool clear;
+
+	h->codec = ch->codec;
+	h->session = s->conf.id;
+	h->epoch = s->epoch;
+	h->pos = ch->pos;
+	h->rows = ch->rows;
+	h->split = ch->split;
+	if (h->kind == WIRE_ROWS) {
+		h->state = ch->state;
+		h->dim = c->conf.dim;
+		ids_len = put_ids(c->frame + WIRE_HDR_LEN, s, ch, wire_is_fill(h));
+		h->flags |= ids_len ? WIRE_IDS : 0;
+	}
+	h->body_len = (uint32_t)(ids_len + ch->len);
+	memcpy(c->frame + WIRE_HDR_LEN + ids_len, bytes, ch->len);
+	publish(c, sl, h);
+	clear = meter_sent(&c->meter, WIRE_HDR_LEN + h->body_len, now_us);
+	if (!wire_is_fill(h)) /* those of a fill are answered otherwise */
 		sl->trip = (struct slot_trip){
 			.clear = clear,
-			.up_bytes = WIRE_HDR_LEN + h.body_len,
+			.up_bytes = WIRE_HDR_LEN + h->body_len,
 			.sends = c->meter.sends,
 		};
 }
@@ -71,18 +74,28 @@ static void send_rows(struct agent_core *c, struct slot *sl, const struct sessio
 static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i, uint64_t now_us)
 {
 	const struct session *s = &sl->session;
+	struct wire_hdr h = { .kind = WIRE_ROWS,
+			      .flags = session_wants_sample(s, i) ? WIRE_SAMPLE : 0,
+			      .seq = i + 1 };
 
-	send_rows(c, sl, &s->chunks[i], session_chunk_bytes(s, i), i + 1,
-		  session_wants_sample(s, i) ? WIRE_SAMPLE : 0, now_us);
+	send_frame(c, sl, &s->chunks[i], session_chunk_bytes(s, i), &h, now_us);
 }
 
-/* Frames [from, to) of a fill; `flags` beside FILL. */
+/* Frames [from, to) of a fill. */
 static void send_fill(struct agent_core *c, struct slot *sl, const struct session_fill *f,
 		      uint32_t from, uint32_t to, uint8_t flags, uint64_t now_us)
 {
-	for (uint32_t i = from; i < to; i++)
-		send_rows(c, sl, &f->chunks[i], f->log + f->chunks[i].offset, f->first_seq + i,
-			  (uint8_t)(WIRE_FILL | flags), now_us);
+	for (uint32_t i = from; i < to; i++) {
+		struct wire_hdr h = { .kind = WIRE_ROWS, .seq = f->first_seq + i };
+
+		h.flags = f->upto ? flags : (uint8_t)(flags | WIRE_FILL);
+		if (f->upto) {
+			h.kind = WIRE_KV;
+			h.state = (uint16_t)f->upto;
+			h.dim = c->conf.kv_elements;
+		}
+		send_frame(c, sl, &f->chunks[i], f->log + f->chunks[i].offset, &h, now_us);
+	}
 }
 
 /* In a replay: the fills that chunk i of the log joins, from position `len` on. */

@@ -526,6 +526,8 @@ static void on_decide(struct session *s, const struct session_event *ev, struct 
 	if (s->handover.to != ev->split)
 		handover_abandon(s, "another split was decided", fx);
 	s->wish = ev->split;
+	if (s->handover.way == SESSION_STAYS) /* not of one that goes on */
+		s->value_bytes = ev->value_bytes;
 	s->alone = ev->alone && ev->split == s->conf.n_layers && s->state != SESSION_LOCAL;
 	advance(s, ev->now_us, fx);
 }

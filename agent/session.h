@@ -61,10 +61,11 @@ struct session_fill {
 	uint32_t split;
 	uint32_t before;              /* the chunk of the log that joined them */
 	uint32_t first_seq;           /* of the first frame */
+	uint32_t upto;                /* KV frames of layers [split, upto); 0: rows */
 	struct session_chunk *chunks; /* [conf.max_ids]; owned */
 	uint32_t n_chunks;
-	uint8_t *log; /* [conf.row_bytes * conf.max_ids]; owned */
-	size_t log_len;
+	uint8_t *log; /* [cap]; owned */
+	size_t log_len, cap;
 };
 
 #define SESSION_FILLS 8u /* of one session; then its split moves down no more */
@@ -78,6 +79,7 @@ struct session_handover {
 	uint32_t acked;    /* DOWN: those that the worker has */
 	uint32_t out;      /* rows of the side effect that is out; 0: none is */
 	bool holding;      /* rows wait for the last piece */
+	bool values;       /* DOWN: keys and values go, not rows */
 	bool accepted;     /* BACK: the worker is there */
 	unsigned tries;    /* of the present wait */
 	uint64_t due_us;   /* end of the present wait; UINT64_MAX: not waiting */
@@ -131,10 +133,11 @@ struct session {
 	uint64_t token_us; /* what a token will take (the driver's guess); 0: no idea */
 	uint32_t wish; /* split that was decided; it is conf.split where there is nothing to do */
 	bool alone;    /* it is L, and no answer will be waited for */
+	size_t value_bytes; /* DOWN as keys and values: of one position; 0: as rows */
 	struct session_handover handover;
 	struct session_fill fills[SESSION_FILLS];
 	unsigned n_fills;   /* that were joined; one that is going on lies behind */
-	uint32_t fill_seq;  /* numbers that were given to FILL frames */
+	uint32_t fill_no;   /* numbers that were given to fills */
 	bool refill;        /* chunks that are sent next are a replay */
 	unsigned handovers; /* that came to their end */
 
@@ -180,9 +183,10 @@ struct session_event {
 	int code;
 	const char *reason;
 	const char *worker;
-	uint32_t split; /* DECIDE */
-	bool alone;     /* DECIDE, to L: the link is gone; do not wait for the present answer */
-	bool listening; /* WORKER_LOST: it goes away in peace and can still be told */
+	uint32_t split;     /* DECIDE */
+	size_t value_bytes; /* DECIDE, down: keys and values of a position shall go; 0: rows */
+	bool alone;         /* DECIDE, to L: the link is gone; do not wait for the present answer */
+	bool listening;     /* WORKER_LOST: it goes away in peace and can still be told */
 	const struct msg_accept *accept;
 	const struct msg_tokens *tokens;
 	const struct msg_need *need;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "agent/carry.h"
 #include "base/log.h"
 
 #define SIDE_LEAST_ROWS 4u  /* of a piece: fewer cost as much */
@@ -12,20 +13,29 @@ uint32_t side_rows(const struct slot *sl)
 	const struct slot_times *t = &sl->times;
 	const uint32_t n = sl->session.n_ids - sl->session.n_prompt;
 	double rows = SIDE_LEAST_ROWS;
+	size_t most;
 
 	if (sl->side_row_us > 0 && n > 1 && t->last_token_us > t->first_token_us)
 		rows = SIDE_SHARE * (double)(t->last_token_us - t->first_token_us) / (n - 1) /
 		       sl->side_row_us;
 	if (rows < SIDE_LEAST_ROWS)
 		rows = SIDE_LEAST_ROWS;
-	if (rows > sl->session.conf.chunk_rows)
-		rows = sl->session.conf.chunk_rows;
-	return (uint32_t)rows;
+	most = sl->session.conf.chunk_rows;
+	if (sl->session.value_bytes && most > SIDE_FRAME_BYTES / sl->session.value_bytes)
+		most = SIDE_FRAME_BYTES / sl->session.value_bytes;
+	return rows < most ? (uint32_t)rows : most ? (uint32_t)most : 1;
 }
 
-static const char *way_name(enum session_way way)
+static const char *way_name(const struct session_handover *h)
 {
-	return way == SESSION_UP ? "again" : way == SESSION_DOWN ? "rows" : "prefill";
+	static const char *const names[] = {
+		[SESSION_STAYS] = "",
+		[SESSION_UP] = "again",
+		[SESSION_DOWN] = "rows",
+		[SESSION_BACK] = "prefill",
+	};
+
+	return h->values ? "kv" : names[h->way];
 }
 
 void side_release(struct agent_core *c, struct slot *sl)
@@ -33,6 +43,16 @@ void side_release(struct agent_core *c, struct slot *sl)
 	if (sl->side_ready)
 		c->ops.side_end(c->ops.ctx, &sl->side);
 	sl->side_ready = false;
+}
+
+/* Most that a position takes on its way, and in the session's memory. */
+static size_t position_bytes(const struct slot *sl)
+{
+	const struct session_handover *h = &sl->session.handover;
+
+	if (h->values)
+		return sl->session.value_bytes;
+	return h->to < h->from ? sl->row_bytes : 0;
 }
 
 static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
@@ -45,22 +65,21 @@ static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
 	*side = (struct head_job){
 		.slot = sl->job.slot,
 		.side = true,
-		.encode = h->to < h->from,
+		.encode = h->to < h->from && !h->values,
 		.codec = sl->job.codec,
-		.cap = h->to < h->from ? sl->row_bytes * sl->session.conf.chunk_rows : 0,
+		.cap = position_bytes(sl) * sl->session.conf.chunk_rows,
 	};
 	side->bytes = malloc(side->cap + 1);
 	if (!side->bytes)
 		return err_set(e, ERR_NOMEM, "pieces of a handover");
 	sl->side_row_us = 0;
-	sl->move =
-		(struct agent_move){ .from = h->from,
-				     .to = h->to,
-				     .same_log = h->way == SESSION_BACK,
-				     .context_tokens = sl->kv_context,
-				     .log_bytes =
-					     h->to < h->from ? sl->row_bytes * sl->kv_context : 0,
-				     .type = sl->kv_type };
+	sl->move = (struct agent_move){ .from = h->from,
+					.to = h->to,
+					.values = h->values,
+					.same_log = h->way == SESSION_BACK,
+					.context_tokens = sl->kv_context,
+					.log_bytes = position_bytes(sl) * sl->kv_context,
+					.type = sl->kv_type };
 	rc = c->ops.side_begin(c->ops.ctx, &sl->job, side, &sl->move, e);
 	sl->side_ready = !rc;
 	return rc;
@@ -85,7 +104,7 @@ static int start_side(struct agent_core *c, struct slot *sl, const struct sessio
 static void log_begun(const struct slot *sl)
 {
 	log_event(LOG_LEVEL_INFO, "handover.begun", "id=%s from=%u to=%u how=%s positions=%u",
-		  sl->id, sl->move.from, sl->move.to, way_name(sl->session.handover.way),
+		  sl->id, sl->move.from, sl->move.to, way_name(&sl->session.handover),
 		  sl->session.computed);
 }
 
@@ -135,4 +154,32 @@ void side_note(struct slot *sl, const struct head_job *job)
 	const double us = (double)(job->layers_us + job->encode_us) / job->rows;
 
 	sl->side_row_us = sl->side_row_us > 0 ? (sl->side_row_us + us) / 2 : us;
+}
+
+size_t side_value_bytes(const struct agent_core *c, const struct slot *sl, uint32_t split,
+			size_t room)
+{
+	const struct session *s = &sl->session;
+	const uint32_t rows = s->computed ? s->computed : 1;
+	struct msg_speed speed;
+	struct carry carry = {
+		.positions = rows,
+		.from = s->conf.split,
+		.to = split,
+		.row_bytes = s->log_len / rows,
+		.frame_bytes = room < SIDE_FRAME_MAX ? room : SIDE_FRAME_MAX,
+		.byte_us = c->meter.up_ms * 1000,
+	};
+	struct carry_cost cost;
+
+	if (split >= carry.from || s->conf.local)
+		return 0;
+	meter_speed(&c->meter, 0, &speed);
+	carry.layer_us = speed.layer_row_ms * 1000;
+	carry.value_bytes = c->conf.kv_position_bytes[sl->kv_type] * (carry.from - split);
+	cost = carry_choose(&carry);
+	log_event(LOG_LEVEL_INFO, "handover.chosen",
+		  "id=%s from=%u to=%u rows_ms=%.1f kv_ms=%.1f how=%s", sl->id, carry.from, split,
+		  cost.rows_us / 1000, cost.values_us / 1000, cost.values ? "kv" : "rows");
+	return cost.values ? carry.value_bytes : 0;
 }

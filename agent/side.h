@@ -6,8 +6,16 @@
 
 #include "agent/slot.h"
 
+#define SIDE_FRAME_BYTES 16384u /* of keys and values: what travels well, ... */
+#define SIDE_FRAME_MAX   65536u /* ... and the most that one position may take */
+
 /* Rows that a side job may have: they take about half a token's time, as far as is known. */
 uint32_t side_rows(const struct slot *sl);
+
+/* Keys and values of a position that shall go to a worker when the split moves down to `split`, in
+ * frames of at most `room` bytes; 0: rows shall (carry.h). */
+size_t side_value_bytes(const struct agent_core *c, const struct slot *sl, uint32_t split,
+			size_t room);
 
 /* side_end, side_begin and side of the effects. ERR_* when what they want cannot be had. */
 MUST_CHECK int side_run(struct agent_core *c, struct slot *sl, const struct session_effects *fx,

@@ -389,7 +389,7 @@ void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job 
 	} else {
 		ev.kind = job->side ? SESSION_EV_SIDE : SESSION_EV_ROWS;
 		ev.bytes = job->bytes;
-		ev.len = job->side && !job->encode ? 0 : job->len;
+		ev.len = job->side && !job->encode && !job->values ? 0 : job->len;
 		ev.codec = job->codec_id;
 		ev.state = job->state_hash;
 	}
@@ -463,7 +463,10 @@ void slot_move(struct agent_core *c, struct slot *sl, uint32_t split, uint64_t n
 		return;
 	slot_event(c, sl,
 		   &(struct session_event){
-			   .kind = SESSION_EV_DECIDE, .now_us = now_us, .split = split });
+			   .kind = SESSION_EV_DECIDE,
+			   .now_us = now_us,
+			   .split = split,
+			   .value_bytes = side_value_bytes(c, sl, split, frame_room(c)) });
 }
 
 static uint32_t split_of(const struct agent_core *c, const struct msg_prompt *m)

@@ -22,6 +22,11 @@ size_t kv_rows_position_bytes(const struct model_hparams *hp, enum kv_type type)
 	return kv_bytes(hp, 1, 1, type);
 }
 
+size_t kv_rows_bytes(const struct kv *kv)
+{
+	return kv->position_bytes;
+}
+
 enum kv_type kv_rows_type(const struct kv *kv)
 {
 	return kv->type;

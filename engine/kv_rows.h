@@ -23,6 +23,8 @@ struct kv_rows_range {
 /* Bytes of one position of one layer in that type. */
 size_t kv_rows_position_bytes(const struct model_hparams *hp, enum kv_type type);
 
+/* The same of a cache, and its type. */
+size_t kv_rows_bytes(const struct kv *kv);
 enum kv_type kv_rows_type(const struct kv *kv);
 
 /* Rows of a cache -> dst, in its own type. ERR_LIMIT: not within its layers, its length or cap. */

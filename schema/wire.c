@@ -36,6 +36,11 @@ static uint32_t checksum(const uint8_t *hdr, const uint8_t *body, size_t body_le
 	return crc32c(crc32c(0, hdr, AT_CRC), body, body_len);
 }
 
+bool wire_is_fill(const struct wire_hdr *h)
+{
+	return h->kind == WIRE_KV || (h->kind == WIRE_ROWS && h->flags & WIRE_FILL);
+}
+
 void wire_put_hdr(uint8_t dst[static WIRE_HDR_LEN], const struct wire_hdr *h, const uint8_t *body)
 {
 	dst[AT_MAGIC] = 'S';
@@ -100,17 +105,25 @@ static void read_fields(struct wire_hdr *h, const uint8_t *src)
 static int check_kind(const struct wire_hdr *h, struct err *e)
 {
 	const unsigned of_rows = WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS | WIRE_FILL;
-	const unsigned known = h->kind == WIRE_ROWS ? of_rows : 0;
+	const unsigned known = h->kind == WIRE_ROWS ? of_rows
+			       : h->kind == WIRE_KV ? WIRE_SAMPLE
+						    : 0;
 	const unsigned logits_of_a_fill = WIRE_FILL | WIRE_WANT_LOGITS;
 
-	if (h->kind == WIRE_KV)
-		return err_set(e, ERR_VERSION, "frame kind 3 (KV) is reserved for a later version");
-	if (h->kind != WIRE_ROWS && h->kind != WIRE_LOGITS)
+	if (!h->kind || h->kind >= WIRE_KIND_END)
 		return err_set(e, ERR_FORMAT, "frame of unknown kind %u", (unsigned)h->kind);
 	if (h->flags & ~known)
 		return err_set(e, ERR_FORMAT, "frame with unknown flags 0x%02x", h->flags & ~known);
 	if ((h->flags & logits_of_a_fill) == logits_of_a_fill)
 		return err_set(e, ERR_FORMAT, "frame that asks for logits of a fill");
+	return 0;
+}
+
+static int check_layers(const struct wire_hdr *h, struct err *e)
+{
+	if (h->kind == WIRE_KV && (h->state <= h->split || h->state > WIRE_MAX_SPLIT))
+		return err_set(e, ERR_FORMAT, "frame of keys and values of layers %u to %u",
+			       (unsigned)h->split, (unsigned)h->state);
 	return 0;
 }
 
@@ -148,6 +161,8 @@ int wire_get_hdr(struct wire_hdr *h, const uint8_t *src, size_t len, struct err 
 	if (rc)
 		return rc;
 	rc = check_ranges(&got, e);
+	if (!rc)
+		rc = check_layers(&got, e);
 	if (rc)
 		return rc;
 	*h = got;

@@ -14,7 +14,7 @@
 #define WIRE_HDR_LEN 48
 #define WIRE_VERSION 1
 
-/* Numbers travel: append only. KV is reserved: a frame of that kind is refused for now. */
+/* Numbers travel: append only. */
 enum wire_kind { WIRE_ROWS = 1, WIRE_LOGITS = 2, WIRE_KV = 3, WIRE_KIND_END };
 
 enum {
@@ -28,20 +28,24 @@ enum {
 struct wire_hdr {
 	enum wire_kind kind;
 	uint8_t flags;
-	uint8_t codec;  /* codec/codec.h; of LOGITS: a plain one */
-	uint16_t state; /* hash of what the rows are predicted from; 0: from nothing */
+	uint8_t codec;  /* codec/codec.h; of LOGITS: a plain one; of KV: enum kv_type */
+	uint16_t state; /* hash of what the rows are predicted from; 0: from nothing. Of KV: layers
+			 * [split, state) */
 	uint64_t session;
 	uint32_t epoch;
 	uint32_t seq;
 	uint32_t pos;   /* position of the first row */
 	uint32_t rows;  /* >= 1 */
-	uint32_t dim;   /* elements of a row; of LOGITS: vocabulary */
+	uint32_t dim;   /* elements of a row; of LOGITS: vocabulary; of KV: of a position's layer */
 	uint32_t split; /* layers that have been run on the rows; 16 bits on the wire */
 	uint32_t body_len;
 };
 
 /* First byte says frame (true) or JSON (false). len 0 is false. */
 bool wire_is_frame(const uint8_t *src, size_t len);
+
+/* ROWS with FILL, or KV: for layers that are filled beside. */
+bool wire_is_fill(const struct wire_hdr *h);
 
 /* Write a header for body[0..h->body_len), CRC included, to dst. */
 void wire_put_hdr(uint8_t dst[static WIRE_HDR_LEN], const struct wire_hdr *h, const uint8_t *body);

@@ -95,6 +95,8 @@ static void fill_hdr(struct storm *st)
 	if (!roll(st, 3)) { /* of a fill */
 		st->hdr.flags |= WIRE_FILL;
 		st->hdr.seq = nearly(st, roll(st, 5) ? l->fill_seq + 1 : l->fill_seq);
+		if (!l->filling || !roll(st, 40))
+			st->hdr.seq = (l->fill_no + !!roll(st, 4)) << 16 | 1;
 		st->hdr.split = l->filling && roll(st, 20) ? l->fill_split : roll(st, 5);
 		st->hdr.pos = l->filling ? nearly(st, l->fill_len) : 0;
 		if (st->hdr.pos < l->planned_len && roll(st, 20))
@@ -191,6 +193,7 @@ static void queue_job(struct storm *st, const struct lane *before)
 	assert_true(h->pos + h->rows <= before->context_tokens);
 	assert_int_equal(h->dim, before->open.dim);
 	if (h->flags & WIRE_FILL) {
+		assert_true(LANE_FILL_NO(h->seq) > before->fill_done);
 		assert_true(h->seq > before->fill_seq);
 		queue_fill(st);
 	} else {

@@ -652,6 +652,30 @@ static void whatever_comes_runs_once_and_in_order(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, desk_open, desk_close)
 
+static void a_job_that_comes_after_another_flow_waits_for_it(void **state)
+{
+	struct desk *d = make_desk(0);
+	struct sched_job *fill = put(d, 1, 0, 100, false, true), *joins;
+
+	(void)state;
+	put(d, 0, 99, 1, true, false);
+	joins = put(d, 0, 100, 1, true, false);
+	joins->after = 2;
+	assert_true(form(d)); /* the first row, and some of the fill */
+	assert_true(d->step.parts[0].job != joins && d->step.parts[0].flow == 0);
+	while (fill->done < fill->rows) {
+		for (unsigned i = 0; i < d->step.n; i++)
+			assert_true(d->step.parts[i].job != joins);
+		sched_ran(d->s, &d->step, d->now_us += 1000, 1000);
+		assert_true(form(d));
+	}
+	sched_ran(d->s, &d->step, d->now_us += 1000, 1000);
+	assert_true(form(d));
+	assert_ptr_equal(d->step.parts[0].job, joins);
+	sched_destroy(d->s);
+	free(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -672,6 +696,7 @@ int main(void)
 		cmocka_unit_test(no_long_step_begins_when_the_loop_is_starved),
 		cmocka_unit_test(a_prompt_does_not_wait_for_bulk_sessions),
 		cmocka_unit_test(a_prompt_goes_on_beside_sessions_that_decode_for_ever),
+		cmocka_unit_test(a_job_that_comes_after_another_flow_waits_for_it),
 		cmocka_unit_test(whatever_comes_runs_once_and_in_order),
 	};
 

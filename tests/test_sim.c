@@ -61,11 +61,11 @@ struct world {
 	/* of the only session, where the codec changes: */
 	uint8_t codecs[TOY_CONTEXT]; /* of the row of each position, and 1; 0: not sent yet */
 	uint32_t asked[TOY_CONTEXT], n_asked, got[TOY_CONTEXT], n_got;
-	bool splits_move;                /* decisions at random say another split */
-	uint32_t split;                  /* of the newest frame of rows, but for fills */
-	unsigned raised, lowered, fills; /* frames: at another split than the one before; FILL */
-	unsigned worker_runs;            /* rows that were run in the tail */
-	unsigned head_types, tail_types; /* of caches that were made: bits */
+	bool splits_move;                        /* decisions at random say another split */
+	uint32_t split;                          /* of the newest frame of rows, but for fills */
+	unsigned raised, lowered, fills, values; /* frames: at another split; FILL; KV */
+	unsigned worker_runs;                    /* rows that were run in the tail */
+	unsigned head_types, tail_types;         /* of caches that were made: bits */
 };
 
 static uint64_t roll(struct world *w, uint64_t below)
@@ -75,8 +75,9 @@ static uint64_t roll(struct world *w, uint64_t below)
 
 static void see_split(struct world *w, const struct wire_hdr *h)
 {
-	if (h->flags & WIRE_FILL) {
-		w->fills++;
+	if (wire_is_fill(h)) {
+		w->fills += h->kind == WIRE_ROWS;
+		w->values += h->kind == WIRE_KV;
 		return;
 	}
 	w->raised += h->split > w->split;
@@ -93,7 +94,7 @@ static unsigned fault(void *ctx, const char *client, const struct bus_publish *p
 	(void)client;
 	if (w->codec.later && !wire_get_hdr(&h, p->payload, p->len, NULL) && h.kind == WIRE_ROWS)
 		memset(w->codecs + h.pos, h.codec + 1, h.rows);
-	if (w->splits_move && !wire_get_hdr(&h, p->payload, p->len, NULL) && h.kind == WIRE_ROWS)
+	if (w->splits_move && !wire_get_hdr(&h, p->payload, p->len, NULL))
 		see_split(w, &h);
 	*delay_ms = (uint32_t)roll(w, w->max_delay_ms + 1);
 	if (w->quiet || p->retain || strstr(p->topic, "/reply/"))
@@ -154,6 +155,10 @@ static void on_reply(void *ctx, const struct msg_reply *r)
 		memcpy(w->got, r->ids, r->n_ids * sizeof(r->ids[0]));
 		return;
 	}
+	if (r->n_ids != w->n_expected[i] ||
+	    memcmp(r->ids, w->expected[i], r->n_ids * sizeof(r->ids[0])) != 0)
+		print_message("seed %llu: prompt %u at %llu us\n", (unsigned long long)w->seed, i,
+			      (unsigned long long)w->now_us);
 	assert_int_equal(r->n_ids, w->n_expected[i]);
 	assert_memory_equal(r->ids, w->expected[i], r->n_ids * sizeof(r->ids[0]));
 }
@@ -644,7 +649,7 @@ static void a_codec_that_a_decision_changes_is_followed_between_two_tokens(void 
 /* Up, down, to no worker at all and back. */
 static void splits_move_while_sessions_run(void **state)
 {
-	unsigned raised = 0, lowered = 0, fills = 0;
+	unsigned raised = 0, lowered = 0, fills = 0, values = 0;
 
 	(void)state;
 	for (uint64_t seed = 800; seed < 840; seed++) {
@@ -659,10 +664,12 @@ static void splits_move_while_sessions_run(void **state)
 		raised += w->raised;
 		lowered += w->lowered;
 		fills += w->fills;
+		values += w->values;
 		world_destroy(w);
 	}
-	print_message("%u up, %u down, %u frames of fills\n", raised, lowered, fills);
-	assert_true(raised > 100 && lowered > 100 && fills > 100);
+	print_message("%u up, %u down, %u frames of rows and %u of values\n", raised, lowered,
+		      fills, values);
+	assert_true(raised > 100 && lowered > 100 && fills > 20 && values > 100);
 }
 
 static void dead_workers_and_cut_links_do_not_harm_a_move(void **state)

@@ -14,7 +14,8 @@
 #include "schema/wire.h"
 #include "tests/vector.h"
 
-static const char *const vectors[] = { "rows_f32", "rows_f16", "rows_q8", "rows_q4", "logits" };
+static const char *const vectors[] = { "rows_f32", "rows_f16",  "rows_q8",
+				       "rows_q4",  "rows_fill", "logits" };
 #define N_VECTORS (sizeof(vectors) / sizeof(vectors[0]))
 
 static void a_described_frame_is_written_byte_for_byte(void **state)
@@ -176,7 +177,7 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	byte_refused(43, 1, ERR_FORMAT, "4 arrived");
 #define REFUSED(field, value, code, why) (h = good, h.field = (value), refused(h, code, why))
 	REFUSED(kind, 0, ERR_FORMAT, "kind 0");
-	REFUSED(kind, WIRE_KV, ERR_VERSION, "KV");
+	REFUSED(kind, WIRE_KV, ERR_FORMAT, "layers 0 to 0");
 	REFUSED(kind, WIRE_KIND_END, ERR_FORMAT, "kind 4");
 	REFUSED(session, 0, ERR_FORMAT, "session 0");
 	REFUSED(rows, 0, ERR_FORMAT, "0 rows");
@@ -188,9 +189,43 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	REFUSED(split, WIRE_MAX_SPLIT + 1, ERR_FORMAT, "split 4097");
 #undef REFUSED
 	h = good;
+	h.kind = WIRE_KV;
+	h.split = 3;
+	h.state = 3;
+	refused(h, ERR_FORMAT, "layers 3 to 3");
+	h.state = WIRE_MAX_SPLIT + 1;
+	refused(h, ERR_FORMAT, "layers 3 to 4097");
+	h.state = 4;
+	h.flags = WIRE_IDS;
+	refused(h, ERR_FORMAT, "flags 0x04");
+	h = good;
 	h.kind = WIRE_LOGITS;
 	h.flags = WIRE_SAMPLE;
 	refused(h, ERR_FORMAT, "flags 0x01");
+}
+
+static void keys_and_values_are_of_a_range_of_layers(void **state)
+{
+	uint8_t frame[WIRE_HDR_LEN + sizeof(body)];
+	struct wire_hdr h = good, got;
+
+	(void)state;
+	h.kind = WIRE_KV;
+	h.flags = WIRE_SAMPLE;
+	h.seq = 3 << 16 | 1;
+	h.split = 2;
+	h.state = 4;
+	wire_put_hdr(frame, &h, body);
+	memcpy(frame + WIRE_HDR_LEN, body, sizeof(body));
+	assert_int_equal(wire_get_hdr(&got, frame, sizeof(frame), NULL), 0);
+	assert_int_equal(got.kind, WIRE_KV);
+	assert_int_equal(got.split, 2);
+	assert_int_equal(got.state, 4);
+	assert_true(wire_is_fill(&got));
+	h.kind = WIRE_ROWS;
+	assert_false(wire_is_fill(&h));
+	h.flags |= WIRE_FILL;
+	assert_true(wire_is_fill(&h));
 }
 
 static void a_refused_frame_leaves_the_header_alone(void **state)
@@ -222,6 +257,7 @@ int main(void)
 		cmocka_unit_test(every_prefix_of_a_frame_is_refused),
 		cmocka_unit_test(every_flip_of_one_bit_is_refused),
 		cmocka_unit_test(what_a_header_may_not_say_is_refused_by_name),
+		cmocka_unit_test(keys_and_values_are_of_a_range_of_layers),
 		cmocka_unit_test(a_refused_frame_leaves_the_header_alone),
 		cmocka_unit_test(the_first_byte_tells_frames_from_messages),
 	};

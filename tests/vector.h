@@ -24,10 +24,10 @@ struct vector {
 	struct codec_spec spec;
 	float input[VECTOR_VALUES], decoded[VECTOR_VALUES]; /* [rows][dim] */
 	uint32_t tokens[VECTOR_TOKENS];
-	uint32_t n_tokens;        /* 0: the worker does not know them */
-	char calibration[64];     /* a file of the same folder, or "" */
-	char calibration_id[64];  /* its identity */
-	bool follows;             /* predicted from the vector before */
+	uint32_t n_tokens;       /* 0: the worker does not know them */
+	char calibration[64];    /* a file of the same folder, or "" */
+	char calibration_id[64]; /* its identity */
+	bool follows;            /* predicted from the vector before */
 };
 
 static inline void vector_path(char path[static 4096], const char *name, const char *suffix)
@@ -97,6 +97,7 @@ static inline uint8_t vector_flags(const struct json *flags)
 	for (const struct json *v = json_array_at(flags, 0); v; v = json_next(v))
 		bits |= !strcmp(json_str(v), "sample") ? WIRE_SAMPLE
 			: !strcmp(json_str(v), "ids")  ? WIRE_IDS
+			: !strcmp(json_str(v), "fill") ? WIRE_FILL
 						       : WIRE_WANT_LOGITS;
 	return bits;
 }

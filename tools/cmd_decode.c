@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/kv_type.h"
 #include "codec/codec.h"
 #include "schema/json.h"
 #include "schema/msg.h"
@@ -35,7 +36,20 @@ struct spread {
 
 static const char *kind_name(enum wire_kind kind)
 {
-	return kind == WIRE_ROWS ? "rows" : "logits";
+	return kind == WIRE_ROWS ? "rows" : kind == WIRE_LOGITS ? "logits" : "kv";
+}
+
+/* Keys and values are those of layers [split, state). */
+static unsigned layers_of(const struct wire_hdr *h)
+{
+	return h->kind == WIRE_KV ? h->state - h->split : 1;
+}
+
+static const char *coding_name(const struct wire_hdr *h)
+{
+	if (h->kind != WIRE_KV)
+		return codec_name(h->codec);
+	return h->codec < KV_TYPE_COUNT ? kv_type_name((enum kv_type)h->codec) : "unknown";
 }
 
 static struct spread measure(const float *x, size_t dim)
@@ -63,11 +77,11 @@ static void print_header(const struct wire_hdr *h)
 	printf("  rows     %" PRIu32 "\n", h->rows);
 	printf("  dim      %" PRIu32 "\n", h->dim);
 	printf("  split    %" PRIu32 "\n", h->split);
-	printf("  flags   %s%s%s%s\n", h->flags & WIRE_SAMPLE ? " sample" : "",
+	printf("  flags   %s%s%s%s%s\n", h->flags & WIRE_SAMPLE ? " sample" : "",
 	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "", h->flags & WIRE_IDS ? " ids" : "",
-	       h->flags ? "" : " none");
-	printf("  codec    %s, %.2f bits per element\n", codec_name(h->codec),
-	       8.0 * h->body_len / ((double)h->rows * h->dim));
+	       h->flags & WIRE_FILL ? " fill" : "", h->flags ? "" : " none");
+	printf("  codec    %s, %.2f bits per element\n", coding_name(h),
+	       8.0 * h->body_len / ((double)h->rows * h->dim * layers_of(h)));
 }
 
 static void print_rows(const struct wire_hdr *h, const float *x)
@@ -115,7 +129,9 @@ static int print_frame_json(const struct wire_hdr *h, const float *x, struct err
 		json_push_str(list, "want_logits");
 	if (h->flags & WIRE_IDS)
 		json_push_str(list, "ids");
-	json_add_str(o, "codec", codec_name(h->codec));
+	if (h->flags & WIRE_FILL)
+		json_push_str(list, "fill");
+	json_add_str(o, "codec", coding_name(h));
 	json_add_str(o, "session", session);
 	json_add_u64(o, "epoch", h->epoch);
 	json_add_u64(o, "seq", h->seq);
@@ -151,6 +167,8 @@ static int decode_frame(const uint8_t *frame, size_t len, bool json, struct err 
 		print_header(&h);
 		if (x)
 			print_rows(&h, x);
+		else if (h.kind == WIRE_KV)
+			puts("  keys and values of a cache: not shown");
 		else
 			puts("  rows are told as their difference to earlier ones: not shown");
 	}

@@ -269,7 +269,7 @@ static void settle(struct worker_core *c, struct place *p)
 static int direct(struct worker_core *c, struct place *p, struct tail_job *job,
 		  const struct lane_effects *fx, struct err *e)
 {
-	const bool fill = job->hdr.flags & WIRE_FILL;
+	const bool fill = wire_is_fill(&job->hdr);
 
 	if (fx->change && c->ops.begin_codec(c->ops.ctx, &p->later_codec, job->hdr.split, e))
 		return e->code;
@@ -288,7 +288,7 @@ static void run(struct worker_core *c, struct place *p, const struct wire_hdr *h
 				 .now_us = now_us,
 				 .epoch = h->epoch,
 				 .seq = h->seq,
-				 .fill = h->flags & WIRE_FILL,
+				 .fill = wire_is_fill(h),
 				 .code = ERR_BUSY,
 				 .reason = "too many rows are waiting" };
 	struct err e = { 0 };
@@ -427,7 +427,7 @@ static void on_frame(struct worker_core *c, const struct topic *t, const struct 
 	struct wire_hdr h;
 	struct place *p;
 
-	if (wire_get_hdr(&h, bev->payload, bev->len, &e) || h.kind != WIRE_ROWS ||
+	if (wire_get_hdr(&h, bev->payload, bev->len, &e) || h.kind == WIRE_LOGITS ||
 	    h.session != t->session) {
 		log_event(LOG_LEVEL_WARN, "frame.refused", "topic=%s bytes=%zu reason=\"%s\"",
 			  bev->topic, bev->len, e.code ? e.text : "not rows of this session");
@@ -526,7 +526,7 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 		.pos = job->hdr.pos + job->hdr.rows,
 		.id = job->id,
 		.sampled = job->hdr.flags & WIRE_SAMPLE,
-		.fill = job->hdr.flags & WIRE_FILL,
+		.fill = wire_is_fill(&job->hdr),
 		.end = job->end,
 		.queue_us = job->queue_us,
 		.compute_us = job->compute_us,

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/kv_type.h"
+
 #define BIT(n)       (1u << (n))
 
 #define FILL_IDLE_US 30000000u /* a fill that is not gone on with gives its memory back */
@@ -99,7 +101,7 @@ static void begin_epoch(struct lane *l, const struct lane_limits *lim, const str
 	l->answered = false;
 	l->split = l->open.split;
 	l->change_seq = 0;
-	l->fill_seq = 0;
+	l->fill_seq = l->fill_no = l->fill_done = 0;
 	l->fill_jobs = 0;
 	fx->side_over = l->side;
 	l->side = l->filling = false;
@@ -137,7 +139,15 @@ static void on_open(struct lane *l, const struct lane_limits *lim, const struct 
 static int check_rows(const struct lane *l, const struct lane_limits *lim, const struct wire_hdr *h,
 		      const char **why)
 {
-	if (h->dim != l->open.dim) {
+	if (h->kind == WIRE_KV && h->dim != lim->kv_elements) {
+		*why = "keys and values of another model";
+		return ERR_MODEL_MISMATCH;
+	}
+	if (h->kind == WIRE_KV && (h->state != l->split || h->codec >= KV_TYPE_COUNT)) {
+		*why = "keys and values of a type or of layers that do not fit";
+		return ERR_UNSUPPORTED;
+	}
+	if (h->kind == WIRE_ROWS && h->dim != l->open.dim) {
 		*why = "rows of another model";
 		return ERR_MODEL_MISMATCH;
 	}
@@ -168,9 +178,18 @@ static void tell(struct lane *l, const struct wire_hdr *h, uint32_t seq, struct 
 	fx->need_fill_len = l->filling ? l->fill_len : 0;
 }
 
-static void end_fill(struct lane *l, struct lane_effects *fx)
+/* It was not joined: it, or an older one, may come again. */
+static void forget_fill(struct lane *l)
 {
 	l->filling = false;
+	l->fill_no = l->fill_done;
+	l->fill_seq = 0;
+}
+
+static void end_fill(struct lane *l, struct lane_effects *fx)
+{
+	if (l->filling)
+		forget_fill(l);
 	if (l->fill_jobs || !l->side)
 		return; /* when the last of them is back */
 	l->side = false;
@@ -197,6 +216,7 @@ static bool begin_fill(struct lane *l, const struct wire_hdr *h, struct lane_eff
 	fx->side = true;
 	l->side = l->filling = true;
 	l->fill_split = h->split;
+	l->fill_no = LANE_FILL_NO(h->seq);
 	l->fill_len = 0;
 	return true;
 }
@@ -205,17 +225,19 @@ static void on_fill(struct lane *l, const struct lane_limits *lim, const struct 
 		    struct lane_effects *fx)
 {
 	const struct wire_hdr *h = ev->hdr;
-	const bool other = !l->filling || h->split != l->fill_split;
+	const uint32_t no = LANE_FILL_NO(h->seq);
+	const bool other = !l->filling || no != l->fill_no;
 	const char *why = NULL;
 	int rc;
 
-	if (h->seq <= l->fill_seq) {
+	if (no <= l->fill_done || no < l->fill_no || h->split >= l->split ||
+	    (!other && h->split != l->fill_split) || l->jobs >= LANE_MAX_JOBS)
+		return; /* late, or too much at once */
+	if (!other && h->seq <= l->fill_seq) {
 		if (!l->fill_jobs)
 			tell(l, h, 0, fx);
 		return;
 	}
-	if (h->split >= l->split || l->jobs >= LANE_MAX_JOBS)
-		return; /* late, or too much at once */
 	if (h->pos > (other ? 0 : l->fill_len)) {
 		tell(l, h, 0, fx);
 		return;
@@ -242,12 +264,17 @@ static bool moves(struct lane *l, const struct wire_hdr *h, struct lane_effects 
 
 	if (l->change_seq)
 		return false;
-	if (!up && (!l->filling || l->fill_split != h->split || l->fill_len != h->pos ||
-		    l->planned_len != h->pos))
+	if (!up && l->filling && (l->fill_split != h->split || l->fill_len > h->pos))
+		forget_fill(l); /* another one belongs here */
+	if (!up && (!l->filling || l->fill_len != h->pos || l->planned_len != h->pos))
 		return false;
 	l->split = h->split;
 	l->change_seq = h->seq;
-	l->filling = false; /* joined; or not its neighbour any more */
+	if (up)
+		forget_fill(l); /* not its neighbour any more */
+	else
+		l->fill_done = l->fill_no;
+	l->filling = false;
 	fx->change = true;
 	fx->join = !up;
 	return true;
@@ -266,7 +293,7 @@ static void on_rows(struct lane *l, const struct lane_limits *lim, const struct 
 		refuse(fx, h->epoch, h->seq, ERR_STATE, "rows of an epoch that was not opened");
 		return;
 	}
-	if (h->flags & WIRE_FILL) {
+	if (wire_is_fill(h)) {
 		on_fill(l, lim, ev, fx);
 		return;
 	}

@@ -28,6 +28,9 @@
 
 #define LANE_MAX_JOBS 128u /* chunks of one session that may wait for the compute thread */
 
+/* Number of the fill that a frame with this seq belongs to. */
+#define LANE_FILL_NO(seq) ((seq) >> 16)
+
 enum lane_state { LANE_FREE, LANE_SERVING, LANE_DRAINING, LANE_NSTATES };
 
 /* What this worker can do; the same for all its lanes. */
@@ -36,6 +39,7 @@ struct lane_limits {
 	char model[MSG_HASH_LEN + 1];
 	char calibration[MSG_CALIBRATION_LEN + 1]; /* empty: none */
 	uint32_t n_layers, first_layer, dim;
+	uint32_t kv_elements; /* of a position's layer in KV frames; 0: none are taken */
 	uint32_t context_tokens;
 	uint32_t max_packet_bytes;
 	uint32_t max_rows; /* of one frame */
@@ -62,14 +66,16 @@ struct lane {
 	bool filling;           /* it is being filled: */
 	uint32_t fill_split;    /* its first layer */
 	uint32_t fill_len;      /* its length once all jobs that are out have run */
-	uint32_t fill_seq;      /* newest FILL frame that was taken in this epoch; 0: none */
-	uint32_t fill_jobs;     /* of those that are out */
-	uint64_t filled_us;     /* newest FILL frame */
+	uint32_t fill_seq;      /* its newest frame that was taken */
+	uint32_t fill_no;       /* its number; frames of older ones are late */
+	uint32_t fill_done; /* number of the newest one that was joined in this epoch; 0: none */
+	uint32_t fill_jobs; /* of those that are out */
+	uint64_t filled_us; /* newest FILL frame */
 };
 
 enum lane_event_kind {
 	LANE_EV_OPEN,     /* agent, open */
-	LANE_EV_ROWS,     /* hdr: ROWS, with or without FILL */
+	LANE_EV_ROWS,     /* hdr: ROWS, with or without FILL, or KV */
 	LANE_EV_COMPUTED, /* a job is done: epoch, seq, pos, sampled?, fill, id, end, times */
 	LANE_EV_FAILED,   /* a job failed: epoch, seq, fill, code, reason */
 	LANE_EV_NO_SIDE,  /* the cache for a fill was refused: seq, code, reason */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/trace.h"
 #include "engine/kv_layers.h"
+#include "engine/kv_rows.h"
 
 /* Jobs of one session in a step: rows that follow each other. */
 struct stretch {
@@ -124,6 +125,42 @@ static int fetch(struct runner *r, const struct sched_part *p, bool leads, float
 	return rc;
 }
 
+/* Keys and values as they came, into the cache beside. */
+static void import(struct runner *r, struct tail_job *job)
+{
+	const struct wire_hdr *h = &job->hdr;
+	const struct kv_rows_range range = { h->split, h->state, h->pos, h->rows };
+	int rc;
+
+	job->begun_us = r->mark_us;
+	job->queue_us = (uint32_t)(job->begun_us - job->queued_us);
+	kv_truncate(job->kv, h->pos);
+	rc = kv_rows_put(job->kv, (enum kv_type)h->codec, &range, job->body, h->body_len);
+	if (rc)
+		job->rc = err_set(&job->err, rc, "%u positions of keys and values: %s", h->rows,
+				  err_phrase(rc));
+	mark(r, "import", h->pos);
+}
+
+static void finish(struct runner *r, struct tail_job *job)
+{
+	job->compute_us = (uint32_t)(r->mark_us - job->begun_us);
+	r->done(r->ctx, job);
+}
+
+/* Parts of one session that bring keys and values: nothing runs. */
+static void take_values(struct runner *r, const struct sched_step *step, struct stretch s)
+{
+	for (unsigned i = s.first; i < s.first + s.n; i++) {
+		const struct sched_part *p = &step->parts[i];
+
+		if (!p->first)
+			import(r, job_of(p));
+		if (p->last)
+			finish(r, job_of(p));
+	}
+}
+
 static void end_failed(struct runner *r, const struct sched_part *p, int rc,
 		       void (*dropped)(void *ctx, struct tail_job *job))
 {
@@ -175,12 +212,6 @@ static void sample(struct runner *r, struct tail_job *job, const float *logits)
 			       &job->id, &job->end, &job->err);
 	if (!job->rc && job->logits)
 		memcpy(job->logits, logits, r->seg->hp.n_vocab * sizeof(*logits));
-}
-
-static void finish(struct runner *r, struct tail_job *job)
-{
-	job->compute_us = (uint32_t)(r->mark_us - job->begun_us);
-	r->done(r->ctx, job);
 }
 
 /* Head and sampling, some jobs at a time; each is done at once. */
@@ -246,6 +277,10 @@ void runner_run(struct runner *r, const struct sched_step *step,
 		while (s.first + s.n < step->n &&
 		       step->parts[s.first + s.n].flow == step->parts[s.first].flow)
 			s.n++;
+		if (job_of(&step->parts[s.first])->hdr.kind == WIRE_KV) {
+			take_values(r, step, s);
+			continue;
+		}
 		fine = gather(r, step, s, x, dropped);
 		memset(in + s.first, 1, fine);
 		weigh(r, step->parts + s.first, fine);

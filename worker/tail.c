@@ -323,7 +323,7 @@ bool tail_submit(struct tail *t, struct tail_job *job)
 	const struct wire_hdr *h = &job->hdr;
 	const uint32_t n_layers = t->seg.hp.n_layers;
 
-	const bool fill = h->flags & WIRE_FILL;
+	const bool fill = wire_is_fill(h);
 	const uint32_t last = fill ? kv_layers_last(job->kv) : n_layers;
 
 	job->queued_us = clock_now_us();
@@ -335,7 +335,7 @@ bool tail_submit(struct tail *t, struct tail_job *job)
 		.rows = h->rows,
 		.bulk = job->bulk,
 		.sample = !fill && h->flags & WIRE_SAMPLE,
-		.layers = (float)(last - h->split) / (float)n_layers,
+		.layers = h->kind == WIRE_KV ? 0 : (float)(last - h->split) / (float)n_layers,
 		.arrived_us = job->queued_us,
 	};
 	return queue_push(t->jobs, job);

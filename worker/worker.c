@@ -223,6 +223,8 @@ static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
 			.n_layers = seg->hp.n_layers,
 			.first_layer = w->conf->first_layer,
 			.dim = seg->hp.dim,
+			.kv_elements = seg->hp.n_kv_heads *
+				       (seg->hp.head_dim + seg->hp.head_dim_v),
 			.context_tokens = w->conf->context_tokens,
 			.max_packet_bytes = w->conf->broker.max_packet_bytes,
 			.max_rows = TAIL_MAX_ROWS,

@@ -25,7 +25,7 @@ from tabq import crc32c, f32
 
 HERE = pathlib.Path(__file__).parent
 KINDS = {"rows": 1, "logits": 2}
-FLAGS = {"sample": 1, "want_logits": 2, "ids": 4}
+FLAGS = {"sample": 1, "want_logits": 2, "ids": 4, "fill": 8}
 CODECS = {"f32": 0, "f16": 1, "q8": 2, "q4": 3}
 
 
@@ -114,6 +114,7 @@ PLAIN = {
     "rows_f16": frame("rows", [], "f16", 0xFEDCBA9876543210, 7, 40, 500, 12, ROWS_F16),
     "rows_q8": frame("rows", ["sample", "want_logits"], "q8", 1, 0, 1, 0, 0, narrow(ROWS_Q8)),
     "rows_q4": frame("rows", [], "q4", 2, 3, 7, 21, 5, narrow(ROWS_Q4)),
+    "rows_fill": frame("rows", ["sample", "fill"], "f16", 5, 2, 3 << 16 | 7, 96, 3, ROWS_F16),
     "logits": frame("logits", [], "f32", 0x00C0FFEE00C0FFEE, 2, 9, 31, 8, LOGITS),
 }
 
