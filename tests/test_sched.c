@@ -655,7 +655,7 @@ static void whatever_comes_runs_once_and_in_order(void **state)
 static void a_job_that_comes_after_another_flow_waits_for_it(void **state)
 {
 	struct desk *d = make_desk(0);
-	struct sched_job *fill = put(d, 1, 0, 100, false, true), *joins;
+	struct sched_job *fill = put(d, 1, 0, 60, false, true), *joins;
 
 	(void)state;
 	put(d, 0, 99, 1, true, false);
