@@ -151,6 +151,7 @@ class Bench(unittest.TestCase):
         self.assertLess(near["bytes_down"], 300)
         self.assertAlmostEqual(near["beyond_ms"], near["token_ms"] - near["whole_token_ms"] -
                                1.3 * near["round_trip_ms"], 6)
+        self.assertGreater(near["busy_round_trip_ms"], 0)
         far = json.loads(run(*args, "--delay-ms", "15", "--rate-kbit", "1000").stdout)
         for what in "token_ms", "round_trip_ms", "ttft_ms":
             self.assertGreaterEqual(far[what], 30)

@@ -58,10 +58,13 @@ static int measure_line(struct bench_bus *b, struct bus_trip *t, struct bus_line
 			struct err *e)
 {
 	const unsigned warm_up = b->trips / 10 + 1;
-	int rc = bus_trip_measure(t, line.there, line.back, (int)line.qos, warm_up, us, e);
+	const struct bus_trip_conf c = { .there = line.there,
+					 .back = line.back,
+					 .qos = (int)line.qos };
+	int rc = bus_trip_measure(t, &c, warm_up, us, e);
 
 	if (!rc)
-		rc = bus_trip_measure(t, line.there, line.back, (int)line.qos, b->trips, us, e);
+		rc = bus_trip_measure(t, &c, b->trips, us, e);
 	if (rc)
 		return rc;
 	line.us = spread_of(us, b->trips);

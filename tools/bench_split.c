@@ -2,8 +2,10 @@
  * same bytes take through the broker: what remains is ours.
  *
  * The rounds follow each other in the callback that gets the final reply: first a session of one
- * token (its bytes are the prompt's), then, round by round, a session, tokens of the whole model,
- * and round trips. Nothing else runs then. */
+ * token (its bytes are the prompt's) and one that is not split, which brings the agent's other
+ * layers into memory; then, round by round, a session, one that is not split, and round trips.
+ * Nothing else runs then. Both kinds of sessions are the agent's: sampling, text and replies are
+ * the same for both. */
 #include "tools/bench_split.h"
 
 #include <getopt.h>
@@ -25,7 +27,6 @@
 #include "tools/cmd.h"
 #include "tools/split_rig.h"
 #include "tools/spread.h"
-#include "tools/whole.h"
 
 #define NAME          "bench split"
 #define DEFAULT_MODEL "models/gateway.gguf"
@@ -40,7 +41,7 @@ const char bench_split_usage[] =
 	"\n"
 	"  -m, --model FILE   GGUF file (default: " DEFAULT_MODEL ", below where you are)\n"
 	"      --split L      layers of the agent (default: half)\n"
-	"  -t, --threads N    of each side, and of the whole model (default 1)\n"
+	"  -t, --threads N    of each side (default 1)\n"
 	"  -p, --prompt N     tokens, about (default 128)\n"
 	"  -n, --tokens N     to decode (default 64)\n"
 	"  -r, --repeat N     sessions (default 3)\n"
@@ -53,33 +54,35 @@ const char bench_split_usage[] =
 	"  -h, --help         this text\n"
 	"\n"
 	"Starts a private mosquitto and splitmq-worker; this process is the agent. Sessions, "
-	"tokens\n"
-	"of the whole model and bare round trips of as many bytes take turns. \"beyond\" is what "
-	"a\n"
-	"split token takes more than a whole one and 1.3 round trips.\n";
+	"sessions\n"
+	"that are not split (the agent runs the whole model), bare round trips of as many bytes, "
+	"and\n"
+	"such where each end computes before it sends, as long as its layers take, take turns.\n"
+	"\"beyond\" is what a split token takes more than a whole one and 1.3 bare round trips.\n";
 
 struct bench_split {
 	/* asked for */
 	struct split_rig_conf rig_conf;
-	enum kv_type kv;
 	uint32_t prompt, tokens, rounds;
 	bool has_split, json;
 
 	/* at work */
 	struct split_rig *rig;
 	struct gguf *gguf;
-	struct whole *whole;
+	uint32_t n_layers;
 	struct bus_trip *trip;
 	struct config_agent agent_conf;
 	struct agent *agent;
 	char *text;             /* of the prompt */
 	uint32_t round;         /* 0: the session of one token */
+	bool alone_now;         /* the session that runs is not split */
 	uint64_t piece_us;      /* when the last piece came; 0: none of this session */
 	struct msg_stats first; /* of the session of one token */
 	struct err failed;
 
 	/* found; times in ms */
-	double *token, *alone, *round_trip; /* [n_...] */
+	double *token, *alone, *round_trip; /* [n_...], of sessions after round 0 */
+	double *busy_trip;                  /* [n_trips] where both ends compute before they send */
 	size_t n_tokens, n_alone, n_trips;
 	double ttft[ROUNDS_MAX], alone_ttft[ROUNDS_MAX], tok_s[ROUNDS_MAX];
 	struct msg_stats last;
@@ -117,9 +120,12 @@ static int send_prompt(struct bench_split *b)
 
 	if (!m.prompt)
 		return err_set(&b->failed, ERR_NOMEM, "out of memory");
-	snprintf(m.id, sizeof(m.id), "bench-%u", (unsigned)b->round);
+	snprintf(m.id, sizeof(m.id), "bench-%u%s", (unsigned)b->round,
+		 b->alone_now ? "-alone" : "");
 	m.prompt_len = strlen(m.prompt);
 	m.max_tokens = b->round ? b->tokens : 1;
+	m.has_split = b->alone_now;
+	m.split = b->n_layers;
 	b->piece_us = 0;
 	agent_prompt(b->agent, &m);
 	free(m.prompt);
@@ -130,48 +136,66 @@ static int send_prompt(struct bench_split *b)
 static void take_piece(struct bench_split *b)
 {
 	const uint64_t now = clock_now_us();
+	double *ms = b->alone_now ? b->alone : b->token;
+	size_t *n = b->alone_now ? &b->n_alone : &b->n_tokens;
 
-	if (b->round && b->piece_us && b->n_tokens < (size_t)b->rounds * b->tokens)
-		b->token[b->n_tokens++] = (double)(now - b->piece_us) / 1000;
+	if (b->round && b->piece_us && *n < (size_t)b->rounds * b->tokens)
+		ms[(*n)++] = (double)(now - b->piece_us) / 1000;
 	b->piece_us = now;
 }
 
+/* Bare ones, and such as a token has: each end has computed before it sends, the other has slept. */
 static int measure_trips(struct bench_split *b)
 {
-	const size_t up = b->bytes_up > 4 ? (size_t)(b->bytes_up + 0.5) : 4;
-	const size_t down = b->bytes_down > 4 ? (size_t)(b->bytes_down + 0.5) : 4;
-	double *ms = b->round_trip + b->n_trips;
-	int rc = bus_trip_measure(b->trip, up, down, 0, TRIPS, ms, &b->failed);
+	struct bus_trip_conf c = {
+		.there = b->bytes_up > 4 ? (size_t)(b->bytes_up + 0.5) : 4,
+		.back = b->bytes_down > 4 ? (size_t)(b->bytes_down + 0.5) : 4,
+	};
+	double *bare = b->round_trip + b->n_trips, *busy = b->busy_trip + b->n_trips;
+	int rc = bus_trip_measure(b->trip, &c, TRIPS, bare, &b->failed);
 
-	for (unsigned i = 0; i < TRIPS; i++)
-		ms[i] /= 1000;
+	c.busy_us = (uint32_t)((b->last.head_ms + b->last.worker_ms) / 2 * 1000);
+	if (!rc)
+		rc = bus_trip_measure(b->trip, &c, TRIPS, busy, &b->failed);
+	for (unsigned i = 0; i < TRIPS; i++) {
+		bare[i] /= 1000;
+		busy[i] /= 1000;
+	}
 	b->n_trips += rc ? 0 : TRIPS;
 	return rc;
 }
 
-/* A session has ended: keep what it says, then the whole model and the broker have their turn. */
-static int take_session(struct bench_split *b, const struct msg_reply *reply)
+static void keep(struct bench_split *b, const struct msg_stats *s)
 {
-	const struct msg_stats *s = &reply->stats;
-	int rc;
-
-	if (reply->error)
-		return err_set(&b->failed, reply->error, "the session failed: %s", reply->reason);
-	if (!b->round) {
+	if (!b->round && !b->alone_now)
 		b->first = *s;
-		return 0;
-	}
-	if (s->tokens < 2)
-		return err_set(&b->failed, ERR_STATE, "the model ended its answer at once");
+	if (b->round && b->alone_now)
+		b->alone_ttft[b->round - 1] = s->ttft_ms;
+	if (!b->round || b->alone_now)
+		return;
 	b->last = *s;
 	b->ttft[b->round - 1] = s->ttft_ms;
 	b->tok_s[b->round - 1] = s->tok_s;
 	b->bytes_up = (double)(s->bytes_up - b->first.bytes_up) / (s->tokens - 1);
 	b->bytes_down = (double)(s->bytes_down - b->first.bytes_down) / (s->tokens - 1);
-	rc = whole_measure(b->whole, s->prompt_tokens, b->tokens, &b->alone_ttft[b->round - 1],
-			   b->alone + b->n_alone, &b->failed);
-	b->n_alone += rc ? 0 : b->tokens;
-	return rc ? rc : measure_trips(b);
+}
+
+/* A session has ended: keep what it says, then the other kind, or the broker, has its turn. */
+static int take_session(struct bench_split *b, const struct msg_reply *reply)
+{
+	int rc;
+
+	if (reply->error)
+		return err_set(&b->failed, reply->error, "the session failed: %s", reply->reason);
+	if (b->round && reply->stats.tokens < 2)
+		return err_set(&b->failed, ERR_STATE, "the model ended its answer at once");
+	keep(b, &reply->stats);
+	b->alone_now = !b->alone_now;
+	if (b->alone_now)
+		return 0;
+	rc = b->round ? measure_trips(b) : 0;
+	b->round++;
+	return rc;
 }
 
 static void on_reply(void *ctx, const struct msg_reply *reply)
@@ -182,7 +206,7 @@ static void on_reply(void *ctx, const struct msg_reply *reply)
 		take_piece(b);
 		return;
 	}
-	if (take_session(b, reply) || b->round++ == b->rounds || send_prompt(b))
+	if (take_session(b, reply) || b->round > b->rounds || send_prompt(b))
 		agent_stop(b->agent);
 }
 
@@ -194,7 +218,8 @@ static int run_sessions(struct bench_split *b, struct err *e)
 	b->token = malloc(n * sizeof(double));
 	b->alone = malloc(n * sizeof(double));
 	b->round_trip = malloc((size_t)b->rounds * TRIPS * sizeof(double));
-	if (!b->token || !b->alone || !b->round_trip)
+	b->busy_trip = malloc((size_t)b->rounds * TRIPS * sizeof(double));
+	if (!b->token || !b->alone || !b->round_trip || !b->busy_trip)
 		return err_set(e, ERR_NOMEM, "out of memory");
 	rc = agent_create(&b->agent, &b->agent_conf, on_reply, b, e);
 	if (!rc && send_prompt(b))
@@ -204,7 +229,7 @@ static int run_sessions(struct bench_split *b, struct err *e)
 	agent_destroy(b->agent);
 	if (!rc && b->failed.code)
 		*e = b->failed;
-	if (!rc && !b->failed.code && !b->n_tokens)
+	if (!rc && !b->failed.code && (!b->n_tokens || !b->n_alone))
 		return err_set(e, ERR_STATE, "the answers have no text");
 	return rc ? rc : b->failed.code;
 }
@@ -223,6 +248,7 @@ static int start(struct bench_split *b, struct err *e)
 			     (unsigned)c->split, (unsigned)hp.n_layers);
 	if (rc)
 		return rc;
+	b->n_layers = hp.n_layers;
 	c->split = b->has_split ? c->split : hp.n_layers / 2;
 	c->context_tokens = b->prompt + b->tokens + 64;
 	rc = make_prompt(b, e);
@@ -230,8 +256,6 @@ static int start(struct bench_split *b, struct err *e)
 		rc = split_rig_start(&b->rig, c, e);
 	if (!rc)
 		rc = split_rig_agent(b->rig, &b->agent_conf, e);
-	if (!rc)
-		rc = whole_open(&b->whole, b->gguf, c->threads, c->context_tokens, b->kv, e);
 	if (rc)
 		return rc;
 	near = far = (struct bus_conf){ .host = "127.0.0.1", .port = split_rig_port(b->rig) };
@@ -241,7 +265,7 @@ static int start(struct bench_split *b, struct err *e)
 
 /* Everything, as medians. */
 struct result {
-	struct spread token, alone, trip, ttft, alone_ttft, tok_s;
+	struct spread token, alone, trip, busy_trip, ttft, alone_ttft, tok_s;
 	double beyond;
 };
 
@@ -251,6 +275,7 @@ static struct result conclude(struct bench_split *b)
 		.token = spread_of(b->token, b->n_tokens),
 		.alone = spread_of(b->alone, b->n_alone),
 		.trip = spread_of(b->round_trip, b->n_trips),
+		.busy_trip = spread_of(b->busy_trip, b->n_trips),
 		.ttft = spread_of(b->ttft, b->rounds),
 		.alone_ttft = spread_of(b->alone_ttft, b->rounds),
 		.tok_s = spread_of(b->tok_s, b->rounds),
@@ -281,6 +306,7 @@ static void print_text(const struct bench_split *b, const struct result *r)
 	print_spread("token", &r->token);
 	print_spread("token, whole model", &r->alone);
 	print_spread("bare round trip", &r->trip);
+	print_spread("after computing", &r->busy_trip);
 	print_spread("first token", &r->ttft);
 	print_spread("first token, whole", &r->alone_ttft);
 	printf("\n%.2f tokens/s; %.0f bytes up and %.0f down a token; beyond: %.3f ms (%s)\n",
@@ -312,6 +338,7 @@ static int print_json(const struct bench_split *b, const struct result *r, struc
 	spread_add_json(root, "token_ms", &r->token, true);
 	spread_add_json(root, "whole_token_ms", &r->alone, true);
 	spread_add_json(root, "round_trip_ms", &r->trip, true);
+	spread_add_json(root, "busy_round_trip_ms", &r->busy_trip, true);
 	spread_add_json(root, "ttft_ms", &r->ttft, false);
 	spread_add_json(root, "whole_ttft_ms", &r->alone_ttft, false);
 	json_add_f64(root, "bytes_up", b->bytes_up);
@@ -345,12 +372,12 @@ static int run(struct bench_split *b, struct err *e)
 	}
 	bus_trip_close(b->trip);
 	split_rig_stop(b->rig);
-	whole_close(b->whole);
 	gguf_close(b->gguf);
 	free(b->text);
 	free(b->token);
 	free(b->alone);
 	free(b->round_trip);
+	free(b->busy_trip);
 	return rc;
 }
 
@@ -408,6 +435,7 @@ static int set_link(struct relay_conf *l, int opt, const char *arg)
 static int set(struct bench_split *b, int opt, const char *arg)
 {
 	struct codec_spec spec;
+	enum kv_type kv;
 	struct err e;
 
 	switch (opt) {
@@ -430,7 +458,7 @@ static int set(struct bench_split *b, int opt, const char *arg)
 		return spec_parse(&spec, arg, &e) ? cmd_usage(NAME, "--codec: %s", e.text) : 0;
 	case OPT_KV:
 		b->rig_conf.kv = arg;
-		return kv_type_parse(&b->kv, arg)
+		return kv_type_parse(&kv, arg)
 			       ? cmd_usage(NAME, "--kv must be " KV_TYPE_WORDS ", not \"%s\"", arg)
 			       : 0;
 	case OPT_JSON:

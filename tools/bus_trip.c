@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct bus_trip {
 	struct end asks, answers;
 	char there[160], back[160];
 	uint8_t *bytes; /* what is sent, both ways */
+	atomic_uint busy_us;
 	pthread_t echo;
 	bool echoes;
 };
@@ -91,6 +93,14 @@ static int send(struct bus_trip *t, struct bus *bus, const char *topic, size_t l
 				   .topic = topic, .payload = t->bytes, .len = len, .qos = qos });
 }
 
+static void compute(uint32_t us)
+{
+	const uint64_t until = clock_now_us() + us;
+
+	while (us && clock_now_us() < until)
+		;
+}
+
 /* The echo thread: until its inbox is closed. What it sends is zeros, which ask for nothing. */
 static void *answer(void *arg)
 {
@@ -102,6 +112,7 @@ static void *answer(void *arg)
 		struct bus_publish p = { .topic = t->back, .payload = zeros };
 
 		if (a && !a->up && a->wanted <= sizeof(zeros)) {
+			compute(atomic_load(&t->busy_us));
 			p.len = a->wanted;
 			p.qos = a->qos;
 			(void)!bus_publish(t->answers.bus, &p); /* a failure is seen as a timeout */
@@ -154,27 +165,31 @@ void bus_trip_close(struct bus_trip *t)
 	free(t);
 }
 
-int bus_trip_measure(struct bus_trip *t, size_t there, size_t back, int qos, unsigned n, double *us,
+int bus_trip_measure(struct bus_trip *t, const struct bus_trip_conf *c, unsigned n, double *us,
 		     struct err *e)
 {
-	const uint32_t wanted = (uint32_t)back | (uint32_t)qos << 31;
+	const uint32_t wanted = (uint32_t)c->back | (uint32_t)c->qos << 31;
 
 	memcpy(t->bytes, &wanted, sizeof(wanted));
+	atomic_store(&t->busy_us, c->busy_us);
 	for (unsigned i = 0; i < n; i++) {
-		const uint64_t start = clock_now_us();
 		struct arrival *a = NULL;
-		int rc = send(t, t->asks.bus, t->there, there, qos);
+		uint64_t start;
+		int rc;
 
+		compute(c->busy_us);
+		start = clock_now_us() + c->busy_us; /* that of the other end */
+		rc = send(t, t->asks.bus, t->there, c->there, c->qos);
 		if (rc)
-			return err_set(e, rc, "%zu bytes: %s", there, err_phrase(rc));
+			return err_set(e, rc, "%zu bytes: %s", c->there, err_phrase(rc));
 		do {
 			free(a);
 			a = queue_pop(t->asks.inbox, PATIENCE_MS);
 		} while (a && a->up);
 		if (!a)
-			return err_set(e, ERR_TIMEOUT, "no answer to %zu bytes", there);
+			return err_set(e, ERR_TIMEOUT, "no answer to %zu bytes", c->there);
 		free(a);
-		us[i] = (double)(clock_now_us() - start);
+		us[i] = (double)clock_now_us() - (double)start;
 	}
 	return 0;
 }

@@ -23,10 +23,16 @@ MUST_CHECK int bus_trip_open(struct bus_trip **out, const struct bus_conf *asks,
 			     const struct bus_conf *answers, const char *topics, struct err *e);
 void bus_trip_close(struct bus_trip *t); /* NULL is fine */
 
-/* n round trips one after the other -> us[n]: `there` bytes, answered by `back` bytes (both up to
- * BUS_TRIP_MAX_BYTES, at least 4), QoS 0 or 1. ERR_TIMEOUT when an answer does not come within 5 s,
+struct bus_trip_conf {
+	size_t there, back; /* bytes of the request and of the answer, 4..BUS_TRIP_MAX_BYTES */
+	int qos;            /* 0 or 1 */
+	uint32_t busy_us;   /* each end computes for so long before it sends, as those of a token
+			     * do while the others sleep; not counted */
+};
+
+/* n round trips one after the other -> us[n]. ERR_TIMEOUT when an answer does not come within 5 s,
  * ERR_LIMIT when a packet is larger than the broker wants. */
-MUST_CHECK int bus_trip_measure(struct bus_trip *t, size_t there, size_t back, int qos, unsigned n,
+MUST_CHECK int bus_trip_measure(struct bus_trip *t, const struct bus_trip_conf *c, unsigned n,
 				double *us, struct err *e);
 
 #endif
