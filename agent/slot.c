@@ -327,6 +327,8 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 	rows_send(c, sl, &fx, ev->now_us);
 	if (!fx.ended && fx.moved)
 		side_move(c, sl, ev->now_us);
+	if (fx.send_from < fx.send_to && !fx.ended && !sl->session.computing)
+		codec_state_foresee(sl->job.state); /* the worker has the next turn */
 	if (!fx.ended && fx.compute) /* before the text of the token: layers need not wait for it */
 		started = start_job(c, sl, &fx, ev->now_us);
 	if (!fx.ended && side_run(c, sl, &fx, ev->now_us, &e))

@@ -35,6 +35,10 @@ struct codec_state {
 	bool has_id; /* the token before is known to both ends */
 	uint32_t id;
 	uint32_t hash;
+	bool predicted, foreseen; /* the newest chunk was, in this mode; ahead is of use */
+	enum cal_mode mode;
+	float *ahead; /* [dim]; k are used */
+	int16_t *z;   /* [dim], scratch */
 };
 
 void codec_work_destroy(struct codec_work *w)
@@ -98,7 +102,7 @@ size_t codec_work_bytes(size_t dim, size_t rows)
 
 size_t codec_state_bytes(size_t dim)
 {
-	return sizeof(struct codec_state) + dim * sizeof(float);
+	return sizeof(struct codec_state) + dim * (2 * sizeof(float) + sizeof(int16_t));
 }
 
 int codec_state_create(struct codec_state **out, size_t dim, const struct cal *cal,
@@ -112,8 +116,10 @@ int codec_state_create(struct codec_state **out, size_t dim, const struct cal *c
 	s->cal = split ? cal : NULL;
 	s->split = split;
 	s->u = calloc(dim, sizeof(*s->u));
-	if (!s->u) {
-		free(s);
+	s->ahead = calloc(dim, sizeof(*s->ahead));
+	s->z = calloc(dim, sizeof(*s->z));
+	if (!s->u || !s->ahead || !s->z) {
+		codec_state_destroy(s);
 		return ERR_NOMEM;
 	}
 	codec_state_reset(s);
@@ -126,14 +132,24 @@ void codec_state_destroy(struct codec_state *s)
 	if (!s)
 		return;
 	free(s->u);
+	free(s->ahead);
+	free(s->z);
 	free(s);
 }
 
 void codec_state_reset(struct codec_state *s)
 {
-	s->any = s->has_id = false;
+	s->any = s->has_id = s->predicted = s->foreseen = false;
 	s->before = (struct stream_before){ 0 };
 	s->hash = s->cal ? crc32c(0, s->cal->id, CAL_ID_LEN) : 0;
+}
+
+void codec_state_foresee(struct codec_state *s)
+{
+	if (!s || !s->predicted || s->foreseen)
+		return;
+	predict_ahead(s->split, s->mode, s->u, s->z, s->ahead);
+	s->foreseen = true;
 }
 
 uint16_t codec_state_hash(const struct codec_state *s)
@@ -183,6 +199,7 @@ struct cursor {
 	bool any, has_id;
 	uint32_t id;
 	struct stream_before before;
+	const float *ahead; /* [k] of the next row; NULL: it is still to be worked out */
 };
 
 static struct cursor begin(const struct codec_state *s, enum spec_predict predict)
@@ -198,6 +215,8 @@ static struct cursor begin(const struct codec_state *s, enum spec_predict predic
 			     .has_id = s->has_id,
 			     .id = s->id,
 			     .before = s->before };
+	if (s->foreseen && s->mode == c.mode)
+		c.ahead = s->ahead;
 	c.classes.class = c.split->predictors[c.mode].class;
 	c.classes.inverse = c.split->predictors[c.mode].inverse;
 	return c;
@@ -210,7 +229,14 @@ static void predict_next(struct codec_work *w, struct cursor *c, const uint32_t 
 					   .token = id,
 					   .earlier = c->has_id ? &c->id : NULL };
 
-	predict_row(c->cal, c->split, c->mode, &from, w->z, w->p);
+	if (c->ahead) {
+		memcpy(w->p, c->ahead, c->split->k * sizeof(*w->p));
+		if (c->mode == CAL_TOKENS)
+			predict_add_tokens(c->cal, c->split, &from, w->p);
+	} else {
+		predict_row(c->cal, c->split, c->mode, &from, w->z, w->p);
+	}
+	c->ahead = NULL;
 	c->any = true;
 	c->has_id = id;
 	c->id = id ? *id : 0;
@@ -231,6 +257,9 @@ static void commit(struct codec_work *w, struct codec_state *s, const struct cur
 		predict_forward(s->split, x, s->dim, s->u);
 	}
 	s->any = true;
+	s->foreseen = false;
+	s->predicted = c->split;
+	s->mode = c->mode;
 	s->has_id = c->has_id;
 	s->id = c->id;
 	s->hash = crc32c(s->hash ^ id, bytes, len);

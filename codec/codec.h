@@ -40,6 +40,10 @@ void codec_state_reset(struct codec_state *s);
 /* Of all chunks since the reset, and of the calibration. */
 uint16_t codec_state_hash(const struct codec_state *s);
 
+/* Work out what the state alone says of the next row, in advance, so that the next encode or decode
+ * need not: for when nobody waits. NULL is fine; no result depends on it. */
+void codec_state_foresee(struct codec_state *s);
+
 /* Bytes of memory of a work. */
 size_t codec_work_bytes(size_t dim, size_t rows);
 

@@ -40,35 +40,32 @@ static void add_token(const struct cal *c, const int8_t *table, uint32_t id, uin
 	}
 }
 
-static void add_tokens(const struct cal *c, const struct cal_predictor *by,
-		       const struct predict_from *from, uint32_t k, float *p)
+void predict_add_tokens(const struct cal *c, const struct cal_split *s,
+			const struct predict_from *from, float *p)
 {
-	for (uint32_t at = 0; at < k; at += BLOCK) {
-		const uint32_t n = k - at < BLOCK ? k - at : BLOCK;
+	const struct cal_predictor *by = &s->predictors[CAL_TOKENS];
+
+	for (uint32_t at = 0; at < s->k; at += BLOCK) {
+		const uint32_t n = s->k - at < BLOCK ? s->k - at : BLOCK;
 		int32_t sum[BLOCK] = { 0 };
 
 		if (from->token)
-			add_token(c, by->now, *from->token, at, n, k, sum);
+			add_token(c, by->now, *from->token, at, n, s->k, sum);
 		if (from->earlier)
-			add_token(c, by->before, *from->earlier, at, n, k, sum);
+			add_token(c, by->before, *from->earlier, at, n, s->k, sum);
 		for (uint32_t i = 0; i < n; i++)
 			p[at + i] += (float)sum[i] * by->token_scale[at + i];
 	}
 }
 
-void predict_row(const struct cal *c, const struct cal_split *s, enum cal_mode mode,
-		 const struct predict_from *from, int16_t *z, float *p)
+void predict_ahead(const struct cal_split *s, enum cal_mode mode, const float *row, int16_t *z,
+		   float *p)
 {
 	const struct cal_predictor *by = &s->predictors[mode];
 	const struct dot *dot = dot_pick();
 
-	if (!from->row) {
-		for (uint32_t i = 0; i < s->k; i++)
-			p[i] = s->first[i];
-		return;
-	}
 	for (uint32_t i = 0; i < s->k; i++)
-		z[i] = whole(from->row[i] * s->in_scale[i]);
+		z[i] = whole(row[i] * s->in_scale[i]);
 	for (uint32_t at = 0; at < s->k; at += BLOCK) {
 		const uint32_t n = s->k - at < BLOCK ? s->k - at : BLOCK;
 		int32_t sum[BLOCK];
@@ -77,6 +74,17 @@ void predict_row(const struct cal *c, const struct cal_split *s, enum cal_mode m
 		for (uint32_t i = 0; i < n; i++)
 			p[at + i] = (float)sum[i] * by->scale[at + i] + by->bias[at + i];
 	}
+}
+
+void predict_row(const struct cal *c, const struct cal_split *s, enum cal_mode mode,
+		 const struct predict_from *from, int16_t *z, float *p)
+{
+	if (!from->row) {
+		for (uint32_t i = 0; i < s->k; i++)
+			p[i] = s->first[i];
+		return;
+	}
+	predict_ahead(s, mode, from->row, z, p);
 	if (mode == CAL_TOKENS)
-		add_tokens(c, by, from, s->k, p);
+		predict_add_tokens(c, s, from, p);
 }

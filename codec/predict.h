@@ -26,7 +26,15 @@ struct predict_from {
 	const uint32_t *token, *earlier; /* of this row, and of the one before; CAL_TOKENS; < V */
 };
 
-/* p [k]; z [k]: scratch. Without a row before: what stands at position 0. */
+/* The part of p that the row before alone says; z [k]: scratch. */
+void predict_ahead(const struct cal_split *s, enum cal_mode mode, const float *row, int16_t *z,
+		   float *p);
+
+/* p += what the tokens say. */
+void predict_add_tokens(const struct cal *c, const struct cal_split *s,
+			const struct predict_from *from, float *p);
+
+/* Both. Without a row before: what stands at position 0. */
 void predict_row(const struct cal *c, const struct cal_split *s, enum cal_mode mode,
 		 const struct predict_from *from, int16_t *z, float *p);
 

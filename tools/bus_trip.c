@@ -14,6 +14,8 @@
 #define PATIENCE_MS 5000
 #define QUEUE_ITEMS 64
 #define HEAD_BYTES  4 /* of a request: how many bytes the answer shall have */
+#define WEIGHTS     ((size_t)1 << 20)
+#define PIECE       4096 /* of them between two looks at the clock */
 
 /* One client and what has come to it: an item per message, or for BUS_UP. */
 struct end {
@@ -32,6 +34,7 @@ struct bus_trip {
 	char there[160], back[160];
 	uint8_t *bytes; /* what is sent, both ways */
 	atomic_uint busy_us;
+	uint64_t *weights; /* [WEIGHTS], to compute with */
 	pthread_t echo;
 	bool echoes;
 };
@@ -93,12 +96,19 @@ static int send(struct bus_trip *t, struct bus *bus, const char *topic, size_t l
 				   .topic = topic, .payload = t->bytes, .len = len, .qos = qos });
 }
 
-static void compute(uint32_t us)
+/* Read weights, as layers do, which leaves nothing else in the caches of the processor. */
+static void compute(const struct bus_trip *t, uint32_t us)
 {
 	const uint64_t until = clock_now_us() + us;
+	uint64_t sum = 0;
+	size_t at = 0;
 
-	while (us && clock_now_us() < until)
-		;
+	while (us && clock_now_us() < until) {
+		for (size_t i = 0; i < PIECE; i++)
+			sum += t->weights[at + i];
+		at = (at + PIECE) % WEIGHTS;
+		__asm__ volatile("" : : "r"(sum)); /* it counts */
+	}
 }
 
 /* The echo thread: until its inbox is closed. What it sends is zeros, which ask for nothing. */
@@ -112,7 +122,7 @@ static void *answer(void *arg)
 		struct bus_publish p = { .topic = t->back, .payload = zeros };
 
 		if (a && !a->up && a->wanted <= sizeof(zeros)) {
-			compute(atomic_load(&t->busy_us));
+			compute(t, atomic_load(&t->busy_us));
 			p.len = a->wanted;
 			p.qos = a->qos;
 			(void)!bus_publish(t->answers.bus, &p); /* a failure is seen as a timeout */
@@ -134,7 +144,10 @@ int bus_trip_open(struct bus_trip **out, const struct bus_conf *asks,
 	snprintf(t->there, sizeof(t->there), "%.120s/%08" PRIx32 "/there", topics, own);
 	snprintf(t->back, sizeof(t->back), "%.120s/%08" PRIx32 "/back", topics, own);
 	t->bytes = calloc(1, BUS_TRIP_MAX_BYTES);
-	if (!t->bytes)
+	t->weights = malloc(WEIGHTS * sizeof(*t->weights));
+	if (t->weights)
+		memset(t->weights, 1, WEIGHTS * sizeof(*t->weights));
+	if (!t->bytes || !t->weights)
 		rc = err_set(e, ERR_NOMEM, "out of memory");
 	if (!rc)
 		rc = open_end(&t->answers, answers, "answers", t->there, e);
@@ -162,6 +175,7 @@ void bus_trip_close(struct bus_trip *t)
 	close_end(&t->asks);
 	close_end(&t->answers);
 	free(t->bytes);
+	free(t->weights);
 	free(t);
 }
 
@@ -177,7 +191,7 @@ int bus_trip_measure(struct bus_trip *t, const struct bus_trip_conf *c, unsigned
 		uint64_t start;
 		int rc;
 
-		compute(c->busy_us);
+		compute(t, c->busy_us);
 		start = clock_now_us() + c->busy_us; /* that of the other end */
 		rc = send(t, t->asks.bus, t->there, c->there, c->qos);
 		if (rc)

@@ -539,6 +539,8 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 		answer_logits(c, job);
 	step(c, &c->places[job->lane], &ev, NULL);
 	draw(job, now_us);
+	if (!c->jobs) /* the agent has the next turn */
+		codec_state_foresee(c->places[job->lane].codec);
 	free_job(job);
 }
 
