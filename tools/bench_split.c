@@ -144,7 +144,7 @@ static void take_piece(struct bench_split *b)
 	b->piece_us = now;
 }
 
-/* Bare ones, and such as a token has: each end has computed before it sends, the other one slept. */
+/* Bare ones, and such as a token has: each end computes before it sends while the other sleeps. */
 static int measure_trips(struct bench_split *b)
 {
 	struct bus_trip_conf c = {
