@@ -16,7 +16,7 @@ from world import World, die_with_parent
 
 PROMPT = "turn on the pump in tank 3"
 NAMES_A_NUMBER = re.compile(r"\d+ (bytes )?more than .*at most \d+ (tokens )?(would fit|fit now)|"
-                            r"no room for a map of \d+ bytes")
+                            r"no room for (a map of|the) \d+ bytes")
 RLIMITS = {"as": resource.RLIMIT_AS, "data": resource.RLIMIT_DATA}
 KINDS = ("budget", "as", "data", "cgroup")
 
