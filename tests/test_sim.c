@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/report.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "coordinator/core.h"
@@ -496,6 +497,38 @@ static void no_row_is_run_twice_when_nothing_is_lost(void **state)
 	world_destroy(w);
 }
 
+static void telemetry_tells_what_is_left_and_how_far_the_worker_is(void **state)
+{
+	struct world *w = world_create(98);
+	struct msg_telemetry t = { 0 };
+	uint32_t first;
+
+	(void)state;
+	w->quiet = true;
+	report_telemetry(w->agent, w->now_us, &t);
+	assert_int_equal(t.n_remaining, 0);
+	assert_int_equal(t.link.samples, 0);
+	ask(w, 0, false);
+	for (unsigned i = 0; i < 20000 && !t.link.samples; i++) {
+		advance(w);
+		t = (struct msg_telemetry){ 0 };
+		report_telemetry(w->agent, w->now_us, &t);
+	}
+	assert_int_equal(t.n_remaining, 1); /* it has its first token */
+	first = t.remaining[0].tokens;
+	assert_true(first > 0 && t.remaining[0].kv_tokens > 0 && t.remaining[0].deadline_ms > 0);
+	assert_true(t.link.rtt_ms > 0 && t.link.rtt_ms < 1000);
+	for (unsigned i = 0; i < 20000 && !w->finished; i++)
+		advance(w);
+	assert_int_equal(w->finals[0], 1);
+	t = (struct msg_telemetry){ 0 };
+	report_telemetry(w->agent, w->now_us, &t);
+	assert_int_equal(t.n_remaining, 0);
+	assert_true(t.tokens > 1 && t.link.samples <= t.tokens && t.link.samples > 1);
+	w->finished = 0;
+	world_destroy(w);
+}
+
 static void drops_repetitions_and_reordering_change_no_token(void **state)
 {
 	(void)state;
@@ -729,6 +762,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_answers_of_a_quiet_world_are_those_of_the_model),
 		cmocka_unit_test(no_row_is_run_twice_when_nothing_is_lost),
+		cmocka_unit_test(telemetry_tells_what_is_left_and_how_far_the_worker_is),
 		cmocka_unit_test(drops_repetitions_and_reordering_change_no_token),
 		cmocka_unit_test(dead_workers_and_cut_links_change_no_token),
 		cmocka_unit_test(rows_that_are_predicted_give_the_answers_of_a_quiet_world),

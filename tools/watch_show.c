@@ -85,6 +85,14 @@ static char *compact(const struct bus_event *ev, struct err *e)
 	return text;
 }
 
+/* Bytes that mean something to their sender alone. */
+static bool is_probe(const struct bus_event *ev)
+{
+	struct topic t;
+
+	return !topic_get(&t, ev->topic, strlen(ev->topic)) && t.kind == TOPIC_AGENT_PROBE;
+}
+
 /* ---- text ---- */
 
 static void print_head(const struct bus_event *ev, uint64_t wall_ms)
@@ -125,6 +133,10 @@ static void show_text(const struct bus_event *ev, uint64_t wall_ms)
 	print_head(ev, wall_ms);
 	if (!ev->len) {
 		puts("(empty)");
+		return;
+	}
+	if (is_probe(ev)) {
+		printf("probe (%zu bytes)\n", ev->len);
 		return;
 	}
 	if (wire_is_frame(ev->payload, ev->len)) {
@@ -192,7 +204,7 @@ static void show_json(const struct bus_event *ev, uint64_t wall_ms)
 	if (wire_is_frame(ev->payload, ev->len)) {
 		if (!decode(&f, ev->payload, ev->len, &e))
 			add_frame(o, &f);
-	} else if (ev->len) {
+	} else if (ev->len && !is_probe(ev)) {
 		message = compact(ev, &e);
 	}
 	if (e.code)
