@@ -175,7 +175,7 @@ static void on_message(void *ctx, const struct topic *t, const struct msg *m, in
 		l->answer = m->u.decision_answer;
 	} else if (m->type == MSG_AGENT_TELEMETRY) {
 		l->of_agent = m->u.telemetry;
-	} else if (m->type == MSG_WORKER_TELEMETRY) {
+	} else if (m->type == MSG_WORKER_TELEMETRY && m->u.telemetry.batch_rows > 0) {
 		l->of_worker = m->u.telemetry;
 	}
 	msg_finish(&again);

@@ -10,7 +10,7 @@
 
 #define KIND_AGENT 1
 #define KIND_LINK  2
-#define START_US   5000000u
+#define START_US   3000000u
 
 /* Per element of a row, side information aside. tabq: scalar quantization with an entropy stage
  * sits a quarter of a bit above a Gaussian source's bound (docs/codec.md). */
@@ -113,7 +113,11 @@ void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index)
 		w->error = ERR_NOMEM;
 		return;
 	}
-	sim_after(w, (uint64_t)(START_US * sim_unit(&a->rng)), SIM_START, index);
+	/* After the workers' first telemetry: a fleet that is there is joined. */
+	sim_after(w,
+		  1000000u * (uint64_t)w->conf.telemetry_s +
+			  (uint64_t)(START_US * (1 + sim_unit(&a->rng))),
+		  SIM_START, index);
 }
 
 static void start(struct sim_world *w, struct sim_agent *a)
@@ -222,11 +226,19 @@ double sim_agent_layer_ms(const struct sim_world *w, const struct sim_agent *a, 
 
 /* ---- decisions ---- */
 
+/* Of a session: its caches, and its log unless it is alone. */
+static double position_bytes(const struct sim_world *w, const struct sim_decision *d)
+{
+	uint32_t row = d->split < w->conf.model.layers ? w->conf.model.dim : 0;
+
+	return row + d->split * sim_kv_bytes(w, d->kv);
+}
+
 double sim_agent_bytes(const struct sim_world *w, const struct sim_decision *d, uint32_t sessions)
 {
 	const struct scenario_model *m = &w->conf.model;
 	double bytes = m->fronts[d->front].bits / 8, matrix = m->vocab * m->dim * bytes;
-	double position = m->dim + d->split * sim_kv_bytes(w, d->kv);
+	double position = position_bytes(w, d);
 	double all = SIM_BASE_BYTES + d->split * floor(m->layer_numbers * bytes);
 
 	if (d->split == m->layers)
@@ -289,7 +301,7 @@ static int understand(const struct sim_world *w, const struct msg_decision *m,
 static uint32_t fitting_context(const struct sim_world *w, const struct sim_agent *a,
 				struct sim_decision d)
 {
-	double position = w->conf.model.dim + d.split * sim_kv_bytes(w, d.kv), room;
+	double position = position_bytes(w, &d), room;
 
 	d.context_tokens = 0;
 	room = (double)a->budget_bytes - sim_agent_bytes(w, &d, 1);

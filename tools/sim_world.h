@@ -29,7 +29,8 @@ struct sim_limits {
 	uint32_t prompt_tokens; /* ttft_ms is for prompts of at most so many; 0: of any length */
 };
 
-/* The scenario is copied. Agents and workers come up during the first seconds. ERR_NOMEM. */
+/* The scenario is copied. Workers come up in the first second, agents within 6 s after the workers'
+ * first telemetry. ERR_NOMEM. */
 MUST_CHECK int sim_world_create(struct sim_world **out, const struct scenario *s,
 				const struct sim_limits *limits, const char *fleet,
 				sim_publish *publish, void *ctx);
