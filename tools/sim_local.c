@@ -11,7 +11,8 @@
 #include "tools/progress.h"
 
 #define TICK_US     200000u /* as coordinator/main.c */
-#define TICK_AGENTS 64      /* that a call looks at, at least */
+#define DECIDE_MS   1000    /* between two decisions for an agent, likewise */
+#define TICK_AGENTS 64      /* that a call of it looks at, as coordinator/core.c */
 #define START_MS    1000u   /* the coordinator's clock at the beginning; 0 means "never" to it */
 
 /* A decision on its way to the broker. */
@@ -94,16 +95,47 @@ static struct watch begin(struct local *l)
 	return (struct watch){ .wall_us = clock_now_us(), .cpu_us = cpu_us() };
 }
 
-static void end(struct local *l, const struct watch *w)
+/* looked: agents that were thought about, with or without a change. */
+static void end(struct local *l, const struct watch *w, uint64_t looked)
 {
 	double us = (double)(clock_now_us() - w->wall_us);
 
 	l->cost->cpu_s += (double)(cpu_us() - w->cpu_us) / 1e6;
 	l->cost->decisions += l->published;
-	for (uint64_t i = 0; i < l->published; i++)
-		sim_series_add(&l->cost->decision_us, us / (double)l->published);
+	if (looked < l->published)
+		looked = l->published;
+	l->cost->plans += looked;
+	for (uint64_t i = 0; i < looked; i++)
+		sim_series_add(&l->cost->decision_us, us / (double)looked);
 }
 
+/* Agents that the next call decides for: who was told something a moment ago has to wait. */
+static uint64_t count_ready(const struct local *l)
+{
+	const struct roster *r = &l->core.roster;
+	uint64_t ready = 0;
+
+	for (uint32_t i = 0; i < r->n_due && i < TICK_AGENTS; i++) {
+		uint32_t place = r->due[(r->first_due + i) % r->cap_due];
+		const struct roster_agent *a = &r->agents[place];
+
+		ready += !a->decided_ms || now_ms(l) >= a->decided_ms + DECIDE_MS;
+	}
+	return ready;
+}
+
+/* True when more are due. */
+static bool decide(struct local *l)
+{
+	uint64_t ready = count_ready(l);
+	struct watch w = begin(l);
+	bool more = coordinator_core_tick(&l->core, now_ms(l));
+
+	end(l, &w, ready);
+	return more;
+}
+
+/* Read, then decide: apart, so that it can be told what each takes. */
 static void hear(struct local *l, const char *topic, const void *payload, size_t len)
 {
 	const struct bus_event ev = {
@@ -114,9 +146,12 @@ static void hear(struct local *l, const char *topic, const void *payload, size_t
 	};
 	struct watch w = begin(l);
 
+	l->core.behind = true;
 	coordinator_core_message(&l->core, &ev, now_ms(l));
-	end(l, &w);
+	l->core.behind = false;
+	end(l, &w, 0);
 	l->cost->messages++;
+	decide(l);
 }
 
 /* To the agent, and back to the coordinator, which listens to decisions, too. */
@@ -147,11 +182,11 @@ static void tick(struct local *l)
 	struct watch w = begin(l);
 
 	bus_mem_pump(l->broker, now_ms(l));
+	end(l, &w, 0);
 	for (uint32_t n = l->n_agents / TICK_AGENTS + 1; n; n--) {
-		if (!coordinator_core_tick(&l->core, now_ms(l)))
+		if (!decide(l))
 			break;
 	} /* more would not come to an end: who may not be decided for yet stays due */
-	end(l, &w);
 	l->cost->ticks++;
 	carry(l);
 }

@@ -14,8 +14,8 @@ struct sim_cost {
 	double cpu_s;              /* of everything it did */
 	double wall_s;             /* of the whole run */
 	uint64_t messages, ticks;  /* it was called so often */
-	uint64_t decisions;        /* it published */
-	struct sim_series decision_us; /* wall time of a call that decided, per decision */
+	uint64_t plans, decisions; /* agents that it thought about; decisions that it published */
+	struct sim_series decision_us; /* wall time of each plan, with publishing */
 };
 
 void sim_cost_finish(struct sim_cost *c);

@@ -84,6 +84,7 @@ static void add_cost(struct json *o, struct sim_cost *c, double seconds)
 	struct spread us = sim_series_spread(&c->decision_us);
 
 	json_add_u64(o, "messages", c->messages);
+	json_add_u64(o, "plans", c->plans);
 	json_add_u64(o, "decisions", c->decisions);
 	spread_add_json(o, "decision_us", &us, true);
 	json_add_f64(o, "cpu_s", c->cpu_s);
@@ -191,10 +192,10 @@ static void print_ratio(const char *what, struct sim_series *series)
 
 static void print_cost(struct sim_cost *c, double seconds)
 {
-	printf("coordinator: %" PRIu64 " messages, %" PRIu64
-	       " decisions, %.3g s of processor = %.2g of a core (the run took %.3g s)\n",
-	       c->messages, c->decisions, c->cpu_s, share(c->cpu_s, seconds), c->wall_s);
-	print_spread("time per decision", &c->decision_us, "us");
+	printf("coordinator: %" PRIu64 " messages, %" PRIu64 " plans, %" PRIu64
+	       " decisions;\n  %.3g s of processor = %.2g of a core (the run took %.3g s)\n",
+	       c->messages, c->plans, c->decisions, c->cpu_s, share(c->cpu_s, seconds), c->wall_s);
+	print_spread("time per plan", &c->decision_us, "us");
 }
 
 int sim_print(const struct scenario *s, struct sim_stats *st, struct sim_cost *cost, double seconds,
