@@ -73,6 +73,11 @@ struct kern_acts {
 /* Weight rows of a strip: the unit of all integer kernels. */
 #define KERN_STRIP 16
 
+/* Rows of activations that are laid out in panels, and bytes of a block of four of them. */
+#define KERN_PANEL_LEAST 7
+#define KERN_PANEL_MOST  32
+#define KERN_PANEL_BYTES 192
+
 /* One block of a strip, in the form that every quantized type can be brought to (expand.h). */
 struct kern_wide {
 	int8_t q[8][KERN_STRIP][4]; /* code of element 4 g + e of row r is q[g][r][e] */
@@ -138,10 +143,13 @@ struct kern {
 	 * x, for r < rows, rows >= 1. */
 	void (*strip)(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
 		      size_t first, size_t rows, float *out, size_t ldo);
-	/* The same for n strips from that one on: i < 16 * n. NULL: nothing is gained by it. */
-	void (*strips)(const struct kern_strips *w, size_t strip, size_t n,
-		       const struct kern_acts *x, size_t first, size_t rows, float *out,
-		       size_t ldo);
+	/* For many rows, KERN_PANEL_LEAST .. KERN_PANEL_MOST: lay rows first .. of x out at `to`,
+	 * 64-byte aligned, KERN_PANEL_BYTES for each block of every four rows, the last may be
+	 * less; then as strip for n strips from that one on, i < 16 * n. Both NULL: nothing is
+	 * gained by it. */
+	void (*panels)(const struct kern_acts *x, size_t first, size_t rows, void *to);
+	void (*strips)(const struct kern_strips *w, size_t strip, size_t n, const void *panels,
+		       size_t rows, float *out, size_t ldo);
 	/* As strip, for the one whose x->blocks blocks are at w; mins: m and min are not all 0
 	 * (else they are not read). */
 	void (*wide)(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,

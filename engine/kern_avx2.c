@@ -5,4 +5,5 @@
 #include "engine/kern_vec.h"
 #include "engine/strip.h"
 
-const struct kern kern_avx2 = KERN_VEC_TABLE("avx2", strip_avx2, strip_avx2_strips);
+const struct kern kern_avx2 =
+	KERN_VEC_TABLE("avx2", strip_avx2, strip_avx2_panels, strip_avx2_strips);

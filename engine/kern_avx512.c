@@ -5,8 +5,9 @@
 #include "engine/kern_vec.h"
 #include "engine/strip.h"
 
-const struct kern kern_avx512 = KERN_VEC_TABLE("avx512", strip_avx2, strip_avx2_strips);
+const struct kern kern_avx512 =
+	KERN_VEC_TABLE("avx512", strip_avx2, strip_avx2_panels, strip_avx2_strips);
 
 /* Their integers are in files of their own, compiled for more than this one. */
-const struct kern kern_avx512vnni = KERN_VEC_TABLE("avx512vnni", strip_avx512vnni, NULL);
-const struct kern kern_amx = KERN_VEC_TABLE("amx", strip_amx, NULL);
+const struct kern kern_avx512vnni = KERN_VEC_TABLE("avx512vnni", strip_avx512vnni, NULL, NULL);
+const struct kern kern_amx = KERN_VEC_TABLE("amx", strip_amx, NULL, NULL);

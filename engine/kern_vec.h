@@ -437,14 +437,14 @@ static void rms_norm(float *dst, const float *x, const float *w, size_t n, float
 
 /* A table of these and of the integer kernels isa_quantize, isa_strip and isa_wide (strip.h): one
  * file may have several. */
-#define KERN_VEC_TABLE(title, isa, many)                                                           \
+#define KERN_VEC_TABLE(title, isa, put, many)                                                      \
 	{                                                                                          \
 		.name = title, .accumulate = accumulate, .dot = dot, .tile = tile,                 \
 		.dequant = dequant, .rows = rows, .to_f16 = to_f16, .to_q8_0 = to_q8_0,            \
 		.to_q4_0 = to_q4_0, .rotate = rotate, .mix = mix, .max = max, .exp_sum = exp_sum,  \
 		.scale = scale, .add = add, .silu_mul = silu_mul, .rms_norm = rms_norm,            \
 		.expand = VEC_EXPAND, .quantize = isa##_quantize, .strip = isa##_strip,            \
-		.strips = many, .wide = isa##_wide,                                                \
+		.panels = put, .strips = many, .wide = isa##_wide,                                 \
 	}
 
 #endif

@@ -31,6 +31,8 @@ struct job {
 	size_t item_strips;
 	size_t block_rows;
 	struct kern_acts acts;
+	/* 1 + first of the rows that lie in panels in a thread's scratch; 0: none. */
+	size_t panels[POOL_MAX_THREADS];
 };
 
 /* Part of one out: weight rows [first, first + n). */
@@ -54,10 +56,12 @@ static size_t padded(size_t cols)
 	return (cols + 31) / 32 * 32;
 }
 
-/* A tile of floats is larger than the wide form of a strip. */
+/* A tile of floats is larger than the wide form of a strip, or panels. */
 static size_t thread_floats(size_t max_cols)
 {
 	_Static_assert(sizeof(struct kern_wide) < 32 * KERN_STRIP * sizeof(float), "scratch");
+	_Static_assert(KERN_PANEL_MOST / 4 * KERN_PANEL_BYTES < 32 * KERN_STRIP * sizeof(float),
+		       "scratch");
 	return padded(max_cols) * KERN_STRIP;
 }
 
@@ -150,18 +154,35 @@ static size_t rows_at(const struct job *j, size_t r)
 	return j->in->rows - r < j->block_rows ? j->in->rows - r : j->block_rows;
 }
 
-static void run_packed(const struct job *j, const struct part *p)
+/* n strips with all rows, in panels that the thread keeps from one item to the next. */
+static void run_panels(struct job *j, const struct part *p, size_t n, unsigned thread)
 {
-	const struct kern *k = j->m->kern;
-	const size_t first = p->first / KERN_STRIP;
-	const size_t last = (p->first + p->n + KERN_STRIP - 1) / KERN_STRIP;
-	const size_t whole = k->strips ? p->n / KERN_STRIP : 0;
+	const struct matmul_out *o = p->out;
+	const size_t rows = j->in->rows, groups = (rows + KERN_PANEL_MOST - 1) / KERN_PANEL_MOST;
+	float *panels = j->m->scratch + thread * j->m->thread_floats;
 
+	for (size_t g = 0; g < groups; g++) {
+		const size_t r = rows * g / groups, left = rows * (g + 1) / groups - r;
+
+		if (j->panels[thread] != 1 + r)
+			j->m->kern->panels(&j->acts, r, left, panels);
+		j->panels[thread] = 1 + r;
+		j->m->kern->strips(&o->w->strips, p->first / KERN_STRIP, n, panels, left,
+				   o->y + r * o->ldy + p->first, o->ldy);
+	}
+}
+
+static void run_packed(struct job *j, const struct part *p, unsigned thread)
+{
+	const size_t last = (p->first + p->n + KERN_STRIP - 1) / KERN_STRIP;
+	size_t first = p->first / KERN_STRIP;
+
+	if (j->m->kern->strips && j->in->rows >= KERN_PANEL_LEAST) {
+		run_panels(j, p, p->n / KERN_STRIP, thread);
+		first += p->n / KERN_STRIP;
+	}
 	for (size_t r = 0; r < j->in->rows; r += j->block_rows) {
-		if (whole)
-			k->strips(&p->out->w->strips, first, whole, &j->acts, r, rows_at(j, r),
-				  p->out->y + r * p->out->ldy + p->first, p->out->ldy);
-		for (size_t s = first + whole; s < last; s++)
+		for (size_t s = first; s < last; s++)
 			run_strip(j, p, s, r, rows_at(j, r), NULL);
 	}
 }
@@ -240,7 +261,7 @@ static void add_more(const struct job *j, const struct part *p)
 
 static void run_item(void *arg, size_t item, unsigned thread)
 {
-	const struct job *j = arg;
+	struct job *j = arg;
 	float *scratch = j->m->scratch + thread * j->m->thread_floats;
 	struct part p = { .out = j->outs };
 	const struct weight *w;
@@ -251,12 +272,15 @@ static void run_item(void *arg, size_t item, unsigned thread)
 	p.first = item * j->item_strips * KERN_STRIP;
 	p.n = w->rows.n_rows - p.first;
 	p.n = p.n < j->item_strips * KERN_STRIP ? p.n : j->item_strips * KERN_STRIP;
-	if (w->strips.data)
-		run_packed(j, &p);
-	else if (expand_knows(w->rows.type))
-		run_wide(j, &p, scratch);
-	else
-		run_floats(j, &p, scratch);
+	if (w->strips.data) {
+		run_packed(j, &p, thread);
+	} else {
+		j->panels[thread] = 0; /* these need the scratch */
+		if (expand_knows(w->rows.type))
+			run_wide(j, &p, scratch);
+		else
+			run_floats(j, &p, scratch);
+	}
 	add_more(j, &p);
 }
 

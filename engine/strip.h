@@ -31,9 +31,9 @@ STRIP_FUNCTIONS(strip_i8mm);
 
 #undef STRIP_FUNCTIONS
 
-/* kern.strips; the others have none. */
-void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n,
-		       const struct kern_acts *x, size_t first, size_t rows, float *out,
-		       size_t ldo);
+/* kern.panels and kern.strips; the others have none. */
+void strip_avx2_panels(const struct kern_acts *x, size_t first, size_t rows, void *to);
+void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n, const void *panels,
+		       size_t rows, float *out, size_t ldo);
 
 #endif

@@ -1,9 +1,9 @@
-/* Several strips times many rows of activations, for AVX2, FMA and F16C.
+/* Strips times many rows of activations, for AVX2, FMA and F16C.
  *
- * What can be done once is done once: a chunk of 8 blocks of up to 32 rows of activations is laid
- * out as panels, in which what a tile reads lies side by side, for all strips of the call; a chunk
- * of a strip is unpacked once for all these rows. A tile is then 16 weight rows times 3 or 4 of
- * activations: first the integers of 8 blocks, each block's in registers, then what they are worth.
+ * What can be done once is done once: rows of activations are laid out as panels, in which what a
+ * tile reads lies side by side; a chunk of 8 blocks of a strip is unpacked once for all rows. A
+ * tile is 16 weight rows times 3 or 4 of activations: first the integers of 8 blocks, each block's
+ * in registers, then what they are worth.
  *
  * Zen 3 does two of vpmaddubsw and vpmaddwd a cycle and four additions, in four pipes of which two
  * take the former; a multiplication and an addition take 0.63 cycles together, not 0.5. That is
@@ -13,11 +13,8 @@
 #define UNROLL(n)         _Pragma(UNROLL_TEXT(GCC unroll n))
 #define UNROLL_TEXT(text) #text
 
-#define FEW               6  /* rows that strip_avx2.c takes as one tile, as fast */
-#define CHUNK             8  /* blocks */
-#define MOST              4  /* rows of a tile */
-#define GROUP             32 /* rows that share unpacked strips */
-#define STRIPS            8  /* that share panels */
+#define CHUNK             8 /* blocks */
+#define MOST              4 /* rows of a tile */
 
 /* One block of the rows of a tile. */
 struct panel {
@@ -100,16 +97,37 @@ INLINE void put_panel(struct panel *p, const struct kern_acts *x, const size_t f
 			_mm_sub_epi16(_mm_setzero_si128(), _mm_slli_epi16(v, 3)));
 }
 
-/* n <= 4 rows from block `at` of row `first` on; the last stands in for those that are missing. */
-static void put_panels(struct panel *p, const struct kern_acts *x, size_t first, unsigned n,
-		       size_t at, unsigned blocks)
+/* n <= 4 rows from row `first` on; the last stands in for those that are missing. */
+static void put_panels(struct panel *p, const struct kern_acts *x, size_t first, size_t n)
 {
 	size_t from[MOST];
 
-	for (unsigned j = 0; j < MOST; j++)
-		from[j] = (first + (j < n ? j : n - 1)) * x->blocks + at;
-	for (unsigned k = 0; k < blocks; k++)
+	for (size_t j = 0; j < MOST; j++)
+		from[j] = (first + (j < n ? j : n - 1)) * x->blocks;
+	for (size_t k = 0; k < x->blocks; k++)
 		put_panel(p + k, x, from, k);
+}
+
+/* How many tiles, all of 3 or 4 rows, and where the t-th begins. */
+static size_t tiles_of(size_t rows)
+{
+	return (rows + MOST - 1) / MOST;
+}
+
+static size_t tile_at(size_t rows, size_t t)
+{
+	return rows * t / tiles_of(rows);
+}
+
+void strip_avx2_panels(const struct kern_acts *x, size_t first, size_t rows, void *to)
+{
+	struct panel *p = to;
+
+	for (size_t t = 0; t < tiles_of(rows); t++, p += x->blocks) {
+		const size_t j = tile_at(rows, t);
+
+		put_panels(p, x, first + j, tile_at(rows, t + 1) - j);
+	}
 }
 
 INLINE void put_halves(float *to, const uint8_t *src)
@@ -118,16 +136,23 @@ INLINE void put_halves(float *to, const uint8_t *src)
 	_mm256_store_ps(to + 8, eight_halves(src + 16));
 }
 
-INLINE void put_nibbles(uint8_t (*to)[2][32], const uint8_t *src)
+/* Codes of six bits, whose upper two are at high. */
+INLINE void put_sixes(uint8_t (*to)[2][32], const uint8_t *src, const uint8_t *high)
 {
-	const __m256i mask = _mm256_set1_epi8(15);
+	const __m256i low4 = _mm256_set1_epi8(15), top2 = _mm256_set1_epi8(0x30);
 
-	for (unsigned v = 0; v < 4; v++) {
-		for (unsigned h = 0; h < 2; h++) {
+	for (unsigned i = 0; i < 4; i++) { /* 16 columns of eight rows */
+		const unsigned upper = i / 2, h = i % 2;
+		__m256i u = half_of(high + 64 * upper, h);
+		__m256i up[4] = { _mm256_slli_epi16(u, 4), _mm256_slli_epi16(u, 2), u,
+				  _mm256_srli_epi16(u, 2) };
+
+		for (unsigned v = 0; v < 4; v++) {
 			__m256i c = half_of(src + 64 * v, h);
 
-			store(to[v][h], _mm256_and_si256(c, mask));
-			store(to[v + 4][h], _mm256_and_si256(_mm256_srli_epi16(c, 4), mask));
+			c = _mm256_and_si256(upper ? _mm256_srli_epi16(c, 4) : c, low4);
+			c = _mm256_or_si256(c, _mm256_and_si256(up[v], top2));
+			store(to[4 * upper + v][h], c);
 		}
 	}
 }
@@ -139,85 +164,94 @@ INLINE void put_scales(int16_t (*to)[2], __m128i scales)
 	store(to + 8, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(scales, scales)));
 }
 
-/* Fill c from the chunk at w, and ask for the one at next. */
-typedef void unpack_fn(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks);
+/* Fill c from the chunk at w, but for nibbles, and ask for the one behind it. */
+typedef void unpack_fn(struct chunk *c, const uint8_t *w, unsigned blocks);
 
-static void unpack_q4_0(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
-{
-	for (unsigned k = 0; k < blocks; k++, w += 288, next += 288) {
-		fetch(next, 288);
-		put_halves(c->d[k], w);
-		put_nibbles(c->q[k], w + 32);
-	}
-}
-
-static void unpack_q8_0(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
+static void unpack_q4_0(struct chunk *c, const uint8_t *w, unsigned blocks)
 {
 	c->src = w + 32;
-	for (unsigned k = 0; k < blocks; k++, w += 544, next += 544) {
-		fetch(next, 544);
+	for (unsigned k = 0; k < blocks; k++, w += 288) {
+		fetch(w + CHUNK * 288, 288);
 		put_halves(c->d[k], w);
 	}
 }
 
-static void unpack_q4_k(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
+static void unpack_q8_0(struct chunk *c, const uint8_t *w, unsigned blocks)
+{
+	c->src = w + 32;
+	for (unsigned k = 0; k < blocks; k++, w += 544) {
+		fetch(w + CHUNK * 544, 544);
+		put_halves(c->d[k], w);
+	}
+}
+
+static void unpack_q4_k(struct chunk *c, const uint8_t *w, unsigned blocks)
 {
 	struct scales o;
 
 	scales_q4_k(&o, w + 64);
 	put_halves(c->d[0], w);
 	put_halves(c->m, w + 32);
-	for (unsigned k = 0; k < blocks; k++, next += 288) {
-		fetch(next, 288);
-		put_nibbles(c->q[k], w + 256 + 256 * k);
+	c->src = w + 256;
+	for (unsigned k = 0; k < blocks; k++) {
+		fetch(w + 2304 + 288 * k, 288);
 		put_scales(c->scale[k][0], _mm_loadu_si128((const void *)o.scale[k]));
 		put_scales(c->min[k], _mm_loadu_si128((const void *)o.min[k]));
 	}
 }
 
-/* The upper two bits of 16 columns' codes into their bytes. */
-INLINE void put_upper(uint8_t (*to)[2][32], const uint8_t *src)
-{
-	const __m256i top2 = _mm256_set1_epi8(0x30);
-
-	for (unsigned h = 0; h < 2; h++) {
-		__m256i u = half_of(src, h);
-		__m256i up[4] = { _mm256_slli_epi16(u, 4), _mm256_slli_epi16(u, 2), u,
-				  _mm256_srli_epi16(u, 2) };
-
-		for (unsigned v = 0; v < 4; v++)
-			store(to[v][h],
-			      _mm256_or_si256(load(to[v][h]), _mm256_and_si256(up[v], top2)));
-	}
-}
-
-static void unpack_q6_k(struct chunk *c, const uint8_t *w, const uint8_t *next, unsigned blocks)
+static void unpack_q6_k(struct chunk *c, const uint8_t *w, unsigned blocks)
 {
 	put_halves(c->d[0], w);
-	for (unsigned k = 0; k < blocks; k++, next += 420) {
-		fetch(next, 420);
-		put_nibbles(c->q[k], w + 288 + 256 * k);
-		for (unsigned i = 0; i < 2; i++) {
-			put_upper(c->q[k] + 4 * i, w + 2336 + 128 * k + 64 * i);
+	for (unsigned k = 0; k < blocks; k++) {
+		fetch(w + 3360 + 420 * k, 420);
+		put_sixes(c->q[k], w + 288 + 256 * k, w + 2336 + 128 * k);
+		for (unsigned i = 0; i < 2; i++)
 			put_scales(c->scale[k][i],
 				   _mm_loadu_si128((const void *)(w + 32 + 32 * k + 16 * i)));
-		}
 	}
 }
 
-/* s[h * nx + j] += codes of rows 8 h .. of the strip times those of row j, in pairs. */
-INLINE void add_codes(__m256i *s, const uint8_t (*codes)[2][32], const struct panel *p, unsigned nx)
+/* s[h * nx + j] += four codes of rows 8 h .. of the strip times those of row j, in pairs. */
+INLINE void add_group(__m256i *s, const __m256i codes[2], const int8_t (*q)[4], unsigned nx)
+{
+	for (unsigned j = 0; j < nx; j++) {
+		__m256i x = four(q[j]);
+
+		s[j] = add_16(s[j], _mm256_maddubs_epi16(codes[0], x));
+		s[nx + j] = add_16(s[nx + j], _mm256_maddubs_epi16(codes[1], x));
+	}
+}
+
+INLINE void add_codes(__m256i *s, uint8_t (*codes)[2][32], const struct panel *p, unsigned nx)
 {
 	UNROLL(8)
 	for (unsigned g = 0; g < 8; g++) {
-		__m256i a = load(codes[g][0]), b = load(codes[g][1]);
+		const __m256i c[2] = { load(codes[g][0]), load(codes[g][1]) };
 
-		for (unsigned j = 0; j < nx; j++) {
-			__m256i x = four(p->q[place(g)][j]);
+		add_group(s, c, p->q[place(g)], nx);
+	}
+}
 
-			s[j] = add_16(s[j], _mm256_maddubs_epi16(a, x));
-			s[nx + j] = add_16(s[nx + j], _mm256_maddubs_epi16(b, x));
+INLINE void add_nibbles(__m256i *s, uint8_t (*codes)[2][32], const uint8_t *nibbles,
+			const struct panel *p, unsigned nx)
+{
+	const __m256i mask = _mm256_set1_epi8(15);
+
+	UNROLL(4)
+	for (unsigned v = 0; v < 4; v++) {
+		__m256i low[2], high[2];
+
+		for (unsigned h = 0; h < 2; h++) {
+			__m256i c = half_of(nibbles + 64 * v, h);
+
+			low[h] = _mm256_and_si256(c, mask);
+			high[h] = _mm256_and_si256(_mm256_srli_epi16(c, 4), mask);
+			store(codes[v][h], low[h]);
+			store(codes[v + 4][h], high[h]);
 		}
+		add_group(s, low, p->q[place(v)], nx);
+		add_group(s, high, p->q[place(v + 4)], nx);
 	}
 }
 
@@ -227,23 +261,28 @@ INLINE __m256 plus_scaled(__m256 acc, __m256i sum, __m256 d, __m256 step)
 }
 
 /* Sums of products, [block][2][nx], lanes being weight rows: of pairs in 16 bits, or whole. */
-typedef void sums_fn(__m256i (*s)[2 * MOST], const struct chunk *c, const struct panel *p,
-		     unsigned blocks, unsigned nx);
+typedef void sums_fn(__m256i (*s)[2 * MOST], struct chunk *c, const struct panel *p,
+		     unsigned blocks, unsigned nx, bool fresh);
 
 /* Add what such sums are worth to acc[2][nx]. */
 typedef void finish_fn(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
 		       const struct panel *p, unsigned blocks, unsigned nx);
 
 /* Of 8 q's sum nothing is lost in 16 bits, see strip_avx2.c. */
-INLINE void sums_q4_0(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx)
+INLINE void sums_q4_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx, bool fresh)
 {
 	for (unsigned k = 0; k < blocks; k++, p++) {
 		__m256i s[2 * MOST];
 
-		for (unsigned j = 0; j < nx; j++)
-			s[j] = s[nx + j] = four(p->offset[j]);
-		add_codes(s, c->q[k], p, nx);
+		for (unsigned i = 0; i < 2 * nx; i++)
+			s[i] = _mm256_setzero_si256();
+		if (fresh)
+			add_nibbles(s, c->q[k], c->src + 288 * k, p, nx);
+		else
+			add_codes(s, c->q[k], p, nx);
+		for (unsigned i = 0; i < 2 * nx; i++)
+			s[i] = add_16(s[i], four(p->offset[i % nx]));
 		for (unsigned i = 0; i < 2 * nx; i++)
 			store(out[k] + i, s[i]);
 	}
@@ -255,22 +294,29 @@ INLINE void finish_q4_0(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk 
 	const __m256i ones = _mm256_set1_epi16(1);
 
 	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned i = 0; i < 2 * nx; i++)
-			acc[i] = plus_scaled(acc[i], _mm256_madd_epi16(s[k][i], ones),
-					     floats(c->d[k], i / nx),
-					     _mm256_set1_ps(p->step[i % nx]));
+		for (unsigned j = 0; j < nx; j++) {
+			__m256 step = _mm256_set1_ps(p->step[j]);
+
+			for (unsigned h = 0; h < 2; h++)
+				acc[h * nx + j] = plus_scaled(
+					acc[h * nx + j], _mm256_madd_epi16(s[k][h * nx + j], ones),
+					floats(c->d[k], h), step);
+		}
 	}
 }
 
-INLINE void sums_q4_k(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx)
+INLINE void sums_q4_k(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx, bool fresh)
 {
 	for (unsigned k = 0; k < blocks; k++, p++) {
 		__m256i s[2 * MOST];
 
 		for (unsigned i = 0; i < 2 * nx; i++)
 			s[i] = _mm256_setzero_si256();
-		add_codes(s, c->q[k], p, nx);
+		if (fresh)
+			add_nibbles(s, c->q[k], c->src + 256 * k, p, nx);
+		else
+			add_codes(s, c->q[k], p, nx);
 		for (unsigned i = 0; i < 2 * nx; i++)
 			store(out[k] + i, s[i]);
 	}
@@ -280,22 +326,27 @@ INLINE void finish_q4_k(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk 
 			const struct panel *p, unsigned blocks, unsigned nx)
 {
 	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned i = 0; i < 2 * nx; i++) {
-			const unsigned h = i / nx, j = i % nx;
-			__m256i sum = _mm256_madd_epi16(s[k][i], half_of(c->scale[k][0], h));
-			__m256i less = _mm256_madd_epi16(four(p->sum[j]), half_of(c->min[k], h));
+		for (unsigned j = 0; j < nx; j++) {
 			__m256 step = _mm256_set1_ps(p->step[j]);
+			__m256i pair = four(p->sum[j]);
 
-			acc[i] = plus_scaled(acc[i], sum, floats(c->d[0], h), step);
-			acc[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less),
-						  _mm256_mul_ps(floats(c->m, h), step), acc[i]);
+			for (unsigned h = 0; h < 2; h++) {
+				const unsigned i = h * nx + j;
+				__m256i sum =
+					_mm256_madd_epi16(s[k][i], half_of(c->scale[k][0], h));
+				__m256i less = _mm256_madd_epi16(pair, half_of(c->min[k], h));
+
+				acc[i] = plus_scaled(acc[i], sum, floats(c->d[0], h), step);
+				acc[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less),
+							  _mm256_mul_ps(floats(c->m, h), step),
+							  acc[i]);
+			}
 		}
 	}
 }
 
 /* Where the sums of a block begin: codes are 32 too large. */
-INLINE void start_q6_k(__m256i *s, const int16_t (*scale)[16][2], const struct panel *p,
-		       unsigned nx)
+INLINE void start_q6_k(__m256i *s, int16_t (*scale)[16][2], const struct panel *p, unsigned nx)
 {
 	for (unsigned h = 0; h < 2; h++) {
 		__m256i pairs =
@@ -325,9 +376,10 @@ INLINE void add_q6_k(__m256i *s, const struct chunk *c, const struct panel *p, u
 	}
 }
 
-INLINE void sums_q6_k(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx)
+INLINE void sums_q6_k(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx, bool fresh)
 {
+	(void)fresh;
 	for (unsigned k = 0; k < blocks; k++, p++) {
 		__m256i s[2 * MOST];
 
@@ -344,18 +396,23 @@ INLINE void finish_q6_k(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk 
 			const struct panel *p, unsigned blocks, unsigned nx)
 {
 	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned i = 0; i < 2 * nx; i++)
-			acc[i] = plus_scaled(acc[i], s[k][i], floats(c->d[0], i / nx),
-					     _mm256_set1_ps(p->step[i % nx]));
+		for (unsigned j = 0; j < nx; j++) {
+			__m256 step = _mm256_set1_ps(p->step[j]);
+
+			for (unsigned h = 0; h < 2; h++)
+				acc[h * nx + j] = plus_scaled(acc[h * nx + j], s[k][h * nx + j],
+							      floats(c->d[0], h), step);
+		}
 	}
 }
 
-INLINE void sums_q8_0(__m256i (*out)[2 * MOST], const struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx)
+INLINE void sums_q8_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx, bool fresh)
 {
 	const __m256i ones = _mm256_set1_epi16(1);
 	const uint8_t *w = c->src;
 
+	(void)fresh;
 	for (unsigned k = 0; k < blocks; k++, p++, w += 544) {
 		__m256i s[2 * MOST];
 
@@ -384,20 +441,24 @@ INLINE void finish_q8_0(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk 
 			const struct panel *p, unsigned blocks, unsigned nx)
 {
 	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned i = 0; i < 2 * nx; i++)
-			acc[i] = plus_scaled(acc[i], s[k][i], floats(c->d[k], i / nx),
-					     _mm256_set1_ps(p->step[i % nx]));
+		for (unsigned j = 0; j < nx; j++) {
+			__m256 step = _mm256_set1_ps(p->step[j]);
+
+			for (unsigned h = 0; h < 2; h++)
+				acc[h * nx + j] = plus_scaled(acc[h * nx + j], s[k][h * nx + j],
+							      floats(c->d[k], h), step);
+		}
 	}
 }
 
 /* Add blocks of the chunk times nx rows to acc[nx][16]. */
-INLINE void tile(sums_fn *sums, finish_fn *finish, float (*acc)[16], const struct chunk *c,
-		 const struct panel *p, unsigned blocks, unsigned nx)
+INLINE void tile(sums_fn *sums, finish_fn *finish, float (*acc)[16], struct chunk *c,
+		 const struct panel *p, unsigned blocks, unsigned nx, bool fresh)
 {
 	__m256i s[CHUNK][2 * MOST];
 	__m256 a[2 * MOST];
 
-	sums(s, c, p, blocks, nx);
+	sums(s, c, p, blocks, nx, fresh);
 	for (unsigned i = 0; i < 2 * nx; i++)
 		a[i] = floats(acc[i % nx], i / nx);
 	finish(a, s, c, p, blocks, nx);
@@ -405,109 +466,83 @@ INLINE void tile(sums_fn *sums, finish_fn *finish, float (*acc)[16], const struc
 		_mm256_store_ps(acc[i % nx] + 8 * (i / nx), a[i]);
 }
 
-typedef void tile_fn(float (*acc)[16], const struct chunk *c, const struct panel *p,
-		     unsigned blocks);
+typedef void tile_fn(float (*acc)[16], struct chunk *c, const struct panel *p, unsigned blocks);
 
-/* Tiles of 3 and of 4 rows: from FEW + 1 rows on these are enough. */
-#define TILE(type, n)                                                                              \
-	static void tile_##type##_##n(float(*acc)[16], const struct chunk *c,                      \
-				      const struct panel *p, unsigned blocks)                      \
+#define TILE(type, name, n, fresh)                                                                 \
+	static void tile_##type##_##name(float(*acc)[16], struct chunk *c, const struct panel *p,  \
+					 unsigned blocks)                                          \
 	{                                                                                          \
-		tile(sums_##type, finish_##type, acc, c, p, blocks, n);                            \
+		tile(sums_##type, finish_##type, acc, c, p, blocks, n, fresh);                     \
 	}
-#define TILES(type)                                                                                \
-	TILE(type, 3)                                                                              \
-	TILE(type, 4)
-TILES(q4_0)
-TILES(q8_0)
-TILES(q4_k)
-TILES(q6_k)
-#undef TILES
+TILE(q4_0, 3, 3, false)
+TILE(q4_0, 4, 4, false)
+TILE(q4_0, fresh_3, 3, true)
+TILE(q4_0, fresh_4, 4, true)
+TILE(q4_k, 3, 3, false)
+TILE(q4_k, 4, 4, false)
+TILE(q4_k, fresh_3, 3, true)
+TILE(q4_k, fresh_4, 4, true)
+TILE(q6_k, 3, 3, false)
+TILE(q6_k, 4, 4, false)
+TILE(q8_0, 3, 3, false)
+TILE(q8_0, 4, 4, false)
 #undef TILE
 
-struct form {
+/* Tiles of 3 and of 4 rows; the first of a chunk may have to unpack its codes. */
+static const struct form {
 	size_t bytes; /* of a chunk */
 	unpack_fn *unpack;
-	tile_fn *tile[MOST + 1];
+	tile_fn *first[2], *other[2];
+} forms[QUANT_TYPE_END] = {
+	[QUANT_Q4_0] = { CHUNK * 288,
+			 unpack_q4_0,
+			 { tile_q4_0_fresh_3, tile_q4_0_fresh_4 },
+			 { tile_q4_0_3, tile_q4_0_4 } },
+	[QUANT_Q4_K] = { 2304,
+			 unpack_q4_k,
+			 { tile_q4_k_fresh_3, tile_q4_k_fresh_4 },
+			 { tile_q4_k_3, tile_q4_k_4 } },
+	[QUANT_Q6_K] = { 3360,
+			 unpack_q6_k,
+			 { tile_q6_k_3, tile_q6_k_4 },
+			 { tile_q6_k_3, tile_q6_k_4 } },
+	[QUANT_Q8_0] = { CHUNK * 544,
+			 unpack_q8_0,
+			 { tile_q8_0_3, tile_q8_0_4 },
+			 { tile_q8_0_3, tile_q8_0_4 } },
 };
 
-#define FORM(type, bytes)                                                                          \
-	{                                                                                          \
-		bytes, unpack_##type,                                                              \
-		{                                                                                  \
-			NULL, NULL, NULL, tile_##type##_3, tile_##type##_4                         \
-		}                                                                                  \
-	}
-static const struct form forms[QUANT_TYPE_END] = {
-	[QUANT_Q4_0] = FORM(q4_0, CHUNK * 288),
-	[QUANT_Q8_0] = FORM(q8_0, CHUNK * 544),
-	[QUANT_Q4_K] = FORM(q4_k, 2304),
-	[QUANT_Q6_K] = FORM(q6_k, 3360),
-};
-#undef FORM
-
-/* The chunk of each strip from w on with all panels of `rows` rows in tiles. */
-static void run_chunk(const struct form *f, const uint8_t *w, size_t strip_bytes, size_t n,
-		      const struct panel (*panels)[CHUNK], unsigned tiles, unsigned rows,
-		      unsigned blocks, float (*acc)[GROUP][16])
+/* The strip at w with all rows. */
+static void run_strip(const struct form *f, const uint8_t *w, const struct panel *panels,
+		      size_t all_blocks, size_t rows, float (*acc)[16])
 {
 	struct chunk c;
 
-	for (size_t i = 0; i < n; i++) {
-		const uint8_t *at = w + i * strip_bytes;
+	memset(acc, 0, rows * sizeof(*acc));
+	for (size_t at = 0; at < all_blocks; at += CHUNK, w += f->bytes) {
+		const size_t left = all_blocks - at;
+		const unsigned blocks = left < CHUNK ? (unsigned)left : CHUNK;
 
-		f->unpack(&c, at, i + 1 < n ? at + strip_bytes : w + f->bytes, blocks);
-		for (unsigned t = 0, j = 0; t < tiles; t++) {
-			const unsigned to = rows * (t + 1) / tiles;
+		f->unpack(&c, w, blocks);
+		for (size_t t = 0; t < tiles_of(rows); t++) {
+			const size_t j = tile_at(rows, t), n = tile_at(rows, t + 1) - j;
 
-			f->tile[to - j](acc[i] + j, &c, panels[t], blocks);
-			j = to;
+			(t ? f->other : f->first)[n - 3](acc + j, &c, panels + t * all_blocks + at,
+							 blocks);
 		}
 	}
 }
 
-/* At most GROUP rows and STRIPS strips. */
-static void run_group(const struct kern_strips *w, size_t strip, size_t n,
-		      const struct kern_acts *x, size_t first, unsigned rows, float *out,
-		      size_t ldo)
+void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n, const void *panels,
+		       size_t rows, float *out, size_t ldo)
 {
-	const struct form *f = &forms[w->type];
 	const uint8_t *src = w->data + strip * w->strip_bytes;
-	const unsigned tiles = (rows + MOST - 1) / MOST;
-	_Alignas(64) struct panel panels[GROUP / MOST][CHUNK];
-	_Alignas(64) float acc[STRIPS][GROUP][16];
+	_Alignas(64) float acc[KERN_PANEL_MOST][16];
 
-	for (size_t i = 0; i < n; i++)
-		memset(acc[i], 0, rows * sizeof(acc[i][0]));
-	for (size_t at = 0; at < x->blocks; at += CHUNK, src += f->bytes) {
-		const unsigned blocks = x->blocks - at < CHUNK ? (unsigned)(x->blocks - at) : CHUNK;
-
-		for (unsigned t = 0; t < tiles; t++) {
-			const unsigned j = rows * t / tiles, to = rows * (t + 1) / tiles;
-
-			put_panels(panels[t], x, first + j, to - j, at, blocks);
-		}
-		run_chunk(f, src, w->strip_bytes, n, (const struct panel(*)[CHUNK])panels, tiles,
-			  rows, blocks, acc);
-	}
-	for (size_t i = 0; i < n; i++) {
-		for (unsigned j = 0; j < rows; j++)
-			memcpy(out + j * ldo + 16 * i, acc[i][j], sizeof(acc[i][j]));
-	}
-}
-
-void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n,
-		       const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
-{
-	const size_t groups = (rows + GROUP - 1) / GROUP;
-
-	for (size_t i = 0; i < n && rows <= FEW; i++)
-		strip_avx2_strip(w, strip + i, x, first, rows, out + KERN_STRIP * i, ldo);
-	for (size_t g = 0; g < groups && rows > FEW; g++) {
-		const size_t j = rows * g / groups, to = rows * (g + 1) / groups;
-
-		for (size_t s = 0; s < n; s += STRIPS)
-			run_group(w, strip + s, n - s < STRIPS ? n - s : STRIPS, x, first + j,
-				  (unsigned)(to - j), out + j * ldo + KERN_STRIP * s, ldo);
+	_Static_assert(sizeof(struct panel) == KERN_PANEL_BYTES, "panels");
+	for (size_t i = 0; i < n; i++, src += w->strip_bytes, out += KERN_STRIP) {
+		run_strip(&forms[w->type], src, panels, w->blocks, rows, acc);
+		for (size_t j = 0; j < rows; j++)
+			memcpy(out + j * ldo, acc[j], sizeof(acc[j]));
 	}
 }

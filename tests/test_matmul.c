@@ -108,7 +108,7 @@ static void rig_open(struct rig *r, const struct kern *k, unsigned threads)
 	assert_int_equal(pool_create(&r->pool, threads), 0);
 	r->scratch = aligned_alloc(64, (matmul_scratch(threads, ROWS, COLS) + 15) / 16 * 64);
 	r->x = malloc(ROWS * (COLS + 3) * sizeof(float));
-	r->y = malloc(2 * ROWS * (OUTS + 1) * sizeof(float));
+	r->y = malloc(3 * ROWS * (OUTS + 1) * sizeof(float));
 	r->plus = malloc(ROWS * (OUTS + 1) * sizeof(float));
 	assert_true(r->scratch && r->x && r->y && r->plus);
 	matmul_init(&r->m, k, r->pool, ROWS, COLS, r->scratch);
@@ -135,23 +135,27 @@ static void make_row(void *arg, size_t r)
 		rig->x[r * (COLS + 3) + i] += 0.125f;
 }
 
-/* Two matrices of one x: all outputs, and nothing beside them. */
+/* Two matrices of one x, the first once more behind the other: all outputs, and nothing beside
+ * them. */
 static void check_run(struct rig *r, const struct matrix *a, const struct matrix *b, size_t rows)
 {
 	const size_t ldx = COLS + 3, ldy = OUTS + 1;
-	float *y = r->y, *z = r->y + ROWS * ldy, mark;
+	float *y = r->y, *z = r->y + ROWS * ldy, *again = r->y + 2 * ROWS * ldy, mark;
 	const bool made = rows % 2;
-	const struct matmul_out outs[] = { { &a->w, y, ldy, NULL }, { &b->w, z, ldy, r->plus } };
+	const struct matmul_out outs[] = { { &a->w, y, ldy, NULL },
+					   { &b->w, z, ldy, r->plus },
+					   { &a->w, again, ldy, NULL } };
 	const struct matmul_in in = {
 		.x = r->x, .ldx = ldx, .rows = rows, .make = made ? make_row : NULL, .arg = r
 	};
 
-	memset(y, 0x5a, 2 * ROWS * ldy * sizeof(*y));
+	memset(y, 0x5a, 3 * ROWS * ldy * sizeof(*y));
 	memcpy(&mark, y, sizeof(mark));
 	memset(r->made, 0, sizeof(r->made));
 	for (size_t i = 0; i < ROWS * ldy; i++)
 		r->plus[i] = (float)(i % 7);
-	matmul_run(&r->m, outs, 2, &in);
+	matmul_run(&r->m, outs, 3, &in);
+	assert_memory_equal(again, y, ROWS * ldy * sizeof(*y));
 	for (size_t j = 0; j < ROWS; j++)
 		assert_int_equal(r->made[j], made && j < rows);
 	for (size_t j = 0; j < rows; j += 1 + j / 8) {
