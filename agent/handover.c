@@ -7,6 +7,7 @@
 #define NEVER       UINT64_MAX
 #define MAX_RESENDS 3u /* of FILL frames, or OPENs, before the handover is given up */
 #define MAX_UNACKED 2u /* FILL frames on their way */
+#define HELD_ROWS   4u /* of a piece after the one that is out: a token may wait for both */
 
 static struct session_fill *current_fill(struct session *s)
 {
@@ -227,7 +228,8 @@ static bool caught_up(const struct session *s)
 	       (h->way == SESSION_BACK && h->accepted);
 }
 
-/* One more piece, or the answer to it, is all that is missing. */
+/* One more piece, or the answer to it, is all that is missing; or the one that is out and a little
+ * one. (New rows come while a piece is out: to wait for that alone would never do.) */
 static bool nearly(const struct session *s)
 {
 	const struct session_handover *h = &s->handover;
@@ -237,7 +239,7 @@ static bool nearly(const struct session *s)
 		return false;
 	if (h->way == SESSION_DOWN && h->done - h->acked > 2 * s->conf.side_rows)
 		return false;
-	return h->out ? left <= h->out : left <= s->conf.side_rows;
+	return h->out ? left <= h->out + HELD_ROWS : left <= s->conf.side_rows;
 }
 
 bool handover_holds(struct session *s, struct session_effects *fx)

@@ -4,6 +4,7 @@
 
 #include "tools/bench.h"
 #include "tools/bench_bus.h"
+#include "tools/bench_handover.h"
 #include "tools/bench_model.h"
 #include "tools/bench_split.h"
 #include "tools/bench_worker.h"
@@ -19,6 +20,8 @@ static const struct {
 	{ "bus", "round trips through a broker, by size and QoS", bench_bus_usage, bench_bus },
 	{ "split", "a whole split session, over a slow link or none", bench_split_usage,
 	  bench_split },
+	{ "handover", "the gap between tokens while the split moves", bench_handover_usage,
+	  bench_handover },
 	{ "model", "speed of prompts, decoding and batches; opening and memory", bench_model_usage,
 	  bench_model },
 	{ "worker", "many sessions that decode at once, alone and beside a long prompt",
@@ -30,11 +33,12 @@ static const struct {
 const char cmd_bench_usage[] =
 	"splitmq bench WHAT [OPTIONS]\n"
 	"\n"
-	"  codec   bits, error and speed of the codec and of other ways to send rows\n"
-	"  bus     round trips through a broker, by size and QoS\n"
-	"  split   a whole split session, over a slow link or none\n"
-	"  model   speed of prompts, decoding and batches; opening and memory\n"
-	"  worker  many sessions that decode at once, alone and beside a long prompt\n"
+	"  codec     bits, error and speed of the codec and of other ways to send rows\n"
+	"  bus       round trips through a broker, by size and QoS\n"
+	"  split     a whole split session, over a slow link or none\n"
+	"  handover  the gap between tokens while the split moves\n"
+	"  model     speed of prompts, decoding and batches; opening and memory\n"
+	"  worker    many sessions that decode at once, alone and beside a long prompt\n"
 	"\n"
 	"splitmq bench WHAT --help tells more.\n";
 

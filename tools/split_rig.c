@@ -44,7 +44,8 @@ static int write_worker_conf(const struct split_rig *r, const char *path, struct
 
 	if (!f)
 		return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
-	fprintf(f, "worker: " WORKER "\nfirst_layer: %u\n", (unsigned)r->conf.split);
+	fprintf(f, "worker: " WORKER "\nfirst_layer: %u\n",
+		r->conf.any_split ? 0 : (unsigned)r->conf.split);
 	print_common(f, r, split_rig_port(r));
 	return fclose(f) ? err_set(e, ERR_IO, "%s: %s", path, strerror(errno)) : 0;
 }

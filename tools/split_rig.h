@@ -13,6 +13,7 @@ struct split_rig;
 struct split_rig_conf {
 	const char *model, *codec, *kv;
 	uint32_t split, threads, context_tokens;
+	bool any_split;         /* the worker serves other splits as well */
 	struct relay_conf link; /* between agent and broker; no relay when it does nothing */
 };
 
