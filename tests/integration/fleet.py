@@ -133,3 +133,21 @@ def a_decision_beyond_a_budget_is_refused_and_the_next_one_fits(w: World):
     assert 0 < d["split"] < 8 and d["predicted"]["edge_bytes"] <= half + half // 8, d
     w.prompt(prompt=PROMPT, id="q", max_tokens=8)
     expect(everything.final("q")["stats"]["split"], d["split"], "split")
+
+
+def a_simulated_fleet_is_decided_for_and_leaves_nothing(w: World):
+    """splitmq simulate --live: agents that are not there, for a coordinator that is."""
+    w.start_broker()
+    w.start_coordinator("lease_ms: 2000\n").wait_log("state=holding")
+    scenario = w.write("scenario.yaml", "telemetry_s: 2\nworkers: 2\nsession: {per_hour: 600}\n")
+    rc, out, err = w.tool("simulate", scenario, "--live", "-c", w.config("sim.yaml", ""),
+                          "--agents", "30", "--duration", "20", "--json")
+    expect(rc, 0, err)
+    report = json.loads(out)
+    assert report["decisions"]["taken"] >= 30, report["decisions"]
+    assert report["sessions_done"] > 0 and report["tokens"] > 0, report
+    sub = w.listen("#")
+    w.publish("agent/real/status", "{}")
+    wait_until("the last message", lambda: any("/real/" in t for t, _ in sub.lines()))
+    left = [t for t, p in sub.lines() if "/sim-" in t and p]
+    expect(left, [], "topics that are left")
