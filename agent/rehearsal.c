@@ -34,10 +34,11 @@ static void learn(const struct rehearsal *r, struct meter *m, const struct head_
 		meter_beside(m, 0, job->queue_us + job->embed_us);
 }
 
-/* Rows of a chunk that will not take longer than that. */
+/* Rows of a chunk that will hardly take longer than that: two take about as long as one by itself,
+ * or less. */
 static uint32_t affordable(const struct rehearsal *r, uint64_t row_us, uint64_t left_us)
 {
-	const uint64_t rows = left_us / (row_us ? row_us : 1);
+	const uint64_t rows = 2 * left_us / (row_us ? row_us : 1);
 
 	return rows < r->chunk_rows ? (uint32_t)rows : r->chunk_rows;
 }

@@ -165,7 +165,7 @@ struct msg_remaining {
 struct msg_batch {
 	uint32_t rows;	 /* 1, 2, 4, 8, 16, 32, 64, 256: those of which there were steps */
 	double layer_ms; /* one layer of the step */
-	double head_ms;	 /* decoding all its rows, final norm, head, sampling: all but layers */
+	double head_ms;	 /* if all are decode rows: decoding, final norm, head, sampling */
 };
 
 /* Which of the facts that not every machine tells are there. */

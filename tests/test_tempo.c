@@ -22,6 +22,7 @@ static void run(struct tempo *p, unsigned n, uint32_t rows, uint32_t layers)
 	for (unsigned i = 0; i < n; i++)
 		tempo_learn(p, &(struct tempo_step){ .row_layers = (double)rows * layers,
 						     .layers = layers,
+						     .answers = rows,
 						     .layers_us = layers * (20 + 5 * rows),
 						     .rest_us = 50 + 30 * rows });
 }
@@ -86,11 +87,40 @@ static void layers_are_those_of_the_step_rows_parts_of_rows(void **state)
 
 	(void)state;
 	/* one row through 8 layers and one through 4: a step of 1.5 rows */
-	tempo_learn(&p, &(struct tempo_step){
-				.row_layers = 12, .layers = 8, .layers_us = 800, .rest_us = 100 });
+	tempo_learn(&p, &(struct tempo_step){ .row_layers = 12,
+					      .layers = 8,
+					      .answers = 2,
+					      .layers_us = 800,
+					      .rest_us = 100 });
 	assert_int_equal(tempo_batches(&p, b), 1);
 	assert_int_equal(b[0].rows, 1);
 	assert_near(b[0].layer_ms, 0.1 / 1.5, 0.01);
+}
+
+static void a_prompt_has_one_answer_however_long_it_is(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	run(&p, 9, 1, 6);
+	run(&p, 9, 8, 6);
+	for (unsigned i = 0; i < 9; i++) {
+		tempo_learn(&p, &(struct tempo_step){ .row_layers = 14 * 6,
+						      .layers = 6,
+						      .answers = 1,
+						      .layers_us = 6 * 90,
+						      .rest_us = 80 });
+		tempo_learn(&p, &(struct tempo_step){ .row_layers = 64 * 6, /* not its last chunk */
+						      .layers = 6,
+						      .layers_us = 6 * 340,
+						      .rest_us = 5 });
+	}
+	assert_int_equal(tempo_batches(&p, b), 3);
+	assert_near(b[0].head_ms, 0.08, 0.01);
+	assert_near(b[1].head_ms, 0.29, 0.01);
+	assert_int_equal(b[2].rows, 64);
+	assert_near(b[2].head_ms, 1.97, 0.01); /* if 64 sessions decoded */
 }
 
 static void all_sizes_fit_a_message(void **state)
@@ -116,6 +146,7 @@ int main(void)
 		cmocka_unit_test(figures_are_brought_to_the_size_that_is_told),
 		cmocka_unit_test(one_size_alone_is_never_told_cheaper_than_its_rows),
 		cmocka_unit_test(layers_are_those_of_the_step_rows_parts_of_rows),
+		cmocka_unit_test(a_prompt_has_one_answer_however_long_it_is),
 		cmocka_unit_test(all_sizes_fit_a_message),
 	};
 

@@ -300,5 +300,6 @@ void runner_run(struct runner *r, const struct sched_step *step,
 	}
 	if (!rc)
 		answer(r);
+	r->took.answers = r->n_asking;
 	r->took.rest_us = (uint32_t)(r->mark_us - begun_us) - r->took.layers_us;
 }

@@ -10,7 +10,7 @@ void tempo_learn(struct tempo *p, const struct tempo_step *s)
 		return;
 	rows = s->row_layers / s->layers;
 	cost_learn(&p->layer, rows, s->layers_us / s->layers);
-	cost_learn(&p->rest, rows, s->rest_us);
+	cost_learn(&p->rest, s->answers, s->rest_us);
 }
 
 /* A class' median, moved to its smallest size along the line through all classes: at most as far
@@ -18,6 +18,9 @@ void tempo_learn(struct tempo *p, const struct tempo_step *s)
 static double at_size(const struct cost *c, unsigned class, double rows)
 {
 	const struct cost_class *k = &c->classes[class];
+
+	if (!k->n)
+		return cost_us(c, rows) / 1000;
 	const double us = k->mid_us - c->row_us * (k->mid_rows - rows);
 	const double least = k->mid_us * rows / k->mid_rows;
 

@@ -1,7 +1,8 @@
 /* worker/tempo.h - how long steps take by their rows: one layer, and all else.
  *
  * Learned from steps that ran, by the classes of cost.h (medians of the newest few of each). Rows
- * that run through some of the layers count as part of a row. Pure. One thread. */
+ * that run through some of the layers count as part of a row. All else goes by answers: a prompt
+ * has one, however long, a step of decode rows as many as rows. Pure. One thread. */
 #ifndef WORKER_TEMPO_H
 #define WORKER_TEMPO_H
 
@@ -11,6 +12,7 @@
 struct tempo_step {
 	double row_layers;	     /* sum over rows of the layers that they ran through */
 	double layers;		     /* that the step ran through */
+	uint32_t answers;	     /* rows that were sampled from */
 	uint32_t layers_us, rest_us; /* rest: decoding, final norm, head, sampling */
 };
 
@@ -22,7 +24,7 @@ struct tempo {
 /* Nothing to learn from a step without layers. */
 void tempo_learn(struct tempo *p, const struct tempo_step *s);
 
-/* What is known, at 1, 2, 4 ... 64 and 256 rows, -> batches, by rows; returns how many. */
+/* What is known, at 1, 2, 4 ... 64 and 256 decode rows, -> batches, by rows; returns how many. */
 uint32_t tempo_batches(const struct tempo *p, struct msg_batch batches[static MSG_BATCHES_MAX]);
 
 #endif

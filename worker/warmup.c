@@ -47,7 +47,8 @@ static bool step(struct segment *seg, struct kv *kv, uint32_t layers, uint32_t r
 	if (model_forward(seg->model, kv, seg->x, rows))
 		return false;
 	now.layers_us = (uint32_t)clock_now_us() - now.layers_us;
-	now.rest_us = answer(seg, rows <= HEADS ? rows : 1);
+	now.answers = rows <= HEADS ? rows : 1;
+	now.rest_us = answer(seg, now.answers);
 	if (!(s->layers > 0) || now.layers_us + now.rest_us < s->layers_us + s->rest_us)
 		*s = now;
 	return true;
