@@ -868,6 +868,12 @@ def telemetry_of(sub, kind, name):
             if topic.endswith(f"{kind}/{name}/telemetry") and text.endswith("}")]
 
 
+def linked_telemetry(sub):
+    """The agent's first one that knows of its link."""
+    return wait_until("telemetry of a link", lambda: [t for t in telemetry_of(sub, "agent", "gw1")
+                                                      if "link" in t])[0]
+
+
 def later_telemetry(sub, kind, name, sessions_done):
     """The newest one, once it knows of so many sessions."""
     return wait_until("telemetry", lambda: [t for t in telemetry_of(sub, kind, name)
@@ -897,7 +903,7 @@ def telemetry_adds_up_to_what_a_token_takes(w: World):
     sub = w.listen()
     w.start_worker("telemetry_s: 1\nthreads: 1\n")
     w.start_agent("telemetry_s: 1\nthreads: 1\nsplit: 3\n")
-    first = wait_until("telemetry", lambda: telemetry_of(sub, "agent", "gw1"))[0]
+    first = linked_telemetry(sub)
     speed = first["speeds"][0]
     expect(speed["front"], "Q8_0", "front")
     for key in ("layer_token_ms", "layer_row_ms", "encode_ms", "head_ms"):
@@ -952,7 +958,7 @@ def telemetry_finds_out_a_slow_link(w: World):
                 and abs(link["up_kbit_s"] / 1000 - 1) < room
                 and abs(link["down_kbit_s"] / 1000 - 1) < 2 * room)
 
-    wait_until("telemetry", lambda: telemetry_of(sub, "agent", "gw1"))
+    linked_telemetry(sub)
     by_probes = close()
     for i in range(10):
         w.prompt(id=f"q{i}", prompt=(PROMPT + " ") * (1 + i % 4), raw=True, max_tokens=40,
