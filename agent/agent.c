@@ -301,6 +301,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	snprintf(cc->calibration, sizeof(cc->calibration), "%s", seg->cal ? seg->cal->id : "");
 	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
 	profile_front_name(seg, cc->front);
+	fronts_names(a->fronts, cc);
 	for (unsigned t = 0; t < KV_TYPE_COUNT; t++)
 		cc->kv_position_bytes[t] = kv_rows_position_bytes(&seg->hp, (enum kv_type)t);
 	if (msg_class_parse(&cc->class, conf->class))

@@ -511,7 +511,7 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d, uint
 		if (sl->used && sl->session.state != SESSION_ENDED)
 			slot_move(c, sl, d->split, now_us);
 	}
-	if (c->ops.front)
+	if (c->ops.front && !c->alone && !c->offline_loading)
 		c->ops.front(c->ops.ctx, d->front);
 	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s kv=%s worker=%s",
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
@@ -619,6 +619,23 @@ void agent_core_use_front(struct agent_core *c, const struct agent_front *front)
 	if (c->front.index != front->index)
 		log_event(LOG_LEVEL_INFO, "front.used", "front=%s", front->name);
 	c->front = *front;
+	offline_front(c);
+}
+
+bool agent_core_can_use(const struct agent_core *c, const struct agent_front *front)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		const struct session *s = &c->slots[i].session;
+		uint32_t last = s->conf.split;
+
+		if (!c->slots[i].used || (s->state == SESSION_ENDED && !s->computing))
+			continue;
+		if (s->handover.way != SESSION_STAYS && s->handover.to > last)
+			last = s->handover.to;
+		if (last > front->layers || (last == c->conf.n_layers && !front->has_head))
+			return false;
+	}
+	return true;
 }
 
 bool agent_core_uses_front(const struct agent_core *c, unsigned index)

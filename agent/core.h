@@ -25,6 +25,8 @@ struct agent_core_conf {
 	char model[MSG_HASH_LEN + 1];
 	char model_name[TOPIC_NAME_MAX + 1];
 	char calibration[MSG_CALIBRATION_LEN + 1]; /* empty: none */
+	char fronts[MSG_FRONTS_MAX][MSG_FRONT_MAX]; /* [n_fronts] names; the first is its own file */
+	unsigned n_fronts;
 	uint32_t n_layers, dim;
 	uint32_t split; /* while there is no decision */
 	struct codec_spec codec;
@@ -105,6 +107,8 @@ MUST_CHECK int agent_core_start(struct agent_core *c, struct bus *bus);
 
 /* Jobs that can have it run with this front from now on. */
 void agent_core_use_front(struct agent_core *c, const struct agent_front *front);
+/* All sessions have only layers that this front has. */
+bool agent_core_can_use(const struct agent_core *c, const struct agent_front *front);
 bool agent_core_uses_front(const struct agent_core *c, unsigned index); /* a job with it is out */
 
 void agent_core_link(struct agent_core *c, bool up, uint64_t now_us);

@@ -28,7 +28,7 @@ struct fronts {
 	struct segment *first; /* the agent's own segment */
 	struct queue *inbox;
 	struct front list[MSG_FRONTS_MAX];
-	unsigned n, wish;
+	unsigned n, wish, used;
 	/* of the load that goes on; the thread's from its start to its item */
 	unsigned loading; /* 0: none */
 	pthread_t thread;
@@ -171,6 +171,13 @@ void fronts_destroy(struct fronts *f)
 	free(f);
 }
 
+void fronts_names(const struct fronts *f, struct agent_core_conf *cc)
+{
+	for (unsigned i = 0; i < f->n; i++)
+		memcpy(cc->fronts[i], f->list[i].name, sizeof(cc->fronts[i]));
+	cc->n_fronts = f->n;
+}
+
 int fronts_fill(const struct fronts *f, struct msg_agent_profile *p)
 {
 	for (unsigned i = 0; i < f->n; i++) {
@@ -190,25 +197,36 @@ int fronts_fill(const struct fronts *f, struct msg_agent_profile *p)
 	return 0;
 }
 
+/* The front has layers [0, last), and the head behind the last one. */
+static bool has(const struct fronts *f, const struct front *fr, uint32_t last)
+{
+	return last <= fr->layers && (last < f->first->hp.n_layers || fr->head_bytes);
+}
+
+/* What the agent's own file lacks is that of *fr. */
+static void lend(struct segment *first, const struct front *fr)
+{
+	first->lent_last = fr->path ? fr->layers : 0;
+	first->lent_head = fr->path && fr->head_bytes;
+}
+
 int fronts_judge(const struct fronts *f, const char *name, struct segment_ask *ask, bool alone,
 		 struct room_answer *a, struct err *e)
 {
-	const uint32_t n_layers = f->first->hp.n_layers;
+	struct segment view = *f->first;
 	const struct front *fr;
 	unsigned at;
-	int rc = model_slice_has(&f->first->slice, &f->first->hp, 0, ask->last, true,
-				 ask->last == n_layers, e);
 
-	if (rc)
-		return rc;
 	if (find(f, name, &at))
 		return err_set(e, ERR_NOT_FOUND, "this agent has no front %s", name);
 	fr = &f->list[at];
-	if (ask->last > fr->layers)
-		return err_set(e, ERR_NOT_FOUND, "front %s has layers 0..%u, not 0..%u", fr->name,
-			       fr->layers, ask->last);
+	if (!has(f, fr, ask->last))
+		return err_set(e, ERR_NOT_FOUND, "front %s has layers 0..%u%s, not 0..%u%s",
+			       fr->name, fr->layers, fr->head_bytes ? " and head" : "", ask->last,
+			       ask->last == f->first->hp.n_layers ? " and head" : "");
+	lend(&view, fr);
 	ask->other_bytes = fr->state == FRONT_ABSENT ? fr->bytes : 0;
-	segment_judge(f->first, ask, alone, a);
+	segment_judge(&view, ask, alone, a);
 	return a->missing_bytes ? segment_refuse(ask, a, e) : 0;
 }
 
@@ -271,7 +289,7 @@ static void begin_load(struct fronts *f, unsigned at)
 		  (unsigned long long)fr->bytes);
 }
 
-static void use(const struct fronts *f, struct agent_core *core)
+static struct agent_front told(const struct fronts *f)
 {
 	const struct front *fr = &f->list[f->wish];
 	struct agent_front now = { .index = f->wish,
@@ -279,6 +297,19 @@ static void use(const struct fronts *f, struct agent_core *core)
 				   .has_head = fr->head_bytes > 0 };
 
 	memcpy(now.name, fr->name, sizeof(now.name));
+	return now;
+}
+
+/* Not before the agent's own file, or the new front, has what sessions have of the old one. */
+static void use(struct fronts *f, struct agent_core *core)
+{
+	const struct agent_front now = told(f), own = { .layers = f->list[0].layers,
+							.has_head = f->list[0].head_bytes > 0 };
+
+	if (f->used != f->wish && !agent_core_can_use(core, &own) && !agent_core_can_use(core, &now))
+		return;
+	f->used = f->wish;
+	lend(f->first, &f->list[f->used]);
 	agent_core_use_front(core, &now);
 }
 
@@ -316,12 +347,14 @@ void fronts_loaded(struct fronts *f, struct agent_core *core)
 	go_on(f, core);
 }
 
-void fronts_tidy(struct fronts *f, const struct agent_core *core)
+void fronts_tidy(struct fronts *f, struct agent_core *core)
 {
+	if (f->used != f->wish && f->list[f->wish].state == FRONT_READY)
+		use(f, core);
 	for (unsigned i = 1; i < f->n; i++) {
 		struct front *fr = &f->list[i];
 
-		if (i == f->wish || fr->state != FRONT_READY || agent_core_uses_front(core, i))
+		if (i == f->wish || i == f->used || fr->state != FRONT_READY || agent_core_uses_front(core, i))
 			continue;
 		head_set_front(f->head, i, NULL);
 		segment_close(&fr->seg);

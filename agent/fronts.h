@@ -2,7 +2,8 @@
  *
  * The first front is the agent's model itself (head.h): its tokenizer, its cache, its memory budget
  * and its identity stay. A further one is a file or slice that `splitmq quantize` made of the same
- * source (gguf_source); it is booked whole in that budget, loaded on a thread of its own, and used
+ * source (gguf_source), and may have layers, or the head, that the agent's own file lacks. It is
+ * booked whole in that budget, loaded on a thread of its own, and used
  * from the next job of each session on. Caches that the old weights filled are kept. It is let go
  * when no decision wants it and no job has it. Loop thread. */
 #ifndef AGENT_FRONTS_H
@@ -24,6 +25,9 @@ void fronts_destroy(struct fronts *f);
 /* Of the first one too: the list of a profile. ERR_NOMEM. */
 MUST_CHECK int fronts_fill(const struct fronts *f, struct msg_agent_profile *p);
 
+/* Their names, into cc. */
+void fronts_names(const struct fronts *f, struct agent_core_conf *cc);
+
 /* Whether a session as *ask would fit with the front of that name (empty: the first), its weights
  * included where they are not there. ERR_NOT_FOUND for a name or layers that are not there. */
 MUST_CHECK int fronts_judge(const struct fronts *f, const char *name, struct segment_ask *ask,
@@ -35,7 +39,7 @@ void fronts_want(struct fronts *f, struct agent_core *core, const char *name);
 /* The item INBOX_FRONT has come. */
 void fronts_loaded(struct fronts *f, struct agent_core *core);
 
-/* Let go what nobody uses. */
-void fronts_tidy(struct fronts *f, const struct agent_core *core);
+/* Use what had to wait, let go what nobody uses. */
+void fronts_tidy(struct fronts *f, struct agent_core *core);
 
 #endif

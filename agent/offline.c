@@ -1,5 +1,7 @@
 #include "agent/offline.h"
 
+#include <string.h>
+
 #include "agent/admit.h"
 #include "base/log.h"
 
@@ -18,24 +20,26 @@ static bool runs(const struct slot *sl)
 	return sl->used && sl->session.state != SESSION_ENDED;
 }
 
-/* The whole model fits here, with sessions as usual. */
-static bool can_be_alone(const struct agent_core *c)
+/* Name of the first front with which the whole model fits here, with sessions as usual; NULL:
+ * none. */
+static const char *whole_front(const struct agent_core *c)
 {
 	struct msg_decision whole = { .split = c->conf.n_layers };
 	struct room_answer a;
 	struct err e = { 0 };
 
-	if (!admit_decision(c, &whole, &a, &e))
-		return true;
-	log_event(LOG_LEVEL_WARN, "offline.waiting", "reason=\"%s\"", e.text);
-	return false;
+	for (unsigned i = 0; i < (c->conf.n_fronts ? c->conf.n_fronts : 1); i++) {
+		memcpy(whole.front, c->conf.fronts[i], sizeof(whole.front));
+		if (!admit_decision(c, &whole, &a, &e))
+			return c->conf.fronts[i];
+		log_event(LOG_LEVEL_WARN, "offline.refused", "front=%s reason=\"%s\"",
+			  whole.front, e.text);
+	}
+	return NULL;
 }
 
 static void begin(struct agent_core *c, uint64_t now_us)
 {
-	c->offline_tried = true;
-	if (usual_split(c) == c->conf.n_layers || !can_be_alone(c))
-		return;
 	c->alone = true;
 	log_event(LOG_LEVEL_WARN, "offline.begun", "away_ms=%llu reason=\"%s\"",
 		  (unsigned long long)(now_us - c->away_us) / 1000,
@@ -50,15 +54,54 @@ static void begin(struct agent_core *c, uint64_t now_us)
 	}
 }
 
+/* Go alone if that is possible, once the front that it takes is there. */
+static void try(struct agent_core *c, uint64_t now_us)
+{
+	const char *front;
+
+	c->offline_tried = true;
+	if (usual_split(c) == c->conf.n_layers)
+		return;
+	front = whole_front(c);
+	if (!front) {
+		log_event(LOG_LEVEL_WARN, "offline.waiting", "reason=\"not all layers fit here\"");
+	} else if (!c->ops.front || !strcmp(front, c->front.index ? c->front.name : c->conf.front)) {
+		begin(c, now_us);
+	} else {
+		c->offline_loading = true;
+		c->ops.front(c->ops.ctx, front); /* offline_front */
+	}
+}
+
+void offline_front(struct agent_core *c)
+{
+	if (!c->offline_loading)
+		return;
+	c->offline_arrived = true;
+	c->offline_due_us = 1; /* at once */
+}
+
+/* The front that was waited for is there; or it could not be loaded. */
+static void go_on(struct agent_core *c, uint64_t now_us)
+{
+	c->offline_loading = c->offline_arrived = false;
+	if (c->front.layers == c->conf.n_layers && c->front.has_head)
+		begin(c, now_us);
+	else
+		log_event(LOG_LEVEL_WARN, "offline.waiting", "reason=\"no front with all layers\"");
+}
+
 static void end(struct agent_core *c, uint64_t now_us)
 {
-	c->alone = false;
+	c->alone = c->offline_loading = c->offline_arrived = false;
 	log_event(LOG_LEVEL_INFO, "offline.ended", "away_ms=%llu",
 		  (unsigned long long)(now_us - c->away_us) / 1000);
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
 		if (runs(&c->slots[i]))
 			slot_move(c, &c->slots[i], usual_split(c), now_us);
 	}
+	if (c->ops.front)
+		c->ops.front(c->ops.ctx, c->has_decision ? c->decision.front : "");
 }
 
 static void look(struct agent_core *c, uint64_t now_us)
@@ -66,7 +109,7 @@ static void look(struct agent_core *c, uint64_t now_us)
 	const uint64_t after_us = c->conf.offline_after_ms * UINT64_C(1000);
 
 	if (!is_away(c)) {
-		if (c->alone)
+		if (c->alone || c->offline_loading)
 			end(c, now_us);
 		c->away_us = 0;
 		c->offline_tried = false;
@@ -74,10 +117,12 @@ static void look(struct agent_core *c, uint64_t now_us)
 	}
 	if (!c->away_us)
 		c->away_us = now_us;
+	if (c->offline_arrived)
+		go_on(c, now_us);
 	if (c->offline_tried || !after_us)
 		return;
 	if (now_us - c->away_us >= after_us)
-		begin(c, now_us);
+		try(c, now_us);
 	else
 		c->offline_due_us = c->away_us + after_us;
 }

@@ -14,4 +14,7 @@
  * Sets c->offline_due_us, when it wants to look again (0: never). */
 bool offline_look(struct agent_core *c, uint64_t now_us);
 
+/* c->front was set: that may be what going alone waits for. */
+void offline_front(struct agent_core *c);
+
 #endif

@@ -105,6 +105,8 @@ struct agent_core {
 	struct agent_front front; /* of jobs, where it has their layers; index 0: the first */
 	bool up, draining;
 	bool alone;              /* the fleet is away, and all runs here (offline.h) */
+	bool offline_loading;    /* it waits for a front that has all layers */
+	bool offline_arrived;    /* ... and the answer to that is there */
 	bool offline_tried;      /* of this absence: whether that is possible is known */
 	uint64_t away_us;        /* since when the fleet is away; 0: it is not */
 	uint64_t offline_due_us; /* 0: never */

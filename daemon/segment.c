@@ -137,16 +137,25 @@ static struct room room_of(const struct segment *s, const struct memory *m)
 	};
 }
 
-/* The layers that are in memory once a session with [first, last) has run. */
+/* What the file lacks for layers up to `last` (and the head behind the last one) is elsewhere. */
+static bool is_lent(const struct segment *s, uint32_t last)
+{
+	return last <= s->lent_last && (last < s->hp.n_layers || s->lent_head);
+}
+
+/* The layers of the file that are in memory once a session with [first, last) has run. */
 static struct segment_range widen(const struct segment *s, uint32_t first, uint32_t last)
 {
+	const bool lent = is_lent(s, last);
 	struct segment_range r = s->held;
 
+	r.head = r.head || (last == s->hp.n_layers && !(lent && s->slice.last < last));
+	if (lent && last > s->slice.last)
+		last = s->slice.last;
 	if (first < last) {
 		r.first = s->held.first == s->held.last || first < r.first ? first : r.first;
 		r.last = last > r.last ? last : r.last;
 	}
-	r.head = r.head || last == s->hp.n_layers;
 	return r;
 }
 
@@ -361,8 +370,9 @@ int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t la
 	const struct segment_range held = widen(s, first, last);
 	const size_t extra = held_bytes(s, held) - s->weight_bytes;
 	struct room_answer a;
-	int rc = model_slice_has(&s->slice, &s->hp, first, last, s->embed,
-				 s->head || last == s->hp.n_layers, e);
+	int rc = is_lent(s, last) ? 0
+				  : model_slice_has(&s->slice, &s->hp, first, last, s->embed,
+						    s->head || last == s->hp.n_layers, e);
 
 	if (rc)
 		return rc;

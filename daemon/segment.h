@@ -67,6 +67,9 @@ struct segment {
 	uint64_t scratch_bytes;        /* that were booked beside them */
 	uint64_t reserve_bytes;
 	uint64_t sessions_bytes;   /* booked for sessions */
+	uint32_t lent_last;        /* layers up to here that the file has not run from weights that
+				    * the owner has elsewhere, and booked; 0: none do */
+	bool lent_head;            /* likewise */
 	uint64_t pack_limit_bytes; /* as in model_conf */
 	struct cal *cal;               /* NULL: none */
 	struct kv_budget budget; /* process, weights, buffers, predictors are booked in it too */

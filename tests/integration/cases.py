@@ -187,6 +187,31 @@ def without_a_broker_the_answer_goes_on_alone(w: World):
     expect((reply["ids"], reply.get("degraded")), (wanted["ids"], True), "never there")
 
 
+def a_front_with_all_layers_is_what_it_goes_on_with(w: World):
+    """The agent's own file is a slice; another one, loaded when it is needed, has the rest."""
+    own = slice_of(w, "own.gguf", "keep", "0..3")
+    w.start_broker()
+    worker = w.start_worker()
+    agent = w.start_agent("codec: f32\nsplit: 2\noffline_after_ms: 300\n"
+                          f"fronts:\n  whole:\n    model: {w.model}\n", model=own)
+    wanted = long_answer(w)
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    worker.stop(signal.SIGKILL)
+    reply = sub.final("long")
+    expect((reply["ids"], reply.get("degraded"), reply["stats"]["front"]),
+           (wanted["ids"], True, "whole"), "an answer alone")
+    begin_long(w, sub, "back")
+    w.start_worker()
+    reply = sub.final("back")
+    expect((reply["ids"], reply.get("degraded")), (wanted["ids"], True), "begun alone")
+    agent.wait_log("front.closed front=whole")
+    w.prompt(prompt=PROMPT, id="split", max_tokens=40)
+    reply = sub.final("split")
+    expect((reply["stats"]["split"], reply.get("degraded")), (2, None), "with the fleet")
+    assert reply["stats"]["front"] != "whole", reply["stats"]
+
+
 def what_cannot_go_on_alone_waits_and_says_so(w: World):
     """The front's slice is all there is: the prompt ends by its deadline, as an error of a kind."""
     front = w.path("front.gguf")
@@ -197,7 +222,7 @@ def what_cannot_go_on_alone_waits_and_says_so(w: World):
     sub = w.listen("agent/+/reply/+")
     w.prompt(prompt=PROMPT, id="p1", deadline_ms=1500)
     expect(sub.final("p1")["error"], "timeout", "code")
-    assert "offline.waiting" in agent.log() and "layer 1" in agent.log(), agent.log()
+    assert "offline.waiting" in agent.log() and "has layers 0..1" in agent.log(), agent.log()
 
 
 def slice_of(w, name, kind, layers):
