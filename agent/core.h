@@ -25,7 +25,7 @@ struct agent_core_conf {
 	char model[MSG_HASH_LEN + 1];
 	char model_name[TOPIC_NAME_MAX + 1];
 	char calibration[MSG_CALIBRATION_LEN + 1]; /* empty: none */
-	char fronts[MSG_FRONTS_MAX][MSG_FRONT_MAX]; /* [n_fronts] names; the first is its own file */
+	char fronts[MSG_FRONTS_MAX][MSG_FRONT_MAX]; /* [n_fronts] names; first: its own file */
 	unsigned n_fronts;
 	uint32_t n_layers, dim;
 	uint32_t split; /* while there is no decision */

@@ -306,7 +306,8 @@ static void use(struct fronts *f, struct agent_core *core)
 	const struct agent_front now = told(f), own = { .layers = f->list[0].layers,
 							.has_head = f->list[0].head_bytes > 0 };
 
-	if (f->used != f->wish && !agent_core_can_use(core, &own) && !agent_core_can_use(core, &now))
+	if (f->used != f->wish && !agent_core_can_use(core, &own) &&
+	    !agent_core_can_use(core, &now))
 		return;
 	f->used = f->wish;
 	lend(f->first, &f->list[f->used]);
@@ -354,7 +355,8 @@ void fronts_tidy(struct fronts *f, struct agent_core *core)
 	for (unsigned i = 1; i < f->n; i++) {
 		struct front *fr = &f->list[i];
 
-		if (i == f->wish || i == f->used || fr->state != FRONT_READY || agent_core_uses_front(core, i))
+		if (i == f->wish || i == f->used || fr->state != FRONT_READY ||
+		    agent_core_uses_front(core, i))
 			continue;
 		head_set_front(f->head, i, NULL);
 		segment_close(&fr->seg);

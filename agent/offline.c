@@ -32,8 +32,8 @@ static const char *whole_front(const struct agent_core *c)
 		memcpy(whole.front, c->conf.fronts[i], sizeof(whole.front));
 		if (!admit_decision(c, &whole, &a, &e))
 			return c->conf.fronts[i];
-		log_event(LOG_LEVEL_WARN, "offline.refused", "front=%s reason=\"%s\"",
-			  whole.front, e.text);
+		log_event(LOG_LEVEL_WARN, "offline.refused", "front=%s reason=\"%s\"", whole.front,
+			  e.text);
 	}
 	return NULL;
 }
@@ -65,7 +65,8 @@ static void try(struct agent_core *c, uint64_t now_us)
 	front = whole_front(c);
 	if (!front) {
 		log_event(LOG_LEVEL_WARN, "offline.waiting", "reason=\"not all layers fit here\"");
-	} else if (!c->ops.front || !strcmp(front, c->front.index ? c->front.name : c->conf.front)) {
+	} else if (!c->ops.front ||
+		   !strcmp(front, c->front.index ? c->front.name : c->conf.front)) {
 		begin(c, now_us);
 	} else {
 		c->offline_loading = true;

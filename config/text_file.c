@@ -15,8 +15,7 @@ int text_file_read(const char *path, size_t max_bytes, char **text, size_t *len,
 	if (!f)
 		rc = err_set(e, ERR_IO, "%s", strerror(errno));
 	else if (!buf)
-		rc = err_set(e, ERR_NOMEM, "no room for the %zu bytes that it may have",
-			     max_bytes);
+		rc = err_set(e, ERR_NOMEM, "no room for the %zu bytes that it may have", max_bytes);
 	if (rc)
 		goto out;
 	n = fread(buf, 1, max_bytes + 1, f);

@@ -171,7 +171,13 @@ def without_a_broker_the_answer_goes_on_alone(w: World):
     w.start_broker()
     w.start_worker()
     wanted = long_answer(w)
-    config = w.agent_config("codec: f32\nsplit: 3\noffline_after_ms: 300\n")
+    slow, fast = free_port(), w.port  # so that it is not over before it is killed
+    Process(w, "relay", [os.path.join(w.bin, "tools", "splitmq"), "relay", "--listen", str(slow),
+                         "--to", f"127.0.0.1:{fast}", "--delay-ms", "5"])
+    w.port = slow
+    config = w.agent_config("codec: f32\nsplit: 3\noffline_after_ms: 2000\n")
+    wait_until("the relay to listen", w.broker_listens)
+    w.port = fast
     run = [os.path.join(w.bin, "tools", "splitmq"), "run", "-c", config, "-p", PROMPT, "--json",
            "-n", str(LONG_TOKENS), *LONG, "--in-process"]
     sub = w.listen("session/+/+/+/down")
