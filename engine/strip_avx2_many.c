@@ -164,14 +164,13 @@ INLINE void put_scales(int16_t (*to)[2], __m128i scales)
 	store(to + 8, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(scales, scales)));
 }
 
-/* Fill c from the chunk at w, but for nibbles, and ask for the one behind it. */
+/* Fill c from the chunk at w, but for nibbles. */
 typedef void unpack_fn(struct chunk *c, const uint8_t *w, unsigned blocks);
 
 static void unpack_q4_0(struct chunk *c, const uint8_t *w, unsigned blocks)
 {
 	c->src = w + 32;
 	for (unsigned k = 0; k < blocks; k++, w += 288) {
-		fetch(w + CHUNK * 288, 288);
 		put_halves(c->d[k], w);
 	}
 }
@@ -180,7 +179,6 @@ static void unpack_q8_0(struct chunk *c, const uint8_t *w, unsigned blocks)
 {
 	c->src = w + 32;
 	for (unsigned k = 0; k < blocks; k++, w += 544) {
-		fetch(w + CHUNK * 544, 544);
 		put_halves(c->d[k], w);
 	}
 }
@@ -194,7 +192,6 @@ static void unpack_q4_k(struct chunk *c, const uint8_t *w, unsigned blocks)
 	put_halves(c->m, w + 32);
 	c->src = w + 256;
 	for (unsigned k = 0; k < blocks; k++) {
-		fetch(w + 2304 + 288 * k, 288);
 		put_scales(c->scale[k][0], _mm_loadu_si128((const void *)o.scale[k]));
 		put_scales(c->min[k], _mm_loadu_si128((const void *)o.min[k]));
 	}
@@ -204,7 +201,6 @@ static void unpack_q6_k(struct chunk *c, const uint8_t *w, unsigned blocks)
 {
 	put_halves(c->d[0], w);
 	for (unsigned k = 0; k < blocks; k++) {
-		fetch(w + 3360 + 420 * k, 420);
 		put_sixes(c->q[k], w + 288 + 256 * k, w + 2336 + 128 * k);
 		for (unsigned i = 0; i < 2; i++)
 			put_scales(c->scale[k][i],
@@ -512,7 +508,8 @@ static const struct form {
 			 { tile_q8_0_3, tile_q8_0_4 } },
 };
 
-/* The strip at w with all rows. */
+/* The strip at w with all rows. Each tile asks for its part of the next chunk: all at once would
+ * wait for the memory. */
 static void run_strip(const struct form *f, const uint8_t *w, const struct panel *panels,
 		      size_t all_blocks, size_t rows, float (*acc)[16])
 {
@@ -526,7 +523,9 @@ static void run_strip(const struct form *f, const uint8_t *w, const struct panel
 		f->unpack(&c, w, blocks);
 		for (size_t t = 0; t < tiles_of(rows); t++) {
 			const size_t j = tile_at(rows, t), n = tile_at(rows, t + 1) - j;
+			const size_t part = f->bytes / tiles_of(rows) + 1;
 
+			fetch(w + f->bytes + part * t, part);
 			(t ? f->other : f->first)[n - 3](acc + j, &c, panels + t * all_blocks + at,
 							 blocks);
 		}
