@@ -9,6 +9,7 @@
 #define BYTE_MIN_MS (8 / RATE_MAX)
 #define ALL_TRIPS   (METER_MAGNITUDES * METER_TRIPS)
 #define FEW         3u /* trips */
+#define SLOPE_BYTES 256u
 #define WEIGHT_MAX  8u /* trips of one magnitude that count in a slope */
 
 static void push(struct meter_ring *r, double v)
@@ -189,7 +190,9 @@ static unsigned slopes_of(const struct point *p, unsigned n, struct slope *out)
 			const double dx = p[k].bytes - p[i].bytes;
 			const unsigned few = p[i].n < p[k].n ? p[i].n : p[k].n;
 
-			if (p[k].bytes < 2 * p[i].bytes) /* a neighbour tells little */
+			/* A neighbour tells little; over few bytes the noise of a wake-up looks
+			 * like a slow link. */
+			if (p[k].bytes < 2 * p[i].bytes || dx < SLOPE_BYTES)
 				continue;
 			out[count++] = (struct slope){ (float)((p[k].ms - p[i].ms) / dx),
 						       dx * (few < WEIGHT_MAX ? few : WEIGHT_MAX) };

@@ -177,6 +177,26 @@ static void trips_of_one_size_tell_no_rate(void **state)
 	assert_near(l.rtt_ms, 20.5 + (140 + 185) * 8 / 1000.0, 0.03, "rtt_ms"); /* bytes included */
 }
 
+/* Rows of two splits: twice the bytes, and a wake-up that took longer, are no slow link. */
+static void a_few_bytes_more_tell_no_rate(void **state)
+{
+	struct meter m = { 0 };
+	struct msg_link l;
+
+	(void)state;
+	for (unsigned i = 0; i < 40; i++) {
+		struct meter_trip t = { .at_us = SECOND_US + i,
+					.up_bytes = i % 2 ? 110 : 55,
+					.down_bytes = 140,
+					.ms = i % 2 ? 0.33f : 0.24f };
+
+		meter_trip(&m, &t);
+	}
+	meter_link(&m, 2 * SECOND_US, &l);
+	assert_true(l.up_kbit_s == 0);
+	assert_near(l.rtt_ms, 0.285, 0.01, "rtt_ms");
+}
+
 static void a_rate_beyond_measure_has_a_bound(void **state)
 {
 	struct way w = { 0.3, 0.05, 1e9, 1e9, 5 };
@@ -315,6 +335,7 @@ int main(void)
 		cmocka_unit_test(one_prompt_that_straggles_is_not_believed),
 		cmocka_unit_test(what_a_prompt_takes_besides_is_not_put_down_to_its_bytes),
 		cmocka_unit_test(trips_of_one_size_tell_no_rate),
+		cmocka_unit_test(a_few_bytes_more_tell_no_rate),
 		cmocka_unit_test(a_rate_beyond_measure_has_a_bound),
 		cmocka_unit_test(what_the_link_was_long_ago_does_not_count),
 		cmocka_unit_test(probes_alone_speak_of_the_broker),
