@@ -208,6 +208,16 @@ void plan_cost_timing(const struct plan_input *in, uint32_t split, uint32_t fron
 	t->ttft_ms = whole_ns(t->ttft_ms);
 }
 
+/* At l = 0 an agent still has the layer by which it measured itself, if it had room for one. */
+static uint64_t rehearsed_bytes(const struct plan_agent *a, const struct plan_choice *c,
+				uint64_t bytes)
+{
+	const struct plan_front *f = &a->fronts[c->front];
+	uint64_t layer = !c->split && f->n_layers ? f->weight_bytes[1] : 0;
+
+	return bytes + layer <= a->budget_bytes ? layer : 0;
+}
+
 uint64_t plan_cost_edge_bytes(const struct plan_input *in, const struct plan_choice *c)
 {
 	const struct plan_agent *a = in->agent;
@@ -221,7 +231,8 @@ uint64_t plan_cost_edge_bytes(const struct plan_input *in, const struct plan_cho
 		bytes += f->head_bytes;
 	else if (in->accuracy->codec_bytes)
 		bytes += in->accuracy->codec_bytes[c->split];
-	return bytes + session * in->policy->sessions;
+	bytes += session * in->policy->sessions;
+	return bytes + rehearsed_bytes(a, c, bytes);
 }
 
 uint64_t plan_cost_worker_bytes(const struct plan_input *in, const struct plan_choice *c)

@@ -253,6 +253,9 @@ static void brute_figures(const struct world *w, const struct plan_choice *c,
 	}
 	f->edge_bytes += w->codec_bytes[c->split] +
 			 (uint64_t)w->policy.sessions * c->context_tokens * w->agent.token_bytes;
+	if (c->split == 0 && w->fronts[c->front].n_layers > 0 &&
+	    f->edge_bytes + w->weights[c->front][1] <= w->agent.budget_bytes)
+		f->edge_bytes += w->weights[c->front][1]; /* that it rehearsed with */
 	f->worker_bytes =
 		(uint64_t)w->policy.sessions * tail * c->context_tokens * w->worker.kv_bytes[c->kv];
 	step = tail * brute_step(&w->worker, w->worker.batch_rows, false) +
