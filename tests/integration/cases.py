@@ -1135,6 +1135,50 @@ def a_trace_of_daemons_is_written_at_their_end(w: World):
         assert "no/such/folder.json" in p.log(), p.log()
 
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROFILE = os.path.join(HERE, "gateway-profile.jsonl")
+GATEWAY_CAL = os.path.join(HERE, "../../models/gateway.gguf.cal")
+
+
+def plan_of(w: World, yaml, *args):
+    rc, out, err = w.tool("plan", "-c", w.config("plan.yaml", yaml), "--json", *args)
+    expect(rc, 0, err)
+    return json.loads(out)
+
+
+def a_plan_is_made_from_captured_messages(w: World):
+    """Offline; the profile was captured behind a link of 1 Mbit/s and 10 ms."""
+    yaml = f"calibration: {GATEWAY_CAL}\n"
+    plan = plan_of(w, yaml, "--profile", PROFILE)
+    expect(plan["agent"], "gw1", "agent")
+    expect([s["split"] for s in plan["splits"]], list(range(9)), "splits")
+    best = min((s for s in plan["splits"] if "reason" not in s), key=lambda s: s["token_ms"])
+    expect(plan["best"]["split"], best["split"], "the fastest one")
+    tight = plan_of(w, yaml + "limits: {token_ms: 20}\npolicy: {objective: bytes}\n", "--profile",
+                    PROFILE)
+    assert "time per token" in tight["splits"][0]["reason"], tight["splits"][0]
+    expect(tight["best"]["split"], 8, "all that keeps the limit")
+    rc, out, err = w.tool("plan", "-c", w.config("plan.yaml", yaml), "--profile", PROFILE)
+    expect(rc, 0, err)
+    assert "<- chosen" in out and "first token" in out, out
+    rc, _, err = w.tool("plan", "-c", w.config("plan.yaml", ""), "--profile",
+                        w.write("bad.jsonl", '{"type":"agent.profile"}\n'))
+    expect(rc, 1, err)
+    assert "bad.jsonl:1: " in err, err
+
+
+def a_plan_is_made_from_what_is_said_at_the_broker(w: World):
+    w.start_broker()
+    w.start_worker("telemetry_s: 1\n")
+    w.start_agent("telemetry_s: 1\n")
+    plan = plan_of(w, "", "--agent", "gw1", "--wait", "30")
+    expect(plan["possible"], True, plan["reason"])
+    expect(plan["worker"], "w1", "worker")
+    rc, _, err = w.tool("plan", "-c", w.config("plan.yaml", ""), "--agent", "nobody", "--wait", "1")
+    expect(rc, 1, err)
+    assert "no profile of agent nobody" in err, err
+
+
 CASES = {f.__name__: f for f in list(globals().values()) + list(vars(fleet).values())
          if callable(f) and getattr(f, "__annotations__", {}).get("w") is World}
 
