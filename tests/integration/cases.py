@@ -987,7 +987,7 @@ def telemetry_finds_out_a_slow_link(w: World):
         room = 0.2 * busy_elsewhere()
         return (abs(link["rtt_ms"] / 41.5 - 1) < room  # headers of packets go at that rate, too
                 and abs(link["up_kbit_s"] / 1000 - 1) < room
-                and abs(link["down_kbit_s"] / 1000 - 1) < 2 * room)
+                and link["down_kbit_s"] > 1000 / (1 + 2 * room))
 
     linked_telemetry(sub)
     by_probes = close()
