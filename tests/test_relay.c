@@ -161,6 +161,28 @@ static void bytes_take_as_long_as_the_rate_says(void **state)
 	stop_echo(&s);
 }
 
+static void another_rate_holds_at_once(void **state)
+{
+	struct echo s;
+	struct relay *r;
+	double us;
+	int fd;
+
+	(void)state;
+	start_echo(&s);
+	r = relay_to(&s, (struct relay_conf){ 0 });
+	fd = connect_to(relay_port(r));
+	assert_true(best_us(fd, 50000, 60, 30000) < 30000);
+	relay_set_rate(r, 8000000);
+	us = best_us(fd, 50000, 60, 65000);
+	assert_true(us >= 50000 && us <= 65000);
+	relay_set_rate(r, 0);
+	assert_true(best_us(fd, 50000, 60, 30000) < 30000);
+	close(fd);
+	relay_stop(r);
+	stop_echo(&s);
+}
+
 static void bytes_are_counted(void **state)
 {
 	const uint64_t until = clock_now_ms() + 5000;
@@ -280,6 +302,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_delay_is_kept_to_a_third_of_a_millisecond),
 		cmocka_unit_test(bytes_take_as_long_as_the_rate_says),
+		cmocka_unit_test(another_rate_holds_at_once),
 		cmocka_unit_test(bytes_are_counted),
 		cmocka_unit_test(jitter_spreads_and_does_not_reorder),
 		cmocka_unit_test(the_end_of_a_stream_comes_after_its_last_byte),

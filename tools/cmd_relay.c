@@ -1,16 +1,20 @@
 /* tools/cmd_relay.c - a slow link between two programs, to see how they live with it. */
 #include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "tools/cmd.h"
 #include "tools/commands.h"
 #include "tools/relay.h"
 
-#define NAME "relay"
+#define NAME    "relay"
+#define POLL_MS 100 /* between looks at the signals */
 
 const char cmd_relay_usage[] =
 	"usage: splitmq relay --to HOST:PORT [--listen [ADDRESS:]PORT] [OPTIONS]\n"
@@ -28,9 +32,12 @@ const char cmd_relay_usage[] =
 	"      --rate-kbit R      thousands of bits a second, each direction; 0: no limit\n"
 	"                         (default 0)\n"
 	"      --seed S           of the jitter (default 1)\n"
+	"      --control          take lines \"rate-kbit R\" from the standard input, which "
+	"change\n"
+	"                         the rate; its end is ours\n"
 	"  -h, --help             this text\n";
 
-enum { OPT_TO = 0x100, OPT_LISTEN, OPT_DELAY, OPT_JITTER, OPT_RATE, OPT_SEED };
+enum { OPT_TO = 0x100, OPT_LISTEN, OPT_DELAY, OPT_JITTER, OPT_RATE, OPT_SEED, OPT_CONTROL };
 
 static const struct option options[] = {
 	{ "to", required_argument, NULL, OPT_TO },
@@ -39,6 +46,7 @@ static const struct option options[] = {
 	{ "jitter-ms", required_argument, NULL, OPT_JITTER },
 	{ "rate-kbit", required_argument, NULL, OPT_RATE },
 	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "control", no_argument, NULL, OPT_CONTROL },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
@@ -46,7 +54,7 @@ static const struct option options[] = {
 struct request {
 	struct relay_conf conf;
 	char to[256], listen[256];
-	bool help;
+	bool control, help;
 };
 
 /* "HOST:PORT" -> host (room bytes; as it is where there is none) and port. */
@@ -100,6 +108,9 @@ static int take(struct request *r, int opt, const char *seen)
 		rc = cmd_u64(NAME, "--seed", optarg, 0, UINT64_MAX, &n);
 		r->conf.seed = n;
 		return rc;
+	case OPT_CONTROL:
+		r->control = true;
+		return 0;
 	case 'h':
 		r->help = true;
 		return 0;
@@ -120,6 +131,35 @@ static int parse(struct request *r, int argc, char **argv)
 	if (!r->to[0])
 		return cmd_usage(NAME, "--to HOST:PORT wanted");
 	return optind < argc ? cmd_usage(NAME, "what is \"%s\"?", argv[optind]) : 0;
+}
+
+/* One line of orders. False at their end. */
+static bool obey(struct relay *relay)
+{
+	unsigned long long kbit;
+	char line[64], word[64];
+
+	if (!fgets(line, sizeof(line), stdin))
+		return false;
+	if (sscanf(line, "rate-kbit %63s", word) != 1)
+		cmd_usage(NAME, "\"rate-kbit R\" wanted, not \"%.*s\"", (int)strcspn(line, "\n"),
+			  line);
+	else if (!cmd_u64(NAME, "rate-kbit", word, 0, 100000000, &kbit))
+		relay_set_rate(relay, kbit * 1000);
+	return true;
+}
+
+/* Until one of the signals comes, or the orders end. */
+static void control(struct relay *relay, const sigset_t *ends)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	const struct timespec at_once = { 0 };
+
+	setvbuf(stdin, NULL, _IONBF, 0); /* so that poll knows of every line */
+	while (sigtimedwait(ends, NULL, &at_once) < 0) {
+		if (poll(&in, 1, POLL_MS) > 0 && !obey(relay))
+			return;
+	}
 }
 
 int cmd_relay(int argc, char **argv)
@@ -145,7 +185,10 @@ int cmd_relay(int argc, char **argv)
 		return cmd_fail(NAME, &e);
 	printf("%s:%u\n", r.listen, (unsigned)relay_port(relay));
 	fflush(stdout);
-	sigwait(&ends, &signal_number);
+	if (r.control)
+		control(relay, &ends);
+	else
+		sigwait(&ends, &signal_number);
 	relay_get_bytes(relay, &up, &down);
 	relay_stop(relay);
 	fprintf(stderr, "%" PRIu64 " bytes up, %" PRIu64 " down\n", up, down);

@@ -53,6 +53,7 @@ struct wire {
 
 struct relay {
 	struct relay_conf conf;
+	_Atomic uint64_t rate_bit_s; /* that of conf at first */
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	int listener, wake[2]; /* wake: a pipe that ends the thread */
@@ -126,12 +127,13 @@ static uint64_t due_us(struct relay *r, unsigned direction, uint32_t len)
 	const struct relay_conf *c = &r->conf;
 	struct wire *w = &r->wires[direction];
 	const uint64_t now = clock_now_us();
+	const uint64_t rate = atomic_load_explicit(&r->rate_bit_s, memory_order_relaxed);
 	uint64_t due;
 
 	if (w->free_us < now)
 		w->free_us = now;
-	if (c->rate_bit_s)
-		w->free_us += len * 8000000ull / c->rate_bit_s;
+	if (rate)
+		w->free_us += len * 8000000ull / rate;
 	due = w->free_us + c->delay_us;
 	if (c->jitter_us)
 		due += rng_u64(c->seed + direction, w->packets) % (c->jitter_us + 1ull);
@@ -346,6 +348,7 @@ int relay_start(struct relay **out, const struct relay_conf *conf, struct err *e
 	if (!r)
 		return err_set(e, ERR_NOMEM, "relay: out of memory");
 	r->conf = *conf;
+	r->rate_bit_s = conf->rate_bit_s;
 	r->listener = r->wake[0] = r->wake[1] = -1;
 	rc = resolve(conf->to_host, conf->to_port, &r->to, &r->to_len, e);
 	if (!rc)
@@ -387,6 +390,11 @@ void relay_stop(struct relay *r)
 uint16_t relay_port(const struct relay *r)
 {
 	return r->port;
+}
+
+void relay_set_rate(struct relay *r, uint64_t rate_bit_s)
+{
+	atomic_store_explicit(&r->rate_bit_s, rate_bit_s, memory_order_relaxed);
 }
 
 void relay_get_bytes(const struct relay *r, uint64_t *up, uint64_t *down)

@@ -37,6 +37,9 @@ void relay_stop(struct relay *r);
 
 uint16_t relay_port(const struct relay *r);
 
+/* Another rate, for packets that arrive from now on; 0: no limit. Any thread. */
+void relay_set_rate(struct relay *r, uint64_t rate_bit_s);
+
 /* Bytes passed on so far: up, from those who connected, and down. Any thread. */
 void relay_get_bytes(const struct relay *r, uint64_t *up, uint64_t *down);
 
