@@ -549,6 +549,21 @@ static void on_malformed(struct agent_core *c, const struct bus_event *ev, enum 
 	slot_refuse(c, none.id, false, rc, e->text);
 }
 
+static enum probe_need probe_need(const struct agent_core *c)
+{
+	enum probe_need need = PROBE_IDLE;
+
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		const struct slot *sl = &c->slots[i];
+
+		if (sl->used && sl->session.state == SESSION_LOCAL && need == PROBE_IDLE)
+			need = PROBE_LOCAL;
+		else if (sl->used && sl->session.state != SESSION_LOCAL)
+			need = PROBE_BUSY;
+	}
+	return need;
+}
+
 void agent_core_probe(struct agent_core *c, uint64_t now_us)
 {
 	struct topic t = own_topic(c, TOPIC_AGENT_PROBE);
@@ -558,7 +573,7 @@ void agent_core_probe(struct agent_core *c, uint64_t now_us)
 
 	if (!c->up || now_us < c->settled_us)
 		return;
-	len = probe_next(&c->probe, agent_core_sessions(c), now_us);
+	len = probe_next(&c->probe, probe_need(c), now_us);
 	if (!len)
 		return;
 	topic_put(topic, &t);

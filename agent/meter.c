@@ -4,13 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WAY_UP_MS   0.125 /* per byte, while nothing better is known: 64 kbit/s */
-#define RATE_MAX    1e6   /* kbit/s: no more can be told from round trips */
-#define BYTE_MIN_MS (8 / RATE_MAX)
-#define ALL_TRIPS   (METER_MAGNITUDES * METER_TRIPS)
-#define FEW         3u /* trips */
-#define SLOPE_BYTES 256u
-#define WEIGHT_MAX  8u /* trips of one magnitude that count in a slope */
+#define ODD_TRIPS       5u /* in a row that took another time: the link has changed */
+#define ODD_PROBES      2u
+#define ODD_PROBE_BYTES 1024
+#define ODD_MS          2.0   /* more than a factor of two */
+#define WAY_UP_MS       0.125 /* per byte, while nothing better is known: 64 kbit/s */
+#define RATE_MAX        1e6   /* kbit/s: no more can be told from round trips */
+#define BYTE_MIN_MS     (8 / RATE_MAX)
+#define ALL_TRIPS       (METER_MAGNITUDES * METER_TRIPS)
+#define FEW             3u /* trips */
+#define SLOPE_BYTES     256u
+#define WEIGHT_MAX      8u /* trips of one magnitude that count in a slope */
 
 static void push(struct meter_ring *r, double v)
 {
@@ -116,14 +120,59 @@ static void keep(struct meter_trips *s, const struct meter_trip *t)
 	s->newest_us = t->at_us > s->newest_us ? t->at_us : s->newest_us;
 }
 
+/* Drop what is older. */
+static void forget(struct meter_trips *s, uint64_t before_us)
+{
+	struct meter_trips fresh = { 0 };
+
+	for (unsigned k = 0; k < METER_MAGNITUDES; k++) {
+		const unsigned kept = s->n[k] < METER_TRIPS ? s->n[k] : METER_TRIPS;
+
+		for (unsigned i = 0; i < kept; i++) {
+			if (s->kept[k][i].at_us >= before_us)
+				keep(&fresh, &s->kept[k][i]);
+		}
+	}
+	*s = fresh;
+}
+
+static bool is_odd(const struct meter *m, const struct meter_trip *t)
+{
+	const double expected = m->base_ms + t->up_bytes * m->up_ms + t->down_bytes * m->down_ms;
+
+	return t->ms > 2 * expected + ODD_MS || 2 * t->ms + ODD_MS < expected;
+}
+
+/* Whether the link is still as it was. many: so many odd trips in a row say no. */
+static void watch(struct meter *m, const struct meter_trip *t, uint32_t many)
+{
+	if (!m->up_ms || !m->base_ms)
+		return;
+	if (!is_odd(m, t)) {
+		m->odd = 0;
+		return;
+	}
+	if (!m->odd++)
+		m->odd_us = t->at_us;
+	if (m->odd < many)
+		return;
+	forget(&m->trips, m->odd_us);
+	forget(&m->probes, m->odd_us);
+	m->odd = 0;
+	m->base_ms = 0; /* nothing is expected until it is known again */
+}
+
 void meter_trip(struct meter *m, const struct meter_trip *t)
 {
 	keep(&m->trips, t);
+	watch(m, t, ODD_TRIPS);
 }
 
 void meter_probe(struct meter *m, const struct meter_trip *t)
 {
 	keep(&m->probes, t);
+	if (t->up_bytes >= ODD_PROBE_BYTES)
+		watch(m, t, ODD_PROBES); /* short ones hardly tell one rate from another */
 }
 
 static bool is_fresh(const struct meter_trips *s, const struct meter_trip *t)
@@ -304,6 +353,7 @@ void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l)
 	if (!l->samples)
 		return;
 	l->rtt_ms = quantile(rest, l->samples, 0.5);
+	m->base_ms = l->rtt_ms;
 	l->rtt_high_ms = quantile(rest, l->samples, 0.95);
 	l->up_kbit_s = rate_of(m->up_ms);
 	l->down_kbit_s = rate_of(m->down_ms);

@@ -10,6 +10,9 @@
  * one size, so only probes (agent/probe.h), which come back as long as they went, tell down: what a
  * byte of a probe takes is up + down.
  *
+ * A link that changes: a few trips in a row that took more than twice or less than half of what was
+ * expected, and what was before the first of them is forgotten.
+ *
  * Pure; time comes in. One thread. All 0 is a meter that knows nothing. */
 #ifndef AGENT_METER_H
 #define AGENT_METER_H
@@ -54,6 +57,9 @@ struct meter {
 	struct meter_trips trips;  /* to the worker, without its own time */
 	struct meter_trips probes; /* to the broker */
 	double up_ms, down_ms;     /* per byte, as last known; 0: not */
+	double base_ms;            /* of trips to the worker, likewise */
+	uint64_t odd_us;           /* since when trips take another time than expected */
+	uint32_t odd;              /* how many in a row */
 	uint64_t free_us;          /* by then all that was sent has left, as far as is known */
 	uint32_t sends;            /* ever */
 };

@@ -16,14 +16,17 @@ static void begin_round(struct probe *p, uint64_t now_us)
 		p->pause_us = p->every_us > PROBE_SLOWEST_US ? p->every_us : PROBE_SLOWEST_US;
 }
 
-uint32_t probe_next(struct probe *p, bool busy, uint64_t now_us)
+uint32_t probe_next(struct probe *p, enum probe_need need, uint64_t now_us)
 {
 	if (!p->every_us)
 		return 0;
-	if (busy) {
+	if (need == PROBE_LOCAL && p->due_us > now_us + p->every_us)
+		p->due_us = now_us + p->every_us; /* it was slow, of idleness */
+	if (need != PROBE_IDLE)
+		p->pause_us = 0;
+	if (need == PROBE_BUSY) {
 		p->left = 0;
 		p->sent_us = 0;
-		p->pause_us = 0;
 		p->due_us = now_us + p->every_us;
 		return 0;
 	}

@@ -3,7 +3,9 @@
  * An agent publishes bytes to itself (agent/<a>/probe) and takes the time until they are back:
  * rounds of a short one and a long one, which together tell round trip and rate. Three rounds after
  * the start; then one after every_us without sessions, and twice as long after each that follows,
- * up to PROBE_SLOWEST_US: an idle gateway costs its link some 2 MB a day. Pure; time comes in. */
+ * up to PROBE_SLOWEST_US: an idle gateway costs its link some 2 MB a day. While sessions run that
+ * have all layers here, every_us after every_us: whether the link would do better matters then.
+ * Pure; time comes in. */
 #ifndef AGENT_PROBE_H
 #define AGENT_PROBE_H
 
@@ -28,8 +30,14 @@ struct probe {
 	unsigned left;    /* to be sent of this round */
 };
 
-/* Bytes to be sent now; 0: none. busy: sessions run, their trips tell more. */
-uint32_t probe_next(struct probe *p, bool busy, uint64_t now_us);
+enum probe_need {
+	PROBE_IDLE,  /* no session runs */
+	PROBE_LOCAL, /* sessions run, but none crosses the broker */
+	PROBE_BUSY,  /* sessions cross it, their trips tell more */
+};
+
+/* Bytes to be sent now; 0: none. */
+uint32_t probe_next(struct probe *p, enum probe_need need, uint64_t now_us);
 
 /* What to send: dst[len], len >= 16. */
 void probe_put(const struct probe *p, uint8_t *dst, size_t len);

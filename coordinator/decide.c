@@ -246,12 +246,20 @@ static void assume_speed(struct plan_worker *w, const struct plan_agent *a)
 					     .head_ms = s->head_ms / UNTRIED };
 }
 
+/* Round trip to w, as a share of that to the worker that is measured now; 1: not known. */
+static double nearness(const struct roster *r, const struct roster_agent *a,
+		       const struct roster_worker *w)
+{
+	double rtt_ms = assign_rtt_ms(r, a, w), now_ms = a->telemetry.link.rtt_ms;
+
+	return rtt_ms > 0 && now_ms > 0 ? rtt_ms / now_ms : 1;
+}
+
 static int look(struct decide *p, const struct roster *r, const struct roster_agent *a,
 		const struct roster_worker *w, struct plan_result *result, struct outlook *o)
 {
 	const struct msg_decision *d = a->decision.number ? &a->decision : NULL;
 	const struct msg_telemetry *t = w && w->telemetry.boot ? &w->telemetry : NULL;
-	double rtt_ms = w ? assign_rtt_ms(r, a, w) : 0;
 	struct plan_input in = { .agent = &p->agent.agent,
 				 .worker = &o->facts,
 				 .link = &o->link,
@@ -266,8 +274,8 @@ static int look(struct decide *p, const struct roster *r, const struct roster_ag
 		     facts_own_bytes(in.agent, &o->present));
 	assume_speed(&o->facts, in.agent);
 	facts_link(&o->link, &a->telemetry, p->conf->expect.epsilon);
-	if (d && w && strcmp(d->worker, w->status.worker) && rtt_ms > 0)
-		o->link.rtt_ms = rtt_ms; /* not the one that is measured now */
+	if (d && w && d->worker[0] && strcmp(d->worker, w->status.worker))
+		o->link.rtt_ms *= nearness(r, a, w); /* not the one that is measured now */
 	return plan_make(result, &in, NULL);
 }
 

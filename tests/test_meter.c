@@ -233,6 +233,38 @@ static void what_the_link_was_long_ago_does_not_count(void **state)
 	assert_near(l.idle_ms, 5000, 0.01, "idle_ms");
 }
 
+/* What the link's figures say a trip takes. */
+static double said_ms(struct meter *m, uint64_t now_us, double up, double down)
+{
+	struct msg_link l;
+
+	meter_link(m, now_us, &l);
+	return l.rtt_ms + 8 * (up / l.up_kbit_s + down / l.down_kbit_s);
+}
+
+static void a_link_that_gets_slow_is_known_after_a_few_trips(void **state)
+{
+	struct way fast = { 5, 1, 10000, 10000, 1 }, slow = { 5, 1, 250, 250, 2 };
+	static struct meter m;
+	uint64_t now_us = SECOND_US;
+
+	(void)state;
+	m = (struct meter){ 0 };
+	probe(&m, &fast, &now_us, 3);
+	for (unsigned i = 0; i < 4; i++) {
+		travel(&m, &fast, &now_us, 2, 800, 0);
+		travel(&m, &fast, &now_us, 60, 100, 0);
+		assert_near(said_ms(&m, now_us, 100, 185), trip_ms(&fast, 100, 185), 0.2, "fast");
+	}
+	travel(&m, &slow, &now_us, 8, 100, 0);
+	assert_near(said_ms(&m, now_us, 100, 185), trip_ms(&slow, 100, 185), 0.2, "slow");
+	travel(&m, &slow, &now_us, 2, 800, 0);
+	travel(&m, &slow, &now_us, 60, 100, 0);
+	assert_near(said_ms(&m, now_us, 100, 185), trip_ms(&slow, 100, 185), 0.2, "later");
+	probe(&m, &fast, &now_us, 3); /* no session crosses it any more */
+	assert_true(said_ms(&m, now_us, 100, 185) < 1.5 * trip_ms(&fast, 100, 185));
+}
+
 static void probes_alone_speak_of_the_broker(void **state)
 {
 	struct way w = { 10, 0.5, 1000, 1000, 9 };
@@ -338,6 +370,7 @@ int main(void)
 		cmocka_unit_test(a_few_bytes_more_tell_no_rate),
 		cmocka_unit_test(a_rate_beyond_measure_has_a_bound),
 		cmocka_unit_test(what_the_link_was_long_ago_does_not_count),
+		cmocka_unit_test(a_link_that_gets_slow_is_known_after_a_few_trips),
 		cmocka_unit_test(probes_alone_speak_of_the_broker),
 		cmocka_unit_test(a_chunk_behind_another_one_is_not_worth_measuring),
 		cmocka_unit_test(speeds_are_medians_of_what_each_job_can_tell),

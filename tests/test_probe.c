@@ -18,7 +18,7 @@ static struct probe begin(void)
 static uint32_t answer(struct probe *p, uint64_t *now_us, uint64_t us, struct meter_trip *t)
 {
 	uint8_t bytes[PROBE_LONG];
-	const uint32_t len = probe_next(p, false, *now_us);
+	const uint32_t len = probe_next(p, PROBE_IDLE, *now_us);
 
 	if (!len)
 		return 0;
@@ -42,7 +42,7 @@ static void three_rounds_come_first_one_probe_at_a_time(void **state)
 		assert_int_equal(answer(&p, &now_us, 90000, &t), PROBE_LONG);
 		assert_true(t.ms == 90 && t.at_us == now_us);
 	}
-	assert_int_equal(probe_next(&p, false, now_us), 0);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us), 0);
 }
 
 static void rounds_come_later_and_later_while_nothing_happens(void **state)
@@ -72,13 +72,38 @@ static void sessions_make_probes_wait(void **state)
 	uint8_t bytes[PROBE_SHORT];
 
 	(void)state;
-	assert_int_equal(probe_next(&p, false, now_us), PROBE_SHORT);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us), PROBE_SHORT);
 	probe_put(&p, bytes, sizeof(bytes));
-	assert_int_equal(probe_next(&p, true, now_us + 1), 0);
+	assert_int_equal(probe_next(&p, PROBE_BUSY, now_us + 1), 0);
 	assert_false(
 		probe_take(&p, bytes, sizeof(bytes), now_us + 2, &t)); /* among other traffic */
-	assert_int_equal(probe_next(&p, false, now_us + 9 * SECOND_US), 0);
-	assert_int_equal(probe_next(&p, false, now_us + 11 * SECOND_US), PROBE_SHORT);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us + 9 * SECOND_US), 0);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us + 11 * SECOND_US), PROBE_SHORT);
+}
+
+static void sessions_that_stay_here_leave_the_link_to_be_probed(void **state)
+{
+	struct probe p = begin();
+	uint64_t now_us = SECOND_US, last_us = 0;
+	struct meter_trip t;
+	uint8_t bytes[PROBE_LONG];
+	unsigned n = 0;
+
+	(void)state;
+	for (uint64_t end = now_us + 86400 * SECOND_US; now_us < end; now_us += SECOND_US)
+		answer(&p, &now_us, 0, &t); /* a day of idleness */
+	for (uint64_t end = now_us + 200 * SECOND_US; now_us < end; now_us += SECOND_US) {
+		uint32_t len = probe_next(&p, PROBE_LOCAL, now_us);
+
+		if (!len)
+			continue;
+		probe_put(&p, bytes, len);
+		assert_true(probe_take(&p, bytes, len, now_us, &t));
+		assert_true(!last_us || now_us - last_us <= 11 * SECOND_US);
+		last_us = now_us;
+		n++;
+	}
+	assert_in_range(n, 34, 44); /* two each ten seconds */
 }
 
 static void a_probe_that_is_lost_is_not_repeated_at_once(void **state)
@@ -89,13 +114,13 @@ static void a_probe_that_is_lost_is_not_repeated_at_once(void **state)
 	struct meter_trip t;
 
 	(void)state;
-	assert_int_equal(probe_next(&p, false, now_us), PROBE_SHORT);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us), PROBE_SHORT);
 	probe_put(&p, bytes, sizeof(bytes));
-	assert_int_equal(probe_next(&p, false, now_us + 5 * SECOND_US), 0);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us + 5 * SECOND_US), 0);
 	now_us += PROBE_PATIENCE_US;
-	assert_int_equal(probe_next(&p, false, now_us), PROBE_SHORT);   /* the next round */
-	assert_false(probe_take(&p, bytes, sizeof(bytes), now_us, &t)); /* late */
-	assert_int_equal(probe_next(&p, false, now_us + PROBE_PATIENCE_US), 0);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us), PROBE_SHORT); /* the next round */
+	assert_false(probe_take(&p, bytes, sizeof(bytes), now_us, &t));    /* late */
+	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us + PROBE_PATIENCE_US), 0);
 }
 
 static void only_our_own_probe_counts(void **state)
@@ -105,8 +130,8 @@ static void only_our_own_probe_counts(void **state)
 	struct meter_trip t;
 
 	(void)state;
-	(void)!probe_next(&p, false, SECOND_US);
-	(void)!probe_next(&other, false, SECOND_US);
+	(void)!probe_next(&p, PROBE_IDLE, SECOND_US);
+	(void)!probe_next(&other, PROBE_IDLE, SECOND_US);
 	probe_put(&other, bytes, sizeof(bytes));
 	assert_false(probe_take(&p, bytes, sizeof(bytes), SECOND_US, &t));
 	probe_put(&p, bytes, sizeof(bytes));
@@ -120,7 +145,7 @@ static void never_is_never(void **state)
 	struct probe p = { .id = 1 };
 
 	(void)state;
-	assert_int_equal(probe_next(&p, false, 1000000 * SECOND_US), 0);
+	assert_int_equal(probe_next(&p, PROBE_IDLE, 1000000 * SECOND_US), 0);
 }
 
 static void a_costly_link_hears_only_of_changes(void **state)
@@ -156,6 +181,7 @@ int main(void)
 		cmocka_unit_test(three_rounds_come_first_one_probe_at_a_time),
 		cmocka_unit_test(rounds_come_later_and_later_while_nothing_happens),
 		cmocka_unit_test(sessions_make_probes_wait),
+		cmocka_unit_test(sessions_that_stay_here_leave_the_link_to_be_probed),
 		cmocka_unit_test(a_probe_that_is_lost_is_not_repeated_at_once),
 		cmocka_unit_test(only_our_own_probe_counts),
 		cmocka_unit_test(never_is_never),

@@ -62,7 +62,8 @@ static void rehearse(struct sim_world *w, struct sim_agent *a)
 /* The next probe, when it is time for one. */
 static void send_probe(struct sim_world *w, struct sim_agent *a)
 {
-	uint32_t bytes = probe_next(&a->probe, a->n_sessions || a->n_waiting, w->now_us);
+	uint32_t bytes = probe_next(
+		&a->probe, a->n_sessions || a->n_waiting ? PROBE_BUSY : PROBE_IDLE, w->now_us);
 	struct sim_trip up, down;
 
 	if (!bytes)
