@@ -587,9 +587,10 @@ void agent_core_probe(struct agent_core *c, uint64_t now_us)
 
 static void on_probe(struct agent_core *c, const struct bus_event *ev, uint64_t now_us)
 {
+	const uint64_t at_us = ev->at_us ? ev->at_us : now_us; /* layers may keep us from looking */
 	struct meter_trip trip;
 
-	if (probe_take(&c->probe, ev->payload, ev->len, now_us, &trip))
+	if (probe_take(&c->probe, ev->payload, ev->len, at_us, &trip))
 		meter_probe(&c->meter, &trip);
 	agent_core_probe(c, now_us);
 }

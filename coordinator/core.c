@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "codec/codec.h"
+#include "coordinator/assign.h"
 #include "daemon/link.h"
 
 #define DECIDE_MS   1000
@@ -191,13 +192,25 @@ static void log_decision(const struct msg_decision *d)
 		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-", d->reason);
 }
 
+/* How long a new decision waits: for nothing but the second when what holds is no good. */
+static uint64_t pause_ms(const struct coordinator_core *c, const struct roster_agent *a)
+{
+	const struct roster_worker *w = roster_find_worker(&c->roster, a->decision.worker);
+	bool lost = a->decision.worker[0] && (!w || !assign_can_serve(w, a));
+	bool refused = a->answer.number == a->decision.number && !a->answer.taken;
+
+	if (!a->retained || lost || refused || a->hold_ms < DECIDE_MS)
+		return DECIDE_MS;
+	return a->hold_ms;
+}
+
 /* False when it must be looked at again. At most one decision a second for an agent. */
 static bool decide(struct coordinator_core *c, struct roster_agent *a, uint64_t now_ms)
 {
 	struct msg_decision d;
 	int rc;
 
-	if (a->decided_ms && now_ms < a->decided_ms + DECIDE_MS)
+	if (a->decided_ms && now_ms < a->decided_ms + pause_ms(c, a))
 		return false;
 	if (!decide_make(c->decide, &c->roster, a, &d)) {
 		if (a->retained || a->status.state != MSG_READY)

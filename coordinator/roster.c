@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AGENT_MOVED  0.1f  /* share by which a figure must move to be worth a plan */
-#define WORKER_MOVED 0.25f /* ... of a worker: of all its agents */
+#define AGENT_MOVED   0.1f /* share by which a figure must move to be worth a plan */
+#define HOLD_FIRST_MS 4000u
+#define WORKER_MOVED  0.25f /* ... of a worker: of all its agents */
 
 static void drop_profile(struct roster_agent *a)
 {
@@ -417,9 +418,23 @@ int roster_decided(struct roster *r, const struct msg_decision *d)
 	return 0;
 }
 
+static void hold(struct roster_agent *a, const struct msg_decision *d, uint64_t now_ms)
+{
+	if (!a->decided_ms || now_ms > a->decided_ms + ROSTER_HOLD_MS)
+		a->hold_ms = 0;
+	if (d->split == a->decision.split || d->number == a->decision.number)
+		return;
+	if (a->decision.number && d->split == a->before_split)
+		a->hold_ms = a->hold_ms ? 2 * a->hold_ms : HOLD_FIRST_MS;
+	if (a->hold_ms > ROSTER_HOLD_MS)
+		a->hold_ms = ROSTER_HOLD_MS;
+	a->before_split = a->decision.number ? a->decision.split : UINT32_MAX;
+}
+
 void roster_publish(struct roster *r, struct roster_agent *a, const struct msg_decision *d,
 		    uint64_t now_ms)
 {
+	hold(a, d, now_ms);
 	count(r, a, -1);
 	a->decision = *d;
 	count(r, a, 1);

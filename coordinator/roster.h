@@ -14,6 +14,7 @@
 
 #define ROSTER_FIGURES 12u
 #define ROSTER_NEAR    4u
+#define ROSTER_HOLD_MS 60000u
 
 /* A round trip that was measured. */
 struct roster_near {
@@ -39,6 +40,8 @@ struct roster_agent {
 	float seen[ROSTER_FIGURES];        /* of telemetry, when it was last put on the list */
 	struct roster_near near[ROSTER_NEAR];
 	struct roster_lesson lesson;
+	uint32_t hold_ms;      /* pause after the newest decision, when it went back and forth */
+	uint32_t before_split; /* of the decision before the newest one */
 	bool retained; /* the broker holds the newest decision, as far as we know */
 	bool due;      /* it is on the list of those to be looked at */
 };
@@ -88,7 +91,8 @@ MUST_CHECK int roster_answer(struct roster *r, const struct msg_decision_answer 
 /* A decision that is retained on the broker: numbers go on from there. */
 MUST_CHECK int roster_decided(struct roster *r, const struct msg_decision *d);
 
-/* Ours is published: it is a's decision from now on. */
+/* Ours is published: it is a's decision from now on. One that goes back to the split before it
+ * doubles the pause until the next, up to ROSTER_HOLD_MS; a minute of rest ends that. */
 void roster_publish(struct roster *r, struct roster_agent *a, const struct msg_decision *d,
 		    uint64_t now_ms);
 

@@ -875,6 +875,39 @@ static void agents_of_a_worker_are_counted(void **state)
 	roster_finish(&r);
 }
 
+static void decisions_that_go_back_and_forth_pause_longer_and_longer(void **state)
+{
+	struct msg_decision d = { .agent = "gw", .number = 1, .split = 8 };
+	struct roster_agent *a;
+	struct roster r = { 0 };
+	uint64_t now_ms = 1000;
+
+	(void)state;
+	add_agent(&r, "gw", MSG_READY, 1);
+	a = roster_find_agent(&r, "gw");
+	roster_publish(&r, a, &d, now_ms);
+	for (unsigned i = 0; i < 8; i++) {
+		static const uint32_t wanted[] = {
+			0, 4000, 8000, 16000, 32000, 60000, 60000, 60000
+		};
+
+		now_ms += 1000 + a->hold_ms / 2;
+		d.number++;
+		d.split = 8 - d.split;
+		roster_publish(&r, a, &d, now_ms);
+		assert_int_equal(a->hold_ms, wanted[i]);
+	}
+	d.number++;
+	memcpy(d.codec, "q8", 3); /* not a matter of the split */
+	roster_publish(&r, a, &d, now_ms += 1000);
+	assert_int_equal(a->hold_ms, 60000);
+	d.number++;
+	d.split = 8 - d.split;
+	roster_publish(&r, a, &d, now_ms += ROSTER_HOLD_MS + 1);
+	assert_int_equal(a->hold_ms, 4000);
+	roster_finish(&r);
+}
+
 static void telemetry_is_worth_a_look_when_it_moved(void **state)
 {
 	struct msg_telemetry t = { .name = "gw", .boot = 1, .link = { .rtt_ms = 10 } };
@@ -971,6 +1004,7 @@ int main(void)
 		cmocka_unit_test(a_deposed_coordinator_is_silent_and_overruled),
 		cmocka_unit_test(ten_thousand_agents_are_found_at_once),
 		cmocka_unit_test(agents_of_a_worker_are_counted),
+		cmocka_unit_test(decisions_that_go_back_and_forth_pause_longer_and_longer),
 		cmocka_unit_test(telemetry_is_worth_a_look_when_it_moved),
 		cmocka_unit_test(a_status_under_another_name_and_malformed_ones_are_refused),
 		cmocka_unit_test(an_unpublished_decision_is_tried_again),
