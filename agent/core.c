@@ -551,17 +551,13 @@ static void on_malformed(struct agent_core *c, const struct bus_event *ev, enum 
 
 static enum probe_need probe_need(const struct agent_core *c)
 {
-	enum probe_need need = PROBE_IDLE;
+	unsigned used = 0, local = 0;
 
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
-		const struct slot *sl = &c->slots[i];
-
-		if (sl->used && sl->session.state == SESSION_LOCAL && need == PROBE_IDLE)
-			need = PROBE_LOCAL;
-		else if (sl->used && sl->session.state != SESSION_LOCAL)
-			need = PROBE_BUSY;
+		used += c->slots[i].used;
+		local += c->slots[i].used && c->slots[i].session.state == SESSION_LOCAL;
 	}
-	return need;
+	return used > local ? PROBE_BUSY : used ? PROBE_LOCAL : PROBE_IDLE;
 }
 
 void agent_core_probe(struct agent_core *c, uint64_t now_us)
