@@ -64,9 +64,9 @@ struct config_agent {
 	char class[16];                    /* class: interactive | bulk, default interactive */
 	char calibration[CONFIG_PATH_MAX]; /* calibration: default MODEL.cal, if it is there */
 	uint32_t max_sessions;             /* max_sessions, 1..64, default 4 */
-	uint64_t memory_budget_bytes; /* memory_budget: "512MiB"; 0 = what the machine has free */
+	uint64_t memory_budget_bytes;  /* memory_budget: "512MiB"; 0 = what the machine has free */
 	uint64_t memory_reserve_bytes; /* memory_reserve of what is free, default 64MiB */
-	uint32_t max_tokens;          /* max_tokens per answer by default, default 256 */
+	uint32_t max_tokens;           /* max_tokens per answer by default, default 256 */
 	struct config_sampling sampling;
 	uint32_t accept_timeout_ms; /* timeouts.accept_ms, 50..60000, default 1000 */
 	uint32_t reply_timeout_ms;  /* timeouts.reply_ms, 50..600000, default 2000 (then doubles) */
@@ -76,9 +76,9 @@ struct config_agent {
 	struct config_front fronts[CONFIG_MAX_FRONTS];
 	uint32_t n_fronts;
 	double deadline_max_delta; /* deadline.max_delta, 0 (never coarser)..0.5, default 0.02 */
-	uint32_t telemetry_s;         /* telemetry_s, 0 (off)..3600, default 10 */
-	char metered[4];              /* metered: no | yes, default no */
-	char log[8];                  /* log: error|warn|info|debug, default info */
+	uint32_t telemetry_s;      /* telemetry_s, 0 (off)..3600, default 10 */
+	char metered[4];           /* metered: no | yes, default no */
+	char log[8];               /* log: error|warn|info|debug, default info */
 };
 
 struct config_worker {
@@ -125,6 +125,7 @@ struct config_expect {
 	uint32_t sessions; /* expect.sessions of an agent at a time, 1..64, default 1 */
 	double epsilon;    /* expect.epsilon: share of time in which the link may be worse than
 			    * planned with, 0.001..0.5, default 0.05 */
+	double tolerance;  /* expect.tolerance: what finer rows may cost, as a share; 0..1, 0.02 */
 	double min_gain;   /* expect.min_gain: of a change, as a share; 0..1, default 0.05 */
 };
 

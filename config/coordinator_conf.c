@@ -61,6 +61,8 @@ static const struct key keys[] = {
 	  .max = 64, .fallback = "1" },
 	{ KEY(struct config_coordinator, "expect.epsilon", expect.epsilon, KEY_REAL), .min = 0.001,
 	  .max = 0.5, .fallback = "0.05" },
+	{ KEY(struct config_coordinator, "expect.tolerance", expect.tolerance, KEY_REAL), .max = 1,
+	  .fallback = "0.02" },
 	{ KEY(struct config_coordinator, "expect.min_gain", expect.min_gain, KEY_REAL), .max = 1,
 	  .fallback = "0.05" },
 	{ KEY(struct config_coordinator, "calibration", calibration, KEY_PATH), .fallback = "" },

@@ -288,6 +288,7 @@ bool facts_policy(struct plan_policy *p, const struct config_coordinator *conf, 
 				   .kv_types = kv_mask(word_of(own->kv, all->kv)),
 				   .levels = (1u << accuracy->n_levels) - 1,
 				   .fronts = (1u << agent->n_fronts) - 1,
+				   .tolerance = conf->expect.tolerance,
 				   .min_gain = conf->expect.min_gain };
 	if (isnan(p->loss) && calibrated)
 		p->loss = USUAL_LOSS;

@@ -269,10 +269,48 @@ static uint32_t best_split(const struct plan_result *r, uint32_t but)
 	return best;
 }
 
+/* Of the expected session. */
+static double session_ms(const struct plan_input *in, const struct plan_figures *f)
+{
+	return f->ttft_ms + in->policy->answer_tokens * f->token_ms;
+}
+
+/* Coarse rows are for links that need them: of the best choice's levels, the one that loses least
+ * among those that cost next to nothing. */
+static void spare_loss(const struct plan_input *in, struct plan_option *best)
+{
+	const double more = in->policy->tolerance;
+	const double cost = best->figures.cost + more * fabs(best->figures.cost);
+	const double ms = (1 + more) * session_ms(in, &best->figures);
+	struct plan_option o = *best;
+	double need, allowed;
+
+	if (!(more > 0) || o.choice.split == in->agent->n_layers)
+		return;
+	for (uint32_t level = 0; level < in->accuracy->n_levels; level++) {
+		o.choice.level = level;
+		if (plan_evaluate(in, &o.choice, &o.figures, &need, &allowed) == PLAN_OK &&
+		    o.figures.cost <= cost && session_ms(in, &o.figures) <= ms &&
+		    known_or_worst(o.figures.loss) < known_or_worst(best->figures.loss))
+			*best = o;
+	}
+}
+
 static bool is_same(const struct plan_choice *a, const struct plan_choice *b)
 {
 	return a->split == b->split && a->front == b->front && a->level == b->level &&
 	       a->kv == b->kv && a->context_tokens == b->context_tokens;
+}
+
+/* The best one is the present one with rows that lose less: nothing has to move. */
+static bool is_finer(const struct plan_input *in, const struct plan_option *best,
+		     const struct plan_option *now)
+{
+	struct plan_choice c = now->choice;
+
+	c.level = best->choice.level;
+	return in->present->same_worker && is_same(&c, &best->choice) &&
+	       known_or_worst(best->figures.loss) < known_or_worst(now->figures.loss);
 }
 
 /* Does the best one gain enough over `now` to be worth the change? */
@@ -286,6 +324,8 @@ static enum plan_verdict weigh(const struct plan_input *in, struct plan_result *
 		left += p->sessions[i].tokens_left;
 	r->gain = p->n_sessions && in->policy->objective != PLAN_CONTEXT ? each * left : each;
 	r->handover = plan_cost_handover(in, &now->choice, &r->best.choice);
+	if (is_finer(in, &r->best, now))
+		return PLAN_CHANGE;
 	if (!(each > 0) || each < in->policy->min_gain * fabs(now->figures.cost))
 		return PLAN_KEEP_GAIN;
 	return r->handover > 0 && r->gain <= r->handover ? PLAN_KEEP_HANDOVER : PLAN_CHANGE;
@@ -366,6 +406,7 @@ int plan_make(struct plan_result *r, const struct plan_input *in, struct err *e)
 	if (best == UINT32_MAX)
 		return 0; /* PLAN_NONE */
 	r->best = r->splits[best].option;
+	spare_loss(in, &r->best);
 	next = best_split(r, best);
 	r->has_runner_up = next != UINT32_MAX;
 	if (r->has_runner_up)

@@ -122,6 +122,7 @@ struct plan_policy {
 	uint32_t contexts[PLAN_MAX_CONTEXTS];  /* that may be chosen, rising */
 	uint32_t min_split, max_split;         /* what the operator allows; max may exceed L */
 	unsigned kv_types, levels, fronts;     /* bit masks of what is allowed */
+	double tolerance; /* what rows that lose less may add to cost and session, as a share */
 	double min_gain; /* hysteresis: share of the objective that a change must gain */
 };
 

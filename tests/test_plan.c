@@ -835,6 +835,30 @@ static void a_split_goes_down_by_the_cheaper_way(void **state)
 	assert_true(kv > rows);
 }
 
+static void rows_are_as_fine_as_the_link_carries(void **state)
+{
+	struct world *w = *state;
+
+	w->policy.max_split = 4;
+	w->policy.min_gain = 0.5;
+	w->link.up_kbit_s = 100000;
+	assert_int_equal(best(w)->level, 1);
+	w->policy.tolerance = 0.02; /* 128 bytes more: 0.01 of more than 20 ms */
+	assert_int_equal(best(w)->level, 0);
+	w->link.up_kbit_s = 1000; /* 1 ms */
+	assert_int_equal(best(w)->level, 1);
+	present_at(w, w->r.best.choice.split);
+	assert_int_equal(w->present.choice.level, 1);
+	w->link.up_kbit_s = 100000;
+	plan(w);
+	assert_int_equal(w->r.verdict, PLAN_CHANGE);
+	assert_int_equal(w->r.chosen.choice.level, 0);
+	w->policy.loss = 0; /* nothing worse is allowed, nothing better there */
+	w->present.choice = w->r.chosen.choice;
+	plan(w);
+	assert_int_equal(w->r.verdict, PLAN_SAME);
+}
+
 static void a_choice_that_breaks_a_limit_goes_at_once(void **state)
 {
 	struct world *w = *state;
@@ -939,6 +963,7 @@ int main(void)
 		TEST(a_small_gain_is_no_reason_to_change),
 		TEST(a_handover_must_pay),
 		TEST(a_split_goes_down_by_the_cheaper_way),
+		TEST(rows_are_as_fine_as_the_link_carries),
 		TEST(a_choice_that_breaks_a_limit_goes_at_once),
 		TEST(contradictions_are_refused),
 		TEST(a_plan_for_40_layers_is_quick),
