@@ -117,6 +117,21 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 	codec_state_destroy(job->state);
 }
 
+static int convert(void *ctx, struct head_job *job, enum kv_type type, struct err *e)
+{
+	struct agent *a = ctx;
+	struct segment *seg = head_segment(a->head);
+	struct kv *kv = NULL;
+	int rc = kv_rows_convert(&kv, job->kv, &seg->hp, type);
+
+	if (rc)
+		return err_set(e, rc, "no room for it beside the one that there is: %s",
+			       err_phrase(rc));
+	segment_end(seg, job->kv);
+	job->kv = kv;
+	return 0;
+}
+
 static int side_begin(void *ctx, const struct head_job *job, struct head_job *side,
 		      const struct agent_move *m, struct err *e)
 {
@@ -442,6 +457,7 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 				       &(struct agent_ops){ .ctx = a,
 							    .begin = begin,
 							    .end = end,
+							    .convert = convert,
 							    .submit = submit,
 							    .side_begin = side_begin,
 							    .side_moved = side_moved,

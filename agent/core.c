@@ -508,8 +508,10 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d, uint
 
 		if (d->codec[0] && sl->used && sl->session.state != SESSION_ENDED)
 			slot_decide(c, sl, &spec);
-		if (sl->used && sl->session.state != SESSION_ENDED)
-			slot_move(c, sl, d->split, now_us);
+		if (!sl->used || sl->session.state == SESSION_ENDED)
+			continue;
+		slot_decide_kv(sl, d->kv);
+		slot_move(c, sl, d->split, now_us);
 	}
 	if (c->ops.front && !c->alone && !c->offline_loading)
 		c->ops.front(c->ops.ctx, d->front);

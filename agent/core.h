@@ -24,16 +24,16 @@ struct agent_core_conf {
 	char agent[TOPIC_NAME_MAX + 1];
 	char model[MSG_HASH_LEN + 1];
 	char model_name[TOPIC_NAME_MAX + 1];
-	char calibration[MSG_CALIBRATION_LEN + 1]; /* empty: none */
+	char calibration[MSG_CALIBRATION_LEN + 1];  /* empty: none */
 	char fronts[MSG_FRONTS_MAX][MSG_FRONT_MAX]; /* [n_fronts] names; first: its own file */
 	unsigned n_fronts;
 	uint32_t n_layers, dim;
 	uint32_t split; /* while there is no decision */
 	struct codec_spec codec;
-	enum kv_type kv;      /* likewise */
+	enum kv_type kv;                         /* likewise */
 	uint32_t kv_elements;                    /* of a position's layer */
 	size_t kv_position_bytes[KV_TYPE_COUNT]; /* of the same; 0: they never travel */
-	enum msg_class class; /* of prompts that do not say */
+	enum msg_class class;                    /* of prompts that do not say */
 	uint32_t context_tokens, max_sessions, max_tokens;
 	int qos; /* of rows */
 	struct msg_sampling sampling;
@@ -93,6 +93,9 @@ struct agent_ops {
 	/* A decision names a front (empty: the first); agent_core_use_front when it is there. NULL:
 	 * there is one. */
 	void (*front)(void *ctx, const char *name);
+	/* Bring job's cache to another type; on an error it stays as it is. No job of the session
+	 * is out. NULL: it cannot be done. */
+	int (*convert)(void *ctx, struct head_job *job, enum kv_type type, struct err *e);
 };
 
 #define AGENT_CHUNK_ROWS 64u /* most rows of one job */

@@ -33,8 +33,8 @@ struct head_job {
 	bool side;     /* rows that ran before, for a handover: through `again`, then `kv` if any */
 	struct kv *again;          /* side: a view of the session's cache */
 	bool encode;               /* side: what comes out is wanted */
-	const struct kv *values; /* side: nothing runs; keys and values of layers ... */
-	uint32_t first, last;    /* ... [first, last) of this cache are wanted */
+	const struct kv *values;   /* side: nothing runs; keys and values of layers ... */
+	uint32_t first, last;      /* ... [first, last) of this cache are wanted */
 	struct codec_state *later; /* side: of the session's rows once the split has moved */
 	uint8_t *bytes;            /* [cap] encoded rows; of the session */
 	size_t cap;

@@ -24,7 +24,7 @@
 
 /* Newest samples of a figure. Layers take longer at late positions of a session than at early ones,
  * so all of an answer shall be in there. */
-#define METER_KEPT 256u
+#define METER_KEPT       256u
 
 #define METER_MAGNITUDES 20  /* of sizes: 1, 2..3, 4..7 bytes ... */
 #define METER_TRIPS      32u /* newest of a magnitude */

@@ -58,11 +58,14 @@ struct slot {
 	struct codec_spec base_codec; /* before the pace made it coarser */
 	struct codec_spec next_codec; /* decided while a job was out: from the next job on */
 	bool has_next_codec;
-	bool predicts;       /* OPEN says the calibration: rows may be predicted, now or later */
-	size_t row_bytes;    /* most that a row may take in the log */
-	uint32_t kv_context; /* tokens that kv was made for: the worker may grant fewer later */
-	enum kv_type kv_type;
-	bool kv_wished; /* by prompt or decision: the worker shall have the same */
+	bool predicts;          /* OPEN says the calibration: rows may be predicted, now or later */
+	size_t row_bytes;       /* most that a row may take in the log */
+	uint32_t kv_context;    /* tokens that kv was made for: the worker may grant fewer later */
+	enum kv_type kv_type;   /* of the agent's cache, now */
+	enum kv_type next_kv;   /* decided since; when no split moves it becomes kv_type */
+	enum kv_type worker_kv; /* of the session's beginning: a replay must give the same again */
+	bool kv_given;          /* by the prompt: decisions do not change it */
+	bool kv_wished;         /* by prompt or decision: the worker shall have worker_kv */
 	enum msg_class class;
 	struct msg_sampling sampling;
 	struct detok detok;
@@ -110,8 +113,8 @@ struct agent_core {
 	bool offline_tried;      /* of this absence: whether that is possible is known */
 	uint64_t away_us;        /* since when the fleet is away; 0: it is not */
 	uint64_t offline_due_us; /* 0: never */
-	uint64_t settled_us; /* retained statuses have arrived by then */
-	uint32_t ids_made;   /* prompts that came without id */
+	uint64_t settled_us;     /* retained statuses have arrived by then */
+	uint32_t ids_made;       /* prompts that came without id */
 	uint64_t sessions_done, sessions_failed, tokens, rows, bytes_up, bytes_down, retries;
 	double token_ms, rtt_ms; /* of the newest finished session */
 	struct meter meter;
@@ -159,6 +162,10 @@ void slot_move(struct agent_core *c, struct slot *sl, uint32_t split, uint64_t n
  * far, then it draws the next token itself without waiting for an answer that is out. What cannot
  * be (memory, layers) leaves it as it is; slot.session.handover.way is SESSION_STAYS then. */
 void slot_go_alone(struct agent_core *c, struct slot *sl, uint64_t now_us);
+
+/* Likewise the agent's cache is of this type from the next job on; empty: as it is. The worker's
+ * stays. */
+void slot_decide_kv(struct slot *sl, const char *word);
 
 /* Release a slot that ended while its job was out. */
 void slot_free(struct agent_core *c, struct slot *sl);

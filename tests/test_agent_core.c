@@ -51,6 +51,7 @@ struct hall {
 	unsigned n_jobs;
 	bool hold_heads, hold_tails; /* jobs stay out */
 	bool refuse_jobs;
+	bool refuse_types;             /* a cache stays of its type */
 	uint32_t room_tokens;          /* of a session with split 1, half with 2, ...; 0: any */
 	int kv_tokens;                 /* of all caches of the agent that exist */
 	enum kv_type head_kv, tail_kv; /* of the newest caches */
@@ -87,6 +88,17 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 
 	h->kv_tokens -= (int)context;
 	toy_end_head(ctx, job, split, context);
+}
+
+static int convert(void *ctx, struct head_job *job, enum kv_type type, struct err *e)
+{
+	struct hall *h = ctx;
+
+	(void)job;
+	if (h->refuse_types)
+		return err_set(e, ERR_LIMIT, "no room");
+	h->head_kv = type;
+	return 0;
 }
 
 static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *a, struct err *e)
@@ -272,10 +284,11 @@ static void pass(struct hall *h, unsigned ms)
 static void open_agent(struct hall *h, const struct agent_core_conf *conf)
 {
 	toy_open_node(&h->agent_node, h->broker, "gw", 0);
-	assert_int_equal(agent_core_create(&h->agent, conf,
-					   &(struct agent_ops){ h, begin, end, submit_head,
-								TOY_SIDE, on_reply, fits, NULL }),
-			 0);
+	assert_int_equal(
+		agent_core_create(&h->agent, conf,
+				  &(struct agent_ops){ h, begin, end, submit_head, TOY_SIDE,
+						       on_reply, fits, NULL, convert }),
+		0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 }
 
@@ -765,17 +778,15 @@ static void a_session_is_of_the_prompts_class_else_of_the_agents(void **state)
 	assert_class(h, "c", "\"class\":\"bulk\"", MSG_BULK);
 }
 
-static void a_decision_does_not_change_the_cache_of_a_session_that_runs(void **state)
+/* Decided in mid-session; then the session's worker dies. */
+static void decide_another_type(struct hall *h, const char *keys)
 {
-	struct hall *h = *state;
-
 	open_worker(h, 0);
 	open_worker(h, 1);
 	tell_decision(h, "\"split\":1,\"kv\":\"q8_0\",\"worker\":\"w0\"");
 	h->hold_tails = true;
-	ask(h, "a", "");
+	ask(h, "a", keys);
 	pass(h, 5);
-	assert_int_equal(h->tail_kv, KV_Q8_0);
 	tell_decision(h, "\"split\":1,\"kv\":\"q4_0\",\"worker\":\"w1\"");
 	pass(h, 2);
 	bus_mem_cut(h->broker, "w0");
@@ -783,10 +794,37 @@ static void a_decision_does_not_change_the_cache_of_a_session_that_runs(void **s
 	h->hold_tails = false;
 	pass(h, 100);
 	assert_answered(h, "a");
-	assert_string_equal(last_of_type(h, MSG_OPEN)->m.u.open.kv, "q8_0");
 	assert_int_equal(final(h, "a")->stats.epochs, 2);
+}
+
+static void a_decision_changes_the_agents_cache_of_a_session_not_the_workers(void **state)
+{
+	struct hall *h = *state;
+
+	decide_another_type(h, "");
+	assert_string_equal(last_of_type(h, MSG_OPEN)->m.u.open.kv, "q8_0");
 	assert_int_equal(h->tail_kv, KV_Q8_0);
+	assert_int_equal(h->head_kv, KV_Q4_0);
+	assert_string_equal(final(h, "a")->stats.kv, "q4_0");
+}
+
+static void a_cache_that_cannot_be_changed_stays(void **state)
+{
+	struct hall *h = *state;
+
+	h->refuse_types = true;
+	decide_another_type(h, "");
+	assert_int_equal(h->head_kv, KV_Q8_0);
 	assert_string_equal(final(h, "a")->stats.kv, "q8_0");
+}
+
+static void a_prompts_own_cache_stays(void **state)
+{
+	struct hall *h = *state;
+
+	decide_another_type(h, "\"kv\":\"f32\"");
+	assert_int_equal(h->head_kv, KV_F32);
+	assert_string_equal(last_of_type(h, MSG_OPEN)->m.u.open.kv, "f32");
 }
 
 static void an_invalid_decision_is_refused_and_the_old_one_kept(void **state)
@@ -1104,7 +1142,8 @@ static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet
 			 0);
 	assert_int_equal(agent_core_create(&h->agent, &conf,
 					   &(struct agent_ops){ h, begin, end, submit_head,
-								TOY_SIDE, on_reply, fits, NULL }),
+								TOY_SIDE, on_reply, fits, NULL,
+								NULL }),
 			 0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 	pass(h, 1000);
@@ -1223,7 +1262,9 @@ int main(void)
 		TEST(a_decision_holds_from_the_next_session_on),
 		TEST(the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another),
 		TEST(a_session_is_of_the_prompts_class_else_of_the_agents),
-		TEST(a_decision_does_not_change_the_cache_of_a_session_that_runs),
+		TEST(a_decision_changes_the_agents_cache_of_a_session_not_the_workers),
+		TEST(a_cache_that_cannot_be_changed_stays),
+		TEST(a_prompts_own_cache_stays),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
 		TEST(a_decision_is_answered_with_what_would_fit),
 		TEST(another_model_everywhere_is_told_at_once),

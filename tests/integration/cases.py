@@ -635,6 +635,21 @@ def the_split_moves_while_a_session_runs(w: World):
     print(f"{stats['handovers']} changes; longest pause {max(pauses) / token_ms:.1f} token times")
 
 
+def the_agents_cache_changes_its_type_while_a_session_runs(w: World):
+    """Decided in mid-session, once together with a split that moves."""
+    agent, _ = w.start_all("codec: f32\nsplit: 4\nkv: f32\ntelemetry_s: 0\n")
+    sub = w.listen("agent/+/reply/+")
+    begin_long(w, sub)
+    decide(w, 1, split=4, kv="q8_0")
+    agent.wait_log("session.kv id=long kv=q8_0 before=f32")
+    decide(w, 2, split=2, kv="f32")  # and with a split that moves
+    agent.wait_log("session.kv id=long kv=f32 before=q8_0")
+    reply = sub.final("long")
+    expect(reply.get("error"), None, "error")
+    expect(reply["stats"]["kv"], "f32", "type of the cache")
+    expect(reply["stats"]["split"], 2, "split")
+
+
 def a_worker_that_dies_after_a_move_is_replaced(w: World):
     """The log has two splits and what filled the layers between; another worker replays it."""
     w.start_broker()
