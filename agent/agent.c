@@ -120,16 +120,8 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 static int convert(void *ctx, struct head_job *job, enum kv_type type, struct err *e)
 {
 	struct agent *a = ctx;
-	struct segment *seg = head_segment(a->head);
-	struct kv *kv = NULL;
-	int rc = kv_rows_convert(&kv, job->kv, &seg->hp, type);
 
-	if (rc)
-		return err_set(e, rc, "no room for it beside the one that there is: %s",
-			       err_phrase(rc));
-	segment_end(seg, job->kv);
-	job->kv = kv;
-	return 0;
+	return move_convert(head_segment(a->head), job, type, e);
 }
 
 static int side_begin(void *ctx, const struct head_job *job, struct head_job *side,

@@ -497,19 +497,17 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d, uint
 	int rc = verdict_on(c, d, &answer);
 
 	verdict_publish(c, &answer);
-	if (rc)
+	if (rc || (d->codec[0] && spec_parse(&spec, d->codec, NULL)))
 		return;
-	if (d->codec[0] && spec_parse(&spec, d->codec, NULL))
-		return; /* not after the verdict */
 	c->decision = *d;
 	c->has_decision = true;
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
 		struct slot *sl = &c->slots[i];
 
-		if (d->codec[0] && sl->used && sl->session.state != SESSION_ENDED)
-			slot_decide(c, sl, &spec);
 		if (!sl->used || sl->session.state == SESSION_ENDED)
 			continue;
+		if (d->codec[0])
+			slot_decide(c, sl, &spec);
 		slot_decide_kv(sl, d->kv);
 		slot_move(c, sl, d->split, now_us);
 	}

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "engine/kv_layers.h"
+#include "engine/kv_rows.h"
 
 void move_end(struct segment *seg, struct head_job *side)
 {
@@ -78,4 +79,17 @@ void move_done(struct segment *seg, struct head_job *job, struct head_job *side,
 	job->state = *later;
 	*later = NULL;
 	move_end(seg, side);
+}
+
+int move_convert(struct segment *seg, struct head_job *job, enum kv_type type, struct err *e)
+{
+	struct kv *kv = NULL;
+	int rc = kv_rows_convert(&kv, job->kv, &seg->hp, type);
+
+	if (rc)
+		return err_set(e, rc, "no room for it beside the one that there is: %s",
+			       err_phrase(rc));
+	segment_end(seg, job->kv);
+	job->kv = kv;
+	return 0;
 }

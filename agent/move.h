@@ -12,4 +12,8 @@ void move_done(struct segment *seg, struct head_job *job, struct head_job *side,
 	       const struct agent_move *m, uint32_t len);
 void move_end(struct segment *seg, struct head_job *side);
 
+/* job's cache in another type, as agent_ops.convert says. */
+MUST_CHECK int move_convert(struct segment *seg, struct head_job *job, enum kv_type type,
+			    struct err *e);
+
 #endif

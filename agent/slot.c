@@ -128,24 +128,6 @@ unsigned slot_front(const struct agent_core *c, uint32_t last)
 	return has ? f->index : 0;
 }
 
-/* A handover has views of the cache, so that comes first. */
-static void change_kv(struct agent_core *c, struct slot *sl)
-{
-	struct err e = { 0 };
-
-	if (sl->next_kv == sl->kv_type || sl->session.handover.way != SESSION_STAYS)
-		return;
-	if (c->ops.convert && !c->ops.convert(c->ops.ctx, &sl->job, sl->next_kv, &e)) {
-		log_event(LOG_LEVEL_INFO, "session.kv", "id=%s kv=%s before=%s", sl->id,
-			  kv_type_name(sl->next_kv), kv_type_name(sl->kv_type));
-		sl->kv_type = sl->next_kv;
-		return;
-	}
-	log_event(LOG_LEVEL_WARN, "session.kv_refused", "id=%s kv=%s reason=\"%s\"", sl->id,
-		  kv_type_name(sl->next_kv), e.text);
-	sl->next_kv = sl->kv_type;
-}
-
 /* False when the compute thread has no room for it. */
 static bool start_job(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
 		      uint64_t now_us)
@@ -156,7 +138,7 @@ static bool start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	if (sl->has_next_codec)
 		job->codec = sl->next_codec;
 	sl->has_next_codec = false;
-	change_kv(c, sl);
+	slot_change_kv(c, sl);
 	job->front = slot_front(c, s->conf.split);
 	job->pos = fx->compute_pos;
 	job->rows = fx->compute_rows;
@@ -434,14 +416,6 @@ void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec 
 	tempo_set_codec(c, sl);
 }
 
-void slot_decide_kv(struct slot *sl, const char *word)
-{
-	enum kv_type type;
-
-	if (!sl->kv_given && word[0] && !kv_type_parse(&type, word))
-		sl->next_kv = type;
-}
-
 /* Bytes of rows that one frame may take through the broker; no limit is known while there is no
  * connection. */
 static size_t frame_room(const struct agent_core *c)
@@ -559,21 +533,6 @@ static int choose(const struct agent_core *c, struct slot *sl, const struct msg_
 	return 0;
 }
 
-/* Likewise for the cache; words that came through the bus are known ones. */
-static int choose_kv(const struct agent_core *c, const struct msg_prompt *m, struct slot *sl,
-		     struct err *e)
-{
-	const char *word = m->kv[0] ? m->kv : c->has_decision ? c->decision.kv : "";
-
-	sl->kv_type = c->conf.kv;
-	sl->kv_wished = word[0];
-	sl->kv_given = m->kv[0];
-	if (sl->kv_wished && kv_type_parse(&sl->kv_type, word))
-		return err_set(e, ERR_FORMAT, "kv must be " KV_TYPE_WORDS ", not %s", word);
-	sl->next_kv = sl->worker_kv = sl->kv_type;
-	return 0;
-}
-
 static uint32_t context_of(const struct agent_core *c)
 {
 	uint32_t d = c->has_decision ? c->decision.context_tokens : 0;
@@ -630,7 +589,7 @@ static int prepare(struct agent_core *c, struct slot *sl, const struct msg_promp
 	int rc = choose(c, sl, m, &sc, e);
 
 	if (!rc)
-		rc = choose_kv(c, m, sl, e);
+		rc = slot_choose_kv(c, m, sl, e);
 	if (rc)
 		return rc;
 	if (!n || n >= context)

@@ -167,6 +167,15 @@ void slot_go_alone(struct agent_core *c, struct slot *sl, uint64_t now_us);
  * stays. */
 void slot_decide_kv(struct slot *sl, const char *word);
 
+/* Which caches the session of prompt m begins with; words that came through the bus are known
+ * ones. ERR_FORMAT. */
+MUST_CHECK int slot_choose_kv(const struct agent_core *c, const struct msg_prompt *m,
+			      struct slot *sl, struct err *e);
+
+/* What was decided since happens to the cache now, unless a split moves, which has views of it.
+ * No job of the slot is out. */
+void slot_change_kv(struct agent_core *c, struct slot *sl);
+
 /* Release a slot that ended while its job was out. */
 void slot_free(struct agent_core *c, struct slot *sl);
 

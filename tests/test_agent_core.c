@@ -1140,11 +1140,11 @@ static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet
 	assert_int_equal(bus_mem_open(&h->agent_node.bus, h->broker, &bc, inbox_bus_handler,
 				      h->agent_node.inbox),
 			 0);
-	assert_int_equal(agent_core_create(&h->agent, &conf,
-					   &(struct agent_ops){ h, begin, end, submit_head,
-								TOY_SIDE, on_reply, fits, NULL,
-								NULL }),
-			 0);
+	assert_int_equal(
+		agent_core_create(&h->agent, &conf,
+				  &(struct agent_ops){ h, begin, end, submit_head, TOY_SIDE,
+						       on_reply, fits, NULL, NULL }),
+		0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 	pass(h, 1000);
 	ask(h, id, "\"split\":4");
