@@ -1212,4 +1212,5 @@ GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_o
 PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
               "telemetry_adds_up_to_what_a_token_takes", "telemetry_finds_out_a_slow_link",
               "memory_that_is_short_is_named_never_overdrawn",
-              "a_front_that_does_not_fit_is_refused_with_its_bytes"}
+              "a_front_that_does_not_fit_is_refused_with_its_bytes",
+              "a_decision_beyond_a_budget_is_refused_and_the_next_one_fits"}
