@@ -20,10 +20,11 @@
 #define KV_PAGE 64 /* positions */
 
 struct kv {
+	uint32_t length;          /* what runs on the cache changes this, and only this */
 	struct kv_budget *budget; /* NULL: none */
 	uint32_t first, last;     /* layers */
 	uint32_t n_layers;        /* L of the model */
-	uint32_t capacity, length;
+	uint32_t capacity;
 	uint32_t n_heads, head_dim, head_dim_v;
 	enum kv_type type;
 	enum quant_type format;        /* the same for kern.h */

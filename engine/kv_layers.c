@@ -1,5 +1,6 @@
 #include "engine/kv_layers.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,16 +14,15 @@ int kv_layers_view(struct kv **out, const struct kv *of, uint32_t first, uint32_
 
 	if (first > last || first < of->first || last > of->last)
 		return ERR_LIMIT;
-	kv = malloc(bytes);
+	kv = calloc(1, bytes);
 	if (!kv)
 		return ERR_NOMEM;
-	memcpy(kv, of, bytes);
+	memcpy(&kv->budget, &of->budget, bytes - offsetof(struct kv, budget));
 	kv->budget = NULL;
 	kv->booked_bytes = 0;
 	kv->borrowed = true;
 	kv->first = first;
 	kv->last = last;
-	kv->length = 0;
 	*out = kv;
 	return 0;
 }

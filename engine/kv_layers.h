@@ -12,7 +12,8 @@
 
 /* A second cursor over layers [first, last) of a cache, which must outlive it: same memory, a
  * length of its own, 0 to begin with. Rows that are run again through it write what is there
- * already. Books nothing; kv_destroy ends it. ERR_LIMIT: not layers of `of`. */
+ * already. Books nothing; kv_destroy ends it. The one function here that may be called while
+ * something runs on `of`. ERR_LIMIT: not layers of `of`. */
 MUST_CHECK int kv_layers_view(struct kv **out, const struct kv *of, uint32_t first, uint32_t last);
 
 /* kv takes the layers of `other`, which end where its own begin or the other way round, and leaves

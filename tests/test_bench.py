@@ -283,4 +283,4 @@ class Bench(unittest.TestCase):
         self.assertIn(b"rate-sources.csv", done.stderr)
 
 
-unittest.main(argv=sys.argv[:1])
+unittest.main(argv=sys.argv[:1] + sys.argv[3:])

@@ -225,4 +225,4 @@ class Commands(unittest.TestCase):
 if not os.path.isfile(MODEL):
     print(f"SKIP: {PACK} is not there (SPLITMQ_CONFORMANCE says where)")
     sys.exit(77)
-unittest.main(argv=sys.argv[:1])
+unittest.main(argv=sys.argv[:1] + sys.argv[3:])
