@@ -4,15 +4,12 @@ import json
 import signal
 import time
 
-from world import World, wait_until
+from prompts import PROMPT
+from world import World, expect, wait_until
 
 STATIC = "policy:\n  objective: none\n  split: 3\nlease_ms: 2000\n"
 PLANNED = "policy:\n  split: 3\n  codec: f32\n  kv: f16\n"
-PROMPT = "turn on the pump in tank 3"
 
-
-def expect(got, wanted, what):
-    assert got == wanted, f"{what}: got {got!r}, wanted {wanted!r}"
 
 def decisions_of(sub, agent="gw1"):
     """Numbers as they came, and the newest decision."""

@@ -23,6 +23,10 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def expect(got, wanted, what):
+    assert got == wanted, f"{what}: got {got!r}, wanted {wanted!r}"
+
+
 def wait_until(what, condition, timeout_s=PATIENCE_S):
     """Poll condition; fail with `what` when it does not come true."""
     end = time.monotonic() + timeout_s

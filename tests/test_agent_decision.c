@@ -1,0 +1,203 @@
+/* tests/test_agent_decision.c - the agent over a bus in memory: decisions, and the caches
+ * they name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "tests/hall.h"
+
+static void a_decision_holds_from_the_next_session_on(void **state)
+{
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	hall_open_worker(h, 1);
+	hall_decide(h, "\"split\":2,\"codec\":\"f32\",\"worker\":\"w1\",\"context_tokens\":8");
+	hall_ask(h, "a", "");
+	hall_pass(h, 100);
+	assert_int_equal(hall_final(h, "a")->stats.split, 2);
+	assert_string_equal(hall_final(h, "a")->stats.worker, "w1");
+	assert_string_equal(hall_final(h, "a")->finish_reason, "context");
+	assert_int_equal(hall_final(h, "a")->n_ids, 4);
+	hall_ask(h, "b", "\"split\":3"); /* the prompt's own wish comes first */
+	hall_pass(h, 100);
+	assert_int_equal(hall_final(h, "b")->stats.split, 3);
+}
+
+/* What the next session gets: the agent's cache, the worker's, the word of OPEN. */
+static void assert_caches(struct hall *h, const char *id, const char *keys, enum kv_type head,
+			  enum kv_type tail, const char *word)
+{
+	hall_ask(h, id, keys);
+	hall_pass(h, 100);
+	hall_assert_answered(h, id);
+	assert_int_equal(h->head_kv, head);
+	assert_int_equal(h->tail_kv, tail);
+	assert_string_equal(hall_last_of_type(h, MSG_OPEN)->m.u.open.kv, word);
+	assert_string_equal(hall_final(h, id)->stats.kv, kv_type_name(head));
+}
+
+static void the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another(void **state)
+{
+	struct worker_core_conf wc = toy_worker_conf("w0", 10);
+	struct hall *h = *state;
+
+	wc.kv = KV_F32;
+	hall_open_desk(h, 0, &wc);
+	assert_caches(h, "own", "", KV_F16, KV_F32, ""); /* nothing said: each its own */
+	hall_decide(h, "\"split\":1,\"kv\":\"q8_0\"");
+	hall_pass(h, 2);
+	assert_caches(h, "decided", "", KV_Q8_0, KV_Q8_0, "q8_0");
+	assert_caches(h, "wished", "\"kv\":\"q4_0\"", KV_Q4_0, KV_Q4_0, "q4_0");
+	hall_decide(h, "\"split\":1,\"kv\":\"q5_0\""); /* unknown: the one before stays */
+	hall_pass(h, 2);
+	assert_caches(h, "kept", "", KV_Q8_0, KV_Q8_0, "q8_0");
+	hall_decide(h, "\"split\":1");
+	hall_pass(h, 2);
+	assert_caches(h, "again", "", KV_F16, KV_F32, "");
+}
+
+static void assert_class(struct hall *h, const char *id, const char *keys, enum msg_class wanted)
+{
+	hall_ask(h, id, keys);
+	hall_pass(h, 100);
+	hall_assert_answered(h, id);
+	assert_int_equal(hall_last_of_type(h, MSG_OPEN)->m.u.open.class, wanted);
+}
+
+static void a_session_is_of_the_prompts_class_else_of_the_agents(void **state)
+{
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	assert_class(h, "a", "", MSG_BULK);
+	assert_class(h, "b", "\"class\":\"interactive\"", MSG_INTERACTIVE);
+	assert_class(h, "c", "\"class\":\"bulk\"", MSG_BULK);
+}
+
+/* Decided in mid-session; then the session's worker dies. */
+static void decide_another_type(struct hall *h, const char *keys)
+{
+	hall_open_worker(h, 0);
+	hall_open_worker(h, 1);
+	hall_decide(h, "\"split\":1,\"kv\":\"q8_0\",\"worker\":\"w0\"");
+	h->hold_tails = true;
+	hall_ask(h, "a", keys);
+	hall_pass(h, 5);
+	hall_decide(h, "\"split\":1,\"kv\":\"q4_0\",\"worker\":\"w1\"");
+	hall_pass(h, 2);
+	bus_mem_cut(h->broker, "w0");
+	hall_close_desk(&h->desks[0]);
+	h->hold_tails = false;
+	hall_pass(h, 100);
+	hall_assert_answered(h, "a");
+	assert_int_equal(hall_final(h, "a")->stats.epochs, 2);
+}
+
+static void a_decision_changes_the_agents_cache_of_a_session_not_the_workers(void **state)
+{
+	struct hall *h = *state;
+
+	decide_another_type(h, "");
+	assert_string_equal(hall_last_of_type(h, MSG_OPEN)->m.u.open.kv, "q8_0");
+	assert_int_equal(h->tail_kv, KV_Q8_0);
+	assert_int_equal(h->head_kv, KV_Q4_0);
+	assert_string_equal(hall_final(h, "a")->stats.kv, "q4_0");
+}
+
+static void a_cache_that_cannot_be_changed_stays(void **state)
+{
+	struct hall *h = *state;
+
+	h->refuse_types = true;
+	decide_another_type(h, "");
+	assert_int_equal(h->head_kv, KV_Q8_0);
+	assert_string_equal(hall_final(h, "a")->stats.kv, "q8_0");
+}
+
+static void a_prompts_own_cache_stays(void **state)
+{
+	struct hall *h = *state;
+
+	decide_another_type(h, "\"kv\":\"f32\"");
+	assert_int_equal(h->head_kv, KV_F32);
+	assert_string_equal(hall_last_of_type(h, MSG_OPEN)->m.u.open.kv, "f32");
+}
+
+static void an_invalid_decision_is_refused_and_the_old_one_kept(void **state)
+{
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	hall_decide(h, "\"split\":2");
+	hall_decide(h, "\"split\":5,\"codec\":\"f32\"");
+	hall_decide(h, "\"split\":3,\"codec\":\"q9\"");
+	hall_decide(h, "\"split\":\"3\"");
+	hall_publish(h, "splitmq/v1/sim/decision/gw", "{", true);
+	hall_publish(h, "splitmq/v1/sim/decision/other",
+		     "{\"type\":\"decision\",\"agent\":\"other\",\"number\":1,\"split\":0}", true);
+	hall_publish(h, "splitmq/v1/sim/decision/gw",
+		     "{\"type\":\"decision\",\"agent\":\"other\",\"number\":9,\"split\":0}", true);
+	hall_pass(h, 2);
+	hall_ask(h, "a", "");
+	hall_pass(h, 100);
+	hall_assert_answered(h, "a");
+	assert_int_equal(hall_final(h, "a")->stats.split, 2);
+	assert_string_equal(hall_final(h, "a")->stats.codec, "f32"); /* not said: the agent's own */
+}
+
+static const struct msg_decision_answer *answer_of(const struct hall *h)
+{
+	const struct msg_decision_answer *an = NULL;
+
+	for (unsigned i = 0; i < h->n_heard; i++) {
+		if (h->heard[i].topic.kind == TOPIC_AGENT_ANSWER)
+			an = &h->heard[i].m.u.decision_answer;
+	}
+	assert_non_null(an);
+	return an;
+}
+
+static void a_decision_is_answered_with_what_would_fit(void **state)
+{
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	h->room_tokens = 60;
+	hall_decide(h, "\"split\":1,\"context_tokens\":60");
+	hall_pass(h, 2);
+	assert_true(answer_of(h)->taken);
+	assert_int_equal(answer_of(h)->number, 1);
+	hall_decide(h, "\"split\":3,\"context_tokens\":64");
+	hall_pass(h, 2);
+	assert_false(answer_of(h)->taken);
+	assert_int_equal(answer_of(h)->code, ERR_LIMIT);
+	assert_int_equal(answer_of(h)->missing_bytes, 44000);
+	assert_int_equal(answer_of(h)->context_tokens, 20);
+	assert_string_equal(answer_of(h)->reason, "44000 bytes more than there are");
+	hall_ask(h, "a", "");
+	hall_pass(h, 100);
+	assert_int_equal(hall_final(h, "a")->stats.split, 1); /* the one that was taken */
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_decision_holds_from_the_next_session_on),
+		TEST(the_decided_cache_reaches_both_sides_and_a_prompt_may_want_another),
+		TEST(a_session_is_of_the_prompts_class_else_of_the_agents),
+		TEST(a_decision_changes_the_agents_cache_of_a_session_not_the_workers),
+		TEST(a_cache_that_cannot_be_changed_stays),
+		TEST(a_prompts_own_cache_stays),
+		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
+		TEST(a_decision_is_answered_with_what_would_fit),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,522 @@
+/* tests/test_coordinator.c - the coordinator over a bus in memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "coordinator/core.h"
+#include "daemon/inbox.h"
+#include "daemon/link.h"
+#include "tests/statuses.h"
+#include "tests/toy.h"
+
+struct office {
+	struct bus_mem *broker;
+	struct config_coordinator conf, standby_conf;
+	struct coordinator_core core, standby;
+	bool open, standby_open;
+	struct toy_node node, standby_node;
+	struct toy_node crowd; /* whoever else publishes, and listens to decisions */
+	uint64_t now_ms;
+	struct msg_decision heard; /* newest */
+	bool heard_retained;
+	unsigned n_heard;
+};
+
+static struct config_policy nothing_said(void)
+{
+	return (struct config_policy){ .split = UINT32_MAX,
+				       .kv = "auto",
+				       .context_tokens = UINT32_MAX };
+}
+
+static void open_coordinator(struct office *o, uint64_t boot)
+{
+	toy_open_node(&o->node, o->broker, "coordinator", 0);
+	snprintf(o->conf.coordinator, sizeof(o->conf.coordinator), "coordinator");
+	o->core = (struct coordinator_core){ .conf = &o->conf, .boot = boot };
+	assert_int_equal(coordinator_core_start(&o->core, o->node.bus), 0);
+	o->open = true;
+}
+
+static void close_coordinator(struct office *o)
+{
+	if (!o->open)
+		return;
+	coordinator_core_finish(&o->core);
+	toy_close_node(&o->node);
+	o->open = false;
+}
+
+static void open_standby(struct office *o)
+{
+	o->standby_conf = o->conf;
+	snprintf(o->standby_conf.coordinator, sizeof(o->standby_conf.coordinator), "standby");
+	toy_open_node(&o->standby_node, o->broker, "standby", 0);
+	o->standby = (struct coordinator_core){ .conf = &o->standby_conf, .boot = 77 };
+	assert_int_equal(coordinator_core_start(&o->standby, o->standby_node.bus), 0);
+	o->standby_open = true;
+}
+
+static void subscribe_crowd(struct office *o)
+{
+	assert_int_equal(bus_subscribe(o->crowd.bus, "splitmq/v1/" TOY_FLEET "/decision/+", 1), 0);
+}
+
+static struct office *office_create(void)
+{
+	struct office *o = calloc(1, sizeof(*o));
+
+	assert_non_null(o);
+	o->now_ms = 1000;
+	o->conf.policy = nothing_said();
+	o->conf.lease_ms = 1000; /* settles in 100 */
+	snprintf(o->conf.fleet, sizeof(o->conf.fleet), "%s", TOY_FLEET);
+	assert_int_equal(bus_mem_create(&o->broker, NULL, NULL), 0);
+	toy_open_node(&o->crowd, o->broker, "crowd", 0);
+	subscribe_crowd(o);
+	bus_mem_pump(o->broker, o->now_ms);
+	return o;
+}
+
+static void office_destroy(struct office *o)
+{
+	close_coordinator(o);
+	if (o->standby_open) {
+		coordinator_core_finish(&o->standby);
+		toy_close_node(&o->standby_node);
+	}
+	toy_close_node(&o->crowd);
+	bus_mem_destroy(o->broker);
+	free(o);
+}
+
+static void hear(struct office *o)
+{
+	struct inbox_item *item;
+
+	while ((item = queue_pop(o->crowd.inbox, 0))) {
+		const struct bus_event *ev = &((struct inbox_bus *)item)->ev;
+		struct msg m;
+
+		if (ev->kind == BUS_MESSAGE && ev->len) {
+			assert_int_equal(msg_parse(&m, (const char *)ev->payload, ev->len,
+						   MSG_TYPE_COUNT, NULL),
+					 0);
+			o->heard = m.u.decision;
+			o->heard_retained = ev->retained;
+			o->n_heard++;
+			msg_finish(&m);
+		}
+		inbox_free(item);
+	}
+}
+
+static void run_coordinator(struct office *o, struct coordinator_core *core, struct queue *inbox)
+{
+	struct inbox_item *item;
+
+	while ((item = queue_pop(inbox, 0))) {
+		const struct bus_event *ev = &((struct inbox_bus *)item)->ev;
+
+		if (ev->kind == BUS_MESSAGE)
+			coordinator_core_message(core, ev, o->now_ms);
+		else
+			coordinator_core_link(core, ev->kind == BUS_UP, o->now_ms);
+		inbox_free(item);
+	}
+	coordinator_core_tick(core, o->now_ms);
+}
+
+/* Time passes; messages are delivered. */
+static void pass(struct office *o, uint64_t ms)
+{
+	for (uint64_t end = o->now_ms + ms; o->now_ms < end; o->now_ms += 10) {
+		bus_mem_pump(o->broker, o->now_ms);
+		if (o->open)
+			run_coordinator(o, &o->core, o->node.inbox);
+		if (o->standby_open)
+			run_coordinator(o, &o->standby, o->standby_node.inbox);
+		bus_mem_pump(o->broker, o->now_ms);
+		hear(o);
+	}
+}
+
+static void publish_agent(struct office *o, const char *topic_name, struct msg_agent_status st)
+{
+	struct topic t = { .kind = TOPIC_AGENT_STATUS, .fleet = TOY_FLEET };
+	struct msg m = { .type = MSG_AGENT_STATUS, .u.agent_status = st };
+
+	snprintf(t.agent, sizeof(t.agent), "%s", topic_name);
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+}
+
+static void publish_worker(struct office *o, struct msg_worker_status st)
+{
+	struct topic t = { .kind = TOPIC_WORKER_STATUS, .fleet = TOY_FLEET };
+	struct msg m = { .type = MSG_WORKER_STATUS, .u.worker_status = st };
+
+	memcpy(t.worker, st.worker, sizeof(t.worker));
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+}
+
+static void an_agent_gets_one_decision_that_is_retained(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 2000);
+	assert_int_equal(o->n_heard, 1);
+	assert_int_equal(o->heard.number, 1);
+	assert_int_equal(o->heard.split, 2);
+	toy_close_node(&o->crowd); /* a later subscriber gets it all the same */
+	toy_open_node(&o->crowd, o->broker, "crowd", 0);
+	subscribe_crowd(o);
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	assert_true(o->heard_retained);
+	office_destroy(o);
+}
+
+static void nothing_is_decided_before_the_retained_messages_are_in(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 290);
+	assert_int_equal(o->n_heard, 0);
+	pass(o, 50);
+	assert_int_equal(o->n_heard, 1);
+	office_destroy(o);
+}
+
+static void a_decision_that_the_broker_lost_is_said_again(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	assert_int_equal(
+		bus_publish(o->crowd.bus,
+			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
+						   .payload = "",
+						   .retain = true }),
+		0);
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	assert_int_equal(o->heard.number, 1);
+	roster_doubt(&o->core.roster); /* as after a broker that kept nothing */
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 3);
+	office_destroy(o);
+}
+
+static void two_coordinators_do_not_flood_the_broker(void **state)
+{
+	struct office *o = office_create();
+	static const char theirs[] = "{\"type\":\"decision\",\"agent\":\"gw\",\"number\":10,"
+				     "\"split\":3}";
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 500);
+	assert_int_equal(o->heard.number, 1);
+	assert_int_equal(
+		bus_publish(o->crowd.bus,
+			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
+						   .payload = theirs,
+						   .len = strlen(theirs),
+						   .retain = true }),
+		0);
+	pass(o, 100);
+	assert_int_equal(o->heard.number, 10);
+	pass(o, 1500);
+	assert_int_equal(o->heard.number, 11);
+	assert_int_equal(o->heard.split, 2);
+	office_destroy(o);
+}
+
+static void while_messages_wait_they_are_read_before_much_is_decided(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	open_coordinator(o, 1);
+	o->core.behind = true;
+	for (unsigned i = 0; i < 200; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "gw%u", i);
+		publish_agent(o, name, agent_of(name, MSG_READY, 1));
+	}
+	while (!o->n_heard && o->now_ms < 5000)
+		pass(o, 10);
+	pass(o, 150);
+	assert_int_equal(o->n_heard, 64);
+	o->core.behind = false;
+	pass(o, 50);
+	assert_int_equal(o->n_heard, 200);
+	office_destroy(o);
+}
+
+static void the_number_counts_on_over_a_restart(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	close_coordinator(o);
+	open_coordinator(o, 2); /* the same policy: nothing new to say */
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 1);
+	close_coordinator(o);
+	o->conf.policy.split = 3;
+	open_coordinator(o, 3);
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	assert_int_equal(o->heard.number, 2);
+	assert_int_equal(o->heard.split, 3);
+	office_destroy(o);
+}
+
+static void an_override_speaks_where_it_says_something(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy = (struct config_policy){
+		.split = 2, .codec = "q8", .kv = "q8_0", .context_tokens = 64
+	};
+	o->conf.agents[0] = nothing_said();
+	snprintf(o->conf.agents[0].agent, sizeof(o->conf.agents[0].agent), "gw2");
+	o->conf.agents[0].split = 0;
+	snprintf(o->conf.agents[0].codec, sizeof(o->conf.agents[0].codec), "f16");
+	snprintf(o->conf.agents[0].kv, sizeof(o->conf.agents[0].kv), "q4_0");
+	o->conf.n_agents = 1;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw2", agent_of("gw2", MSG_READY, 1));
+	pass(o, 1000);
+	assert_string_equal(o->heard.agent, "gw2");
+	assert_int_equal(o->heard.split, 0);
+	assert_string_equal(o->heard.codec, "f16");
+	assert_string_equal(o->heard.kv, "q4_0");
+	assert_int_equal(o->heard.context_tokens, 64);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	assert_string_equal(o->heard.agent, "gw");
+	assert_int_equal(o->heard.split, 2);
+	assert_string_equal(o->heard.codec, "q8");
+	assert_string_equal(o->heard.kv, "q8_0");
+	assert_int_equal(o->n_heard, 2);
+	office_destroy(o);
+}
+
+static void a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	snprintf(o->conf.policy.worker, sizeof(o->conf.policy.worker), "w1");
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	assert_string_equal(o->heard.worker, "");
+	publish_worker(o, worker_of("w1", MSG_READY, 5, TOY_MODEL));
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	assert_string_equal(o->heard.worker, "w1");
+	publish_worker(o, worker_of("w1", MSG_LOST, 4, "")); /* a late Last Will */
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	publish_worker(o, worker_of("w1", MSG_LOST, 5, ""));
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 3);
+	assert_int_equal(o->heard.number, 3);
+	assert_string_equal(o->heard.worker, "");
+	office_destroy(o);
+}
+
+static void what_somebody_else_decides_is_overruled(void **state)
+{
+	struct topic t = { .kind = TOPIC_DECISION, .fleet = TOY_FLEET, .agent = "gw" };
+	struct msg m = { .type = MSG_DECISION,
+			 .u.decision = { .agent = "gw", .number = 9, .split = 1, .reason = "me" } };
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+	pass(o, 1000);
+	assert_int_equal(o->heard.number, 10);
+	assert_int_equal(o->heard.split, 2);
+	office_destroy(o);
+}
+
+static void a_standby_follows_and_decides_nothing(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	pass(o, 500);
+	o->conf.policy.split = 3; /* the standby would decide otherwise */
+	open_standby(o);
+	o->conf.policy.split = 2;
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 5000);
+	assert_int_equal(o->n_heard, 1);
+	assert_int_equal(o->heard.split, 2);
+	assert_string_equal(o->heard.coordinator, "coordinator");
+	assert_int_equal(o->heard.term, 1);
+	assert_false(lease_is_active(&o->standby.lease, o->now_ms));
+	assert_int_equal(roster_ready_agents(&o->standby.roster), 1);
+	assert_int_equal(roster_find_agent(&o->standby.roster, "gw")->decision.number, 1);
+	office_destroy(o);
+}
+
+static void a_standby_takes_over_within_the_timeout(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.policy.split = 2;
+	open_coordinator(o, 1);
+	open_standby(o);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 1000);
+	assert_true(lease_is_active(&o->core.lease, o->now_ms));
+	close_coordinator(o); /* without a word */
+	publish_agent(o, "gw2", agent_of("gw2", MSG_READY, 1));
+	pass(o, o->conf.lease_ms + 200);
+	assert_int_equal(o->n_heard, 2); /* what was right is not said again */
+	assert_string_equal(o->heard.agent, "gw2");
+	assert_string_equal(o->heard.coordinator, "standby");
+	assert_int_equal(o->heard.term, 2);
+	office_destroy(o);
+}
+
+static void a_coordinator_that_stops_hands_over_at_once(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	o->conf.lease_ms = 60000;
+	open_coordinator(o, 1);
+	open_standby(o);
+	pass(o, 2000);
+	assert_true(lease_is_active(&o->core.lease, o->now_ms));
+	assert_int_equal(coordinator_core_goodbye(&o->core, o->now_ms), 0);
+	bus_mem_pump(o->broker, o->now_ms);
+	close_coordinator(o);
+	pass(o, 700); /* two settle times of 300 */
+	assert_true(lease_is_active(&o->standby.lease, o->now_ms));
+	office_destroy(o);
+}
+
+static void a_deposed_coordinator_is_silent_and_overruled(void **state)
+{
+	struct topic t = { .kind = TOPIC_COORDINATOR_LEASE, .fleet = TOY_FLEET };
+	struct msg m = { .type = MSG_COORDINATOR_LEASE,
+			 .u.coordinator_lease = {
+				 .coordinator = "other", .boot = 5, .term = 9, .lease_ms = 1000 } };
+	struct office *o = office_create();
+
+	(void)state;
+	open_coordinator(o, 1);
+	pass(o, 1000);
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 900);
+	assert_int_equal(o->n_heard, 0);
+	pass(o, 400); /* the other one is never heard of again */
+	assert_int_equal(o->n_heard, 1);
+	assert_int_equal(o->heard.term, 10);
+	office_destroy(o);
+}
+
+static void a_status_under_another_name_and_malformed_ones_are_refused(void **state)
+{
+	static const char *const texts[] = { "", "{", "null", "{\"type\":\"agent.status\"}" };
+	struct office *o = office_create();
+
+	(void)state;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw2", agent_of("gw", MSG_READY, 1));
+	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		assert_int_equal(bus_publish(o->crowd.bus,
+					     &(struct bus_publish){
+						     .topic = "splitmq/v1/sim/agent/gw/status",
+						     .payload = texts[i],
+						     .len = strlen(texts[i]) }),
+				 0);
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 0);
+	assert_int_equal(o->core.roster.n_agents, 0);
+	office_destroy(o);
+}
+
+static void an_unpublished_decision_is_tried_again(void **state)
+{
+	struct office *o = office_create();
+
+	(void)state;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	pass(o, 200);
+	bus_mem_cut(o->broker, "coordinator");
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 0);
+	bus_mem_restore(o->broker, "coordinator");
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 1);
+	office_destroy(o);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_agent_gets_one_decision_that_is_retained),
+		cmocka_unit_test(a_decision_that_the_broker_lost_is_said_again),
+		cmocka_unit_test(two_coordinators_do_not_flood_the_broker),
+		cmocka_unit_test(nothing_is_decided_before_the_retained_messages_are_in),
+		cmocka_unit_test(while_messages_wait_they_are_read_before_much_is_decided),
+		cmocka_unit_test(the_number_counts_on_over_a_restart),
+		cmocka_unit_test(an_override_speaks_where_it_says_something),
+		cmocka_unit_test(
+			a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes),
+		cmocka_unit_test(what_somebody_else_decides_is_overruled),
+		cmocka_unit_test(a_standby_follows_and_decides_nothing),
+		cmocka_unit_test(a_standby_takes_over_within_the_timeout),
+		cmocka_unit_test(a_coordinator_that_stops_hands_over_at_once),
+		cmocka_unit_test(a_deposed_coordinator_is_silent_and_overruled),
+		cmocka_unit_test(a_status_under_another_name_and_malformed_ones_are_refused),
+		cmocka_unit_test(an_unpublished_decision_is_tried_again),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

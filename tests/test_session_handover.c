@@ -1,0 +1,173 @@
+/* tests/test_session_handover.c - a session whose split moves (agent/handover.h), event by event;
+ * side pieces have at most 4 rows. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tests/session_machine.h"
+
+static void decide(uint32_t split, bool alone)
+{
+	step((struct session_event){ .kind = SESSION_EV_DECIDE, .split = split, .alone = alone });
+}
+
+static void give_side(void)
+{
+	assert_true(m.s.handover.out);
+	step((struct session_event){ .kind = SESSION_EV_SIDE,
+				     .bytes = (const uint8_t *)"sidesidesideside",
+				     .len = m.s.handover.way == SESSION_UP ? 0 : m.s.handover.out,
+				     .codec = 1 });
+}
+
+/* The worker has so many positions of the fill. */
+static void give_filled(uint32_t len)
+{
+	struct msg_need n = { .session = 1,
+			      .epoch = m.s.epoch,
+			      .has_fill = true,
+			      .fill_split = m.s.handover.to,
+			      .fill_len = len };
+
+	step((struct session_event){ .kind = SESSION_EV_NEED, .need = &n });
+}
+
+static void a_split_moves_up_between_two_tokens(void **state)
+{
+	(void)state;
+	open_machine(6);
+	decide(3, false);
+	assert_true(m.fx.side_begin && m.fx.side);
+	assert_int_equal(m.fx.side_pos, 0);
+	assert_int_equal(m.fx.side_rows, 4);
+	give_side();
+	assert_int_equal(m.fx.side_pos, 4);
+	assert_int_equal(m.fx.side_rows, 2);
+	give_side();
+	assert_false(m.fx.side || m.fx.moved); /* not before the token */
+	give_token(7);
+	assert_true(m.fx.moved && m.fx.compute && m.fx.token);
+	assert_int_equal(m.s.conf.split, 3);
+	give_rows();
+	assert_int_equal(m.s.chunks[m.s.n_chunks - 1].split, 3);
+	assert_int_equal(m.s.chunks[0].split, 1);
+	assert_int_equal(session_open_split(&m.s), 1);
+}
+
+static void a_token_waits_for_the_last_piece(void **state)
+{
+	(void)state;
+	open_machine(6);
+	decide(3, false);
+	give_side();
+	give_token(7); /* while the last piece is out */
+	assert_true(m.fx.token && !m.fx.compute);
+	assert_true(m.s.handover.holding);
+	give_side();
+	assert_true(m.fx.moved && m.fx.compute);
+}
+
+static void a_split_moves_down_when_the_worker_has_all(void **state)
+{
+	uint32_t chunks;
+
+	(void)state;
+	open_machine(3);
+	chunks = m.s.n_chunks;
+	decide(0, false);
+	assert_true(m.fx.side_begin && m.fx.side);
+	give_side();
+	assert_int_equal(m.fx.fill_to - m.fx.fill_from, 1);
+	give_token(7);
+	assert_false(m.fx.compute); /* the answer is on its way */
+	give_filled(3);
+	assert_true(m.fx.moved && m.fx.compute);
+	give_rows();
+	assert_sends(chunks, chunks + 1);
+	assert_false(m.fx.refill);
+	assert_int_equal(m.s.fills[0].before, chunks);
+	lose("w1", false); /* another worker gets all of it */
+	assert_int_equal(session_open_split(&m.s), 0);
+	accept_from("w2", 2, MAX_IDS);
+	assert_sends(0, chunks + 1);
+	assert_true(m.fx.refill);
+}
+
+static void a_fill_that_is_refused_leaves_the_session_as_it_was(void **state)
+{
+	(void)state;
+	open_machine(3);
+	decide(0, false);
+	give_side();
+	give_token(7);
+	give_error(1, ERR_LIMIT, true);
+	assert_true(m.fx.side_end && m.fx.compute && !m.fx.moved);
+	assert_int_equal(m.s.state, SESSION_OPEN);
+	assert_int_equal(m.s.conf.split, 1);
+	give_rows();
+	assert_false(m.fx.side_begin); /* not before the next decision */
+	decide(0, false);
+	assert_true(m.fx.side_begin);
+}
+
+static void silence_about_a_fill_is_asked_then_given_up(void **state)
+{
+	(void)state;
+	open_machine(3);
+	decide(0, false);
+	give_side();
+	give_token(7);
+	assert_true(m.s.handover.holding);
+	tick_at(m.s.handover.due_us);
+	assert_int_equal(m.fx.fill_to - m.fx.fill_from, 1);
+	assert_true(m.fx.compute); /* the token has waited long enough */
+	while (m.s.handover.way != SESSION_STAYS)
+		tick_at(m.s.handover.due_us);
+	assert_true(m.fx.side_end);
+	assert_int_equal(m.s.state, SESSION_OPEN);
+}
+
+static void who_goes_on_alone_draws_the_token_that_is_out(void **state)
+{
+	(void)state;
+	open_machine(3);
+	decide(4, true);
+	assert_true(m.fx.side_begin);
+	assert_int_equal(m.fx.side_rows, 2); /* but for the newest */
+	give_side();
+	assert_true(m.fx.moved && m.fx.compute);
+	assert_closes("w1", 1);
+	assert_int_equal(m.s.state, SESSION_LOCAL);
+	assert_int_equal(m.fx.compute_pos, 2);
+	step((struct session_event){ .kind = SESSION_EV_LOCAL_TOKEN, .id = 9 });
+	assert_true(m.fx.token && m.fx.compute);
+	decide(1, false); /* and back */
+	assert_true(m.fx.open && m.fx.side_begin);
+	accept_from("w2", 2, MAX_IDS);
+	give_side();
+	assert_sends(0, 1);
+	step((struct session_event){ .kind = SESSION_EV_LOCAL_TOKEN, .id = 9 });
+	while (!m.fx.moved)
+		give_side();
+	assert_int_equal(m.s.state, SESSION_OPEN);
+	give_rows();
+	assert_true(m.s.awaiting);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_split_moves_up_between_two_tokens),
+		TEST(a_token_waits_for_the_last_piece),
+		TEST(a_split_moves_down_when_the_worker_has_all),
+		TEST(a_fill_that_is_refused_leaves_the_session_as_it_was),
+		TEST(silence_about_a_fill_is_asked_then_given_up),
+		TEST(who_goes_on_alone_draws_the_token_that_is_out),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
