@@ -164,7 +164,7 @@ struct reply_item {
 /* NULL when memory is out. */
 static struct reply_item *copy_reply(const struct msg_reply *r)
 {
-	size_t text_len = strlen(r->text) + 1;
+	const size_t text_len = r->text_len + 1;
 	struct reply_item *it;
 
 	it = malloc(sizeof(*it) + r->n_ids * sizeof(*r->ids) + text_len);

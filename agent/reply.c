@@ -95,6 +95,7 @@ static int send_final(struct agent_core *c, const char *topic, struct msg_reply 
 	if (rc != ERR_LIMIT)
 		return rc;
 	r.text = empty;
+	r.text_len = 0;
 	if (!r.error) {
 		r.error = ERR_LIMIT;
 		snprintf(r.finish_reason, sizeof(r.finish_reason), "error");
@@ -214,9 +215,9 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 	snprintf(st->worker, sizeof(st->worker), "%s", s->conf.local ? "" : s->worker);
 }
 
-void reply_piece(struct agent_core *c, struct slot *sl, char *piece)
+void reply_piece(struct agent_core *c, struct slot *sl, char *piece, size_t n)
 {
-	struct msg_reply r = { .text = piece };
+	struct msg_reply r = { .text = piece, .text_len = n };
 
 	snprintf(r.id, sizeof(r.id), "%s", sl->id);
 	slot_reply(c, sl->id, sl->in_process, &r);
@@ -247,6 +248,7 @@ void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		snprintf(r.reason, sizeof(r.reason), "%s", s->reason);
 	}
 	r.text = sl->text;
+	r.text_len = sl->text_len;
 	r.degraded = sl->degraded;
 	r.ids = s->ids + s->n_prompt;
 	fill_stats(sl, &r.stats, now_us);

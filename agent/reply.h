@@ -4,8 +4,8 @@
 
 #include "agent/slot.h"
 
-/* One piece of text while streaming; piece is only read. */
-void reply_piece(struct agent_core *c, struct slot *sl, char *piece);
+/* One piece of text [n] while streaming; piece is only read. */
+void reply_piece(struct agent_core *c, struct slot *sl, char *piece, size_t n);
 
 /* The session ended: whole text, reason, statistics. */
 void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us);

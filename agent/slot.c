@@ -187,7 +187,7 @@ static void grow_text(struct agent_core *c, struct slot *sl, size_t n)
 	sl->text_len += n;
 	sl->text[sl->text_len] = '\0';
 	if (n && sl->stream)
-		reply_piece(c, sl, piece);
+		reply_piece(c, sl, piece, n);
 }
 
 static void emit(struct agent_core *c, struct slot *sl, uint32_t id)

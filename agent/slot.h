@@ -69,7 +69,7 @@ struct slot {
 	enum msg_class class;
 	struct msg_sampling sampling;
 	struct detok detok;
-	char *text; /* [text_cap] the answer so far, NUL-terminated */
+	char *text; /* [text_cap] the answer so far: text_len bytes, and a NUL behind them */
 	size_t text_len, text_cap;
 	bool text_lost; /* memory ran out: a piece is missing */
 	struct slot_times times;

@@ -20,6 +20,11 @@
 #define NUMBER_CAP  32
 #define SHOWN_CAP   40 /* bytes of a bad value that an error quotes */
 
+/* cJSON ends strings at NUL. So a NUL inside is this pair in its trees, and nowhere else: no UTF-8
+ * has it, and nothing else gets in. */
+#define NUL_PAIR   "\xc0\x80"
+#define NUL_ESCAPE "\\u0000"
+
 /* A bit of cJSON's `type` that cJSON does not use: something could not be added here. */
 #define LOST_CHILD (1 << 20)
 
@@ -86,23 +91,54 @@ static bool only_space(const char *src, const char *end)
 	return src >= end;
 }
 
-int json_parse(struct json **root, const char *src, size_t len, struct err *e)
+/* NUL characters of text as it is in our trees: UTF-8 has no such byte. */
+static size_t count_nuls(const char *text, size_t len)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += text[i] == NUL_PAIR[0];
+	return n;
+}
+
+/* Where the parser came to in what it was given, as an offset in what we were given. */
+static size_t offset_of(const char *src, const char *end)
+{
+	const size_t len = (size_t)(end - src);
+
+	return len + count_nuls(src, len) * (strlen(NUL_ESCAPE) - strlen(NUL_PAIR));
+}
+
+/* src[0..len), which was scanned, into dst with a pair for each \u0000: a backslash is in a string
+ * and has something behind it. Returns the length. */
+static size_t pair_nuls(char *dst, const char *src, size_t len)
+{
+	size_t n = 0, i = 0;
+
+	while (i < len) {
+		const size_t escape = src[i] == '\\' ? 2 : 1;
+		const bool nul = escape == 2 && len - i >= strlen(NUL_ESCAPE) &&
+				 !memcmp(src + i, NUL_ESCAPE, strlen(NUL_ESCAPE));
+
+		memcpy(dst + n, nul ? NUL_PAIR : src + i, escape);
+		n += escape;
+		i += nul ? strlen(NUL_ESCAPE) : escape;
+	}
+	return n;
+}
+
+static int parse(struct json **root, const char *src, size_t len, struct err *e)
 {
 	const char *end = src;
 	cJSON *v;
-	int rc;
+	int rc = 0;
 
-	if (!len)
-		return err_set(e, ERR_FORMAT, "empty text is not JSON");
-	rc = scan_json(src, len, e);
-	if (rc)
-		return rc;
 	v = cJSON_ParseWithLengthOpts(src, len, &end, false);
 	if (!v) /* cJSON does not tell; running out of memory is the rarer of the two */
-		return err_set(e, ERR_FORMAT, "not JSON at offset %zu", (size_t)(end - src));
+		return err_set(e, ERR_FORMAT, "not JSON at offset %zu", offset_of(src, end));
 	if (!only_space(end, src + len))
 		rc = err_set(e, ERR_FORMAT, "more text after the JSON value, at offset %zu",
-			     (size_t)(end - src));
+			     offset_of(src, end));
 	if (!rc)
 		rc = check_tree(v, e);
 	if (rc) {
@@ -111,6 +147,25 @@ int json_parse(struct json **root, const char *src, size_t len, struct err *e)
 	}
 	*root = wrap(v);
 	return 0;
+}
+
+int json_parse(struct json **root, const char *src, size_t len, struct err *e)
+{
+	size_t nuls;
+	char *copy;
+	int rc;
+
+	if (!len)
+		return err_set(e, ERR_FORMAT, "empty text is not JSON");
+	rc = scan_json(src, len, &nuls, e);
+	if (rc || !nuls)
+		return rc ? rc : parse(root, src, len, e);
+	copy = malloc(len);
+	if (!copy)
+		return err_set(e, ERR_FORMAT, "no memory for %zu bytes of JSON", len);
+	rc = parse(root, copy, pair_nuls(copy, src, len), e);
+	free(copy);
+	return rc;
 }
 
 void json_free(struct json *root)
@@ -227,6 +282,11 @@ int json_get_bool(const struct json *obj, const char *key, bool need, bool *v, s
 	return 0;
 }
 
+static bool has_nul(const char *held)
+{
+	return strchr(held, NUL_PAIR[0]);
+}
+
 int json_get_str(const struct json *obj, const char *key, bool need, size_t max_len, const char **v,
 		 struct err *e)
 {
@@ -239,9 +299,50 @@ int json_get_str(const struct json *obj, const char *key, bool need, size_t max_
 	if (!cJSON_IsString(found))
 		return err_set(e, ERR_FORMAT, "key \"%s\" must be a string, not %s", key,
 			       shown(bad, found));
+	if (has_nul(found->valuestring))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must not have a NUL character (\\u0000)",
+			       key);
 	if (strlen(found->valuestring) > max_len)
 		return err_set(e, ERR_FORMAT, "key \"%s\" is longer than %zu bytes", key, max_len);
 	*v = found->valuestring;
+	return 0;
+}
+
+/* held, as our trees have it, into dst with a NUL for each pair; one behind it. */
+static void split_pairs(char *dst, const char *held, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		const bool nul = held[i] == NUL_PAIR[0];
+
+		*dst++ = nul ? '\0' : held[i];
+		i += nul;
+	}
+	*dst = '\0';
+}
+
+int json_get_text(const struct json *obj, const char *key, size_t max_len, char **v, size_t *len,
+		  struct err *e)
+{
+	char bad[SHOWN_CAP], *copy;
+	size_t n, held;
+	int rc;
+	const cJSON *found = find(obj, key, true, &rc, e);
+
+	if (!found)
+		return rc;
+	if (!cJSON_IsString(found))
+		return err_set(e, ERR_FORMAT, "key \"%s\" must be a string, not %s", key,
+			       shown(bad, found));
+	held = strlen(found->valuestring);
+	n = held - count_nuls(found->valuestring, held);
+	if (n > max_len)
+		return err_set(e, ERR_FORMAT, "key \"%s\" is longer than %zu bytes", key, max_len);
+	copy = malloc(n + 1);
+	if (!copy)
+		return err_set(e, ERR_NOMEM, "key \"%s\": out of memory", key);
+	split_pairs(copy, found->valuestring, held);
+	*v = copy;
+	*len = n;
 	return 0;
 }
 
@@ -275,7 +376,9 @@ bool json_is_array(const struct json *v)
 
 const char *json_str(const struct json *v)
 {
-	return cJSON_GetStringValue(in(v));
+	const char *held = cJSON_GetStringValue(in(v));
+
+	return held && !has_nul(held) ? held : NULL;
 }
 
 int json_u64(const struct json *v, uint64_t max, uint64_t *value)
@@ -344,17 +447,31 @@ struct json *json_push_object(struct json *arr)
 	return add(arr, NULL, cJSON_CreateObject());
 }
 
+/* As our trees have it; each byte that is not UTF-8 becomes U+FFFD. */
+static cJSON *make_text(const char *v, size_t len)
+{
+	char *held = malloc(3 * len + 1), *to = held;
+	cJSON *item;
+
+	for (size_t i = 0; held && i < len;) {
+		const size_t c = utf8_char_len(v + i, len - i);
+		const char *from = !c ? "\xef\xbf\xbd" : v[i] ? v + i : NUL_PAIR;
+		const size_t n = !c ? 3 : v[i] ? c : 2;
+
+		memcpy(to, from, n);
+		to += n;
+		i += c ? c : 1;
+	}
+	if (held)
+		*to = '\0';
+	item = held ? cJSON_CreateString(held) : NULL;
+	free(held);
+	return item;
+}
+
 static cJSON *make_string(const char *v)
 {
-	cJSON *item;
-	char *copy;
-
-	if (utf8_is_valid(v))
-		return cJSON_CreateString(v);
-	copy = utf8_repair(v);
-	item = copy ? cJSON_CreateString(copy) : NULL;
-	free(copy);
-	return item;
+	return utf8_is_valid(v) ? cJSON_CreateString(v) : make_text(v, strlen(v));
 }
 
 /* Digits as they stand: cJSON would print by way of a double. */
@@ -369,6 +486,11 @@ static cJSON *make_u64(uint64_t v)
 void json_add_str(struct json *obj, const char *key, const char *v)
 {
 	add(obj, key, make_string(v));
+}
+
+void json_add_text(struct json *obj, const char *key, const char *v, size_t len)
+{
+	add(obj, key, make_text(v, len));
 }
 
 void json_push_str(struct json *arr, const char *v)
@@ -453,6 +575,28 @@ static bool spell_numbers(cJSON *v)
 	return true;
 }
 
+/* JSON with an escape for each pair, in place of `printed`; NULL: out of memory. */
+static char *escape_nuls(char *printed)
+{
+	const size_t len = strlen(printed), nuls = count_nuls(printed, len);
+	char *text, *to;
+
+	if (!nuls)
+		return printed;
+	text = to = cJSON_malloc(len + nuls * strlen(NUL_ESCAPE) + 1);
+	for (size_t i = 0; text && i < len; i++) {
+		const bool nul = printed[i] == NUL_PAIR[0];
+
+		memcpy(to, nul ? NUL_ESCAPE : printed + i, nul ? strlen(NUL_ESCAPE) : 1);
+		to += nul ? strlen(NUL_ESCAPE) : 1;
+		i += nul;
+	}
+	if (text)
+		*to = '\0';
+	cJSON_free(printed);
+	return text;
+}
+
 static int print(const struct json *root, bool indented, char **text, size_t *len)
 {
 	cJSON *copy = NULL;
@@ -466,6 +610,8 @@ static int print(const struct json *root, bool indented, char **text, size_t *le
 	if (v && (!copy || spell_numbers(copy)))
 		printed = indented ? cJSON_Print(v) : cJSON_PrintUnformatted(v);
 	cJSON_Delete(copy);
+	if (printed)
+		printed = escape_nuls(printed);
 	if (!printed)
 		return ERR_NOMEM;
 	*text = printed;

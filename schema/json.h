@@ -13,14 +13,15 @@
 struct json; /* a value; children are owned by their root */
 
 /* Exactly one value in src[0..len), nothing but white space after it, nesting <= 32, at most 256
- * keys in an object and none of them twice, strings in UTF-8 without NUL, numbers that fit a
+ * keys in an object and none of them twice, strings in UTF-8, keys without NUL, numbers that fit a
  * double. ERR_FORMAT with the offset or the key (also where memory runs out: the parser does not
  * tell the two apart). */
 MUST_CHECK int json_parse(struct json **out, const char *src, size_t len, struct err *e);
 void json_free(struct json *root);
 
 /* Readers. `need` false: a missing (or null) key leaves *v as it is and returns 0. ERR_FORMAT
- * otherwise: `key "split" must be an integer in 0..32, not 40`. Strings live as long as the root.
+ * otherwise: `key "split" must be an integer in 0..32, not 40`. Strings live as long as the root;
+ * those with a NUL character are refused.
  * Integers are exact to 2^53; larger ones are refused. */
 MUST_CHECK int json_get_u64(const struct json *obj, const char *key, bool need, uint64_t min,
 			    uint64_t max, uint64_t *v, struct err *e);
@@ -33,6 +34,11 @@ MUST_CHECK int json_get_bool(const struct json *obj, const char *key, bool need,
 MUST_CHECK int json_get_str(const struct json *obj, const char *key, bool need, size_t max_len,
 			    const char **v, struct err *e);
 
+/* A string that may have NUL characters -> *v of *len bytes, malloc'ed, and a NUL behind them.
+ * ERR_FORMAT, ERR_NOMEM. */
+MUST_CHECK int json_get_text(const struct json *obj, const char *key, size_t max_len, char **v,
+			     size_t *len, struct err *e);
+
 /* The member of that key; NULL when there is none, or null. */
 const struct json *json_get(const struct json *obj, const char *key);
 
@@ -41,7 +47,7 @@ bool json_is_array(const struct json *v);
 size_t json_array_len(const struct json *arr);
 const struct json *json_array_at(const struct json *arr, size_t i);
 const struct json *json_next(const struct json *element); /* the one after it; NULL at the end */
-const char *json_str(const struct json *v);		  /* NULL when it is no string */
+const char *json_str(const struct json *v);		  /* NULL: no string, or with NUL in it */
 MUST_CHECK int json_u64(const struct json *v, uint64_t max, uint64_t *out); /* ERR_FORMAT */
 MUST_CHECK int json_f64(const struct json *v, double *out);		    /* ERR_FORMAT */
 
@@ -58,6 +64,7 @@ struct json *json_push_object(struct json *arr);
 /* Bytes of v that are not UTF-8 become U+FFFD. */
 void json_add_str(struct json *obj, const char *key, const char *v);
 void json_push_str(struct json *arr, const char *v);
+void json_add_text(struct json *obj, const char *key, const char *v, size_t len); /* NUL or not */
 
 /* Exact digits, above 2^53 as well. */
 void json_add_u64(struct json *obj, const char *key, uint64_t v);

@@ -329,7 +329,7 @@ struct msg_close {
  * {"prompt":"turn on the pump","id":"1","max_tokens":64,"temperature":0,"seed":1,"stream":true} */
 struct msg_prompt {
 	char id[TOPIC_NAME_MAX + 1];
-	char *prompt; /* owned by the message; not empty, UTF-8 without NUL */
+	char *prompt; /* owned by the message; not empty, UTF-8, may have NUL characters */
 	size_t prompt_len;
 	bool raw;		/* do not apply the model's chat template */
 	bool stream;		/* a reply per piece of text, then the final one; default false */
@@ -373,7 +373,8 @@ struct msg_stats {
  * "error", stats, error. */
 struct msg_reply {
 	char id[TOPIC_NAME_MAX + 1];
-	char *text; /* owned by the message; UTF-8, NUL-terminated */
+	char *text; /* owned by the message; UTF-8, NUL-terminated, may have NUL inside */
+	size_t text_len;
 	bool done;
 	char finish_reason[16]; /* when done */
 	int error;		/* ERR_* or 0; when done */

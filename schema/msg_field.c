@@ -187,21 +187,6 @@ int field_get_session(const struct json *o, uint64_t *session, uint32_t *epoch, 
 	return json_get_u32(o, "epoch", true, 0, UINT32_MAX, epoch, e);
 }
 
-int field_get_copy(const struct json *o, const char *key, size_t max_len, char **dst, struct err *e)
-{
-	const char *v = NULL;
-	char *copy;
-	int rc = json_get_str(o, key, true, max_len, &v, e);
-
-	if (rc)
-		return rc;
-	copy = strdup(v);
-	if (!copy)
-		return err_set(e, ERR_NOMEM, "key \"%s\": out of memory", key);
-	*dst = copy;
-	return 0;
-}
-
 int field_get_ids(const struct json *o, const char *key, enum field_need need, uint32_t *ids,
 		  size_t max, uint32_t *n, struct err *e)
 {

@@ -58,9 +58,6 @@ MUST_CHECK int field_get_hex(const struct json *o, const char *key, uint64_t *v,
 /* The keys "session" (not 0) and "epoch". */
 MUST_CHECK int field_get_session(const struct json *o, uint64_t *session, uint32_t *epoch,
 				 struct err *e);
-/* Copy of a string, malloc'ed. */
-MUST_CHECK int field_get_copy(const struct json *o, const char *key, size_t max_len, char **dst,
-			      struct err *e);
 /* An array of token ids, at most max; *n 0 when it is missing. */
 MUST_CHECK int field_get_ids(const struct json *o, const char *key, enum field_need need,
 			     uint32_t *ids, size_t max, uint32_t *n, struct err *e);

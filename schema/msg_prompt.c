@@ -6,14 +6,11 @@
 
 static int get_prompt_text(struct msg_prompt *p, const struct json *o, struct err *e)
 {
-	int rc = field_get_copy(o, "prompt", MSG_PROMPT_MAX, &p->prompt, e);
+	int rc = json_get_text(o, "prompt", MSG_PROMPT_MAX, &p->prompt, &p->prompt_len, e);
 
-	if (rc)
-		return rc;
-	p->prompt_len = strlen(p->prompt);
-	if (!p->prompt_len)
-		return err_set(e, ERR_FORMAT, "key \"prompt\" must not be empty");
-	return 0;
+	if (!rc && !p->prompt_len)
+		rc = err_set(e, ERR_FORMAT, "key \"prompt\" must not be empty");
+	return rc;
 }
 
 int msg_get_prompt(struct msg *m, const struct json *o, struct err *e)
@@ -47,7 +44,7 @@ void msg_add_prompt(const struct msg *m, struct json *o)
 	const struct msg_prompt *p = &m->u.prompt;
 
 	field_add_text(o, "id", p->id);
-	json_add_str(o, "prompt", p->prompt ? p->prompt : "");
+	json_add_text(o, "prompt", p->prompt, p->prompt_len);
 	if (p->raw)
 		json_add_bool(o, "raw", true);
 	if (p->stream)
@@ -209,7 +206,7 @@ int msg_get_reply(struct msg *m, const struct json *o, struct err *e)
 	int rc;
 
 	if ((rc = field_get_name(o, "id", FIELD_NEEDED, r->id, e)) ||
-	    (rc = field_get_copy(o, "text", FIELD_TEXT_MAX, &r->text, e)) ||
+	    (rc = json_get_text(o, "text", FIELD_TEXT_MAX, &r->text, &r->text_len, e)) ||
 	    (rc = json_get_bool(o, "done", true, &r->done, e)))
 		return rc;
 	return r->done ? get_ending(r, o, e) : 0;
@@ -220,7 +217,7 @@ void msg_add_reply(const struct msg *m, struct json *o)
 	const struct msg_reply *r = &m->u.reply;
 
 	json_add_str(o, "id", r->id);
-	json_add_str(o, "text", r->text ? r->text : "");
+	json_add_text(o, "text", r->text, r->text_len);
 	json_add_bool(o, "done", r->done);
 	if (!r->done)
 		return;

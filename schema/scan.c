@@ -15,7 +15,8 @@ struct scan {
 	unsigned depth;
 	const char *text; /* the string read last, between its quotes */
 	size_t text_len;
-	const char *key; /* the key whose value is being read; NULL: none */
+	size_t nuls, text_nuls; /* \u0000 so far; before that string */
+	const char *key;        /* the key whose value is being read; NULL: none */
 	size_t key_len;
 };
 
@@ -65,8 +66,7 @@ static int scan_unicode_escape(struct scan *s, struct err *e)
 
 	if (unit < 0)
 		return refuse(s, e, "\\u without four hex digits");
-	if (unit == 0)
-		return refuse(s, e, "a NUL character (\\u0000) in a string");
+	s->nuls += unit == 0;
 	if (unit >= 0xdc00 && unit <= 0xdfff)
 		return refuse(s, e, "half of a surrogate pair");
 	s->at += 6;
@@ -96,6 +96,7 @@ static int scan_string(struct scan *s, struct err *e)
 {
 	size_t start = s->at;
 
+	s->text_nuls = s->nuls;
 	while (s->at < s->len) {
 		char c = s->src[s->at];
 		size_t n;
@@ -177,6 +178,8 @@ static int scan_mark(struct scan *s, struct err *e)
 		if (!s->depth--)
 			return refuse(s, e, "a bracket that closes nothing");
 	} else if (c == ':') {
+		if (s->nuls > s->text_nuls)
+			return refuse(s, e, "a NUL character (\\u0000) in a key");
 		s->key = s->text;
 		s->key_len = s->text_len;
 	} else if (!memchr(" \t\r\n,", c, 5) && !(c >= 'a' && c <= 'z')) {
@@ -188,7 +191,7 @@ static int scan_mark(struct scan *s, struct err *e)
 	return 0;
 }
 
-int scan_json(const char *src, size_t len, struct err *e)
+int scan_json(const char *src, size_t len, size_t *nuls, struct err *e)
 {
 	struct scan s = { .src = src, .len = len };
 	int rc = 0;
@@ -203,5 +206,6 @@ int scan_json(const char *src, size_t len, struct err *e)
 	}
 	if (!rc && s.depth)
 		rc = refuse(&s, e, "the text ends inside an object or array");
+	*nuls = s.nuls;
 	return rc;
 }

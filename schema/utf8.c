@@ -1,7 +1,5 @@
 #include "schema/utf8.h"
 
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 static bool in_range(unsigned char c, unsigned min, unsigned max)
@@ -57,22 +55,4 @@ bool utf8_is_valid(const char *text)
 			return false;
 	}
 	return true;
-}
-
-char *utf8_repair(const char *text)
-{
-	size_t len = strlen(text), n = 0;
-	char *copy = malloc(3 * len + 1);
-
-	if (!copy)
-		return NULL;
-	for (size_t i = 0; i < len;) {
-		size_t c = utf8_char_len(text + i, len - i);
-
-		memcpy(copy + n, c ? text + i : "\xef\xbf\xbd", c ? c : 3);
-		n += c ? c : 3;
-		i += c ? c : 1;
-	}
-	copy[n] = '\0';
-	return copy;
 }

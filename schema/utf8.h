@@ -13,7 +13,4 @@ size_t utf8_char_len(const char *src, size_t len);
 /* Is all of the NUL-terminated text well-formed? */
 bool utf8_is_valid(const char *text);
 
-/* A copy in which each malformed byte is U+FFFD, malloc'ed; NULL when there is no memory. */
-char *utf8_repair(const char *text);
-
 #endif

@@ -5,6 +5,7 @@
 static char prompt_text[] = "open the vents\n\"wide\" \xc3\xa4 \xf0\x9f\x8c\xb1";
 static char one_letter[] = "x";
 static char piece_text[] = "{\"topic\":";
+static char nul_text[] = "a\0b";
 static char no_text[] = "";
 static uint32_t reply_ids[] = { 7, 0, 1048575 };
 static uint64_t q4_bytes[] = { 3001, 3002 };
@@ -247,6 +248,7 @@ static const struct msg samples[] = {
 	{ .type = MSG_PROMPT,
 	  .u.prompt = { .id = "q-7",
 			.prompt = prompt_text,
+			.prompt_len = sizeof(prompt_text) - 1,
 			.raw = true,
 			.stream = true,
 			.max_tokens = 64,
@@ -266,12 +268,15 @@ static const struct msg samples[] = {
 			.codec = "q8",
 			.kv = "f32",
 			.class = MSG_INTERACTIVE } },
-	{ .type = MSG_PROMPT, .u.prompt = { .prompt = one_letter } },
+	{ .type = MSG_PROMPT, .u.prompt = { .prompt = one_letter, .prompt_len = 1 } },
 	{ .type = MSG_CANCEL, .u.cancel = { .id = "q-7" } },
-	{ .type = MSG_REPLY, .u.reply = { .id = "q-7", .text = piece_text } },
+	{ .type = MSG_REPLY,
+	  .u.reply = { .id = "q-7", .text = piece_text, .text_len = sizeof(piece_text) - 1 } },
+	{ .type = MSG_REPLY, .u.reply = { .id = "q-7", .text = nul_text, .text_len = 3 } },
 	{ .type = MSG_REPLY,
 	  .u.reply = { .id = "q-7",
 		       .text = prompt_text,
+		       .text_len = sizeof(prompt_text) - 1,
 		       .done = true,
 		       .finish_reason = "length",
 		       .degraded = true,

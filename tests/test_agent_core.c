@@ -52,6 +52,56 @@ static void streamed_pieces_make_up_the_text(void **state)
 	assert_string_equal(whole, hall_final(h, "a")->text);
 }
 
+/* The pieces of an answer so far, one behind the other. */
+static size_t gather(const struct hall *h, const char *id, char dst[static 64])
+{
+	size_t len = 0;
+
+	for (unsigned i = 0; i < h->n_heard; i++) {
+		const struct msg_reply *r = &h->heard[i].m.u.reply;
+
+		if (h->heard[i].m.type != MSG_REPLY || r->done || strcmp(r->id, id))
+			continue;
+		assert_in_range(len + r->text_len, 0, 64);
+		memcpy(dst + len, r->text, r->text_len);
+		len += r->text_len;
+	}
+	return len;
+}
+
+/* The toy's ids are the bytes of their text, and one of them is NUL. */
+static void a_nul_does_not_end_the_text(void **state)
+{
+	struct hall *h = *state;
+	unsigned nuls = 0;
+
+	hall_open_worker(h, 0);
+	for (unsigned seed = 0; seed < 16; seed++) {
+		char prompt[96], id[8], whole[64];
+		const struct msg_reply *r;
+		size_t len;
+
+		snprintf(id, sizeof(id), "s%u", seed);
+		snprintf(prompt, sizeof(prompt),
+			 "{\"prompt\":\"a\\u0000b\",\"id\":\"%s\",\"seed\":%u,\"max_tokens\":12,"
+			 "\"stream\":true}",
+			 id, seed);
+		hall_publish(h, "splitmq/v1/sim/agent/gw/prompt", prompt, false);
+		hall_pass(h, 100);
+		r = hall_final(h, id);
+		len = gather(h, id, whole);
+		assert_int_equal(r->stats.prompt_tokens, 3);
+		assert_int_equal(len, r->n_ids - (r->ids[r->n_ids - 1] == TOY_END_ID));
+		assert_int_equal(len, r->text_len);
+		assert_memory_equal(whole, r->text, len);
+		for (size_t i = 0; i < len; i++)
+			assert_int_equal(whole[i], r->ids[i]);
+		nuls += memchr(whole, '\0', len) != NULL;
+		hall_forget(h);
+	}
+	assert_true(nuls > 0);
+}
+
 static void all_layers_here_need_no_worker(void **state)
 {
 	struct hall *h = *state;
@@ -385,6 +435,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_prompt_is_answered_on_its_reply_topic),
 		TEST(streamed_pieces_make_up_the_text),
+		TEST(a_nul_does_not_end_the_text),
 		TEST(all_layers_here_need_no_worker),
 		TEST(malformed_prompts_get_an_error_reply),
 		TEST(a_retained_prompt_is_ignored),

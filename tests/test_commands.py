@@ -15,8 +15,8 @@ STORIES = os.path.join(PACK, "stories260K")
 MODEL = os.path.join(STORIES, "stories260K-f32.gguf")
 
 
-def run(*args, status=0):
-    done = subprocess.run([SPLITMQ, *args], capture_output=True, timeout=60)
+def run(*args, status=0, stdin=b""):
+    done = subprocess.run([SPLITMQ, *args], capture_output=True, timeout=60, input=stdin)
     if done.returncode != status:
         raise AssertionError(f"{args}: status {done.returncode}, not {status}: {done.stderr}")
     return done
@@ -55,6 +55,14 @@ class Commands(unittest.TestCase):
                                "--split", "3", "--codec", "f32").stdout)
         self.assertEqual(again["ids"], want["greedy"])
         self.assertEqual(again["bytes_per_token"], 4 * 64)
+
+    def test_a_nul_is_text_like_any_other(self):
+        ids = run("tokenize", "-m", MODEL, "--plain", stdin=b"a\0b\0").stdout
+        self.assertEqual(run("tokenize", "-m", MODEL, "--plain", "--decode", stdin=ids).stdout,
+                         b"a\0b\0")
+        told = json.loads(run("tokenize", "-m", MODEL, "--plain", "--decode", "--json",
+                              stdin=ids).stdout)
+        self.assertEqual(told, {"text": "a\0b\0", "bytes": 4})
 
     def test_a_seed_gives_its_text_again_whatever_the_threads_and_the_split(self):
         args = ["generate", "-m", MODEL, "-p", "Once", "-n", "40", "--temp", "1.2", "--top-p",

@@ -161,7 +161,6 @@ static void what_is_not_json_is_refused_with_its_place(void **state)
 static void bad_strings_are_refused(void **state)
 {
 	(void)state;
-	refused("\"\\u0000\"", "NUL");
 	refused("{\"a\\u0000b\":1}", "NUL");
 	refused("[\"\x01\"]", "control character");
 	refused("[\"\t\"]", "control character");
@@ -182,6 +181,53 @@ static void bad_strings_are_refused(void **state)
 	refused("[\"\xe2\x82", "UTF-8");
 	refused("{\"k1\":1,\"k2\":\"\xff\"}", "value of key \"k2\"");
 	refused("[1,\"\xff\"]", "offset 4");
+}
+
+static void a_nul_in_a_string_is_carried(void **state)
+{
+	static const char src[] = "{\"s\":\"\\u0000a\\\\u0000\\u0000\",\"t\":\"t\"}";
+	struct json *o = parsed(src);
+	const char *s = NULL;
+	char *text, *v = NULL;
+	size_t len = 0;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(json_get_text(o, "s", 9, &v, &len, &e), 0);
+	assert_int_equal(len, 9);
+	assert_memory_equal(v, "\0a\\u0000\0", 10);
+	free(v);
+	assert_int_equal(json_get_text(o, "s", 8, &v, &len, &e), ERR_FORMAT);
+	assert_string_equal(e.text, "key \"s\" is longer than 8 bytes");
+	assert_int_equal(json_get_text(o, "u", 8, &v, &len, &e), ERR_FORMAT);
+	assert_int_equal(json_get_text(o, "t", 8, &v, &len, &e), 0);
+	assert_string_equal(v, "t");
+	free(v);
+	assert_int_equal(json_get_str(o, "s", true, 99, &s, &e), ERR_FORMAT);
+	assert_string_equal(e.text, "key \"s\" must not have a NUL character (\\u0000)");
+	assert_null(json_str(json_get(o, "s")));
+	assert_int_equal(json_print(o, &text, &len), 0);
+	assert_string_equal(text, src);
+	assert_int_equal(len, strlen(src));
+	free(text);
+	json_free(o);
+	refused("[\"\\u0000\",1}", "offset 11"); /* of what was given */
+	refused("[\"\\u0000\"] 1", "offset 10");
+}
+
+static void a_nul_that_is_written_is_an_escape(void **state)
+{
+	struct json *o = json_object();
+	char *text;
+	size_t len;
+
+	(void)state;
+	json_add_text(o, "s", "a\0\xff", 3);
+	json_add_text(o, "none", NULL, 0);
+	assert_int_equal(json_print(o, &text, &len), 0);
+	assert_string_equal(text, "{\"s\":\"a\\u0000\xef\xbf\xbd\",\"none\":\"\"}");
+	free(text);
+	json_free(o);
 }
 
 static void nesting_ends_at_32(void **state)
@@ -378,6 +424,8 @@ int main(void)
 		cmocka_unit_test(a_value_of_the_wrong_kind_or_range_is_named),
 		cmocka_unit_test(what_is_not_json_is_refused_with_its_place),
 		cmocka_unit_test(bad_strings_are_refused),
+		cmocka_unit_test(a_nul_in_a_string_is_carried),
+		cmocka_unit_test(a_nul_that_is_written_is_an_escape),
 		cmocka_unit_test(nesting_ends_at_32),
 		cmocka_unit_test(numbers_beyond_a_double_are_refused),
 		cmocka_unit_test(a_key_stands_once_and_there_are_at_most_256),

@@ -190,6 +190,22 @@ static void a_person_needs_no_more_than_a_prompt(void **state)
 	refused_as(text, MSG_CANCEL, ERR_FORMAT, "cancel: key \"id\" is missing");
 }
 
+static void a_nul_in_a_prompt_is_a_character_like_others(void **state)
+{
+	static const char text[] = "{\"prompt\":\"a\\u0000b\"}", nul[] = "{\"prompt\":\"\\u0000\"}";
+	struct msg m;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(parse(&m, text, strlen(text), MSG_PROMPT, &e), 0);
+	assert_int_equal(m.u.prompt.prompt_len, 3);
+	assert_memory_equal(m.u.prompt.prompt, "a\0b", 4);
+	msg_finish(&m);
+	assert_int_equal(parse(&m, nul, strlen(nul), MSG_PROMPT, &e), 0);
+	assert_int_equal(m.u.prompt.prompt_len, 1);
+	msg_finish(&m);
+}
+
 static void a_type_that_is_there_beats_the_one_expected(void **state)
 {
 	static const char text[] = "{\"type\":\"cancel\",\"id\":\"1\"}";
@@ -207,7 +223,9 @@ static void bad_prompts_are_refused_by_name(void **state)
 	static const struct {
 		const char *text, *why;
 	} bad[] = {
-		{ "{\"prompt\":\"a\\u0000b\"}", "\"prompt\": a NUL character" },
+		{ "{\"prompt\":\"x\",\"id\":\"a\\u0000b\"}",
+		  "key \"id\" must not have a NUL character" },
+		{ "{\"prompt\":\"x\",\"a\\u0000b\":1}", "a NUL character (\\u0000) in a key" },
 		{ "{\"prompt\":\"\"}", "\"prompt\" must not be empty" },
 		{ "{\"prompt\":5}", "\"prompt\" must be a string, not 5" },
 		{ "{\"prompt\":null}", "\"prompt\" is missing" },
@@ -576,6 +594,7 @@ int main(void)
 		cmocka_unit_test(every_prefix_of_a_message_is_refused),
 		cmocka_unit_test(a_missing_key_is_named),
 		cmocka_unit_test(a_person_needs_no_more_than_a_prompt),
+		cmocka_unit_test(a_nul_in_a_prompt_is_a_character_like_others),
 		cmocka_unit_test(a_type_that_is_there_beats_the_one_expected),
 		cmocka_unit_test(bad_prompts_are_refused_by_name),
 		cmocka_unit_test(a_prompt_of_the_longest_length_passes_and_one_more_byte_does_not),

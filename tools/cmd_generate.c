@@ -48,7 +48,7 @@ struct options {
 	bool raw, json;
 };
 
-/* Text kept for --json. NUL bytes, which our JSON strings cannot hold, become U+FFFD. */
+/* Text kept for --json. */
 struct text {
 	char *bytes;
 	size_t len, cap;
@@ -186,10 +186,8 @@ static int parse(struct options *o, int argc, char **argv)
 
 static void keep(struct text *t, const char *bytes, size_t len)
 {
-	static const char unknown[] = "\xef\xbf\xbd";
-
-	if (t->len + 3 * len + 1 > t->cap) {
-		size_t cap = 2 * (t->len + 3 * len + 1);
+	if (t->len + len > t->cap) {
+		size_t cap = 2 * (t->len + len);
 		char *bigger = realloc(t->bytes, cap);
 
 		if (!bigger) {
@@ -199,14 +197,9 @@ static void keep(struct text *t, const char *bytes, size_t len)
 		t->bytes = bigger;
 		t->cap = cap;
 	}
-	for (size_t i = 0; i < len; i++) {
-		if (bytes[i])
-			t->bytes[t->len++] = bytes[i];
-		else
-			for (unsigned j = 0; j < 3; j++)
-				t->bytes[t->len++] = unknown[j];
-	}
-	t->bytes[t->len] = '\0';
+	if (len)
+		memcpy(t->bytes + t->len, bytes, len);
+	t->len += len;
 }
 
 static void on_text(void *arg, const char *bytes, size_t len)
@@ -261,7 +254,7 @@ static int print_json(const struct options *o, const struct local *l, size_t n_p
 	size_t len;
 	int rc;
 
-	json_add_str(root, "text", text->bytes ? text->bytes : "");
+	json_add_text(root, "text", text->bytes, text->len);
 	ids = json_add_array(root, "ids");
 	for (uint32_t i = 0; i < r->n; i++)
 		json_push_u64(ids, r->ids[i]);

@@ -80,11 +80,8 @@ static int print_text(const char *text, size_t len, bool json, struct err *e)
 		fwrite(text, 1, len, stdout);
 		return 0;
 	}
-	if (memchr(text, '\0', len))
-		return err_set(e, ERR_UNSUPPORTED,
-			       "the text has a NUL byte: decode without --json");
 	root = json_object();
-	json_add_str(root, "text", text);
+	json_add_text(root, "text", text, len);
 	json_add_u64(root, "bytes", len);
 	return print_json(root, e);
 }

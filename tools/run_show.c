@@ -47,7 +47,7 @@ static void print_json(const struct msg_reply *reply)
 void run_show(struct run *r, const struct msg_reply *reply)
 {
 	if (!reply->done) {
-		fputs(reply->text, stdout);
+		fwrite(reply->text, 1, reply->text_len, stdout);
 		fflush(stdout);
 		r->streamed = true;
 		return;
@@ -56,8 +56,8 @@ void run_show(struct run *r, const struct msg_reply *reply)
 	r->error = reply->error;
 	if (r->json)
 		print_json(reply);
-	else if (!r->streamed && reply->text[0])
-		fputs(reply->text, stdout);
+	else if (!r->streamed)
+		fwrite(reply->text, 1, reply->text_len, stdout);
 	if (!r->json && !reply->error)
 		printf("\n");
 	fflush(stdout);
