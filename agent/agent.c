@@ -11,6 +11,7 @@
 #include "agent/profile.h"
 #include "agent/rehearsal.h"
 #include "agent/report.h"
+#include "agent/seat.h"
 #include "agent/slot.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -50,43 +51,14 @@ struct agent {
 	struct err fatal;
 };
 
-static struct segment_ask session_ask(const struct segment *seg, uint32_t split, uint32_t context,
-				      enum kv_type type, const struct codec_spec *codec)
-{
-	return (struct segment_ask){
-		.last = split,
-		.context_tokens = context,
-		.kv = type,
-		.extra = admit_extra(codec, seg->hp.dim, split == seg->hp.n_layers),
-		.predict = true,
-		.split = split,
-	};
-}
-
 static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
 		 enum kv_type type, struct err *e)
 {
 	struct agent *a = ctx;
-	struct segment *seg = head_segment(a->head);
-	const struct segment_ask ask = session_ask(seg, split, context, type, &job->codec);
-	struct room_answer answer;
-	int rc;
+	const struct segment_ask ask =
+		seat_ask(head_segment(a->head), split, context, type, &job->codec);
 
-	segment_judge(seg, &ask, false, &answer);
-	if (answer.missing_bytes)
-		return segment_refuse(&ask, &answer, e);
-	rc = segment_begin(seg, &job->kv, 0, split, context, type, e);
-	if (rc)
-		return rc;
-	rc = segment_begin_codec(seg, &job->state, split, e);
-	if (rc) {
-		segment_end(seg, job->kv);
-		return rc;
-	}
-	job->booked_bytes =
-		ask.extra.session_bytes + (uint64_t)ask.extra.token_bytes * ask.context_tokens;
-	segment_book(seg, job->booked_bytes);
-	return 0;
+	return seat_take(head_segment(a->head), job, &ask, e);
 }
 
 static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *answer, struct err *e)
@@ -94,7 +66,7 @@ static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *answ
 	const struct agent *a = ctx;
 	const struct segment *seg = head_segment(a->head);
 	struct segment_ask want =
-		session_ask(seg, ask->split, ask->context_tokens, ask->kv, ask->codec);
+		seat_ask(seg, ask->split, ask->context_tokens, ask->kv, ask->codec);
 
 	return fronts_judge(a->fronts, ask->front, &want, ask->alone, answer, e);
 }
@@ -112,9 +84,7 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 
 	(void)split;
 	(void)context;
-	segment_unbook(head_segment(a->head), job->booked_bytes);
-	segment_end(head_segment(a->head), job->kv);
-	codec_state_destroy(job->state);
+	seat_give_back(head_segment(a->head), job);
 }
 
 static int convert(void *ctx, struct head_job *job, enum kv_type type, struct err *e)
@@ -388,6 +358,19 @@ static uint32_t rehearsed_layers(const struct agent *a)
 	return split ? split : seg->slice.last ? 1 : 0;
 }
 
+/* Encoded are rows as sessions will have them: at l = 0, too, so that no other predictors than
+ * those of sessions come into memory. */
+static int begin_rehearsal(struct agent *a, struct head_job *job, const struct rehearsal *r,
+			   enum kv_type kv, struct err *e)
+{
+	struct segment *seg = head_segment(a->head);
+	struct segment_ask ask =
+		seat_ask(seg, r->layers, REHEARSAL_ROWS + 1 + 2 * r->chunk_rows, kv, &job->codec);
+
+	ask.split = split_of(a->conf, seg);
+	return seat_take(seg, job, &ask, e);
+}
+
 /* What speeds cannot be found out by now are by the first sessions. */
 static void rehearse(struct agent *a, const struct agent_core_conf *cc)
 {
@@ -409,7 +392,7 @@ static void rehearse(struct agent *a, const struct agent_core_conf *cc)
 	if (!rc && !job.bytes)
 		rc = err_set(&e, ERR_NOMEM, "a chunk");
 	if (!rc)
-		rc = begin(a, &job, r.layers, REHEARSAL_ROWS + 1 + 2 * chunk, cc->kv, &e);
+		rc = begin_rehearsal(a, &job, &r, cc->kv, &e);
 	if (!rc) {
 		a->rehearsing = true;
 		rc = rehearsal_run(&r, agent_core_meter(a->core));
@@ -580,6 +563,7 @@ static void on_bus(struct agent *a, const struct bus_event *ev)
 		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u %s",
 			  a->conf->broker.host, a->conf->broker.port, ev->text);
 		agent_core_link(a->core, true, now_us);
+		segment_settle(head_segment(a->head));
 		publish_profile(a);
 	} else {
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",

@@ -67,9 +67,11 @@ void meter_job(struct meter *m, const struct meter_job *j)
 		push(&f->encode, j->encode_us / 1000.0);
 }
 
-void meter_beside(struct meter *m, unsigned front, double us)
+void meter_beside(struct meter *m, unsigned front, bool local, double us)
 {
-	push(&m->fronts[front].beside, us > 0 ? us / 1000 : 0);
+	struct meter_front *f = &m->fronts[front];
+
+	push(local ? &f->local : &f->beside, us > 0 ? us / 1000 : 0);
 }
 
 void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
@@ -79,6 +81,7 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 	s->layer_token_ms = median(&f->layer_token);
 	s->layer_row_ms = median(&f->layer_row);
 	s->embed_ms = median(&f->beside);
+	s->local_ms = median(&f->local);
 	s->head_ms = median(&f->head);
 	s->encode_ms = median(&f->encode);
 }

@@ -49,7 +49,7 @@ struct meter_trips {
 
 /* Of one front end. */
 struct meter_front {
-	struct meter_ring layer_token, layer_row, beside, head, encode; /* ms */
+	struct meter_ring layer_token, layer_row, beside, local, head, encode; /* ms */
 };
 
 struct meter {
@@ -74,8 +74,8 @@ struct meter_job {
 void meter_job(struct meter *m, const struct meter_job *j);
 
 /* What a decode token took beside layers, head, encoding and its trip, when it had the agent for
- * itself. */
-void meter_beside(struct meter *m, unsigned front, double us);
+ * itself; local: without a worker. */
+void meter_beside(struct meter *m, unsigned front, bool local, double us);
 
 /* A request of so many bytes goes out. True when nothing that was sent before can hold it up: only
  * such a trip is worth measuring. */

@@ -30,8 +30,10 @@ static void learn(const struct rehearsal *r, struct meter *m, const struct head_
 					  .encoded = true,
 					  .layers_us = job->layers_us - job->embed_us,
 					  .encode_us = job->encode_us });
-	if (job->rows == 1)
-		meter_beside(m, 0, job->queue_us + job->embed_us);
+	if (job->rows != 1)
+		return;
+	meter_beside(m, 0, false, job->queue_us + job->embed_us);
+	meter_beside(m, 0, true, job->queue_us + job->embed_us);
 }
 
 /* Rows of a chunk that will hardly take longer than that: two take about as long as one by itself,

@@ -243,7 +243,8 @@ static void measure_token(struct agent_core *c, const struct slot *sl, uint64_t 
 	    (!s->conf.local && !s->last_rtt_us))
 		return;
 	us -= (double)(job->layers_us - job->embed_us) + job->encode_us;
-	meter_beside(&c->meter, job->front, s->conf.local ? us : us - (double)s->last_rtt_us);
+	meter_beside(&c->meter, job->front, s->conf.local,
+		     s->conf.local ? us : us - (double)s->last_rtt_us);
 }
 
 static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)

@@ -61,6 +61,7 @@ static struct plan_speed speed_of(const struct plan_front *f, const struct msg_s
 	struct plan_speed got = { .layer_token_ms = s->layer_token_ms * share,
 				  .layer_row_ms = s->layer_row_ms * share,
 				  .embed_ms = s->embed_ms,
+				  .local_ms = s->local_ms > 0 ? s->local_ms : s->embed_ms,
 				  .head_ms = s->head_ms,
 				  .encode_ms = s->encode_ms };
 

@@ -91,9 +91,11 @@ static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, u
 {
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t full = in->accuracy->levels[level].chunk_rows;
-	struct plan_stage st = { .agent = s->embed_ms + split * agent_layer_ms(s, rows, full) };
+	const bool local = split == in->agent->n_layers;
+	struct plan_stage st = { .agent = (local ? s->local_ms : s->embed_ms) +
+					  split * agent_layer_ms(s, rows, full) };
 
-	if (split == in->agent->n_layers)
+	if (local)
 		return st;
 	st.agent += rows * s->encode_ms;
 	st.link = transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
@@ -142,7 +144,7 @@ static void time_local(const struct plan_input *in, uint32_t front, uint32_t lev
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t l = in->agent->n_layers;
 
-	*t = (struct plan_timing){ .token_ms = s->embed_ms + l * s->layer_token_ms + s->head_ms,
+	*t = (struct plan_timing){ .token_ms = s->local_ms + l * s->layer_token_ms + s->head_ms,
 				   .ttft_ms = prefill_ms(in, l, front, level, 0) + s->head_ms };
 }
 

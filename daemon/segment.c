@@ -271,6 +271,16 @@ static void book_segment(struct segment *s, const struct segment_conf *c, const 
 								    : UINT64_MAX;
 }
 
+void segment_settle(struct segment *s)
+{
+	const uint64_t resident = memory_resident_bytes();
+
+	if (resident <= s->budget.booked_bytes)
+		return;
+	s->base_bytes += resident - s->budget.booked_bytes;
+	s->budget.booked_bytes = resident;
+}
+
 /* What is left of the addresses when all but packed weights has its share; 0: no limit. */
 static uint64_t pack_limit(const struct room *r, const struct room_answer *a)
 {

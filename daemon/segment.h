@@ -63,7 +63,7 @@ struct segment {
 	bool embed, head;              /* of the expected segment */
 	struct segment_range held;     /* what is booked: those, and any that ran */
 	size_t weight_bytes;           /* of what is held, less an embedding that is only read */
-	uint64_t base_bytes;           /* of the process when weights began to be counted */
+	uint64_t base_bytes;           /* of the process besides all else that is booked */
 	uint64_t scratch_bytes;        /* that were booked beside them */
 	uint64_t reserve_bytes;
 	uint64_t sessions_bytes;   /* booked for sessions */
@@ -90,6 +90,11 @@ void segment_close(struct segment *s);
 /* Bytes of the weights of layers [first, last), with embedding and head as asked. */
 size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t last, bool embed,
 			    bool head);
+
+/* Weigh the process again, once all that it has without a session has run: libraries, threads and
+ * files take pages when they are first used, huge pages are taken whole. What is in memory beyond
+ * what is booked is booked, and counts in base_bytes. Reads the system's state: not per token. */
+void segment_settle(struct segment *s);
 
 struct segment_ask {
 	uint32_t first, last, context_tokens;

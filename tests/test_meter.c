@@ -76,7 +76,7 @@ static void nothing_is_known_of_a_link_that_was_not_used(void **state)
 	meter_broker(&m, &rtt, &high);
 	assert_int_equal(l.samples, 0);
 	assert_true(l.rtt_ms == 0 && l.up_kbit_s == 0 && rtt == 0 && high == 0);
-	assert_true(s.head_ms == 0 && s.layer_token_ms == 0 && s.embed_ms == 0);
+	assert_true(s.head_ms == 0 && s.layer_token_ms == 0 && s.embed_ms == 0 && s.local_ms == 0);
 }
 
 static void base_and_rates_are_found_in_spite_of_jitter_and_stragglers(void **state)
@@ -315,7 +315,8 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 						   .encoded = true,
 						   .layers_us = i == 4 ? 90000 : 396 + i,
 						   .encode_us = 20 + i });
-		meter_beside(&m, 0, i == 7 ? -5.0 : 100.0 + i);
+		meter_beside(&m, 0, false, i == 7 ? -5.0 : 100.0 + i);
+		meter_beside(&m, 0, true, 50.0 + i);
 	}
 	meter_job(&m, &(struct meter_job){
 			      .layers = 4, .rows = 64, .encoded = true, .layers_us = 6400 });
@@ -333,6 +334,7 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 	assert_near(s.encode_ms, 0.024, 1e-6, "encode_ms");
 	assert_near(s.head_ms, 1.5, 1e-6, "head_ms");
 	assert_near(s.embed_ms, 0.103, 0.01, "embed_ms");
+	assert_near(s.local_ms, 0.054, 0.01, "local_ms");
 	meter_speed(&m, 1, &other);
 	assert_true(other.layer_token_ms == 0); /* no layers: nothing to tell */
 	assert_near(other.encode_ms, 0.007, 1e-6, "encode_ms");

@@ -50,6 +50,7 @@ static void put_front(struct world *w, uint32_t f, uint32_t layers, uint64_t lay
 	w->agent.speeds[f] = (struct plan_speed){ .layer_token_ms = 2,
 						  .layer_row_ms = 0.5,
 						  .embed_ms = 0.2,
+						  .local_ms = 0.2,
 						  .head_ms = 3,
 						  .encode_ms = 0.1 };
 }
@@ -189,7 +190,8 @@ static double brute_chunk(const struct world *w, const struct plan_choice *c, ui
 
 	if (full > 1)
 		each = brute_max(0, (full * row - s->layer_token_ms) / (full - 1));
-	return s->embed_ms + c->split * (s->layer_token_ms + (rows - 1) * each);
+	return (c->split == w->agent.n_layers ? s->local_ms : s->embed_ms) +
+	       c->split * (s->layer_token_ms + (rows - 1) * each);
 }
 
 /* TTFT by following every chunk; the uplink's bytes are counted on the way. */
@@ -248,7 +250,7 @@ static void brute_figures(const struct world *w, const struct plan_choice *c,
 				 (uint64_t)c->context_tokens * c->split * w->agent.kv_bytes[c->kv];
 	if (!tail) {
 		f->edge_bytes += w->fronts[c->front].head_bytes;
-		f->token_ms = s->embed_ms + n * s->layer_token_ms + s->head_ms;
+		f->token_ms = s->local_ms + n * s->layer_token_ms + s->head_ms;
 		return;
 	}
 	f->edge_bytes += w->codec_bytes[c->split] +
@@ -446,6 +448,7 @@ static void draw_fronts(struct world *w, struct dice *d)
 			w->fronts[f].head_bytes = 0;
 		*s = (struct plan_speed){ .layer_token_ms = draw(d, 0.1, 20),
 					  .embed_ms = draw(d, 0, 1),
+					  .local_ms = draw(d, 0, 1),
 					  .head_ms = chance(d, 0.9) ? draw(d, 0.1, 30) : 0,
 					  .encode_ms = draw(d, 0, 1) };
 		s->layer_row_ms = chance(d, 0.8) ? s->layer_token_ms * draw(d, 0.1, 1.2) : 0;

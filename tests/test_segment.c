@@ -223,6 +223,27 @@ static void bookings_are_what_the_process_takes(void **state)
 	segment_close(&s);
 }
 
+/* What is in memory and not booked comes to light; what is booked stays so. */
+static void weighing_again_books_what_is_in_memory(void **state)
+{
+	struct segment s;
+	uint64_t booked, base, resident;
+
+	(void)state;
+	open_front(&s, 1u << 30);
+	booked = s.budget.booked_bytes += 1u << 29; /* more than this process has */
+	segment_settle(&s);
+	assert_int_equal(s.budget.booked_bytes, booked);
+	s.budget.booked_bytes = 1u << 20;
+	base = s.base_bytes;
+	segment_settle(&s);
+	resident = memory_resident_bytes();
+	if (resident)
+		assert_in_range(s.budget.booked_bytes, resident - (1u << 20), resident);
+	assert_int_equal(s.base_bytes - base, s.budget.booked_bytes - (1u << 20));
+	segment_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +254,7 @@ int main(void)
 		cmocka_unit_test(what_is_left_to_others_counts),
 		cmocka_unit_test(a_session_alone_has_the_room_of_all),
 		cmocka_unit_test(bookings_are_what_the_process_takes),
+		cmocka_unit_test(weighing_again_books_what_is_in_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

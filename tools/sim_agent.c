@@ -55,7 +55,7 @@ static void rehearse(struct sim_world *w, struct sim_agent *a)
 					       .encoded = true,
 					       .layers_us = (uint32_t)(1000 * ms),
 					       .encode_us = (uint32_t)(1000 * a->encode_ms) });
-		meter_beside(a->meter, 0, 1000 * a->embed_ms);
+		meter_beside(a->meter, 0, false, 1000 * a->embed_ms);
 	}
 }
 

@@ -91,10 +91,11 @@ static void compute_token(struct sim_world *w, struct sim_agent *a, struct sim_s
 {
 	double layer_ms = sim_agent_layer_ms(w, a, s->by.front) * noise(w, a);
 	double head_ms = a->head_ms * front_share(w, s->by.front);
-	double rest_ms = a->embed_ms + (layers_at_worker(w, s) ? a->encode_ms : head_ms);
+	bool local = !layers_at_worker(w, s);
+	double rest_ms = a->embed_ms + (local ? head_ms : a->encode_ms);
 
 	measure(w, a, s, 1, layer_ms);
-	meter_beside(a->meter, 0, 1000 * a->embed_ms * a->heat);
+	meter_beside(a->meter, 0, local, 1000 * a->embed_ms * a->heat);
 	at(w, compute(w, a, s->by.split * layer_ms + rest_ms * a->heat), SIM_COMPUTED, a, s, 1);
 }
 

@@ -58,6 +58,7 @@ def telemetry_adds_up_to_what_a_token_takes(w: World):
     for key in ("layer_token_ms", "layer_row_ms", "encode_ms", "head_ms"):
         assert speed[key] > 0, first
     assert 0 < first["used_bytes"] < first["budget_bytes"], first
+    assert first["rss_bytes"] <= 1.05 * first["used_bytes"], first
     assert first["link"]["samples"] >= 2 and first["broker_rtt_ms"] > 0, first
     profile = [json.loads(text) for topic, text in sub.lines() if topic.endswith("/profile")][0]
     front = profile["fronts"][0]
