@@ -74,6 +74,25 @@ void meter_beside(struct meter *m, unsigned front, bool local, double us)
 	push(local ? &f->local : &f->beside, us > 0 ? us / 1000 : 0);
 }
 
+void meter_begin(struct meter *m, double us)
+{
+	push(&m->begin, us / 1000);
+}
+
+double meter_begin_ms(const struct meter *m)
+{
+	return median(&m->begin);
+}
+
+/* While no trip is known nothing can be told apart. */
+void meter_open(struct meter *m, double us)
+{
+	const double trip = m->base_ms + MSG_OPEN_BYTES * m->up_ms + MSG_ACCEPT_BYTES * m->down_ms;
+
+	if (m->base_ms > 0)
+		push(&m->open, fmax(0, us / 1000 - trip));
+}
+
 void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 {
 	const struct meter_front *f = &m->fronts[front];
@@ -363,6 +382,7 @@ void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l)
 	slow = m->up_ms > 0 ? slow_byte_ms(s, l->rtt_ms, m->down_ms, m->up_ms) / m->up_ms : 1;
 	l->up_low_kbit_s = l->up_kbit_s / slow;
 	l->down_low_kbit_s = l->down_kbit_s / slow;
+	l->open_ms = median(&m->open);
 	l->idle_ms = now_us > s->newest_us ? (double)(now_us - s->newest_us) / 1000 : 0;
 }
 

@@ -54,6 +54,7 @@ struct meter_front {
 
 struct meter {
 	struct meter_front fronts[MSG_FRONTS_MAX];
+	struct meter_ring begin, open; /* ms, of sessions */
 	struct meter_trips trips;  /* to the worker, without its own time */
 	struct meter_trips probes; /* to the broker */
 	double up_ms, down_ms;     /* per byte, as last known; 0: not */
@@ -77,6 +78,12 @@ void meter_job(struct meter *m, const struct meter_job *j);
  * itself; local: without a worker. */
 void meter_beside(struct meter *m, unsigned front, bool local, double us);
 
+/* A session's first job began so long after its prompt came. */
+void meter_begin(struct meter *m, double us);
+
+/* The worker's ACCEPT to its first OPEN came so long after its prompt. */
+void meter_open(struct meter *m, double us);
+
 /* A request of so many bytes goes out. True when nothing that was sent before can hold it up: only
  * such a trip is worth measuring. */
 bool meter_sent(struct meter *m, uint32_t bytes, uint64_t now_us);
@@ -95,6 +102,9 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s);
 /* Figures of the link; samples 0 when no trip of late is known. Updates up_ms and down_ms: not per
  * token. */
 void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l);
+
+/* 0: no session has begun. */
+double meter_begin_ms(const struct meter *m);
 
 /* To the broker and back, for an empty payload: median and 95 % quantile; 0, 0: not known. */
 void meter_broker(const struct meter *m, double *rtt_ms, double *high_ms);

@@ -78,6 +78,7 @@ void report_telemetry(struct agent_core *c, uint64_t now_us, struct msg_telemetr
 	add_speeds(c, t);
 	meter_link(&c->meter, now_us, &t->link);
 	meter_broker(&c->meter, &t->broker_rtt_ms, &t->broker_rtt_high_ms);
+	t->begin_ms = meter_begin_ms(&c->meter);
 	add_sessions(c, now_us, t);
 }
 

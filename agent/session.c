@@ -128,6 +128,11 @@ uint32_t session_open_split(const struct session *s)
 	return low;
 }
 
+bool session_opens(const struct session *s)
+{
+	return s->state == SESSION_OPENING && s->epoch == 1 && !s->tries && s->n_ids == s->n_prompt;
+}
+
 /* The split has moved to, or away from, the last layer. */
 static void change_sides(struct session *s, struct session_effects *fx)
 {

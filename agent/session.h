@@ -236,6 +236,9 @@ bool session_wants_sample(const struct session *s, uint32_t chunk);
 /* Lowest split of the log: layers from there on must be had by who replays it. */
 uint32_t session_open_split(const struct session *s);
 
+/* It waits for the answer to its first OPEN, which went out when it began. */
+bool session_opens(const struct session *s);
+
 /* Bytes of the log that hold chunk i. */
 const uint8_t *session_chunk_bytes(const struct session *s, uint32_t chunk);
 

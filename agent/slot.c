@@ -316,6 +316,8 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 	struct err e = { 0 };
 
 	sl->session.conf.side_rows = side_rows(sl);
+	if (ev->kind == SESSION_EV_ACCEPT && session_opens(&sl->session))
+		meter_open(&c->meter, (double)(ev->now_us - sl->times.begun_us));
 	session_step(&sl->session, ev, &fx);
 	token = sl->session.n_ids > before && ev->kind != SESSION_EV_START;
 	if (token)
@@ -370,6 +372,8 @@ static void note_job(struct agent_core *c, struct slot *sl, const struct head_jo
 		return;
 	}
 	timeline_computed(&sl->timeline, job);
+	if (!job->pos && !sl->times.first_token_us && job->queued_us > sl->times.begun_us)
+		meter_begin(&c->meter, (double)(job->queued_us - sl->times.begun_us));
 	sl->times.head_us += job->layers_us;
 	sl->times.encode_us += job->encode_us;
 	if (!job->rc)

@@ -9,8 +9,6 @@
 
 /* Payloads of our messages (schema/vectors), with names of usual length. */
 #define TOKENS_BYTES 140u
-#define OPEN_BYTES   500u
-#define ACCEPT_BYTES 150u
 
 #define KV_BLOCK     32 /* numbers of a block, in the types that have them */
 
@@ -90,6 +88,7 @@ void facts_agent_update(struct facts_agent *f, const struct msg_agent_profile *p
 						own ? &f->fronts[i] : measured);
 	}
 	a->budget_bytes = t && t->budget_bytes ? t->budget_bytes : p->budget_bytes;
+	a->begin_ms = t ? t->begin_ms : 0;
 }
 
 static uint64_t *put_front(struct plan_front *f, const struct msg_front *m, uint64_t *weights)
@@ -198,10 +197,11 @@ void facts_link(struct plan_link *l, const struct msg_telemetry *agent, double e
 {
 	*l = (struct plan_link){ .up_payload = WIRE_HDR_LEN,
 				 .down_payload = TOKENS_BYTES,
-				 .open_bytes = OPEN_BYTES,
-				 .accept_bytes = ACCEPT_BYTES };
+				 .open_bytes = MSG_OPEN_BYTES,
+				 .accept_bytes = MSG_ACCEPT_BYTES };
 	if (!agent)
 		return;
+	l->open_ms = agent->link.open_ms;
 	l->rtt_ms = quantile(agent->link.rtt_ms, agent->link.rtt_high_ms, epsilon);
 	l->up_kbit_s = quantile(agent->link.up_kbit_s, agent->link.up_low_kbit_s, epsilon);
 	l->down_kbit_s = quantile(agent->link.down_kbit_s, agent->link.down_low_kbit_s, epsilon);

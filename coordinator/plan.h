@@ -68,6 +68,7 @@ struct plan_agent {
 	uint32_t n_fronts; /* 1..PLAN_MAX_FRONTS */
 	const struct plan_front *fronts;
 	struct plan_speed speeds[PLAN_MAX_FRONTS];
+	double begin_ms;                  /* from a prompt to the first job for it */
 	uint64_t kv_bytes[KV_TYPE_COUNT]; /* one position of one layer */
 	uint64_t budget_bytes;            /* 0: nothing may be used */
 	uint64_t base_bytes;              /* whatever the split: scratch, work of the codec */
@@ -101,6 +102,7 @@ struct plan_link {
 	uint32_t up_payload, up_packet; /* bytes of a message of rows besides the rows, and ... */
 	uint32_t down_payload, down_packet; /* ... of an answer; around either on the wire */
 	uint32_t open_bytes, accept_bytes;  /* of the messages that begin a session, on the wire */
+	double open_ms; /* from a prompt to the latter, besides their trip */
 };
 
 enum plan_objective {

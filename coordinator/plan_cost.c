@@ -124,9 +124,9 @@ static double first_sample_ms(const struct plan_input *in, uint32_t level)
 	return more > 0 ? more : 0;
 }
 
-/* Time until all rows of the prompt have passed. */
+/* Time from a prompt until all its rows have passed; opened_ms: until the link takes them. */
 static double prefill_ms(const struct plan_input *in, uint32_t split, uint32_t front,
-			 uint32_t level, double open_ms)
+			 uint32_t level, double opened_ms)
 {
 	const uint32_t n = in->policy->prompt_tokens;
 	const uint32_t chunk = in->accuracy->levels[level].chunk_rows;
@@ -135,7 +135,9 @@ static double prefill_ms(const struct plan_input *in, uint32_t split, uint32_t f
 
 	if (left)
 		rest = stage_of(in, split, front, level, left);
-	return plan_cost_pipeline_ms(&st, full, left ? &rest : NULL, open_ms);
+	return in->agent->begin_ms +
+	       plan_cost_pipeline_ms(&st, full, left ? &rest : NULL,
+				     fmax(0, opened_ms - in->agent->begin_ms));
 }
 
 static void time_local(const struct plan_input *in, uint32_t front, uint32_t level,
@@ -154,9 +156,9 @@ static double answer_ms(const struct plan_input *in)
 			   in->link->down_kbit_s);
 }
 
-static double open_ms(const struct plan_link *l)
+static double opened_ms(const struct plan_link *l)
 {
-	return l->rtt_ms + transfer_ms(l->open_bytes, l->up_kbit_s) +
+	return l->open_ms + l->rtt_ms + transfer_ms(l->open_bytes, l->up_kbit_s) +
 	       transfer_ms(l->accept_bytes, l->down_kbit_s);
 }
 
@@ -187,7 +189,7 @@ static void time_split(const struct plan_input *in, uint32_t split, uint32_t fro
 	t->token_ms = s->embed_ms + split * s->layer_token_ms + s->encode_ms +
 		      transfer_ms(t->up_bytes + in->link->up_packet, in->link->up_kbit_s) + tail +
 		      back;
-	t->ttft_ms = prefill_ms(in, split, front, level, open_ms(in->link)) +
+	t->ttft_ms = prefill_ms(in, split, front, level, opened_ms(in->link)) +
 		     first_sample_ms(in, level) + back;
 	t->session_bytes = session_bytes(in, split, level, t);
 	t->worker_ms = tail / w->batch_rows;

@@ -137,6 +137,10 @@ struct msg_speed {
 	double encode_ms; /* encoding one decode row */
 };
 
+/* Usual payloads of those messages. */
+#define MSG_OPEN_BYTES	 420u
+#define MSG_ACCEPT_BYTES 130u
+
 /* The way from an agent to its worker and back, brokers and relays, publishing and reading
  * included: what of a request's round trip is not the worker's queue_us + compute_us. It takes
  *   rtt_ms + 8 * (bytes up / up_kbit_s + bytes down / down_kbit_s)        (kbit/s = bits per ms)
@@ -147,6 +151,9 @@ struct msg_link {
 	double up_kbit_s, up_low_kbit_s;     /* median, 5 % quantile */
 	double down_kbit_s, down_low_kbit_s; /* likewise */
 	double idle_ms;			     /* since the newest sample */
+	/* From a prompt to ACCEPT, less the trip of MSG_OPEN_BYTES up and MSG_ACCEPT_BYTES down:
+	 * what agent and worker take to begin a session; 0: not known. */
+	double open_ms;
 	uint32_t samples; /* that the figures stand on; 0: no figures */
 };
 
@@ -199,6 +206,7 @@ struct msg_telemetry {
 	struct msg_speed speeds[MSG_FRONTS_MAX]; /* [n_speeds] */
 	uint32_t n_speeds;
 	struct msg_link link;
+	double begin_ms; /* from a prompt to the first job for it; 0: not known */
 	double broker_rtt_ms, broker_rtt_high_ms; /* there and back: median, 95 %; 0: not known */
 	unsigned has; /* MSG_HAS_TEMPERATURE ...: others of the next four mean nothing */
 	double temperature_c, battery_percent;

@@ -101,6 +101,7 @@ static int get_link(struct msg_link *l, const struct json *o, struct err *e)
 	    (rc = field_get_ms(link, "down_kbit_s", &l->down_kbit_s, e)) ||
 	    (rc = field_get_ms(link, "down_low_kbit_s", &l->down_low_kbit_s, e)) ||
 	    (rc = field_get_ms(link, "idle_ms", &l->idle_ms, e)) ||
+	    (rc = field_get_ms(link, "open_ms", &l->open_ms, e)) ||
 	    (rc = json_get_u32(link, "samples", true, 1, UINT32_MAX, &l->samples, e)))
 		return err_wrap(e, "link");
 	return 0;
@@ -119,6 +120,7 @@ static void add_link(const struct msg_link *l, struct json *o)
 	field_add_fine(o, "down_low_kbit_s", l->down_low_kbit_s);
 	json_add_u64(o, "samples", l->samples);
 	field_add_ms(o, "idle_ms", l->idle_ms);
+	field_add_fine(o, "open_ms", l->open_ms);
 }
 
 static int get_remaining(void *item, const struct json *o, struct err *e)
@@ -194,7 +196,7 @@ int msg_get_agent_telemetry(struct msg *m, const struct json *o, struct err *e)
 	    (rc = get_link(&t->link, o, e)) ||
 	    (rc = field_get_ms(o, "broker_rtt_ms", &t->broker_rtt_ms, e)) ||
 	    (rc = field_get_ms(o, "broker_rtt_high_ms", &t->broker_rtt_high_ms, e)) ||
-	    (rc = get_sensors(t, o, e)))
+	    (rc = field_get_ms(o, "begin_ms", &t->begin_ms, e)) || (rc = get_sensors(t, o, e)))
 		return rc;
 	return field_get_list(o, "remaining", &remaining, t->remaining, &t->n_remaining, e);
 }
@@ -214,6 +216,7 @@ void msg_add_agent_telemetry(const struct msg *m, struct json *o)
 	add_link(&t->link, o);
 	field_add_fine(o, "broker_rtt_ms", t->broker_rtt_ms);
 	field_add_fine(o, "broker_rtt_high_ms", t->broker_rtt_high_ms);
+	field_add_fine(o, "begin_ms", t->begin_ms);
 	add_sensors(t, o);
 	if (t->n_remaining)
 		arr = json_add_array(o, "remaining");

@@ -119,9 +119,11 @@ static const struct msg samples[] = {
 				     .down_kbit_s = 770.5,
 				     .down_low_kbit_s = 660.75,
 				     .idle_ms = 125,
+				     .open_ms = 1.75,
 				     .samples = 33 },
 			   .broker_rtt_ms = 20.5,
 			   .broker_rtt_high_ms = 22.25,
+			   .begin_ms = 0.8125,
 			   .has = MSG_HAS_TEMPERATURE | MSG_HAS_THROTTLED | MSG_HAS_BATTERY |
 				  MSG_HAS_ON_BATTERY,
 			   .temperature_c = -7.5,

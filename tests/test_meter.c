@@ -303,6 +303,27 @@ static void a_chunk_behind_another_one_is_not_worth_measuring(void **state)
 	assert_true(meter_sent(&m, 1000, 6 * SECOND_US + 17000));
 }
 
+static void a_beginning_is_what_it_takes_beside_its_trip(void **state)
+{
+	struct meter m = { 0 };
+	struct msg_link l;
+
+	(void)state;
+	meter_begin(&m, 700);
+	meter_begin(&m, 900);
+	assert_near(meter_begin_ms(&m), 0.8, 1e-6, "begin_ms");
+	meter_open(&m, 5000); /* no trip is known: nothing to learn */
+	meter_trip(&m, &(struct meter_trip){ .at_us = 1, .up_bytes = 100, .ms = 20 });
+	meter_link(&m, 1, &l);
+	assert_true(l.open_ms == 0);
+	m.up_ms = 0.008;
+	meter_open(&m, 20000 + 8 * MSG_OPEN_BYTES + 3000);
+	meter_open(&m, 1000); /* sooner than a trip: a beginning that takes nothing */
+	meter_open(&m, 20000 + 8 * MSG_OPEN_BYTES + 2000);
+	meter_link(&m, 1, &l);
+	assert_near(l.open_ms, 2, 0.3, "open_ms");
+}
+
 static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 {
 	struct meter m = { 0 };
@@ -375,6 +396,7 @@ int main(void)
 		cmocka_unit_test(a_link_that_gets_slow_is_known_after_a_few_trips),
 		cmocka_unit_test(probes_alone_speak_of_the_broker),
 		cmocka_unit_test(a_chunk_behind_another_one_is_not_worth_measuring),
+		cmocka_unit_test(a_beginning_is_what_it_takes_beside_its_trip),
 		cmocka_unit_test(speeds_are_medians_of_what_each_job_can_tell),
 		cmocka_unit_test(rings_go_on_for_ever),
 	};

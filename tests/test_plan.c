@@ -87,6 +87,7 @@ static void make_world(struct world *w)
 	memset(w, 0, sizeof(*w));
 	w->agent = (struct plan_agent){ .n_layers = 8,
 					.dim = 256,
+					.begin_ms = 1,
 					.n_fronts = 1,
 					.fronts = w->fronts,
 					.kv_bytes = { 512, 1024, 272, 144 },
@@ -109,6 +110,7 @@ static void make_world(struct world *w)
 				      .up_payload = 48,
 				      .down_payload = 140,
 				      .open_bytes = 500,
+				      .open_ms = 2,
 				      .accept_bytes = 150 };
 	put_accuracy(w, 2);
 	w->policy = (struct plan_policy){ .loss = NAN,
@@ -201,9 +203,9 @@ static double brute_ttft(const struct world *w, const struct plan_choice *c, dou
 	const struct plan_speed *s = &w->agent.speeds[c->front];
 	const bool local = c->split == w->agent.n_layers;
 	const uint32_t tail = w->agent.n_layers - c->split;
-	double agent = 0, worker = 0,
+	double agent = w->agent.begin_ms, worker = 0,
 	       up = local ? 0
-			  : k->rtt_ms + brute_wire(k->open_bytes, k->up_kbit_s) +
+			  : k->open_ms + k->rtt_ms + brute_wire(k->open_bytes, k->up_kbit_s) +
 				    brute_wire(k->accept_bytes, k->down_kbit_s);
 	uint32_t left = w->policy.prompt_tokens, rows = 0;
 
@@ -439,6 +441,7 @@ static bool chance(struct dice *d, double p)
 static void draw_fronts(struct world *w, struct dice *d)
 {
 	w->agent.n_fronts = pick(d, 1, 3);
+	w->agent.begin_ms = draw(d, 0, 5);
 	for (uint32_t f = 0; f < w->agent.n_fronts; f++) {
 		struct plan_speed *s = &w->agent.speeds[f];
 
@@ -527,6 +530,7 @@ static void draw_world(struct world *w, struct dice *d)
 	draw_fronts(w, d);
 	draw_worker(w, d);
 	w->link.rtt_ms = chance(d, 0.95) ? draw(d, 0.1, 100) : 0;
+	w->link.open_ms = chance(d, 0.5) ? draw(d, 0, 10) : 0;
 	w->link.up_kbit_s = chance(d, 0.8) ? draw(d, 50, 20000) : 0;
 	w->link.down_kbit_s = chance(d, 0.8) ? draw(d, 50, 20000) : 0;
 	w->link.up_packet = pick(d, 0, 100);
@@ -709,7 +713,7 @@ static void explanations_name_the_limit_and_its_number(void **state)
 	w->policy.token_ms = 22;
 	explain(w, 4, "time per token: 32.13 ms, 22 allowed");
 	w->policy.ttft_ms = 40;
-	explain(w, 8, "time to the first token: 259.8 ms, 40 allowed");
+	explain(w, 8, "time to the first token: 260.8 ms, 40 allowed");
 	w->policy.ttft_ms = w->policy.token_ms = 0;
 	w->policy.loss = 0.005;
 	w->policy.levels = 2;
