@@ -8,6 +8,7 @@
 #include "agent/reply.h"
 #include "agent/slot.h"
 #include "agent/verdict.h"
+#include "agent/waiting.h"
 #include "base/log.h"
 #include "daemon/link.h"
 #include "schema/wire.h"
@@ -141,70 +142,26 @@ static struct slot *free_slot(struct agent_core *c)
 	return NULL;
 }
 
-/* Index of the waiting prompt with this id; n_waiting when there is none. */
-static unsigned waiting_at(const struct agent_core *c, const char *id)
-{
-	unsigned i = 0;
-
-	while (i < c->n_waiting && strcmp(c->waiting[i].prompt.id, id))
-		i++;
-	return i;
-}
-
-static void drop_waiting(struct agent_core *c, unsigned i)
-{
-	free(c->waiting[i].prompt.prompt);
-	c->n_waiting--;
-	memmove(&c->waiting[i], &c->waiting[i + 1], (c->n_waiting - i) * sizeof(c->waiting[0]));
-}
-
-/* First waiting prompt that may begin: what crosses the broker waits until its limits are known. */
-static unsigned next_waiting(const struct agent_core *c)
-{
-	unsigned i = 0;
-
-	while (i < c->n_waiting && !c->up && !slot_is_local(c, &c->waiting[i].prompt))
-		i++;
-	return i;
-}
-
 /* Waiting prompts go to slots as these become free. */
 static void fill_slots(struct agent_core *c, uint64_t now_us)
 {
 	struct slot *sl;
 	unsigned i;
 
-	while ((i = next_waiting(c)) < c->n_waiting && (sl = free_slot(c))) {
+	while ((i = waiting_next(c)) < c->n_waiting && (sl = free_slot(c))) {
 		struct waiting w = c->waiting[i];
 
 		c->waiting[i].prompt.prompt = NULL;
-		drop_waiting(c, i);
+		waiting_drop(c, i);
 		slot_begin(c, sl, &w, NULL, 0, now_us);
 		free(w.prompt.prompt);
-	}
-}
-
-/* Those whose deadline passed while they waited. */
-static void expire_waiting(struct agent_core *c, uint64_t now_us)
-{
-	for (unsigned i = 0; i < c->n_waiting;) {
-		const struct waiting *w = &c->waiting[i];
-
-		if (now_us < w->deadline_us) {
-			i++;
-			continue;
-		}
-		slot_refuse(c, w->prompt.id, w->in_process, ERR_TIMEOUT,
-			    c->up ? "the prompt still waited for its turn when its deadline passed"
-				  : "the broker was away until the prompt's deadline passed");
-		drop_waiting(c, i);
 	}
 }
 
 /* A prompt of this id runs or waits. */
 static bool is_live(struct agent_core *c, const char *id)
 {
-	return slot_of_id(c, id) || waiting_at(c, id) < c->n_waiting;
+	return slot_of_id(c, id) || waiting_find(c, id) < c->n_waiting;
 }
 
 /* An id of ours, when the sender gave none. */
@@ -255,6 +212,16 @@ static void check_mismatch(struct agent_core *c, uint64_t now_us)
 	fill_slots(c, now_us);
 }
 
+/* Whether the fleet is there, and what follows from it. */
+static void look_around(struct agent_core *c, uint64_t now_us)
+{
+	const bool may_begin = offline_look(c, now_us);
+
+	waiting_expire(c, now_us);
+	if (may_begin)
+		fill_slots(c, now_us);
+}
+
 static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_process,
 			uint64_t now_us)
 {
@@ -277,7 +244,7 @@ static void take_prompt(struct agent_core *c, struct msg_prompt *m, bool in_proc
 		.deadline_us = slot_deadline_us(c, m, now_us),
 	};
 	m->prompt = NULL;
-	offline_look(c, now_us);
+	look_around(c, now_us);
 	fill_slots(c, now_us);
 	check_mismatch(c, now_us);
 }
@@ -308,14 +275,14 @@ void agent_core_prompt_ids(struct agent_core *c, const struct msg_prompt *m, con
 void agent_core_cancel(struct agent_core *c, const char *id, uint64_t now_us)
 {
 	struct slot *sl = slot_of_id(c, id);
-	unsigned i = waiting_at(c, id);
+	unsigned i = waiting_find(c, id);
 
 	if (sl) {
 		slot_event(c, sl,
 			   &(struct session_event){ .kind = SESSION_EV_CANCEL, .now_us = now_us });
 	} else if (i < c->n_waiting) {
 		slot_refuse(c, id, c->waiting[i].in_process, ERR_CANCELLED, "cancelled");
-		drop_waiting(c, i);
+		waiting_drop(c, i);
 	}
 	fill_slots(c, now_us);
 }
@@ -325,7 +292,7 @@ void agent_core_cancel_all(struct agent_core *c, uint64_t now_us)
 	while (c->n_waiting) {
 		slot_refuse(c, c->waiting[0].prompt.id, c->waiting[0].in_process, ERR_CANCELLED,
 			    "the agent is shutting down");
-		drop_waiting(c, 0);
+		waiting_drop(c, 0);
 	}
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
 		if (c->slots[i].used && c->slots[i].session.state != SESSION_ENDED)
@@ -343,13 +310,6 @@ static void broadcast(struct agent_core *c, const struct session_event *ev)
 			slot_event(c, &c->slots[i], ev);
 	}
 	fill_slots(c, ev->now_us);
-}
-
-/* Whether the fleet is there, and what follows from it. */
-static void look_around(struct agent_core *c, uint64_t now_us)
-{
-	if (offline_look(c, now_us))
-		fill_slots(c, now_us);
 }
 
 void agent_core_link(struct agent_core *c, bool up, uint64_t now_us)
@@ -465,7 +425,7 @@ static void on_down(struct agent_core *c, const struct topic *t, const struct ms
 
 void agent_core_tick(struct agent_core *c, uint64_t now_us)
 {
-	expire_waiting(c, now_us);
+	waiting_expire(c, now_us);
 	broadcast(c, &(struct session_event){ .kind = SESSION_EV_TICK, .now_us = now_us });
 	look_around(c, now_us);
 	check_mismatch(c, now_us);

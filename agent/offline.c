@@ -1,5 +1,6 @@
 #include "agent/offline.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/admit.h"
@@ -105,6 +106,33 @@ static void end(struct agent_core *c, uint64_t now_us)
 		c->ops.front(c->ops.ctx, c->has_decision ? c->decision.front : "");
 }
 
+const char *offline_reason(const struct agent_core *c)
+{
+	return c->up ? "no worker is there for the split that the prompt wants"
+		     : "no broker is there for the split that the prompt wants";
+}
+
+/* A session whose split is not to change ends, with the text that there is. */
+static void fail_pinned(struct agent_core *c, struct slot *sl, uint64_t now_us)
+{
+	struct msg_error m = { .code = ERR_OFFLINE, .epoch = sl->session.epoch };
+
+	snprintf(m.reason, sizeof(m.reason), "%s", offline_reason(c));
+	slot_event(
+		c, sl,
+		&(struct session_event){ .kind = SESSION_EV_ERROR, .now_us = now_us, .error = &m });
+}
+
+static void fail_all_pinned(struct agent_core *c, uint64_t now_us)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		struct slot *sl = &c->slots[i];
+
+		if (runs(sl) && sl->split_given && !sl->session.conf.local)
+			fail_pinned(c, sl, now_us);
+	}
+}
+
 static void look(struct agent_core *c, uint64_t now_us)
 {
 	const uint64_t after_us = c->conf.offline_after_ms * UINT64_C(1000);
@@ -120,12 +148,16 @@ static void look(struct agent_core *c, uint64_t now_us)
 		c->away_us = now_us;
 	if (c->offline_arrived)
 		go_on(c, now_us);
-	if (c->offline_tried || !after_us)
+	if (!after_us)
 		return;
-	if (now_us - c->away_us >= after_us)
-		try(c, now_us);
-	else
+	if (now_us - c->away_us < after_us) {
 		c->offline_due_us = c->away_us + after_us;
+		return;
+	}
+	c->away_long = true;
+	fail_all_pinned(c, now_us);
+	if (!c->offline_tried)
+		try(c, now_us);
 }
 
 bool offline_look(struct agent_core *c, uint64_t now_us)
@@ -133,6 +165,7 @@ bool offline_look(struct agent_core *c, uint64_t now_us)
 	const bool was_alone = c->alone;
 
 	c->offline_due_us = 0;
+	c->away_long = false;
 	if (c->up && now_us < c->settled_us) /* the retained statuses are on their way */
 		c->offline_due_us = c->settled_us;
 	else

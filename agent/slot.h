@@ -111,6 +111,7 @@ struct agent_core {
 	bool offline_loading;    /* it waits for a front that has all layers */
 	bool offline_arrived;    /* ... and the answer to that is there */
 	bool offline_tried;      /* of this absence: whether that is possible is known */
+	bool away_long;          /* the fleet has been away for conf.offline_after_ms */
 	uint64_t away_us;        /* since when the fleet is away; 0: it is not */
 	uint64_t offline_due_us; /* 0: never */
 	uint64_t settled_us;     /* retained statuses have arrived by then */

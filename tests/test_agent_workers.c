@@ -241,6 +241,73 @@ static void our_workers_death_is_no_mismatch(void **state)
 	hall_assert_answered(h, "a");
 }
 
+/* The agent goes alone after so long. */
+static void reopen(struct hall *h, uint32_t offline_after_ms)
+{
+	struct agent_core_conf conf = toy_agent_conf();
+
+	toy_close_node(&h->agent_node);
+	agent_core_destroy(h->agent);
+	conf.tokenizer = h->tokenizer;
+	conf.offline_after_ms = offline_after_ms;
+	hall_open_agent(h, &conf, 0);
+	hall_pass(h, 400);
+}
+
+static void a_split_that_was_asked_for_is_waited_for_that_long(void **state)
+{
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	reopen(h, 500);
+	h->hold_tails = true;
+	hall_ask(h, "pinned", "\"split\":1");
+	hall_ask(h, "free", "");
+	hall_pass(h, 5);
+	bus_mem_cut(h->broker, "w0");
+	hall_close_desk(&h->desks[0]);
+	h->hold_tails = false;
+	hall_pass(h, 450);
+	assert_int_equal(hall_n_finals(h, "pinned"), 0);
+	hall_pass(h, 150);
+	hall_assert_refused(h, "pinned", ERR_OFFLINE);
+	assert_non_null(strstr(hall_final(h, "pinned")->reason, "no worker"));
+	hall_assert_answered(h, "free");
+	assert_true(hall_final(h, "free")->degraded);
+	hall_ask(h, "late", "\"split\":1");
+	hall_ask(h, "local", "\"split\":4");
+	hall_ask(h, "beyond", "\"split\":5");
+	hall_pass(h, 10);
+	hall_assert_refused(h, "late", ERR_OFFLINE);
+	hall_assert_answered(h, "local");
+	hall_assert_refused(h, "beyond", ERR_LIMIT);
+	hall_open_worker(h, 0);
+	hall_pass(h, 10);
+	hall_ask(h, "again", "\"split\":1");
+	hall_pass(h, 100);
+	hall_assert_answered(h, "again");
+}
+
+static void it_is_waited_for_without_a_broker_too(void **state)
+{
+	struct msg_prompt m = { .id = "a", .prompt_len = 1, .has_split = true, .split = 1 };
+	struct hall *h = *state;
+
+	reopen(h, 500);
+	hall_open_worker(h, 0);
+	hall_pass(h, 5);
+	bus_mem_cut(h->broker, "gw");
+	hall_pass(h, 5);
+	m.prompt = strdup("x");
+	agent_core_prompt(h->agent, &m, h->now_us);
+	hall_pass(h, 450);
+	assert_int_equal(h->n_in_process, 0);
+	hall_pass(h, 100);
+	assert_int_equal(h->n_in_process, 1);
+	assert_int_equal(h->in_process.error, ERR_OFFLINE);
+	assert_non_null(strstr(h->in_process.reason, "no broker"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -257,6 +324,8 @@ int main(void)
 		TEST(a_full_worker_is_passed_over),
 		TEST(answers_about_another_session_than_their_topics_are_dropped),
 		TEST(our_workers_death_is_no_mismatch),
+		TEST(a_split_that_was_asked_for_is_waited_for_that_long),
+		TEST(it_is_waited_for_without_a_broker_too),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
