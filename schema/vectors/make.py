@@ -4,9 +4,9 @@
     make.py          write what can be written
     make.py --check  exit 1 when a file is not what would be written
 
-This and tabq.py are a second implementation of PROTOCOL.md, sections "Frames" and "Codecs", in
+This, tabq.py and kv.py are a second implementation of PROTOCOL.md, sections "Frames" and "Codecs", in
 plain Python; the C code must produce and read the very same bytes (tests/test_wire.c,
-tests/test_vectors.c). Plain frames are made here. Those of tabq leave a writer choices, so their
+tests/test_vectors.c, tests/test_kv_vectors.c). Plain and KV frames are made here. Those of tabq leave a writer choices, so their
 bytes come from the C code: here they are decoded, described, and encoded again from the integers
 that they say, to the same bytes. The files are committed: write them only when a codec or a frame
 kind is added, and never to make a failing test pass. (When the encoder learns to choose better, its
@@ -20,11 +20,12 @@ import random
 import struct
 import sys
 
+import kv
 import tabq
 from tabq import crc32c, f32
 
 HERE = pathlib.Path(__file__).parent
-KINDS = {"rows": 1, "logits": 2}
+KINDS = {"rows": 1, "logits": 2, "kv": 3}
 FLAGS = {"sample": 1, "want_logits": 2, "ids": 4, "fill": 8}
 CODECS = {"f32": 0, "f16": 1, "q8": 2, "q4": 3}
 
@@ -277,6 +278,31 @@ TABQ = {
                                 tokens=[1, 14, 14, 7], **OTHER),
 }
 
+# Two layers, two positions, two heads; neither keys nor values are whole blocks.
+KV_HEADS, KV_KEY, KV_VALUE = 2, 40, 24
+
+
+def kv_frame(kind, flags, seq, pos, split, upto):
+    dim = KV_HEADS * (KV_KEY + KV_VALUE)
+    rows = bells((upto - split) * 2, dim)
+    rows[0][3] = 24.0  # what one element has alone, all of its block share
+    rows[1][:KV_KEY] = [0.0] * KV_KEY
+    made = [kv.put_position(kind, row, KV_HEADS, KV_KEY, KV_VALUE) for row in rows]
+    about = fields("kv", flags, kind, 0x5EED5EED5EED5EED, 3, seq, pos, split, rows)
+    about.update(rows=2, upto=upto, heads=KV_HEADS, key_elements=KV_KEY, value_elements=KV_VALUE)
+    body = b"".join(data for data, _ in made)
+    data, crc = put_frame(about, kv.TYPES[kind], upto, body)
+    return data, {**about, "body_len": len(body), "crc": f"{crc:08x}", "input": rows,
+                  "decoded": [means for _, means in made]}
+
+
+KV = {
+    "kv_f16": kv_frame("f16", [], 1, 0, 2, 4),
+    "kv_f32": kv_frame("f32", ["sample"], 2, 70, 0, 2),
+    "kv_q8_0": kv_frame("q8_0", [], 3, 0, 1, 3),
+    "kv_q4_0": kv_frame("q4_0", ["sample"], 4, 0, 5, 7),
+}
+
 
 def describe(about, data, states):
     """What the frame says, from its bytes alone; and whether our writer says it so."""
@@ -325,7 +351,7 @@ def make():
     """Name -> bytes of every file."""
     files = dict(CALIBRATIONS)
     states = {}
-    for name, (data, about) in PLAIN.items():
+    for name, (data, about) in (PLAIN | KV).items():
         files[f"{name}.bin"], files[f"{name}.json"] = data, rows_per_line(about)
     for name, about in TABQ.items():
         path = HERE / f"{name}.bin"
