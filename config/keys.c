@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/near.h"
 #include "config/value.h"
 
 /* ---- names ---------------------------------------------------------------------------------- */
@@ -38,38 +39,6 @@ static bool is_section(const struct key_set *set, const char *name)
 	return set->map && !strcmp(set->map->name, name);
 }
 
-#define WORD_MAX 64
-
-static unsigned least(unsigned a, unsigned b)
-{
-	return a < b ? a : b;
-}
-
-/* Levenshtein distance, case ignored; longer words are far from everything. */
-static unsigned distance(const char *a, const char *b, size_t b_len)
-{
-	unsigned row[WORD_MAX + 1];
-
-	if (b_len > WORD_MAX || strlen(a) > WORD_MAX)
-		return WORD_MAX;
-	for (unsigned j = 0; j <= b_len; j++)
-		row[j] = j;
-	for (unsigned i = 1; a[i - 1]; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = i;
-		for (unsigned j = 1; j <= b_len; j++) {
-			bool same = tolower((unsigned char)a[i - 1]) ==
-				    tolower((unsigned char)b[j - 1]);
-			unsigned best = least(diagonal + !same, least(row[j], row[j - 1]) + 1);
-
-			diagonal = row[j];
-			row[j] = best;
-		}
-	}
-	return row[b_len];
-}
-
 static const char *leaf(const char *key)
 {
 	const char *dot = strrchr(key, '.');
@@ -79,15 +48,15 @@ static const char *leaf(const char *key)
 
 const char *keys_nearest(const struct key_set *set, const char *text)
 {
-	unsigned best = (unsigned)strlen(text) / 3 + 2;
+	unsigned best = near_limit(text);
 	const char *nearest = NULL;
 
 	for (size_t i = 0; i < set->n_keys; i++) {
 		const char *name = set->keys[i].name;
-		unsigned d = distance(text, name, strlen(name));
+		unsigned d = near_distance(text, name, strlen(name));
 
 		if (!strcmp(leaf(name), leaf(text)))
-			d = least(d, 1); /* right word, wrong section */
+			d = d < 1 ? d : 1; /* right word, wrong section */
 		if (d < best) {
 			best = d;
 			nearest = name;
@@ -97,16 +66,16 @@ const char *keys_nearest(const struct key_set *set, const char *text)
 }
 
 /* Nearest section -> dst; false when none is near. */
-static bool nearest_section(const struct key_set *set, const char *text, char dst[WORD_MAX])
+static bool nearest_section(const struct key_set *set, const char *text, char dst[NEAR_WORD_MAX])
 {
 	unsigned best = 3;
 
 	for (size_t i = 0; i < set->n_keys + !!set->map; i++) {
 		const char *name = i < set->n_keys ? set->keys[i].name : set->map->name;
 		size_t len = i < set->n_keys ? strcspn(name, ".") : strlen(name);
-		unsigned d = distance(text, name, len);
+		unsigned d = near_distance(text, name, len);
 
-		if (d >= best || len >= WORD_MAX || (i < set->n_keys && !name[len]))
+		if (d >= best || len >= NEAR_WORD_MAX || (i < set->n_keys && !name[len]))
 			continue;
 		best = d;
 		memcpy(dst, name, len);
@@ -117,7 +86,7 @@ static bool nearest_section(const struct key_set *set, const char *text, char ds
 
 static int unknown(const struct key_set *set, const struct entry *entry, struct err *e)
 {
-	char section[WORD_MAX];
+	char section[NEAR_WORD_MAX];
 	const char *near = keys_nearest(set, entry->key);
 
 	if ((!entry->value || entry->bare) && nearest_section(set, entry->key, section))

@@ -1,6 +1,5 @@
 #include "daemon/daemon.h"
 
-#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,74 +9,48 @@
 
 #include "base/log.h"
 #include "base/trace.h"
+#include "daemon/options.h"
 
-static void usage(FILE *out, const char *name, const char *what, bool traces)
-{
-	fprintf(out,
-		"usage: %s -c FILE [--check | --print-config]\n\n"
-		"%s\n\n"
-		"  -c, --config FILE   configuration (YAML); keys can be overridden by SPLITMQ_* "
-		"variables\n"
-		"      --check         validate the configuration and what it names, then exit\n"
-		"      --print-config  print the effective configuration, secrets masked, then "
-		"exit\n"
-		"%s"
-		"      --version       print the version\n"
-		"      --help          this text\n",
-		name, what,
-		traces ? "      --trace FILE    write where time went, as a Chrome trace, at the "
-			 "end\n"
-		       : "");
-}
+struct request {
+	struct daemon_args args;
+	bool version;
+};
 
-static int wrong(const char *name, const char *word, const char *what)
-{
-	fprintf(stderr, "%s: %s: %s (see: %s --help)\n", name, word, what, name);
-	return 2;
-}
+/* The last one is not every daemon's. */
+static const struct options_row options[] = {
+	{ 'c', "config", "FILE", OPTIONS_TEXT(struct request, args.config),
+	  .help = "configuration (YAML); keys can be overridden by SPLITMQ_* variables" },
+	{ 0, "check", NULL, OPTIONS_FLAG(struct request, args.check),
+	  .help = "validate the configuration and what it names, then exit" },
+	{ 0, "print-config", NULL, OPTIONS_FLAG(struct request, args.print_config),
+	  .help = "print the effective configuration, secrets masked, then exit" },
+	{ 0, "version", NULL, OPTIONS_FLAG(struct request, version), .help = "print the version" },
+	{ 0, "trace", "FILE", OPTIONS_TEXT(struct request, args.trace),
+	  .help = "write where time went, as a Chrome trace, at the end" },
+};
 
 int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *what,
 		 const char *version, bool traces)
 {
-	enum { OPT_CHECK = 256, OPT_PRINT, OPT_TRACE, OPT_VERSION, OPT_HELP };
-	static const struct option longs[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "check", no_argument, NULL, OPT_CHECK },
-		{ "print-config", no_argument, NULL, OPT_PRINT },
-		{ "trace", required_argument, NULL, OPT_TRACE },
-		{ "version", no_argument, NULL, OPT_VERSION },
-		{ "help", no_argument, NULL, OPT_HELP },
-		{ 0 },
-	};
 	const char *slash = strrchr(argv[0], '/');
-	const char *name = slash ? slash + 1 : argv[0];
-	int c;
+	const struct options_table table = {
+		.program = slash ? slash + 1 : argv[0],
+		.synopsis = "-c FILE [--check | --print-config]",
+		.about = what,
+		.rows = options,
+		.n_rows = sizeof(options) / sizeof(options[0]) - !traces,
+	};
+	struct request r = { 0 };
+	int rc = options_read(&table, &r, argc, argv);
 
-	*args = (struct daemon_args){ 0 };
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
-		if (c == 'c') {
-			args->config = optarg;
-		} else if (c == OPT_CHECK) {
-			args->check = true;
-		} else if (c == OPT_PRINT) {
-			args->print_config = true;
-		} else if (c == OPT_TRACE && traces) {
-			args->trace = optarg;
-		} else if (c == OPT_VERSION) {
-			printf("%s %s\n", name, version);
-			return 0;
-		} else if (c == '?' || c == OPT_TRACE) {
-			return wrong(name, argv[optind - 1],
-				     "no such option, or its value is missing");
-		} else {
-			usage(stdout, name, what, traces);
-			return 0;
-		}
+	*args = r.args;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
+	if (r.version) {
+		printf("%s %s\n", table.program, version);
+		return 0;
 	}
-	if (optind < argc)
-		return wrong(name, argv[optind], "not an option");
-	return args->config ? -1 : wrong(name, "-c FILE", "missing");
+	return args->config ? -1 : options_wrong(&table, "-c FILE is missing");
 }
 
 static void fill(sigset_t *set)

@@ -219,7 +219,7 @@ class Bench(unittest.TestCase):
         self.assertIn(b"/no/such", run("bench", "model", "-m", "/no/such", status=1).stderr)
         self.assertIn(b"shape", self.synth("--shape", "big", "--type", "q8_0", status=2).stderr)
         self.assertIn(b"q9", self.synth("--type", "q9", status=2).stderr)
-        self.assertIn(b"wanted", run("synth", "--shape", "toy", status=2).stderr)
+        self.assertIn(b"OUT is missing", run("synth", "--shape", "toy", status=2).stderr)
         self.assertIn(b"/no/such", run("synth", "--shape", "toy", "--type", "f16", "/no/such/x",
                                        status=1).stderr)
 

@@ -133,7 +133,7 @@ class Commands(unittest.TestCase):
         for args, status, says in (
                 (["generate", "-m", MODEL], 2, b"--tokens"),
                 (["generate", "-m", MODEL, "-p", "x", "--tokens", "1"], 2, b"either"),
-                (["generate", "-m", MODEL, "-p", "x", "--top-p", "2"], 2, b"top_p"),
+                (["generate", "-m", MODEL, "-p", "x", "--top-p", "2"], 2, b"--top-p"),
                 (["generate", "-m", MODEL, "-p", "x", "--codec", "mp3"], 2, b"--codec"),
                 (["generate", "-m", MODEL, "-p", "x", "--kv", "q5"], 2, b"f16|f32|q8_0|q4_0"),
                 (["generate", "-m", MODEL, "-p", "x", "--split", "6"], 1, b"layer 6"),

@@ -68,8 +68,8 @@ class Simulate(unittest.TestCase):
         self.assertIn("/nowhere: No such file", run("/nowhere", status=1).stderr)
         self.assertIn("--agents must be", run("--agents", "0", status=2).stderr)
         self.assertIn("--live needs -c FILE", run("--live", status=2).stderr)
-        self.assertIn("unknown option", run("--fast", status=2).stderr)
-        self.assertIn("one SCENARIO only", run("a", "b", status=2).stderr)
+        self.assertIn("--fast: no such option", run("--fast", status=2).stderr)
+        self.assertIn('what is "b"?', run("a", "b", status=2).stderr)
         self.assertIn("usage: splitmq simulate", run("--help").stdout)
 
 

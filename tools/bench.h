@@ -10,14 +10,13 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "daemon/options.h"
 
-#define BENCH_MAX_SPLITS 64
 #define BENCH_MAX_REPEAT 1000
 
 struct bench_conf {
 	const char *model, *text, *calibration; /* paths; NULL: not given */
-	uint32_t splits[BENCH_MAX_SPLITS];
-	unsigned n_splits;     /* 0: a few over the model */
+	struct options_list splits; /* none: a few over the model */
 	uint32_t dim, rows;    /* of the synthetic sources */
 	uint32_t tokens;       /* of the text */
 	unsigned repeat;
@@ -73,7 +72,7 @@ MUST_CHECK int bench_print_json(const struct bench *b, struct err *e);
 MUST_CHECK int bench_write_csv(const struct bench *b, struct err *e);
 
 /* `splitmq bench codec`. */
-extern const char bench_codec_usage[];
+extern const struct options_table bench_codec_options;
 int bench_codec(int argc, char **argv);
 
 #endif

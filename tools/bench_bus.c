@@ -1,7 +1,6 @@
 /* tools/bench_bus.c - how long a message to the other side and its answer take, by size and QoS. */
 #include "tools/bench_bus.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,27 +16,8 @@
 #include "tools/watch.h"
 
 #define NAME       "bench bus"
-#define LIST       16
+#define MOST_SIZES 16
 #define MOST_TRIPS 100000
-
-const char bench_bus_usage[] =
-	"splitmq bench bus [-c FILE | --host HOST [--port P]] [OPTIONS]\n"
-	"\n"
-	"  -c, --config FILE    the broker of an agent's, a worker's or the coordinator's file\n"
-	"      --host HOST      a broker without password and TLS\n"
-	"      --port P         default 1883\n"
-	"                       without any of these: a private mosquitto on this machine\n"
-	"      --topics PREFIX  where to publish (default: bench); two clients must be allowed\n"
-	"                       to read and write PREFIX/#\n"
-	"      --payload LIST   bytes there, with commas (default 16,256,1024,4096,16384,65536)\n"
-	"      --answer BYTES   bytes back; 0: as many as there (default 0)\n"
-	"      --qos LIST       0, 1 or both (default 0,1)\n"
-	"  -n, --trips N        round trips of each (default 200), after a tenth to warm up\n"
-	"      --json           one line of JSON instead of a table\n"
-	"  -h, --help           this text\n"
-	"\n"
-	"A round trip is there and back between two clients, each way through the broker: four\n"
-	"ways over the network, as a token of a split session takes.\n";
 
 struct bus_line {
 	uint32_t there, back, qos;
@@ -47,10 +27,9 @@ struct bus_line {
 struct bench_bus {
 	const char *config, *host, *topics;
 	uint32_t port, answer, trips;
-	uint32_t payloads[LIST], qos[2];
-	unsigned n_payloads, n_qos;
+	struct options_list payloads, qos;
 	bool json;
-	struct bus_line lines[2 * LIST];
+	struct bus_line lines[2 * MOST_SIZES];
 	unsigned n_lines;
 };
 
@@ -79,9 +58,9 @@ static int measure(struct bench_bus *b, const struct bus_conf *conf, struct err 
 	int rc = us ? bus_trip_open(&t, conf, conf, b->topics, e)
 		    : err_set(e, ERR_NOMEM, "out of memory");
 
-	for (unsigned q = 0; q < b->n_qos; q++) {
-		for (unsigned i = 0; i < b->n_payloads && !rc; i++) {
-			struct bus_line line = { .there = b->payloads[i], .qos = b->qos[q] };
+	for (unsigned q = 0; q < b->qos.n; q++) {
+		for (unsigned i = 0; i < b->payloads.n && !rc; i++) {
+			struct bus_line line = { .there = b->payloads.v[i], .qos = b->qos.v[q] };
 
 			line.back = b->answer ? b->answer : line.there;
 			rc = measure_line(b, t, line, us, e);
@@ -174,100 +153,50 @@ static int run(struct bench_bus *b, struct err *e)
 	return rc;
 }
 
-enum { OPT_HOST = 0x100, OPT_PORT, OPT_TOPICS, OPT_PAYLOAD, OPT_ANSWER, OPT_QOS, OPT_JSON };
+#define TEXT(field)               OPTIONS_TEXT(struct bench_bus, field)
+#define U32(field, lo, hi)        OPTIONS_U32(struct bench_bus, field, lo, hi)
+#define LIST(field, lo, hi, most) OPTIONS_LIST(struct bench_bus, field, lo, hi, most)
 
-static const struct option options[] = {
-	{ "config", required_argument, NULL, 'c' },
-	{ "host", required_argument, NULL, OPT_HOST },
-	{ "port", required_argument, NULL, OPT_PORT },
-	{ "topics", required_argument, NULL, OPT_TOPICS },
-	{ "payload", required_argument, NULL, OPT_PAYLOAD },
-	{ "answer", required_argument, NULL, OPT_ANSWER },
-	{ "qos", required_argument, NULL, OPT_QOS },
-	{ "trips", required_argument, NULL, 'n' },
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ 0 },
+static const struct options_row options[] = {
+	{ 'c', "config", "FILE", TEXT(config),
+	  .help = "the broker of an agent's, a worker's or the coordinator's file" },
+	{ 0, "host", "HOST", TEXT(host), .help = "a broker without password and TLS",
+	  .preset = "a private mosquitto on this machine" },
+	{ 0, "port", "P", U32(port, 1, 65535), .help = "port of --host" },
+	{ 0, "topics", "PREFIX", TEXT(topics),
+	  .help = "where to publish; two clients must be allowed to read and write PREFIX/#" },
+	{ 0, "payload", "LIST", LIST(payloads, 4, BUS_TRIP_MAX_BYTES, MOST_SIZES), .unit = "bytes",
+	  .help = "how much goes there, with commas" },
+	{ 0, "answer", "BYTES", U32(answer, 0, BUS_TRIP_MAX_BYTES), .unit = "bytes",
+	  .help = "how much comes back; 0: as much" },
+	{ 0, "qos", "LIST", LIST(qos, 0, 1, 2), .help = "0, 1 or both" },
+	{ 'n', "trips", "N", U32(trips, 1, MOST_TRIPS),
+	  .help = "round trips of each, after a tenth to warm up" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_bus, json),
+	  .help = "one line of JSON instead of a table" },
 };
 
-static int set_u32(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v)
-{
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, arg, min, max, &n);
+const struct options_table bench_bus_options = {
+	.program = "splitmq " NAME,
+	.summary = "round trips through a broker, by size and QoS",
+	.synopsis = "[-c FILE | --host HOST [--port P]] [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes = "A round trip is there and back between two clients, each way through the broker: "
+		 "four ways over the network, as a token of a split session takes.",
+};
 
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-/* Up to `most` numbers in min..max with commas. */
-static int set_list(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v,
-		    unsigned most, unsigned *n)
-{
-	uint32_t *ids = NULL;
-	size_t found = 0;
-	struct err e;
-	bool good = !cmd_read_ids(arg, &ids, &found, &e) && found <= most;
-
-	for (size_t i = 0; i < found && good; i++)
-		good = ids[i] >= min && ids[i] <= max;
-	if (good) {
-		memcpy(v, ids, found * sizeof(*ids));
-		*n = (unsigned)found;
-	}
-	free(ids);
-	return good ? 0
-		    : cmd_usage(NAME, "%s must be up to %u numbers in %u..%u, not \"%s\"", option,
-				most, (unsigned)min, (unsigned)max, arg);
-}
-
-static int set(struct bench_bus *b, int opt, const char *arg)
-{
-	switch (opt) {
-	case 'c':
-		b->config = arg;
-		return 0;
-	case OPT_HOST:
-		b->host = arg;
-		return 0;
-	case OPT_PORT:
-		return set_u32("--port", arg, 1, 65535, &b->port);
-	case OPT_TOPICS:
-		b->topics = arg;
-		return 0;
-	case OPT_PAYLOAD:
-		return set_list("--payload", arg, 4, BUS_TRIP_MAX_BYTES, b->payloads, LIST,
-				&b->n_payloads);
-	case OPT_ANSWER:
-		return set_u32("--answer", arg, 0, BUS_TRIP_MAX_BYTES, &b->answer);
-	case OPT_QOS:
-		return set_list("--qos", arg, 0, 1, b->qos, 2, &b->n_qos);
-	case 'n':
-		return set_u32("--trips", arg, 1, MOST_TRIPS, &b->trips);
-	default:
-		b->json = true;
-		return 0;
-	}
-}
-
+/* OPTIONS_GO_ON, or the exit status. */
 static int parse(struct bench_bus *b, int argc, char **argv)
 {
-	int opt, rc;
+	const int rc = options_read(&bench_bus_options, b, argc, argv);
 
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "c:n:", options, NULL)) != -1) {
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = set(b, opt, optarg);
-		if (rc)
-			return rc;
-	}
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	if (b->config && b->host)
-		return cmd_usage(NAME, "either -c or --host");
+		return options_wrong(&bench_bus_options, "either -c or --host");
 	if (b->answer && b->answer < 4)
-		return cmd_usage(NAME, "--answer must be 0 or at least 4");
-	return optind < argc ? cmd_usage(NAME, "what is \"%s\"?", argv[optind]) : 0;
+		return options_wrong(&bench_bus_options, "--answer must be 0 or at least 4");
+	return rc;
 }
 
 int bench_bus(int argc, char **argv)
@@ -276,13 +205,13 @@ int bench_bus(int argc, char **argv)
 		.topics = "bench",
 		.port = 1883,
 		.trips = 200,
-		.payloads = { 16, 256, 1024, 4096, 16384, 65536 },
-		.n_payloads = 6,
-		.qos = { 0, 1 },
-		.n_qos = 2,
+		.payloads = { { 16, 256, 1024, 4096, 16384, 65536 }, 6 },
+		.qos = { { 0, 1 }, 2 },
 	};
 	struct err e;
 	int rc = parse(&b, argc, argv);
 
-	return rc ? rc : run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
+	return run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

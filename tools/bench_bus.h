@@ -2,7 +2,9 @@
 #ifndef TOOLS_BENCH_BUS_H
 #define TOOLS_BENCH_BUS_H
 
-extern const char bench_bus_usage[];
+#include "daemon/options.h"
+
+extern const struct options_table bench_bus_options;
 int bench_bus(int argc, char **argv);
 
 #endif

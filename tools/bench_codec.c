@@ -1,5 +1,4 @@
 /* tools/bench_codec.c - `splitmq bench codec`: its options, and which parts run. */
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,161 +11,82 @@
 
 #define NAME "bench codec"
 
-const char bench_codec_usage[] =
-	"splitmq bench codec [-m FILE -f TEXT] [OPTIONS]\n"
-	"\n"
-	"  -m, --model FILE    GGUF file: also measure its rows, with -f\n"
-	"  -f, --file TEXT     the text that the model reads, - for standard input\n"
-	"      --split A,B,... layers after which rows are taken (default: four over the model)\n"
-	"      --calibration F predictors (default: MODEL.cal, if it is there)\n"
-	"      --tokens N      of the text, at most (default 1024)\n"
-	"      --dim N         elements of a row of the known sources (default 2048)\n"
-	"      --rows N        of each source (default 32)\n"
-	"      --part WHAT     rate (known sources), rows (of the model) or speed; may be given\n"
-	"                      again (default: all that can be)\n"
-	"  -r, --repeat N      repeats of a measurement of time (default 15)\n"
-	"      --csv DIR       also write rate-sources.csv, rate-rows.csv and speed.csv there\n"
-	"                      (tools/plot-codec draws them)\n"
-	"      --json          one line of JSON instead of tables\n"
-	"  -h, --help          this text\n"
-	"\n"
-	"bits/elem counts all bytes of a chunk. SNR is 10 log10 of energy over error, both of "
-	"what\n"
-	"does not stick out of a row, averaged over rows; bound is what a Gaussian source of that "
-	"energy\n"
-	"takes at that error, 1/2 log2(energy / error), and gap what a method takes beyond it. "
-	"Rows "
-	"of\n"
-	"decoding cross one by one and their tokens are known; of a prompt 64 at a time, and "
-	"tokens "
-	"that\n"
-	"rows are predicted from count 4 bytes each. Speed is that of one row, and of 64, of 4096\n"
-	"Gaussian elements in tabq without prediction; what prediction takes comes on top of it.\n";
-
-enum {
-	OPT_SPLIT = 0x100,
-	OPT_CALIBRATION,
-	OPT_TOKENS,
-	OPT_DIM,
-	OPT_ROWS,
-	OPT_PART,
-	OPT_CSV,
-	OPT_JSON
-};
-
-static const struct option options[] = {
-	{ "model", required_argument, NULL, 'm' },
-	{ "file", required_argument, NULL, 'f' },
-	{ "split", required_argument, NULL, OPT_SPLIT },
-	{ "calibration", required_argument, NULL, OPT_CALIBRATION },
-	{ "tokens", required_argument, NULL, OPT_TOKENS },
-	{ "dim", required_argument, NULL, OPT_DIM },
-	{ "rows", required_argument, NULL, OPT_ROWS },
-	{ "part", required_argument, NULL, OPT_PART },
-	{ "repeat", required_argument, NULL, 'r' },
-	{ "csv", required_argument, NULL, OPT_CSV },
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ 0 },
-};
-
-static int set_u32(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v)
+static int take_part(void *place, const char *text, struct err *e)
 {
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, arg, min, max, &n);
+	struct bench_conf *c = place;
 
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-static int set_splits(struct bench_conf *c, const char *arg)
-{
-	uint32_t *ids = NULL;
-	struct err e;
-	size_t n = 0;
-
-	if (cmd_read_ids(arg, &ids, &n, &e) || n > BENCH_MAX_SPLITS) {
-		free(ids);
-		return cmd_usage(NAME, "--split must be up to %d numbers with commas, not \"%s\"",
-				 BENCH_MAX_SPLITS, arg);
-	}
-	memcpy(c->splits, ids, n * sizeof(*ids));
-	c->n_splits = (unsigned)n;
-	free(ids);
-	return 0;
-}
-
-static int set_part(struct bench_conf *c, const char *arg)
-{
-	if (!strcmp(arg, "rate"))
+	if (!strcmp(text, "rate"))
 		c->rate = true;
-	else if (!strcmp(arg, "rows"))
+	else if (!strcmp(text, "rows"))
 		c->real = true;
-	else if (!strcmp(arg, "speed"))
+	else if (!strcmp(text, "speed"))
 		c->speed = true;
 	else
-		return cmd_usage(NAME, "--part must be rate, rows or speed, not \"%s\"", arg);
+		return err_set(e, ERR_USAGE, "must be rate, rows or speed, not \"%s\"", text);
 	return 0;
 }
 
-static int set(struct bench_conf *c, int opt, const char *arg)
-{
-	switch (opt) {
-	case 'm':
-		c->model = arg;
-		return 0;
-	case 'f':
-		c->text = arg;
-		return 0;
-	case 'r':
-		return set_u32("--repeat", arg, 1, BENCH_MAX_REPEAT, &c->repeat);
-	case OPT_SPLIT:
-		return set_splits(c, arg);
-	case OPT_CALIBRATION:
-		c->calibration = arg;
-		return 0;
-	case OPT_TOKENS:
-		return set_u32("--tokens", arg, 1, 1 << 20, &c->tokens);
-	case OPT_DIM:
-		return set_u32("--dim", arg, 8, 1 << 20, &c->dim);
-	case OPT_ROWS:
-		return set_u32("--rows", arg, 1, 1 << 16, &c->rows);
-	case OPT_PART:
-		return set_part(c, arg);
-	case OPT_CSV:
-		c->csv = arg;
-		return 0;
-	case OPT_JSON:
-		c->json = true;
-		return 0;
-	default:
-		return CMD_USAGE;
-	}
-}
+#define TEXT(field)        OPTIONS_TEXT(struct bench_conf, field)
+#define U32(field, lo, hi) OPTIONS_U32(struct bench_conf, field, lo, hi)
 
+static const struct options_row options[] = {
+	{ 'm', "model", "FILE", TEXT(model), .help = "GGUF file: also measure its rows, with -f" },
+	{ 'f', "file", "TEXT", TEXT(text),
+	  .help = "the text that the model reads, - for standard input" },
+	{ 0, "split", "A,B,...",
+	  OPTIONS_LIST(struct bench_conf, splits, 0, 4096, OPTIONS_LIST_MOST),
+	  .help = "layers after which rows are taken", .preset = "four over the model" },
+	{ 0, "calibration", "F", TEXT(calibration), .help = "predictors",
+	  .preset = "MODEL.cal, if it is there" },
+	{ 0, "tokens", "N", U32(tokens, 1, 1 << 20), .unit = "tokens",
+	  .help = "how much of the text is read" },
+	{ 0, "dim", "N", U32(dim, 8, 1 << 20), .help = "elements of a row of the known sources" },
+	{ 0, "rows", "N", U32(rows, 1, 1 << 16), .unit = "rows",
+	  .help = "how many of each source" },
+	{ 0, "part", "WHAT", OPTIONS_TAKEN_ALL(take_part),
+	  .help = "rate (known sources), rows (of the model) or speed; may be given again",
+	  .preset = "all that can be" },
+	{ 'r', "repeat", "N", U32(repeat, 1, BENCH_MAX_REPEAT),
+	  .help = "how often times are measured" },
+	{ 0, "csv", "DIR", TEXT(csv),
+	  .help = "also write rate-sources.csv, rate-rows.csv and speed.csv there "
+		  "(tools/plot-codec "
+		  "draws them)" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_conf, json),
+	  .help = "one line of JSON instead of tables" },
+};
+
+const struct options_table bench_codec_options = {
+	.program = "splitmq " NAME,
+	.summary = "bits, error and speed of the codec and of other ways to send rows",
+	.synopsis = "[-m FILE -f TEXT] [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes = "bits/elem counts all bytes of a chunk. SNR is 10 log10 of energy over error, "
+		 "both of "
+		 "what does not stick out of a row, averaged over rows; bound is what a Gaussian "
+		 "source of that energy takes at that error, 1/2 log2(energy / error), and gap "
+		 "what a "
+		 "method takes beyond it. Rows of decoding cross one by one and their tokens are "
+		 "known; of a prompt 64 at a time, and tokens that rows are predicted from count 4 "
+		 "bytes each. Speed is that of one row, and of 64, of 4096 Gaussian elements in "
+		 "tabq "
+		 "without prediction; what prediction takes comes on top of it.",
+};
+
+/* OPTIONS_GO_ON, or the exit status. */
 static int parse(struct bench_conf *c, int argc, char **argv)
 {
-	int opt, rc;
+	const int rc = options_read(&bench_codec_options, c, argc, argv);
 
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "m:f:r:", options, NULL)) != -1) {
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = set(c, opt, optarg);
-		if (rc)
-			return rc;
-	}
-	if (optind < argc)
-		return cmd_usage(NAME, "what is \"%s\"?", argv[optind]);
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	if (!c->model != !c->text)
-		return cmd_usage(NAME, "-m and -f go together");
+		return options_wrong(&bench_codec_options, "-m and -f go together");
 	if (c->real && !c->model)
-		return cmd_usage(NAME, "--part rows needs -m and -f");
+		return options_wrong(&bench_codec_options, "--part rows needs -m and -f");
 	if (!c->rate && !c->real && !c->speed)
 		c->rate = c->speed = true, c->real = c->model;
-	return 0;
+	return rc;
 }
 
 /* The splits that were not named, the calibration beside the model, and that it is of the model. */
@@ -180,10 +100,10 @@ static int look_at_model(struct bench_conf *c, char path[static 4096], struct er
 
 	if (!rc)
 		rc = model_read_hparams(&hp, g, e);
-	for (unsigned i = 0; i < 4 && !rc && !c->n_splits; i++)
-		c->splits[i] = hp.n_layers < 4 ? (i + 1 < hp.n_layers ? i + 1 : hp.n_layers)
-					       : (hp.n_layers * (i + 1) + 2) / 5;
-	c->n_splits = c->n_splits ? c->n_splits : !rc && hp.n_layers < 4 ? hp.n_layers : 4;
+	for (unsigned i = 0; i < 4 && !rc && !c->splits.n; i++)
+		c->splits.v[i] = hp.n_layers < 4 ? (i + 1 < hp.n_layers ? i + 1 : hp.n_layers)
+						 : (hp.n_layers * (i + 1) + 2) / 5;
+	c->splits.n = c->splits.n ? c->splits.n : !rc && hp.n_layers < 4 ? hp.n_layers : 4;
 	snprintf(path, 4096, "%s" CAL_SUFFIX, c->model);
 	if (!rc && !c->calibration && !access(path, R_OK))
 		c->calibration = path;
@@ -229,8 +149,9 @@ int bench_codec(int argc, char **argv)
 	struct err e;
 	int rc = parse(&b.conf, argc, argv);
 
-	if (!rc)
-		rc = run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
+	rc = run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 	free(b.points);
 	free(b.times);
 	return rc;

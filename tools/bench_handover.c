@@ -5,7 +5,6 @@
  * session's other gaps are is measured in the same session. */
 #include "tools/bench_handover.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,28 +28,6 @@
 #define STOPS         6
 #define CALM          32 /* gaps before the decision */
 #define DECISION      "splitmq/v1/bench/decision/agent"
-
-const char bench_handover_usage[] =
-	"splitmq bench handover [-m FILE] [OPTIONS]\n"
-	"\n"
-	"  -m, --model FILE   GGUF file (default: " DEFAULT_MODEL ", below where you are)\n"
-	"      --split L      layers of the agent to begin with (default: half)\n"
-	"  -t, --threads N    of each side (default 1)\n"
-	"  -p, --prompt N     tokens, about (default 256)\n"
-	"  -n, --tokens N     to decode; the split moves after 33 (default 400)\n"
-	"  -r, --repeat N     tours (default 3)\n"
-	"      --codec SPEC   of rows (default tabq)\n"
-	"      --delay-ms D   of the link between agent and broker, one way (default 0)\n"
-	"      --rate-kbit R  of each direction; 0: no limit (default 0)\n"
-	"      --json         one line of JSON instead of text\n"
-	"  -h, --help         this text\n"
-	"\n"
-	"Starts a private mosquitto and splitmq-worker; this process is the agent. In each session "
-	"a\n"
-	"decision moves the split: two layers up and back, two down and back, to no worker and "
-	"back.\n"
-	"\"pause\" is the longest gap between tokens from the decision on, in median gaps before "
-	"it.\n";
 
 struct move {
 	uint32_t from, to;
@@ -288,92 +265,43 @@ static int run(struct bench_handover *b, struct err *e)
 	return rc;
 }
 
-enum { OPT_SPLIT = 0x100, OPT_CODEC, OPT_DELAY, OPT_RATE, OPT_JSON };
+#define U32(field, lo, hi) OPTIONS_U32(struct bench_handover, field, lo, hi)
 
-static const struct option options[] = {
-	{ "model", required_argument, NULL, 'm' },
-	{ "split", required_argument, NULL, OPT_SPLIT },
-	{ "threads", required_argument, NULL, 't' },
-	{ "prompt", required_argument, NULL, 'p' },
-	{ "tokens", required_argument, NULL, 'n' },
-	{ "repeat", required_argument, NULL, 'r' },
-	{ "codec", required_argument, NULL, OPT_CODEC },
-	{ "delay-ms", required_argument, NULL, OPT_DELAY },
-	{ "rate-kbit", required_argument, NULL, OPT_RATE },
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ 0 },
+static const struct options_row options[] = {
+	{ 'm', "model", "FILE", OPTIONS_TEXT(struct bench_handover, rig_conf.model),
+	  .help = "GGUF file", .preset = DEFAULT_MODEL ", below where you are" },
+	{ 0, "split", "L", U32(rig_conf.split, 0, 4095),
+	  .help = "layers of the agent to begin with", .preset = "half",
+	  .given = OPTIONS_GIVEN(struct bench_handover, has_split) },
+	{ 't', "threads", "N", U32(rig_conf.threads, 1, 64), .help = "threads of each side" },
+	{ 'p', "prompt", "N", U32(prompt, 1, 1 << 17), .unit = "tokens",
+	  .help = "length of the prompt, about" },
+	{ 'n', "tokens", "N", U32(tokens, 2 * CALM, TOKENS_MAX), .unit = "tokens",
+	  .help = "length of an answer; the split moves after 33" },
+	{ 'r', "repeat", "N", U32(rounds, 1, ROUNDS_MAX), .help = "tours" },
+	{ 0, "codec", "SPEC", OPTIONS_TAKEN(struct bench_handover, rig_conf.codec, cmd_take_codec),
+	  .help = "how rows cross", .preset = "tabq" },
+	{ 0, "delay-ms", "D",
+	  OPTIONS_SCALED_U32(struct bench_handover, rig_conf.link.delay_us, 0, 60000, 1000),
+	  .unit = "ms", .help = "delay of the link between agent and broker, one way" },
+	{ 0, "rate-kbit", "R",
+	  OPTIONS_SCALED_U64(struct bench_handover, rig_conf.link.rate_bit_s, 0, 100000000, 1000),
+	  .unit = "kbit/s", .help = "rate of each direction; 0: no limit" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_handover, json),
+	  .help = "one line of JSON instead of text" },
 };
 
-static int set_u32(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v)
-{
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, arg, min, max, &n);
-
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-static int set_link(struct relay_conf *l, int opt, const char *arg)
-{
-	uint32_t n = 0;
-	int rc = opt == OPT_DELAY ? set_u32("--delay-ms", arg, 0, 60000, &n)
-				  : set_u32("--rate-kbit", arg, 0, 100000000, &n);
-
-	if (opt == OPT_DELAY)
-		l->delay_us = n * 1000;
-	else
-		l->rate_bit_s = n * 1000ull;
-	return rc;
-}
-
-static int set(struct bench_handover *b, int opt, const char *arg)
-{
-	struct codec_spec spec;
-	struct err e;
-
-	switch (opt) {
-	case 'm':
-		b->rig_conf.model = arg;
-		return 0;
-	case OPT_SPLIT:
-		b->has_split = true;
-		return set_u32("--split", arg, 0, 4095, &b->rig_conf.split);
-	case 't':
-		return set_u32("--threads", arg, 1, 64, &b->rig_conf.threads);
-	case 'p':
-		return set_u32("--prompt", arg, 1, 1 << 17, &b->prompt);
-	case 'n':
-		return set_u32("--tokens", arg, 2 * CALM, TOKENS_MAX, &b->tokens);
-	case 'r':
-		return set_u32("--repeat", arg, 1, ROUNDS_MAX, &b->rounds);
-	case OPT_CODEC:
-		b->rig_conf.codec = arg;
-		return spec_parse(&spec, arg, &e) ? cmd_usage(NAME, "--codec: %s", e.text) : 0;
-	case OPT_JSON:
-		b->json = true;
-		return 0;
-	default:
-		return set_link(&b->rig_conf.link, opt, arg);
-	}
-}
-
-static int parse(struct bench_handover *b, int argc, char **argv)
-{
-	int opt, rc;
-
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "m:t:p:n:r:", options, NULL)) != -1) {
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = set(b, opt, optarg);
-		if (rc)
-			return rc;
-	}
-	return optind < argc ? cmd_usage(NAME, "what is \"%s\"?", argv[optind]) : 0;
-}
+const struct options_table bench_handover_options = {
+	.program = "splitmq " NAME,
+	.summary = "the gap between tokens while the split moves",
+	.synopsis = "[-m FILE] [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes =
+		"Starts a private mosquitto and splitmq-worker; this process is the agent. In each "
+		"session a decision moves the split: two layers up and back, two down and back, to "
+		"no worker and back. \"pause\" is the longest gap between tokens from the decision "
+		"on, in median gaps before it.",
+};
 
 int bench_handover(int argc, char **argv)
 {
@@ -392,8 +320,9 @@ int bench_handover(int argc, char **argv)
 	b->prompt = 256;
 	b->tokens = 400;
 	b->rounds = 3;
-	rc = parse(b, argc, argv);
-	rc = rc ? rc : run(b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+	rc = options_read(&bench_handover_options, b, argc, argv);
+	if (rc == OPTIONS_GO_ON)
+		rc = run(b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 	free(b);
 	return rc;
 }

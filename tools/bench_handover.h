@@ -2,7 +2,9 @@
 #ifndef TOOLS_BENCH_HANDOVER_H
 #define TOOLS_BENCH_HANDOVER_H
 
-extern const char bench_handover_usage[];
+#include "daemon/options.h"
+
+extern const struct options_table bench_handover_options;
 int bench_handover(int argc, char **argv);
 
 #endif

@@ -1,7 +1,6 @@
 /* tools/bench_model.c - prefill, decoding and batches of one model, its opening and its memory. */
 #include "tools/bench_model.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,27 +19,6 @@
 #define MOST_REPEAT   1000
 #define CHUNK         512 /* rows of a pass, of a prompt */
 
-const char bench_model_usage[] =
-	"splitmq bench model [-m FILE] [OPTIONS]\n"
-	"\n"
-	"  -m, --model FILE   GGUF file (default: " DEFAULT_MODEL ", below where you are)\n"
-	"  -t, --threads N    default: the number of processors\n"
-	"  -p, --prompt LIST  tokens of prompts, with commas (default 128,512); 0: none\n"
-	"  -n, --tokens N     to decode (default 64); 0: none\n"
-	"  -d, --depth LIST   positions before the first token decoded (default 0)\n"
-	"  -b, --batch LIST   sessions that decode together (default 1,4,16)\n"
-	"      --kv TYPE      of the cache: f32, f16, q8_0 or q4_0 (default f16)\n"
-	"  -r, --repeat N     of each measurement (default 3)\n"
-	"      --json         one line of JSON instead of a table\n"
-	"  -h, --help         this text\n"
-	"\n"
-	"Medians over the repeats, and their ends. Tokens are random; each one decoded takes its\n"
-	"logits too, of a prompt only the last one does. Weights are read once for all sessions of "
-	"a\n"
-	"batch. \"of memory\" is the part of the measured read bandwidth that weights and cache of "
-	"one\n"
-	"session take.\n";
-
 struct rig {
 	struct bench_model *b;
 	struct gguf *gguf;
@@ -53,7 +31,7 @@ struct rig {
 	uint64_t drawn;    /* tokens so far */
 };
 
-static uint32_t largest(const struct bench_list *l)
+static uint32_t largest(const struct options_list *l)
 {
 	uint32_t most = 0;
 
@@ -356,95 +334,53 @@ static int run(struct bench_model *b, struct err *e)
 	return rc;
 }
 
-enum { OPT_KV = 0x100, OPT_JSON };
+#define LIST(field, lo, hi) OPTIONS_LIST(struct bench_model_conf, field, lo, hi, BENCH_MODEL_LIST)
+#define U32(field, lo, hi)  OPTIONS_U32(struct bench_model_conf, field, lo, hi)
 
-static const struct option options[] = {
-	{ "model", required_argument, NULL, 'm' },  { "threads", required_argument, NULL, 't' },
-	{ "prompt", required_argument, NULL, 'p' }, { "tokens", required_argument, NULL, 'n' },
-	{ "depth", required_argument, NULL, 'd' },  { "batch", required_argument, NULL, 'b' },
-	{ "kv", required_argument, NULL, OPT_KV },  { "repeat", required_argument, NULL, 'r' },
-	{ "json", no_argument, NULL, OPT_JSON },    { 0 },
+static const struct options_row options[] = {
+	{ 'm', "model", "FILE", OPTIONS_TEXT(struct bench_model_conf, model), .help = "GGUF file",
+	  .preset = DEFAULT_MODEL ", below where you are" },
+	{ 't', "threads", "N", U32(threads, 1, POOL_MAX_THREADS), .help = "threads that compute",
+	  .preset = "the number of processors" },
+	{ 'p', "prompt", "LIST", LIST(prefill, 0, MOST_TOKENS), .unit = "tokens",
+	  .help = "lengths of prompts, with commas; 0: none" },
+	{ 'n', "tokens", "N", U32(tokens, 0, MOST_TOKENS), .unit = "tokens",
+	  .help = "how many to decode; 0: none" },
+	{ 'd', "depth", "LIST", LIST(depth, 0, MOST_TOKENS), .unit = "tokens",
+	  .help = "positions before the first token decoded" },
+	{ 'b', "batch", "LIST", LIST(batch, 1, BENCH_MODEL_BATCH),
+	  .help = "sessions that decode together" },
+	{ 0, "kv", "TYPE", OPTIONS_TAKEN(struct bench_model_conf, kv, cmd_take_kv),
+	  .help = "of the cache: " KV_TYPE_WORDS, .preset = "f16" },
+	{ 'r', "repeat", "N", U32(repeat, 1, MOST_REPEAT), .help = "of each measurement" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_model_conf, json),
+	  .help = "one line of JSON instead of a table" },
 };
 
-static int set_list(struct bench_list *l, const char *option, const char *arg, uint32_t min,
-		    uint32_t max)
+const struct options_table bench_model_options = {
+	.program = "splitmq " NAME,
+	.summary = "speed of prompts, decoding and batches; opening and memory",
+	.synopsis = "[-m FILE] [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes =
+		"Medians over the repeats, and their ends. Tokens are random; each one decoded "
+		"takes "
+		"its logits too, of a prompt only the last one does. Weights are read once for all "
+		"sessions of a batch. \"of memory\" is the part of the measured read bandwidth "
+		"that "
+		"weights and cache of one session take.",
+};
+
+/* 0 says that there shall be no prompt. */
+static void drop_zeros(struct options_list *l)
 {
-	uint32_t *ids = NULL;
-	bool good;
-	struct err e;
-	size_t n = 0;
+	unsigned n = 0;
 
-	good = !cmd_read_ids(arg, &ids, &n, &e) && n <= BENCH_MODEL_LIST;
-	for (size_t i = 0; i < n && good; i++)
-		good = ids[i] >= min && ids[i] <= max;
-	if (good)
-		memcpy(l->v, ids, n * sizeof(*ids));
-	l->n = (unsigned)n;
-	free(ids);
-	return good ? 0
-		    : cmd_usage(NAME, "%s must be up to %d numbers in %u..%u, not \"%s\"", option,
-				BENCH_MODEL_LIST, (unsigned)min, (unsigned)max, arg);
-}
-
-static int set_u32(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v)
-{
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, arg, min, max, &n);
-
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-static int set_prompts(struct bench_model_conf *c, const char *arg)
-{
-	c->prefill.n = 0;
-	return strcmp(arg, "0") ? set_list(&c->prefill, "--prompt", arg, 1, MOST_TOKENS) : 0;
-}
-
-static int set(struct bench_model_conf *c, int opt, const char *arg)
-{
-	switch (opt) {
-	case 'm':
-		c->model = arg;
-		return 0;
-	case 't':
-		return set_u32("--threads", arg, 1, POOL_MAX_THREADS, &c->threads);
-	case 'p':
-		return set_prompts(c, arg);
-	case 'n':
-		return set_u32("--tokens", arg, 0, MOST_TOKENS, &c->tokens);
-	case 'd':
-		return set_list(&c->depth, "--depth", arg, 0, MOST_TOKENS);
-	case 'b':
-		return set_list(&c->batch, "--batch", arg, 1, BENCH_MODEL_BATCH);
-	case 'r':
-		return set_u32("--repeat", arg, 1, MOST_REPEAT, &c->repeat);
-	case OPT_KV:
-		return kv_type_parse(&c->kv, arg)
-			       ? cmd_usage(NAME, "--kv must be " KV_TYPE_WORDS ", not \"%s\"", arg)
-			       : 0;
-	default:
-		c->json = true;
-		return 0;
+	for (unsigned i = 0; i < l->n; i++) {
+		if (l->v[i])
+			l->v[n++] = l->v[i];
 	}
-}
-
-static int parse(struct bench_model_conf *c, int argc, char **argv)
-{
-	int opt, rc;
-
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "m:t:p:n:d:b:r:", options, NULL)) != -1) {
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = set(c, opt, optarg);
-		if (rc)
-			return rc;
-	}
-	return optind < argc ? cmd_usage(NAME, "what is \"%s\"?", argv[optind]) : 0;
+	l->n = n;
 }
 
 int bench_model(int argc, char **argv)
@@ -463,10 +399,12 @@ int bench_model(int argc, char **argv)
 			  .kv = KV_F16 },
 	};
 	struct err e;
-	int rc = parse(&b.conf, argc, argv);
+	int rc = options_read(&bench_model_options, &b.conf, argc, argv);
 
-	if (!rc)
-		rc = run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
+	drop_zeros(&b.conf.prefill);
+	rc = run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 	free(b.lines);
 	return rc;
 }

@@ -9,20 +9,16 @@
 
 #include "base/err.h"
 #include "base/kv_type.h"
+#include "daemon/options.h"
 #include "tools/spread.h"
 
 #define BENCH_MODEL_LIST  16  /* numbers of one option */
 #define BENCH_MODEL_BATCH 128 /* sessions at once, at most */
 
-struct bench_list {
-	uint32_t v[BENCH_MODEL_LIST];
-	unsigned n;
-};
-
 struct bench_model_conf {
 	const char *model;
 	unsigned threads, repeat;
-	struct bench_list prefill, depth, batch;
+	struct options_list prefill, depth, batch;
 	uint32_t tokens; /* decoded at each depth and batch; 0: none */
 	enum kv_type kv;
 	bool json;
@@ -56,7 +52,7 @@ void bench_model_print(const struct bench_model *b);
 MUST_CHECK int bench_model_print_json(const struct bench_model *b, struct err *e);
 
 /* `splitmq bench model`. */
-extern const char bench_model_usage[];
+extern const struct options_table bench_model_options;
 int bench_model(int argc, char **argv);
 
 #endif

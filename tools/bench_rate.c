@@ -240,15 +240,15 @@ static int real_split(struct bench *b, struct cal *cal, uint32_t split, struct e
 
 int bench_real(struct bench *b, struct err *e)
 {
-	struct progress progress = { .what = "rows", .units = "splits", .total = b->conf.n_splits };
+	struct progress progress = { .what = "rows", .units = "splits", .total = b->conf.splits.n };
 	struct cal *cal = NULL;
 	int rc = 0;
 
 	if (b->conf.calibration)
 		rc = cal_open(&cal, b->conf.calibration, e);
-	for (unsigned i = 0; i < b->conf.n_splits && !rc; i++) {
+	for (unsigned i = 0; i < b->conf.splits.n && !rc; i++) {
 		progress_show(&progress, i);
-		rc = real_split(b, cal, b->conf.splits[i], e);
+		rc = real_split(b, cal, b->conf.splits.v[i], e);
 	}
 	progress_clear(&progress);
 	cal_close(cal);

@@ -163,10 +163,10 @@ int bench_speed(struct bench *b, struct err *e)
 	if (rc || !b->conf.calibration)
 		return rc;
 	rc = cal_open(&cal, b->conf.calibration, e);
-	for (unsigned i = 0; i < b->conf.n_splits && !rc; i++) {
+	for (unsigned i = 0; i < b->conf.splits.n && !rc; i++) {
 		const struct cal_split *s;
 
-		rc = cal_use(cal, b->conf.splits[i], &s, e);
+		rc = cal_use(cal, b->conf.splits.v[i], &s, e);
 		if (!rc && s)
 			rc = time_split(b, cal, s, e);
 	}

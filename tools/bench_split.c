@@ -8,7 +8,6 @@
  * the same for both. */
 #include "tools/bench_split.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,34 +35,11 @@
 #define ALLOWED       1.3  /* round trips that a split token may cost beside the model */
 #define WORD          " a" /* prompts are made of */
 
-const char bench_split_usage[] =
-	"splitmq bench split [-m FILE] [OPTIONS]\n"
-	"\n"
-	"  -m, --model FILE   GGUF file (default: " DEFAULT_MODEL ", below where you are)\n"
-	"      --split L      layers of the agent (default: half)\n"
-	"  -t, --threads N    of each side (default 1)\n"
-	"  -p, --prompt N     tokens, about (default 128)\n"
-	"  -n, --tokens N     to decode (default 64)\n"
-	"  -r, --repeat N     sessions (default 3)\n"
-	"      --codec SPEC   of rows (default tabq)\n"
-	"      --kv TYPE      of the caches (default f16)\n"
-	"      --delay-ms D   of the link between agent and broker, one way (default 0)\n"
-	"      --jitter-ms J  more than that, at random (default 0)\n"
-	"      --rate-kbit R  of each direction; 0: no limit (default 0)\n"
-	"      --json         one line of JSON instead of text\n"
-	"  -h, --help         this text\n"
-	"\n"
-	"Starts a private mosquitto and splitmq-worker; this process is the agent. Sessions, "
-	"sessions\n"
-	"that are not split (the agent runs the whole model), bare round trips of as many bytes, "
-	"and\n"
-	"such where each end computes before it sends, as long as its layers take, take turns.\n"
-	"\"beyond\" is what a split token takes more than a whole one and 1.3 bare round trips.\n";
-
 struct bench_split {
 	/* asked for */
 	struct split_rig_conf rig_conf;
 	uint32_t prompt, tokens, rounds;
+	enum kv_type kv;
 	bool has_split, json;
 
 	/* at work */
@@ -381,122 +357,67 @@ static int run(struct bench_split *b, struct err *e)
 	return rc;
 }
 
-enum { OPT_SPLIT = 0x100, OPT_CODEC, OPT_KV, OPT_DELAY, OPT_JITTER, OPT_RATE, OPT_JSON };
+#define TEXT(field)        OPTIONS_TEXT(struct bench_split, rig_conf.field)
+#define U32(field, lo, hi) OPTIONS_U32(struct bench_split, field, lo, hi)
+#define MS(field, hi)      OPTIONS_SCALED_U32(struct bench_split, rig_conf.link.field, 0, hi, 1000)
+#define KBIT(field, hi)    OPTIONS_SCALED_U64(struct bench_split, rig_conf.link.field, 0, hi, 1000)
 
-static const struct option options[] = {
-	{ "model", required_argument, NULL, 'm' },
-	{ "split", required_argument, NULL, OPT_SPLIT },
-	{ "threads", required_argument, NULL, 't' },
-	{ "prompt", required_argument, NULL, 'p' },
-	{ "tokens", required_argument, NULL, 'n' },
-	{ "repeat", required_argument, NULL, 'r' },
-	{ "codec", required_argument, NULL, OPT_CODEC },
-	{ "kv", required_argument, NULL, OPT_KV },
-	{ "delay-ms", required_argument, NULL, OPT_DELAY },
-	{ "jitter-ms", required_argument, NULL, OPT_JITTER },
-	{ "rate-kbit", required_argument, NULL, OPT_RATE },
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ 0 },
+static const struct options_row options[] = {
+	{ 'm', "model", "FILE", TEXT(model), .help = "GGUF file",
+	  .preset = DEFAULT_MODEL ", below where you are" },
+	{ 0, "split", "L", U32(rig_conf.split, 0, 4095), .help = "layers of the agent",
+	  .preset = "half", .given = OPTIONS_GIVEN(struct bench_split, has_split) },
+	{ 't', "threads", "N", U32(rig_conf.threads, 1, 64), .help = "threads of each side" },
+	{ 'p', "prompt", "N", U32(prompt, 1, 1 << 17), .unit = "tokens",
+	  .help = "length of the prompt, about" },
+	{ 'n', "tokens", "N", U32(tokens, 3, TOKENS_MAX), .unit = "tokens",
+	  .help = "length of an answer" },
+	{ 'r', "repeat", "N", U32(rounds, 1, ROUNDS_MAX), .help = "sessions of each kind" },
+	{ 0, "codec", "SPEC", OPTIONS_TAKEN(struct bench_split, rig_conf.codec, cmd_take_codec),
+	  .help = "how rows cross", .preset = "tabq" },
+	{ 0, "kv", "TYPE", OPTIONS_TAKEN(struct bench_split, kv, cmd_take_kv),
+	  .help = "of the caches: " KV_TYPE_WORDS, .preset = "f16" },
+	{ 0, "delay-ms", "D", MS(delay_us, 60000), .unit = "ms",
+	  .help = "delay of the link between agent and broker, one way" },
+	{ 0, "jitter-ms", "J", MS(jitter_us, 60000), .unit = "ms",
+	  .help = "more than that, at random" },
+	{ 0, "rate-kbit", "R", KBIT(rate_bit_s, 100000000), .unit = "kbit/s",
+	  .help = "rate of each direction; 0: no limit" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_split, json),
+	  .help = "one line of JSON instead of text" },
 };
 
-static int set_u32(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v)
-{
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, arg, min, max, &n);
-
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-static int set_ms(const char *option, const char *arg, uint32_t *us)
-{
-	double ms = 0;
-	int rc = cmd_f64(NAME, option, arg, 0, 60000, &ms);
-
-	*us = (uint32_t)(ms * 1000 + 0.5);
-	return rc;
-}
-
-static int set_link(struct relay_conf *l, int opt, const char *arg)
-{
-	uint32_t kbit = 0;
-	int rc;
-
-	if (opt == OPT_DELAY)
-		return set_ms("--delay-ms", arg, &l->delay_us);
-	if (opt == OPT_JITTER)
-		return set_ms("--jitter-ms", arg, &l->jitter_us);
-	rc = set_u32("--rate-kbit", arg, 0, 100000000, &kbit);
-	l->rate_bit_s = kbit * 1000ull;
-	return rc;
-}
-
-static int set(struct bench_split *b, int opt, const char *arg)
-{
-	struct codec_spec spec;
-	enum kv_type kv;
-	struct err e;
-
-	switch (opt) {
-	case 'm':
-		b->rig_conf.model = arg;
-		return 0;
-	case OPT_SPLIT:
-		b->has_split = true;
-		return set_u32("--split", arg, 0, 4095, &b->rig_conf.split);
-	case 't':
-		return set_u32("--threads", arg, 1, 64, &b->rig_conf.threads);
-	case 'p':
-		return set_u32("--prompt", arg, 1, 1 << 17, &b->prompt);
-	case 'n':
-		return set_u32("--tokens", arg, 3, TOKENS_MAX, &b->tokens);
-	case 'r':
-		return set_u32("--repeat", arg, 1, ROUNDS_MAX, &b->rounds);
-	case OPT_CODEC:
-		b->rig_conf.codec = arg;
-		return spec_parse(&spec, arg, &e) ? cmd_usage(NAME, "--codec: %s", e.text) : 0;
-	case OPT_KV:
-		b->rig_conf.kv = arg;
-		return kv_type_parse(&kv, arg)
-			       ? cmd_usage(NAME, "--kv must be " KV_TYPE_WORDS ", not \"%s\"", arg)
-			       : 0;
-	case OPT_JSON:
-		b->json = true;
-		return 0;
-	default:
-		return set_link(&b->rig_conf.link, opt, arg);
-	}
-}
-
-static int parse(struct bench_split *b, int argc, char **argv)
-{
-	int opt, rc;
-
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "m:t:p:n:r:", options, NULL)) != -1) {
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = set(b, opt, optarg);
-		if (rc)
-			return rc;
-	}
-	return optind < argc ? cmd_usage(NAME, "what is \"%s\"?", argv[optind]) : 0;
-}
+const struct options_table bench_split_options = {
+	.program = "splitmq " NAME,
+	.summary = "a whole split session, over a slow link or none",
+	.synopsis = "[-m FILE] [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes = "Starts a private mosquitto and splitmq-worker; this process is the agent. "
+		 "Sessions, "
+		 "sessions that are not split (the agent runs the whole model), bare round trips "
+		 "of as "
+		 "many bytes, and such where each end computes before it sends, as long as its "
+		 "layers "
+		 "take, take turns. \"beyond\" is what a split token takes more than a whole one "
+		 "and "
+		 "1.3 bare round trips.",
+};
 
 int bench_split(int argc, char **argv)
 {
 	struct bench_split b = {
-		.rig_conf = { .model = DEFAULT_MODEL, .codec = "tabq", .kv = "f16", .threads = 1 },
+		.rig_conf = { .model = DEFAULT_MODEL, .codec = "tabq", .threads = 1 },
+		.kv = KV_F16,
 		.prompt = 128,
 		.tokens = 64,
 		.rounds = 3,
 	};
 	struct err e;
-	int rc = parse(&b, argc, argv);
+	int rc = options_read(&bench_split_options, &b, argc, argv);
 
+	if (rc != OPTIONS_GO_ON)
+		return rc;
+	b.rig_conf.kv = kv_type_name(b.kv);
 	b.rig_conf.link.seed = 1;
-	return rc ? rc : run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+	return run(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

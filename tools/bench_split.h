@@ -2,7 +2,9 @@
 #ifndef TOOLS_BENCH_SPLIT_H
 #define TOOLS_BENCH_SPLIT_H
 
-extern const char bench_split_usage[];
+#include "daemon/options.h"
+
+extern const struct options_table bench_split_options;
 int bench_split(int argc, char **argv);
 
 #endif

@@ -1,6 +1,5 @@
 #include "tools/bench_worker.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,25 +15,6 @@
 #define MOST_SESSIONS 128
 #define PROMPT        8u  /* tokens that a decoding session begins with */
 #define HEAD_START    16u /* tokens of each session before the long prompt comes */
-
-const char bench_worker_usage[] =
-	"splitmq bench worker -m FILE [OPTIONS]\n"
-	"\n"
-	"  -m, --model FILE    GGUF file; all of its layers run\n"
-	"  -t, --threads N     (default: processors)\n"
-	"  -s, --sessions N    that decode at once, 1..128 (default 16)\n"
-	"  -n, --tokens N      of each session (default 64)\n"
-	"  -p, --prefill N     also with a prompt of N tokens beside them (default 2000; 0: none)\n"
-	"      --chunk N       rows of a chunk of that prompt, 1..256 (default 64)\n"
-	"      --share N       percent of a token's time that it may take (default 15)\n"
-	"      --away MS       from an answer to the next row (default 0)\n"
-	"      --json          one line of JSON instead of a table\n"
-	"  -h, --help          this text\n"
-	"\n"
-	"The worker's scheduler, steps and sampling in this process, without a broker. A token's "
-	"time\n"
-	"is that from one answer to the next. The sessions beside the prompt are compared with as\n"
-	"long a run without it.\n";
 
 struct conf {
 	const char *model;
@@ -310,75 +290,38 @@ static int measure(struct bench *b, struct err *e)
 	return rc;
 }
 
-enum { OPT_CHUNK = 0x100, OPT_SHARE, OPT_AWAY, OPT_JSON };
+#define U32(field, lo, hi) OPTIONS_U32(struct conf, field, lo, hi)
 
-static const struct option options[] = {
-	{ "model", required_argument, NULL, 'm' },
-	{ "threads", required_argument, NULL, 't' },
-	{ "sessions", required_argument, NULL, 's' },
-	{ "tokens", required_argument, NULL, 'n' },
-	{ "prefill", required_argument, NULL, 'p' },
-	{ "chunk", required_argument, NULL, OPT_CHUNK },
-	{ "share", required_argument, NULL, OPT_SHARE },
-	{ "away", required_argument, NULL, OPT_AWAY },
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ 0 },
+static const struct options_row options[] = {
+	{ 'm', "model", "FILE", OPTIONS_TEXT(struct conf, model), .needed = true,
+	  .help = "GGUF file; all of its layers run" },
+	{ 't', "threads", "N", U32(threads, 1, POOL_MAX_THREADS), .help = "threads that compute",
+	  .preset = "the number of processors" },
+	{ 's', "sessions", "N", U32(sessions, 1, MOST_SESSIONS),
+	  .help = "sessions that decode at once" },
+	{ 'n', "tokens", "N", U32(tokens, 2, 65536), .unit = "tokens",
+	  .help = "answer of each session" },
+	{ 'p', "prefill", "N", U32(prefill, 0, 65536), .unit = "tokens",
+	  .help = "length of a prompt beside them; 0: none" },
+	{ 0, "chunk", "N", U32(chunk, 1, TAIL_MAX_ROWS), .unit = "rows",
+	  .help = "chunks of that prompt" },
+	{ 0, "share", "N", U32(share, 1, 1000), .unit = "%",
+	  .help = "part of a token's time that the prompt may take" },
+	{ 0, "away", "MS", U32(away_ms, 0, 10000), .unit = "ms",
+	  .help = "from an answer to the next row" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct conf, json),
+	  .help = "one line of JSON instead of a table" },
 };
 
-static int set_u32(const char *option, const char *arg, uint32_t min, uint32_t max, uint32_t *v)
-{
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, arg, min, max, &n);
-
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-static int set(struct conf *c, int opt, const char *arg)
-{
-	switch (opt) {
-	case 'm':
-		c->model = arg;
-		return 0;
-	case 't':
-		return set_u32("--threads", arg, 1, POOL_MAX_THREADS, &c->threads);
-	case 's':
-		return set_u32("--sessions", arg, 1, MOST_SESSIONS, &c->sessions);
-	case 'n':
-		return set_u32("--tokens", arg, 2, 65536, &c->tokens);
-	case 'p':
-		return set_u32("--prefill", arg, 0, 65536, &c->prefill);
-	case OPT_CHUNK:
-		return set_u32("--chunk", arg, 1, TAIL_MAX_ROWS, &c->chunk);
-	case OPT_SHARE:
-		return set_u32("--share", arg, 1, 1000, &c->share);
-	case OPT_AWAY:
-		return set_u32("--away", arg, 0, 10000, &c->away_ms);
-	default:
-		c->json = true;
-		return 0;
-	}
-}
-
-static int parse(struct conf *c, int argc, char **argv)
-{
-	int opt, rc;
-
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "m:t:s:n:p:", options, NULL)) != -1) {
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = set(c, opt, optarg);
-		if (rc)
-			return rc;
-	}
-	if (optind < argc)
-		return cmd_usage(NAME, "what is \"%s\"?", argv[optind]);
-	return c->model ? 0 : cmd_usage(NAME, "needs -m FILE");
-}
+const struct options_table bench_worker_options = {
+	.program = "splitmq " NAME,
+	.summary = "many sessions that decode at once, alone and beside a long prompt",
+	.synopsis = "-m FILE [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes = "The worker's scheduler, steps and sampling in this process, without a broker. A "
+		 "token's time is that from one answer to the next. The sessions beside the prompt "
+		 "are compared with as long a run without it.",
+};
 
 int bench_worker(int argc, char **argv)
 {
@@ -393,8 +336,8 @@ int bench_worker(int argc, char **argv)
 			     .prefill = 2000,
 			     .chunk = 64,
 			     .share = 15 };
-	rc = parse(&b.c, argc, argv);
-	if (rc)
+	rc = options_read(&bench_worker_options, &b.c, argc, argv);
+	if (rc != OPTIONS_GO_ON)
 		return rc;
 	return measure(&b, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

@@ -2,7 +2,9 @@
 #ifndef TOOLS_BENCH_WORKER_H
 #define TOOLS_BENCH_WORKER_H
 
-extern const char bench_worker_usage[];
+#include "daemon/options.h"
+
+extern const struct options_table bench_worker_options;
 int bench_worker(int argc, char **argv);
 
 #endif

@@ -7,12 +7,6 @@
 #include "tools/cmd.h"
 #include "tools/commands.h"
 
-const struct cmd cmd_table[] = {
-	{ "calibrate", "learn to predict rows, and what a split costs", cmd_calibrate_usage,
-	  cmd_calibrate },
-	{ 0 },
-};
-
 int main(int argc, char **argv)
 {
 	int status = cmd_calibrate(argc, argv);

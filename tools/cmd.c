@@ -3,10 +3,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/kv_type.h"
+#include "codec/spec.h"
 
 int cmd_fail(const char *name, const struct err *e)
 {
@@ -14,54 +16,24 @@ int cmd_fail(const char *name, const struct err *e)
 	return CMD_FAILED;
 }
 
-int cmd_usage(const char *name, const char *fmt, ...)
+int cmd_take_kv(void *place, const char *text, struct err *e)
 {
-	va_list ap;
+	enum kv_type *type = place;
 
-	fprintf(stderr, "splitmq %s: ", name);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, " (see: splitmq %s --help)\n", name);
-	return CMD_USAGE;
+	return kv_type_parse(type, text)
+		       ? err_set(e, ERR_USAGE, "must be " KV_TYPE_WORDS ", not \"%s\"", text)
+		       : 0;
 }
 
-int cmd_help(const char *name)
+int cmd_take_codec(void *place, const char *text, struct err *e)
 {
-	for (const struct cmd *c = cmd_table; c->name; c++) {
-		if (!strcmp(c->name, name))
-			printf("splitmq %s - %s\n\n%s", c->name, c->summary, c->usage);
-	}
-	return CMD_OK;
-}
+	const char **codec = place;
+	struct codec_spec spec;
+	int rc = spec_parse(&spec, text, e);
 
-int cmd_u64(const char *name, const char *option, const char *text, unsigned long long min,
-	    unsigned long long max, unsigned long long *v)
-{
-	unsigned long long n;
-	char *end;
-
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (!isdigit((unsigned char)text[0]) || *end || errno || n < min || n > max)
-		return cmd_usage(name, "%s must be an integer in %llu..%llu, not \"%s\"", option,
-				 min, max, text);
-	*v = n;
-	return 0;
-}
-
-int cmd_f64(const char *name, const char *option, const char *text, double min, double max,
-	    double *v)
-{
-	double n;
-	char *end;
-
-	n = strtod(text, &end);
-	if (end == text || *end || !(n >= min && n <= max))
-		return cmd_usage(name, "%s must be a number in %g..%g, not \"%s\"", option, min,
-				 max, text);
-	*v = n;
-	return 0;
+	if (!rc)
+		*codec = text;
+	return rc ? err_wrap(e, "\"%s\"", text) : 0;
 }
 
 /* Grow *text by reading f to its end; the byte after the last is NUL. */

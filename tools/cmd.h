@@ -1,7 +1,7 @@
 /* tools/cmd.h - the subcommands of `splitmq`: one file each, tools/cmd_<name>.c.
  *
- * A command parses its own options with getopt_long, prints results on stdout and all else on
- * stderr, and returns the exit status: CMD_OK, CMD_FAILED or CMD_USAGE. */
+ * A command reads its options by its table (daemon/options.h), prints results on stdout and all
+ * else on stderr, and returns the exit status: CMD_OK, CMD_FAILED or CMD_USAGE. */
 #ifndef TOOLS_CMD_H
 #define TOOLS_CMD_H
 
@@ -12,28 +12,12 @@
 
 enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
 
-struct cmd {
-	const char *name;
-	const char *summary; /* one line for the list */
-	const char *usage;   /* shown by --help: synopsis, then options with defaults */
-	int (*run)(int argc, char **argv); /* argv[0] is the command's name; optind is 1 */
-};
+/* "splitmq NAME: text" on stderr. Returns CMD_FAILED. */
+int cmd_fail(const char *name, const struct err *e);
 
-/* The table, ended by a row without a name. */
-extern const struct cmd cmd_table[];
-
-/* "splitmq NAME: text" on stderr. */
-int cmd_fail(const char *name, const struct err *e);                     /* returns CMD_FAILED */
-int cmd_usage(const char *name, const char *fmt, ...) PRINTF_LIKE(2, 3); /* returns CMD_USAGE */
-
-/* --help of the command on stdout; returns CMD_OK. */
-int cmd_help(const char *name);
-
-/* Decimal number in min..max -> *v, else a usage message naming the option. 0 or CMD_USAGE. */
-MUST_CHECK int cmd_u64(const char *name, const char *option, const char *text,
-		       unsigned long long min, unsigned long long max, unsigned long long *v);
-MUST_CHECK int cmd_f64(const char *name, const char *option, const char *text, double min,
-		       double max, double *v);
+/* For OPTIONS_TAKEN: a word of KV_TYPE_WORDS -> enum kv_type; a codec's SPEC -> const char *. */
+int cmd_take_kv(void *place, const char *text, struct err *e);
+int cmd_take_codec(void *place, const char *text, struct err *e);
 
 /* Whole file (stdin for "-") -> malloc'ed, NUL-terminated *text of *len <= max_bytes bytes. */
 MUST_CHECK int cmd_read_file(const char *path, size_t max_bytes, char **text, size_t *len,

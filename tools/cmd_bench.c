@@ -11,61 +11,47 @@
 #include "tools/cmd.h"
 #include "tools/commands.h"
 
+#define NAME "bench"
+
 static const struct {
-	const char *name, *summary, *usage;
+	const char *name;
+	const struct options_table *options;
 	int (*run)(int argc, char **argv);
 } benches[] = {
-	{ "codec", "bits, error and speed of the codec and of other ways to send rows",
-	  bench_codec_usage, bench_codec },
-	{ "bus", "round trips through a broker, by size and QoS", bench_bus_usage, bench_bus },
-	{ "split", "a whole split session, over a slow link or none", bench_split_usage,
-	  bench_split },
-	{ "handover", "the gap between tokens while the split moves", bench_handover_usage,
-	  bench_handover },
-	{ "model", "speed of prompts, decoding and batches; opening and memory", bench_model_usage,
-	  bench_model },
-	{ "worker", "many sessions that decode at once, alone and beside a long prompt",
-	  bench_worker_usage, bench_worker },
+	{ "codec", &bench_codec_options, bench_codec },
+	{ "bus", &bench_bus_options, bench_bus },
+	{ "split", &bench_split_options, bench_split },
+	{ "handover", &bench_handover_options, bench_handover },
+	{ "model", &bench_model_options, bench_model },
+	{ "worker", &bench_worker_options, bench_worker },
 };
 
 #define BENCHES (sizeof(benches) / sizeof(benches[0]))
 
-const char cmd_bench_usage[] =
-	"splitmq bench WHAT [OPTIONS]\n"
-	"\n"
-	"  codec     bits, error and speed of the codec and of other ways to send rows\n"
-	"  bus       round trips through a broker, by size and QoS\n"
-	"  split     a whole split session, over a slow link or none\n"
-	"  handover  the gap between tokens while the split moves\n"
-	"  model     speed of prompts, decoding and batches; opening and memory\n"
-	"  worker    many sessions that decode at once, alone and beside a long prompt\n"
-	"\n"
-	"splitmq bench WHAT --help tells more.\n";
+const struct options_table cmd_bench_options = {
+	.program = "splitmq " NAME,
+	.summary = "what it costs and gains: bench codec, model, bus, split, handover, worker",
+};
 
-static bool asks_for_help(int argc, char **argv)
+static int help(void)
 {
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
-			return true;
-	}
-	return false;
+	printf("%s - %s\n\nusage: %s WHAT [OPTIONS]\n\n", cmd_bench_options.program,
+	       cmd_bench_options.summary, cmd_bench_options.program);
+	for (size_t i = 0; i < BENCHES; i++)
+		printf("  %-10s%s\n", benches[i].name, benches[i].options->summary);
+	printf("\nsplitmq bench WHAT --help tells more.\n");
+	return CMD_OK;
 }
 
 int cmd_bench(int argc, char **argv)
 {
 	if (argc < 2)
-		return cmd_usage("bench", "what shall be measured?");
+		return options_wrong(&cmd_bench_options, "what shall be measured?");
 	for (size_t i = 0; i < BENCHES; i++) {
-		if (strcmp(benches[i].name, argv[1]))
-			continue;
-		if (asks_for_help(argc - 1, argv + 1)) {
-			printf("splitmq bench %s - %s\n\n%s", benches[i].name, benches[i].summary,
-			       benches[i].usage);
-			return CMD_OK;
-		}
-		return benches[i].run(argc - 1, argv + 1);
+		if (!strcmp(benches[i].name, argv[1]))
+			return benches[i].run(argc - 1, argv + 1);
 	}
-	if (asks_for_help(argc, argv))
-		return cmd_help("bench");
-	return cmd_usage("bench", "\"%s\" cannot be measured", argv[1]);
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return help();
+	return options_wrong(&cmd_bench_options, "\"%s\" cannot be measured", argv[1]);
 }

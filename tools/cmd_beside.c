@@ -8,7 +8,9 @@
 #include "tools/cmd.h"
 #include "tools/commands.h"
 
-const char cmd_beside_usage[] = "";
+const struct options_table cmd_beside_options = {
+	.summary = "learn to predict rows, and what a split costs"
+};
 
 /* argv[0] NAME becomes the program splitmq-NAME in the folder of this one; only errors return. */
 int cmd_beside(int argc, char **argv)

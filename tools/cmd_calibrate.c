@@ -1,5 +1,4 @@
 /* tools/cmd_calibrate.c - learn predictors for the splits of a model, and what splitting costs. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,37 +14,7 @@
 #define NAME       "calibrate"
 #define MAX_DELTAS 16
 
-const char cmd_calibrate_usage[] =
-	"splitmq calibrate -m FILE -f TEXT [OPTIONS]\n"
-	"\n"
-	"  -m, --model FILE    GGUF file\n"
-	"  -f, --file TEXT     text like that which the model will be used for; 20,000 tokens and\n"
-	"                      more are good\n"
-	"  -o, --output FILE   where to (default: MODEL.cal, where every other command looks)\n"
-	"  --splits A,B,...    (default: all, 0 to L-1)\n"
-	"  --deltas D,D,...    codec levels of the accuracy table (default 0.005,0.02,0.05; none:\n"
-	"                      no table)\n"
-	"  --kv T,T,...        caches of the table (default f16,q8_0,q4_0)\n"
-	"  --front T,T,...     precisions of the front layers in it; keep: as in the file "
-	"(default\n"
-	"                      keep,Q4_K)\n"
-	"  --features N        describe a token by N numbers, 1..4096, instead of giving it values "
-	"of\n"
-	"                      its own (default: 256 where vocabulary x width is above 1 Mi)\n"
-	"  --imatrix FILE      also write importance of the weights, for splitmq quantize\n"
-	"  --tokens N          most tokens that a line of it is measured over (default 1024)\n"
-	"  --ctx N             tokens of a window (default: the model's context, at most 512)\n"
-	"  --hold N            every Nth window is not learned from, but measured with (default "
-	"8)\n"
-	"  --fresh             begin anew; else what FILE holds already is kept and completed\n"
-	"  -t, --threads N     (default 1)\n"
-	"  --json              print the accuracy table as JSON, a line each\n"
-	"  -h, --help          this text\n"
-	"\n"
-	"Agent and worker need the same calibration file to predict rows from one another. It is\n"
-	"saved after every step: an interrupted run goes on where it was.\n";
-
-struct options {
+struct request {
 	struct calibrate_conf conf;
 	char out[4096];
 	uint32_t splits[CAL_MAX_SPLITS];
@@ -56,29 +25,15 @@ struct options {
 	bool json;
 };
 
-enum {
-	OPT_SPLITS = 0x100,
-	OPT_DELTAS,
-	OPT_TOKENS,
-	OPT_CTX,
-	OPT_HOLD,
-	OPT_FRESH,
-	OPT_JSON,
-	OPT_KV,
-	OPT_FRONT,
-	OPT_IMATRIX,
-	OPT_FEATURES,
-};
-
-static int parse_splits(struct options *o, const char *arg)
+static int take_splits(void *place, const char *arg, struct err *e)
 {
-	struct err e;
+	struct request *o = place;
 	uint32_t *ids = NULL;
 	size_t n = 0;
-	int rc = cmd_read_ids(arg, &ids, &n, &e);
+	int rc = cmd_read_ids(arg, &ids, &n, e);
 
 	if (rc)
-		return cmd_usage(NAME, "--splits: %s", e.text);
+		return rc;
 	o->conf.n_splits = 0;
 	for (size_t i = 0; i < n && i < CAL_MAX_SPLITS; i++)
 		o->splits[o->conf.n_splits++] = ids[i];
@@ -87,8 +42,9 @@ static int parse_splits(struct options *o, const char *arg)
 	return 0;
 }
 
-static int parse_deltas(struct options *o, const char *arg)
+static int take_deltas(void *place, const char *arg, struct err *e)
 {
+	struct request *o = place;
 	const char *at = arg;
 
 	o->conf.n_deltas = 0;
@@ -100,9 +56,9 @@ static int parse_deltas(struct options *o, const char *arg)
 
 		if (end == at || (*end && *end != ',') || !(v >= 1e-6 && v <= 0.5) ||
 		    o->conf.n_deltas == MAX_DELTAS)
-			return cmd_usage(NAME,
-					 "--deltas: up to %d numbers in 0.000001..0.5, not \"%s\"",
-					 MAX_DELTAS, arg);
+			return err_set(e, ERR_USAGE,
+				       "must be up to %d numbers in 0.000001..0.5, not \"%s\"",
+				       MAX_DELTAS, arg);
 		o->deltas[o->conf.n_deltas++] = (float)v;
 		at = *end ? end + 1 : end;
 	}
@@ -121,21 +77,23 @@ static bool next_word(const char **at, char word[static 16])
 	return true;
 }
 
-static int parse_caches(struct options *o, const char *arg)
+static int take_caches(void *place, const char *arg, struct err *e)
 {
+	struct request *o = place;
 	char word[16];
 
 	o->conf.n_caches = 0;
 	for (const char *at = arg; next_word(&at, word);) {
 		if (o->conf.n_caches == KV_TYPE_COUNT ||
 		    kv_type_parse(&o->caches[o->conf.n_caches++], word))
-			return cmd_usage(NAME, "--kv: \"%s\" is none of " KV_TYPE_WORDS, word);
+			return err_set(e, ERR_USAGE, "\"%s\" is none of " KV_TYPE_WORDS, word);
 	}
 	return 0;
 }
 
-static int parse_fronts(struct options *o, const char *arg)
+static int take_fronts(void *place, const char *arg, struct err *e)
 {
+	struct request *o = place;
 	char word[16];
 
 	o->conf.n_fronts = 0;
@@ -144,109 +102,59 @@ static int parse_fronts(struct options *o, const char *arg)
 		bool keep = !strcmp(word, "keep");
 
 		if (o->conf.n_fronts == MAX_DELTAS || (!keep && quantize_parse(&type, word)))
-			return cmd_usage(NAME, "--front: \"%s\" is no type that can be written",
-					 word);
+			return err_set(e, ERR_USAGE, "\"%s\" is no type that can be written", word);
 		o->fronts[o->conf.n_fronts++] = keep ? CAL_AS_IS : (unsigned)type;
 	}
 	return 0;
 }
 
-static int take(struct options *o, int opt, const char *arg)
-{
-	unsigned long long n = 0;
-	int rc = 0;
+#define TEXT(field)        OPTIONS_TEXT(struct request, conf.field)
+#define U32(field, lo, hi) OPTIONS_U32(struct request, conf.field, lo, hi)
 
-	switch (opt) {
-	case 'm':
-		o->conf.model = arg;
-		return 0;
-	case 'f':
-		o->conf.text = arg;
-		return 0;
-	case 'o':
-		o->conf.out = arg;
-		return 0;
-	case 't':
-		rc = cmd_u64(NAME, "--threads", arg, 1, 64, &n);
-		o->conf.threads = (unsigned)n;
-		return rc;
-	case OPT_SPLITS:
-		return parse_splits(o, arg);
-	case OPT_DELTAS:
-		return parse_deltas(o, arg);
-	case OPT_KV:
-		return parse_caches(o, arg);
-	case OPT_FRONT:
-		return parse_fronts(o, arg);
-	case OPT_FEATURES:
-		rc = cmd_u64(NAME, "--features", arg, 1, CAL_MAX_F, &n);
-		o->conf.features = (uint32_t)n;
-		return rc;
-	case OPT_IMATRIX:
-		o->conf.imatrix = arg;
-		return 0;
-	case OPT_TOKENS:
-		rc = cmd_u64(NAME, "--tokens", arg, 16, 1 << 24, &n);
-		o->conf.loss_tokens = (uint32_t)n;
-		return rc;
-	case OPT_CTX:
-		rc = cmd_u64(NAME, "--ctx", arg, 2, 1 << 20, &n);
-		o->conf.ctx = (uint32_t)n;
-		return rc;
-	case OPT_HOLD:
-		rc = cmd_u64(NAME, "--hold", arg, 2, 1000, &n);
-		o->conf.hold = (unsigned)n;
-		return rc;
-	case OPT_FRESH:
-		o->conf.fresh = true;
-		return 0;
-	default:
-		o->json = true;
-		return 0;
-	}
-}
+static const struct options_row options[] = {
+	{ 'm', "model", "FILE", TEXT(model), .needed = true, .help = "GGUF file" },
+	{ 'f', "file", "TEXT", TEXT(text), .needed = true,
+	  .help = "text like that which the model will be used for; 20,000 tokens and more are "
+		  "good" },
+	{ 'o', "output", "FILE", TEXT(out), .help = "where to",
+	  .preset = "MODEL.cal, where every other command looks" },
+	{ 0, "splits", "A,B,...", OPTIONS_TAKEN_ALL(take_splits), .help = "layers of the agent",
+	  .preset = "all, 0 to L-1" },
+	{ 0, "deltas", "D,D,...", OPTIONS_TAKEN_ALL(take_deltas), .preset = "0.005,0.02,0.05",
+	  .help = "codec levels of the accuracy table; none: no table" },
+	{ 0, "kv", "T,T,...", OPTIONS_TAKEN_ALL(take_caches), .help = "caches of the table",
+	  .preset = "f16,q8_0,q4_0" },
+	{ 0, "front", "T,T,...", OPTIONS_TAKEN_ALL(take_fronts), .preset = "keep,Q4_K",
+	  .help = "precisions of the front layers in it; keep: as in the file" },
+	{ 0, "features", "N", U32(features, 1, CAL_MAX_F),
+	  .preset = "256 where vocabulary x width "
+		    "is above 1 Mi",
+	  .help = "describe a token by N numbers instead of giving it values of "
+		  "its own" },
+	{ 0, "imatrix", "FILE", TEXT(imatrix),
+	  .help = "also write importance of the weights, for splitmq quantize" },
+	{ 0, "tokens", "N", U32(loss_tokens, 16, 1 << 24), .unit = "tokens",
+	  .help = "what a line of the table is measured over, at most" },
+	{ 0, "ctx", "N", U32(ctx, 2, 1 << 20), .unit = "tokens", .help = "length of a window",
+	  .preset = "the model's context, at most 512" },
+	{ 0, "hold", "N", U32(hold, 2, 1000),
+	  .help = "every Nth window is not learned from, but measured with" },
+	{ 0, "fresh", NULL, OPTIONS_FLAG(struct request, conf.fresh),
+	  .help = "begin anew; else what FILE holds already is kept and completed" },
+	{ 't', "threads", "N", U32(threads, 1, 64), .help = "threads that compute" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "print the accuracy table as JSON, a line each" },
+};
 
-/* 0, CMD_USAGE, or -1 after --help. */
-static int parse(struct options *o, int argc, char **argv)
-{
-	static const struct option options[] = {
-		{ "model", required_argument, NULL, 'm' },
-		{ "file", required_argument, NULL, 'f' },
-		{ "output", required_argument, NULL, 'o' },
-		{ "threads", required_argument, NULL, 't' },
-		{ "splits", required_argument, NULL, OPT_SPLITS },
-		{ "deltas", required_argument, NULL, OPT_DELTAS },
-		{ "kv", required_argument, NULL, OPT_KV },
-		{ "front", required_argument, NULL, OPT_FRONT },
-		{ "features", required_argument, NULL, OPT_FEATURES },
-		{ "imatrix", required_argument, NULL, OPT_IMATRIX },
-		{ "tokens", required_argument, NULL, OPT_TOKENS },
-		{ "ctx", required_argument, NULL, OPT_CTX },
-		{ "hold", required_argument, NULL, OPT_HOLD },
-		{ "fresh", no_argument, NULL, OPT_FRESH },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int opt, rc;
-
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "m:f:o:t:h", options, NULL)) != -1) {
-		if (opt == 'h')
-			return -1;
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = take(o, opt, optarg);
-		if (rc)
-			return rc;
-	}
-	if (optind < argc)
-		return cmd_usage(NAME, "what is \"%s\"?", argv[optind]);
-	if (!o->conf.model || !o->conf.text)
-		return cmd_usage(NAME, "-m and -f are needed");
-	return 0;
-}
+const struct options_table cmd_calibrate_options = {
+	.program = "splitmq " NAME,
+	.summary = "learn to predict rows, and what a split costs",
+	.synopsis = "-m FILE -f TEXT [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes =
+		"Agent and worker need the same calibration file to predict rows from one another. "
+		"It is saved after every step: an interrupted run goes on where it was.",
+};
 
 static int compare_splits(const void *a, const void *b)
 {
@@ -256,7 +164,7 @@ static int compare_splits(const void *a, const void *b)
 }
 
 /* What depends on the model: all its splits, its context. */
-static int complete(struct options *o, struct err *e)
+static int complete(struct request *o, struct err *e)
 {
 	struct model_hparams hp;
 	struct gguf *g = NULL;
@@ -279,7 +187,7 @@ static int complete(struct options *o, struct err *e)
 	return 0;
 }
 
-static int print_table(const struct options *o, struct err *e)
+static int print_table(const struct request *o, struct err *e)
 {
 	struct cal *c = NULL;
 	int rc = cal_open(&c, o->conf.out, e);
@@ -296,7 +204,7 @@ static int print_table(const struct options *o, struct err *e)
 
 int cmd_calibrate(int argc, char **argv)
 {
-	static struct options o = {
+	static struct request o = {
 		.conf = { .threads = 1,
 			  .hold = 8,
 			  .loss_tokens = 1024,
@@ -309,10 +217,10 @@ int cmd_calibrate(int argc, char **argv)
 		.caches = { KV_F16, KV_Q8_0, KV_Q4_0 },
 	};
 	struct err e = { 0 };
-	int rc = parse(&o, argc, argv);
+	int rc = options_read(&cmd_calibrate_options, &o, argc, argv);
 
-	if (rc)
-		return rc < 0 ? cmd_help(NAME) : rc;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	o.conf.splits = o.splits;
 	o.conf.deltas = o.deltas;
 	o.conf.fronts = o.fronts;

@@ -1,5 +1,4 @@
 /* tools/cmd_decode.c - what one payload says, frame or control message. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
@@ -19,15 +18,6 @@
 #define MAX_BYTES     ((size_t)256 << 20) /* of an MQTT packet */
 #define ROWS_SHOWN    32
 #define SESSION_SHOWN 17
-
-const char cmd_decode_usage[] =
-	"splitmq decode [--json] < PAYLOAD\n"
-	"\n"
-	"  --json  one line of JSON instead of text\n"
-	"\n"
-	"stdin is the payload of one MQTT message: a control message, or a binary frame byte for\n"
-	"byte, e.g. from: mosquitto_sub -N -C 1 -t 'splitmq/v1/+/session/+/+/+/up'\n"
-	"A payload that is malformed is an error that says why.\n";
 
 /* Of one row. */
 struct spread {
@@ -193,36 +183,43 @@ static int decode_message(const char *text, size_t len, bool json, struct err *e
 	return rc ? rc : print_json(root, !json, e);
 }
 
+struct request {
+	bool json;
+};
+
+static const struct options_row options[] = {
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "one line of JSON instead of text" },
+};
+
+const struct options_table cmd_decode_options = {
+	.program = "splitmq " NAME,
+	.summary = "what a frame or control message from stdin says",
+	.synopsis = "[--json] < PAYLOAD",
+	OPTIONS_ROWS(options),
+	.notes = "stdin is the payload of one MQTT message: a control message, or a binary frame "
+		 "byte for byte, e.g. from\n"
+		 "  mosquitto_sub -N -C 1 -t 'splitmq/v1/+/session/+/+/+/up'\n"
+		 "A payload that is malformed is an error that says why.",
+};
+
 int cmd_decode(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
+	struct request r = { 0 };
 	struct err e = { 0 };
-	bool json = false;
 	char *text = NULL;
 	size_t len = 0;
-	int c, rc;
+	int rc = options_read(&cmd_decode_options, &r, argc, argv);
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		if (c == 'h')
-			return cmd_help(NAME);
-		if (c != 'j')
-			return cmd_usage(NAME, "unknown option");
-		json = true;
-	}
-	if (optind < argc)
-		return cmd_usage(NAME, "the payload comes on stdin, not as \"%s\"", argv[optind]);
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	rc = cmd_read_file("-", MAX_BYTES, &text, &len, &e);
 	if (!rc && !len)
 		rc = err_set(&e, ERR_FORMAT, "nothing came on stdin");
 	if (!rc && wire_is_frame((uint8_t *)text, len))
-		rc = decode_frame((uint8_t *)text, len, json, &e);
+		rc = decode_frame((uint8_t *)text, len, r.json, &e);
 	else if (!rc)
-		rc = decode_message(text, len, json, &e);
+		rc = decode_message(text, len, r.json, &e);
 	free(text);
 	return rc ? cmd_fail(NAME, &e) : CMD_OK;
 }

@@ -1,6 +1,4 @@
 /* tools/cmd_generate.c - a prompt's continuation, in one process and without a broker. */
-#include <float.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,34 +14,10 @@
 
 #define NAME "generate"
 
-const char cmd_generate_usage[] =
-	"splitmq generate -m FILE (-p TEXT | --tokens IDS) [OPTIONS]\n"
-	"\n" LOCAL_USAGE "  --kv TYPE           cache in " KV_TYPE_WORDS " (default f16)\n"
-	"  -p, --prompt TEXT   a person's text; the model's chat template is put around it\n"
-	"  --raw               no chat template: continue TEXT itself\n"
-	"  --tokens IDS        1,2,3 or @FILE: continue these tokens as they are (no BOS is "
-	"added)\n"
-	"  -n, --n-tokens N    generate at most N tokens (default 256)\n"
-	"  --temp T            temperature, 0..10; 0 takes the likeliest token (default 0)\n"
-	"  --top-k K           draw from the K likeliest (default 0: all)\n"
-	"  --top-p P           draw from the fewest that reach probability P (default 1: all)\n"
-	"  --min-p P           drop those less likely than P times the likeliest (default 0)\n"
-	"  --repeat-penalty R  divide logits of recent tokens by R (default 1: off)\n"
-	"  --repeat-last N     how many generated tokens are recent, 0..4096 (default 64)\n"
-	"  --seed S            of the draws: the same seed gives the same text (default 0)\n"
-	"  --json              one object instead of text: "
-	"{\"text\",\"ids\",\"finish_reason\",...}\n"
-	"  -h, --help          this text\n"
-	"\n"
-	"The text streams to standard output, a summary follows on standard error. finish_reason "
-	"is\n"
-	"stop (an end token came; it is the last of ids), length (N tokens) or context (it is "
-	"full).\n";
-
-struct options {
+struct request {
 	struct local_conf conf;
 	const char *prompt, *tokens;
-	unsigned long long n;
+	uint32_t n;
 	struct sampler_params sampling;
 	bool raw, json;
 };
@@ -55,133 +29,61 @@ struct text {
 	bool keep, failed;
 };
 
-enum {
-	OPT_TOKENS = 0x200,
-	OPT_RAW,
-	OPT_TEMP,
-	OPT_TOP_K,
-	OPT_TOP_P,
-	OPT_MIN_P,
-	OPT_PENALTY,
-	OPT_LAST,
-	OPT_SEED,
-	OPT_JSON,
+#define TEXT(field)        OPTIONS_TEXT(struct request, field)
+#define F32(field, lo, hi) OPTIONS_F32(struct request, sampling.field, lo, hi)
+#define U32(field, lo, hi) OPTIONS_U32(struct request, field, lo, hi)
+
+static const struct options_row options[] = {
+	LOCAL_OPTIONS(struct request, conf, "f16"),
+	{ 'p', "prompt", "TEXT", TEXT(prompt),
+	  .help = "a person's text; the model's chat template is put around it" },
+	{ 0, "raw", NULL, OPTIONS_FLAG(struct request, raw),
+	  .help = "no chat template: continue TEXT itself" },
+	{ 0, "tokens", "IDS", TEXT(tokens),
+	  .help = "1,2,3 or @FILE: continue these tokens as they are (no BOS is added)" },
+	{ 'n', "n-tokens", "N", U32(n, 1, 1 << 30), .help = "generate at most N tokens" },
+	{ 0, "temp", "T", F32(temperature, 0, 10),
+	  .help = "temperature; 0 takes the likeliest token" },
+	{ 0, "top-k", "K", U32(sampling.top_k, 0, UINT32_MAX),
+	  .help = "draw from the K likeliest; 0: all" },
+	{ 0, "top-p", "P", F32(top_p, 0, 1),
+	  .help = "draw from the fewest that reach probability P; 1: all" },
+	{ 0, "min-p", "P", F32(min_p, 0, 1),
+	  .help = "drop those less likely than P times the likeliest" },
+	{ 0, "repeat-penalty", "R", F32(repeat_penalty, 0, 10),
+	  .help = "divide logits of recent tokens by R; 1: off" },
+	{ 0, "repeat-last", "N", U32(sampling.repeat_last, 0, 4096),
+	  .help = "how many generated tokens are recent" },
+	{ 0, "seed", "S", OPTIONS_U64(struct request, sampling.seed, 0, OPTIONS_ANY),
+	  .help = "of the draws: the same seed gives the same text" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "one object instead of text: {\"text\",\"ids\",\"finish_reason\",...}" },
 };
 
-static const struct option options[] = {
-	LOCAL_OPTIONS,
-	{ "prompt", required_argument, NULL, 'p' },
-	{ "tokens", required_argument, NULL, OPT_TOKENS },
-	{ "raw", no_argument, NULL, OPT_RAW },
-	{ "n-tokens", required_argument, NULL, 'n' },
-	{ "temp", required_argument, NULL, OPT_TEMP },
-	{ "top-k", required_argument, NULL, OPT_TOP_K },
-	{ "top-p", required_argument, NULL, OPT_TOP_P },
-	{ "min-p", required_argument, NULL, OPT_MIN_P },
-	{ "repeat-penalty", required_argument, NULL, OPT_PENALTY },
-	{ "repeat-last", required_argument, NULL, OPT_LAST },
-	{ "seed", required_argument, NULL, OPT_SEED },
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ "help", no_argument, NULL, 'h' },
-	{ 0 },
+const struct options_table cmd_generate_options = {
+	.program = "splitmq " NAME,
+	.summary = "continue a prompt in one process",
+	.synopsis = "-m FILE (-p TEXT | --tokens IDS) [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes = "The text streams to standard output, a summary follows on standard error. "
+		 "finish_reason is stop (an end token came; it is the last of ids), length (N "
+		 "tokens) or context (it is full).",
 };
 
-static int set_u32(const char *option, uint32_t *v)
+/* OPTIONS_GO_ON, or the exit status. */
+static int parse(struct request *o, int argc, char **argv)
 {
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, optarg, 0, UINT32_MAX, &n);
-
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-/* Any number here; sampler_check knows the ranges. */
-static int set_float(const char *option, float *v)
-{
-	double x = 0;
-	int rc = cmd_f64(NAME, option, optarg, -FLT_MAX, FLT_MAX, &x);
-
-	if (!rc)
-		*v = (float)x;
-	return rc;
-}
-
-static int take_sampling(struct sampler_params *p, int opt)
-{
-	unsigned long long seed = 0;
-	int rc;
-
-	switch (opt) {
-	case OPT_TEMP:
-		return set_float("--temp", &p->temperature);
-	case OPT_TOP_K:
-		return set_u32("--top-k", &p->top_k);
-	case OPT_TOP_P:
-		return set_float("--top-p", &p->top_p);
-	case OPT_MIN_P:
-		return set_float("--min-p", &p->min_p);
-	case OPT_PENALTY:
-		return set_float("--repeat-penalty", &p->repeat_penalty);
-	case OPT_LAST:
-		return set_u32("--repeat-last", &p->repeat_last);
-	case OPT_SEED:
-		rc = cmd_u64(NAME, "--seed", optarg, 0, UINT64_MAX, &seed);
-		p->seed = seed;
-		return rc;
-	default:
-		return CMD_USAGE; /* not reached: every option of the table is above */
-	}
-}
-
-static int take(struct options *o, int opt)
-{
-	switch (opt) {
-	case 'p':
-		o->prompt = optarg;
-		return 0;
-	case 'n':
-		return cmd_u64(NAME, "-n", optarg, 1, 1 << 30, &o->n);
-	case OPT_TOKENS:
-		o->tokens = optarg;
-		return 0;
-	case OPT_RAW:
-		o->raw = true;
-		return 0;
-	case OPT_JSON:
-		o->json = true;
-		return 0;
-	default:
-		return take_sampling(&o->sampling, opt);
-	}
-}
-
-/* 0, CMD_USAGE, or -1 after --help. */
-static int parse(struct options *o, int argc, char **argv)
-{
+	const struct options_table *table = &cmd_generate_options;
+	const int rc = options_read(table, o, argc, argv);
 	struct err e;
-	int opt, rc;
 
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "m:t:p:n:h", options, NULL)) != -1) {
-		if (opt == 'h')
-			return -1;
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = local_option(&o->conf, NAME, opt, optarg);
-		if (rc < 0)
-			rc = take(o, opt);
-		if (rc)
-			return rc;
-	}
-	if (optind < argc)
-		return cmd_usage(NAME, "what is \"%s\"?", argv[optind]);
-	if (!o->conf.model || !o->prompt == !o->tokens)
-		return cmd_usage(NAME, "-m and either -p or --tokens are needed");
+	if (rc != OPTIONS_GO_ON)
+		return rc;
+	if (!o->prompt == !o->tokens)
+		return options_wrong(table, "either -p or --tokens is needed");
 	if (sampler_check(&o->sampling, &e))
-		return cmd_usage(NAME, "%s", e.text);
-	return 0;
+		return options_wrong(table, "%s", e.text);
+	return rc;
 }
 
 static void keep(struct text *t, const char *bytes, size_t len)
@@ -215,7 +117,7 @@ static void on_text(void *arg, const char *bytes, size_t len)
 }
 
 /* What a person typed, with the model's template around it. */
-static int encode(const struct options *o, const struct local *l, const struct tokenizer *tok,
+static int encode(const struct request *o, const struct local *l, const struct tokenizer *tok,
 		  uint32_t **ids, size_t *n, struct err *e)
 {
 	const unsigned flags = TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL;
@@ -246,7 +148,7 @@ static double bytes_per_token(const struct local *l)
 	return rows ? (double)local_wire_bytes(l) / (double)rows : 0;
 }
 
-static int print_json(const struct options *o, const struct local *l, size_t n_prompt,
+static int print_json(const struct request *o, const struct local *l, size_t n_prompt,
 		      const struct generate_result *r, const struct text *text, struct err *e)
 {
 	struct json *root = json_object(), *ids;
@@ -278,7 +180,7 @@ static int print_json(const struct options *o, const struct local *l, size_t n_p
 	return rc;
 }
 
-static void print_summary(const struct options *o, const struct local *l, size_t n_prompt,
+static void print_summary(const struct request *o, const struct local *l, size_t n_prompt,
 			  const struct generate_result *r)
 {
 	fprintf(stderr,
@@ -292,14 +194,14 @@ static void print_summary(const struct options *o, const struct local *l, size_t
 }
 
 /* Continue ids and print what comes. */
-static int answer(const struct options *o, struct local *l, const struct tokenizer *tok,
+static int answer(const struct request *o, struct local *l, const struct tokenizer *tok,
 		  const uint32_t *ids, size_t n, struct err *e)
 {
 	struct text text = { .keep = o->json };
 	struct generate_result r = { 0 };
 	struct generate_job job = { .prompt = ids,
 				    .n_prompt = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX,
-				    .n_max = (uint32_t)o->n,
+				    .n_max = o->n,
 				    .sampling = o->sampling,
 				    .emit = on_text,
 				    .arg = &text };
@@ -319,7 +221,7 @@ static int answer(const struct options *o, struct local *l, const struct tokeniz
 	return rc;
 }
 
-static int generate(const struct options *o, struct err *e)
+static int generate(const struct request *o, struct err *e)
 {
 	struct tokenizer *tok = NULL;
 	struct local *l = NULL;
@@ -343,13 +245,13 @@ static int generate(const struct options *o, struct err *e)
 
 int cmd_generate(int argc, char **argv)
 {
-	struct options o = { .conf = LOCAL_DEFAULTS(KV_F16), .n = 256 };
+	struct request o = { .conf = LOCAL_DEFAULTS(KV_F16), .n = 256 };
 	struct err e;
 	int rc;
 
 	o.sampling = SAMPLER_DEFAULTS;
 	rc = parse(&o, argc, argv);
-	if (rc)
-		return rc < 0 ? cmd_help(NAME) : rc;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	return generate(&o, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

@@ -1,6 +1,5 @@
 #include "tools/commands.h"
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -11,17 +10,6 @@
 #include "tools/shares.h"
 
 #define NAME "inspect"
-
-const char cmd_inspect_usage[] =
-	"usage: splitmq inspect FILE [--json]\n"
-	"\n"
-	"Shows a GGUF file: metadata, bytes and types of each layer, what agent and worker would\n"
-	"hold at each split, and what the KV caches take. The hash is the one that both sides of a "
-	"session compare. Of a calibration file (MODEL.cal): what it is of, its splits, and the\n"
-	"table of what splitting costs.\n"
-	"\n"
-	"  --json      one JSON object instead of tables; arrays of the metadata are cut\n"
-	"  -h, --help  this text\n";
 
 static int inspect(const char *path, bool json)
 {
@@ -48,29 +36,33 @@ static int inspect(const char *path, bool json)
 	return rc ? cmd_fail(NAME, &e) : CMD_OK;
 }
 
+struct request {
+	const char *path;
+	bool json;
+};
+
+static const struct options_row options[] = {
+	{ 0, "FILE", NULL, OPTIONS_TEXT(struct request, path), .operand = true, .needed = true,
+	  .help = "a model (GGUF) or a calibration (.cal)" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "one JSON object instead of tables; arrays of the metadata are cut" },
+};
+
+const struct options_table cmd_inspect_options = {
+	.program = "splitmq " NAME,
+	.summary = "what a GGUF file holds, and what each split would weigh",
+	.synopsis = "FILE [--json]",
+	.about = "Shows a GGUF file: metadata, bytes and types of each layer, what agent and "
+		 "worker would hold at each split, and what the KV caches take. The hash is the "
+		 "one that both sides of a session compare. Of a calibration file (MODEL.cal): "
+		 "what it is of, its splits, and the table of what splitting costs.",
+	OPTIONS_ROWS(options),
+};
+
 int cmd_inspect(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	bool json = false;
-	int opt;
+	struct request r = { 0 };
+	int rc = options_read(&cmd_inspect_options, &r, argc, argv);
 
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 'j':
-			json = true;
-			break;
-		case 'h':
-			return cmd_help(NAME);
-		default:
-			return cmd_usage(NAME, "no option %s", argv[optind - 1]);
-		}
-	}
-	if (argc - optind != 1)
-		return cmd_usage(NAME, "one FILE wanted");
-	return inspect(argv[optind], json);
+	return rc != OPTIONS_GO_ON ? rc : inspect(r.path, r.json);
 }

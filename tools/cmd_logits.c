@@ -1,6 +1,5 @@
 /* tools/cmd_logits.c - what the model says after every position, as raw f32. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,83 +17,31 @@
 /* Logits of a large vocabulary take megabytes a row: few rows at a time. */
 #define HEAD_ROWS 16
 
-const char cmd_logits_usage[] =
-	"splitmq logits -m FILE --tokens IDS -o OUT.f32 [OPTIONS]\n"
-	"\n" LOCAL_USAGE "  --kv TYPE           cache in " KV_TYPE_WORDS " (default f32)\n"
-	"  --tokens IDS        1,2,3 or @FILE: the sequence, taken as it is (no BOS is added)\n"
-	"  -o, --output FILE   little-endian f32 [tokens][vocabulary], row by row\n"
-	"  --hidden L          instead of logits the hidden rows [tokens][d] after L layers\n"
-	"                      (0: the embeddings)\n"
-	"      --json          one JSON line about the file on stdout\n"
-	"  -h, --help          this text\n";
-
-struct options {
+struct request {
 	struct local_conf conf;
 	const char *tokens, *output;
 	bool json;
 };
 
-enum { OPT_TOKENS = 0x200, OPT_HIDDEN, OPT_JSON };
+static const struct options_row options[] = {
+	LOCAL_OPTIONS(struct request, conf, "f32"),
+	{ 0, "tokens", "IDS", OPTIONS_TEXT(struct request, tokens), .needed = true,
+	  .help = "1,2,3 or @FILE: the sequence, taken as it is (no BOS is added)" },
+	{ 'o', "output", "FILE", OPTIONS_TEXT(struct request, output), .needed = true,
+	  .help = "little-endian f32 [tokens][vocabulary], row by row" },
+	{ 0, "hidden", "L", OPTIONS_U32(struct request, conf.last, 0, 4096), .preset = "",
+	  .help = "instead of logits the hidden rows [tokens][d] after L layers (0: the "
+		  "embeddings)" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "one JSON line about the file on stdout" },
+};
 
-/* One or two of getopt's results that are not shared; 0 or CMD_USAGE. */
-static int take(struct options *o, int opt)
-{
-	unsigned long long layer;
-	int rc;
-
-	switch (opt) {
-	case OPT_TOKENS:
-		o->tokens = optarg;
-		return 0;
-	case 'o':
-		o->output = optarg;
-		return 0;
-	case OPT_JSON:
-		o->json = true;
-		return 0;
-	case OPT_HIDDEN:
-		rc = cmd_u64(NAME, "--hidden", optarg, 0, 4096, &layer);
-		if (!rc)
-			o->conf.last = (uint32_t)layer;
-		return rc;
-	default:
-		return CMD_USAGE; /* not reached: every option of the table is above */
-	}
-}
-
-/* 0, CMD_USAGE, or -1 after --help. */
-static int parse(struct options *o, int argc, char **argv)
-{
-	static const struct option options[] = {
-		LOCAL_OPTIONS,
-		{ "tokens", required_argument, NULL, OPT_TOKENS },
-		{ "output", required_argument, NULL, 'o' },
-		{ "hidden", required_argument, NULL, OPT_HIDDEN },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int opt, rc;
-
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "m:t:o:h", options, NULL)) != -1) {
-		if (opt == 'h')
-			return -1;
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = local_option(&o->conf, NAME, opt, optarg);
-		if (rc < 0)
-			rc = take(o, opt);
-		if (rc)
-			return rc;
-	}
-	if (optind < argc)
-		return cmd_usage(NAME, "what is \"%s\"?", argv[optind]);
-	if (!o->conf.model || !o->tokens || !o->output)
-		return cmd_usage(NAME, "-m, --tokens and -o are needed");
-	return 0;
-}
+const struct options_table cmd_logits_options = {
+	.program = "splitmq " NAME,
+	.summary = "what the model says after every position",
+	.synopsis = "-m FILE --tokens IDS -o OUT.f32 [OPTIONS]",
+	OPTIONS_ROWS(options),
+};
 
 static int write_floats(FILE *f, const char *path, const float *x, size_t n, struct err *e)
 {
@@ -104,7 +51,7 @@ static int write_floats(FILE *f, const char *path, const float *x, size_t n, str
 }
 
 /* Rows of one call: themselves, or a few logits at a time. */
-static int write_rows(struct local *l, const struct options *o, FILE *f, const float *x, uint32_t n,
+static int write_rows(struct local *l, const struct request *o, FILE *f, const float *x, uint32_t n,
 		      struct err *e)
 {
 	const struct model_hparams *hp = local_hparams(l);
@@ -139,7 +86,7 @@ static int check_ids(const struct local *l, const uint32_t *ids, size_t n, struc
 	return 0;
 }
 
-static void print_json(const struct local *l, const struct options *o, size_t n)
+static void print_json(const struct local *l, const struct request *o, size_t n)
 {
 	const struct model_hparams *hp = local_hparams(l);
 	bool hidden = o->conf.last != LOCAL_NO_SPLIT;
@@ -158,7 +105,7 @@ static void print_json(const struct local *l, const struct options *o, size_t n)
 	json_free(root);
 }
 
-static int write_all(struct local *l, const struct options *o, const uint32_t *ids, size_t n,
+static int write_all(struct local *l, const struct request *o, const uint32_t *ids, size_t n,
 		     FILE *f, struct err *e)
 {
 	struct progress progress = { .what = NAME, .units = "tokens", .total = n };
@@ -178,7 +125,7 @@ static int write_all(struct local *l, const struct options *o, const uint32_t *i
 	return rc;
 }
 
-static int logits(const struct options *o, struct err *e)
+static int logits(const struct request *o, struct err *e)
 {
 	struct local *l = NULL;
 	uint32_t *ids = NULL;
@@ -206,11 +153,11 @@ static int logits(const struct options *o, struct err *e)
 
 int cmd_logits(int argc, char **argv)
 {
-	struct options o = { .conf = LOCAL_DEFAULTS(KV_F32) };
+	struct request o = { .conf = LOCAL_DEFAULTS(KV_F32) };
 	struct err e;
-	int rc = parse(&o, argc, argv);
+	int rc = options_read(&cmd_logits_options, &o, argc, argv);
 
-	if (rc)
-		return rc < 0 ? cmd_help(NAME) : rc;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	return logits(&o, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

@@ -1,5 +1,4 @@
 /* tools/cmd_perplexity.c - how well the model, or the model and its split, predicts a text. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
@@ -17,26 +16,7 @@
 #define HEAD_ROWS      16
 #define MAX_TEXT_BYTES ((size_t)16 << 20)
 
-const char cmd_perplexity_usage[] =
-	"splitmq perplexity -m FILE -f TEXT [OPTIONS]\n"
-	"\n" LOCAL_USAGE "  --kv TYPE           cache in " KV_TYPE_WORDS " (default f32)\n"
-	"  -f, --file TEXT     the text, - for standard input\n"
-	"  --json              nothing but the line on stdout: {\"ppl\",\"nll\",\"tokens\",\n"
-	"                      \"bits_per_element\",\"bytes_per_token\"}; without it also a "
-	"sentence\n"
-	"                      on stderr\n"
-	"  -h, --help          this text\n"
-	"\n"
-	"The text is encoded once (control tokens in it are read as such) and cut into "
-	"consecutive\n"
-	"windows of --ctx tokens, each of which begins with BOS where the vocabulary adds one. "
-	"Every\n"
-	"token that has another before it in its window is predicted and counted. nll is the mean\n"
-	"negative log likelihood in nats, ppl = exp(nll), tokens how many were predicted. What "
-	"crosses\n"
-	"the split is given per element and per row; both are 0 without --split.\n";
-
-struct options {
+struct request {
 	struct local_conf conf;
 	const char *file;
 	bool json;
@@ -47,39 +27,28 @@ struct score {
 	uint64_t tokens;
 };
 
-/* 0, CMD_USAGE, or -1 after --help. */
-static int parse(struct options *o, int argc, char **argv)
-{
-	static const struct option options[] = {
-		LOCAL_OPTIONS,
-		{ "file", required_argument, NULL, 'f' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	int opt, rc;
+static const struct options_row options[] = {
+	LOCAL_OPTIONS(struct request, conf, "f32"),
+	{ 'f', "file", "TEXT", OPTIONS_TEXT(struct request, file), .needed = true,
+	  .help = "the text, - for standard input" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "nothing but the line on stdout: "
+		  "{\"ppl\",\"nll\",\"tokens\",\"bits_per_element\","
+		  "\"bytes_per_token\"}; without it also a sentence on stderr" },
+};
 
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "m:t:f:h", options, NULL)) != -1) {
-		if (opt == 'h')
-			return -1;
-		if (opt == '?')
-			return cmd_usage(NAME, "%s: no such option, or its value is missing",
-					 argv[optind - 1]);
-		rc = local_option(&o->conf, NAME, opt, optarg);
-		if (rc < 0 && opt == 'f')
-			o->file = optarg;
-		else if (rc < 0 && opt == 'j')
-			o->json = true;
-		else if (rc)
-			return CMD_USAGE;
-	}
-	if (optind < argc)
-		return cmd_usage(NAME, "what is \"%s\"?", argv[optind]);
-	if (!o->conf.model || !o->file)
-		return cmd_usage(NAME, "-m and -f are needed");
-	return 0;
-}
+const struct options_table cmd_perplexity_options = {
+	.program = "splitmq " NAME,
+	.summary = "how well a model, or its split, predicts a text",
+	.synopsis = "-m FILE -f TEXT [OPTIONS]",
+	OPTIONS_ROWS(options),
+	.notes = "The text is encoded once (control tokens in it are read as such) and cut into "
+		 "consecutive windows of --ctx tokens, each of which begins with BOS where the "
+		 "vocabulary adds one. Every token that has another before it in its window is "
+		 "predicted and counted. nll is the mean negative log likelihood in nats, ppl = "
+		 "exp(nll), tokens how many were predicted. What crosses the split is given per "
+		 "element and per row; both are 0 without --split.",
+};
 
 /* -log p of one token, in double. */
 static double nll_of(const float *logits, uint32_t n, uint32_t id)
@@ -196,7 +165,7 @@ static void print_text(const struct local *l, const struct score *s)
 }
 
 /* The text's ids; *bos: they begin with the BOS that the vocabulary adds. */
-static int encode(const struct options *o, const struct local *l, uint32_t **ids, size_t *n,
+static int encode(const struct request *o, const struct local *l, uint32_t **ids, size_t *n,
 		  bool *bos, struct err *e)
 {
 	const unsigned flags = TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL;
@@ -218,7 +187,7 @@ static int encode(const struct options *o, const struct local *l, uint32_t **ids
 	return rc;
 }
 
-static int perplexity(const struct options *o, struct err *e)
+static int perplexity(const struct request *o, struct err *e)
 {
 	struct score score = { 0 };
 	struct local *l = NULL;
@@ -244,11 +213,11 @@ static int perplexity(const struct options *o, struct err *e)
 
 int cmd_perplexity(int argc, char **argv)
 {
-	struct options o = { .conf = LOCAL_DEFAULTS(KV_F32) };
+	struct request o = { .conf = LOCAL_DEFAULTS(KV_F32) };
 	struct err e;
-	int rc = parse(&o, argc, argv);
+	int rc = options_read(&cmd_perplexity_options, &o, argc, argv);
 
-	if (rc)
-		return rc < 0 ? cmd_help(NAME) : rc;
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	return perplexity(&o, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

@@ -1,5 +1,4 @@
 /* tools/cmd_plan.c - the planner, explained. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,33 +20,15 @@
 #define SETTLE_MS        500 /* after the last message of a whole picture: others may follow */
 #define GOODBYE_MS       500
 
-const char cmd_plan_usage[] =
-	"usage: splitmq plan -c FILE [--profile FILE] [--agent NAME] [--json]\n"
-	"\n"
-	"Tells what the coordinator would decide for an agent, what is next best, and what speaks "
-	"against\n"
-	"each other split. Facts are what agents and workers say: for some seconds on the broker, "
-	"or in a\n"
-	"file with a message a line, as from\n"
-	"  mosquitto_sub -W 15 -t 'splitmq/v1/default/agent/gw/profile' \\\n"
-	"    -t 'splitmq/v1/default/agent/gw/telemetry' -t 'splitmq/v1/default/worker/+/+'\n"
-	"\n"
-	"  -c, --config FILE   configuration of the coordinator: policy, limits, calibration\n"
-	"      --profile FILE  captured messages, - for stdin; no broker is asked\n"
-	"      --agent NAME    whose plan; default: the first that is heard\n"
-	"      --wait S        seconds to listen at the broker; default 15\n"
-	"      --json          one JSON object\n"
-	"  -h, --help          this text\n";
-
 struct listening {
 	struct capture *capture;
 	struct queue *inbox;
 	struct bus *bus;
 };
 
-struct options {
+struct request {
 	const char *config, *profile, *agent;
-	unsigned long long wait_s;
+	uint32_t wait_s;
 	bool json;
 };
 
@@ -179,7 +160,7 @@ static int show(const struct capture *c, const struct config_coordinator *conf, 
 	return rc;
 }
 
-static int plan(const struct options *o)
+static int plan(const struct request *o)
 {
 	struct config_coordinator *conf = calloc(1, sizeof(*conf));
 	struct capture *c = calloc(1, sizeof(*c));
@@ -192,7 +173,7 @@ static int plan(const struct options *o)
 		snprintf(c->agent, sizeof(c->agent), "%s", o->agent);
 	if (!rc)
 		rc = o->profile ? read_file(c, o->profile, &e)
-				: ask_broker(c, conf, o->wait_s * 1000, &e);
+				: ask_broker(c, conf, o->wait_s * 1000ull, &e);
 	if (!rc && !c->has_profile)
 		rc = err_set(&e, ERR_NOT_FOUND, "%s has no profile of %s%s",
 			     o->profile ? o->profile : conf->broker.host,
@@ -206,42 +187,43 @@ static int plan(const struct options *o)
 	return rc ? cmd_fail(NAME, &e) : CMD_OK;
 }
 
+static int take_name(void *place, const char *text, struct err *e)
+{
+	const char **name = place;
+
+	*name = text;
+	return topic_name_ok(text) ? 0 : err_set(e, ERR_USAGE, "\"%s\" is no name", text);
+}
+
+static const struct options_row options[] = {
+	{ 'c', "config", "FILE", OPTIONS_TEXT(struct request, config), .needed = true,
+	  .help = "configuration of the coordinator: policy, limits, calibration" },
+	{ 0, "profile", "FILE", OPTIONS_TEXT(struct request, profile),
+	  .help = "captured messages, - for stdin; no broker is asked" },
+	{ 0, "agent", "NAME", OPTIONS_TAKEN(struct request, agent, take_name), .help = "whose plan",
+	  .preset = "the first that is heard" },
+	{ 0, "wait", "S", OPTIONS_U32(struct request, wait_s, 1, 3600), .unit = "seconds",
+	  .help = "how long to listen at the broker" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json), .help = "one JSON object" },
+};
+
+const struct options_table cmd_plan_options = {
+	.program = "splitmq " NAME,
+	.summary = "what a coordinator would decide for an agent, and why",
+	.synopsis = "-c FILE [--profile FILE] [--agent NAME] [--json]",
+	.about =
+		"Tells what the coordinator would decide for an agent, what is next best, and what "
+		"speaks against each other split. Facts are what agents and workers say: for some "
+		"seconds on the broker, or in a file with a message a line, as from\n"
+		"  mosquitto_sub -W 15 -t 'splitmq/v1/default/agent/gw/profile' \\\n"
+		"    -t 'splitmq/v1/default/agent/gw/telemetry' -t 'splitmq/v1/default/worker/+/+'",
+	OPTIONS_ROWS(options),
+};
+
 int cmd_plan(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "profile", required_argument, NULL, 'p' },
-		{ "agent", required_argument, NULL, 'a' },
-		{ "wait", required_argument, NULL, 'w' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	struct options o = { .wait_s = 15 };
-	int opt;
+	struct request o = { .wait_s = 15 };
+	int rc = options_read(&cmd_plan_options, &o, argc, argv);
 
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-		if (opt == 'h')
-			return cmd_help(NAME);
-		if (opt == 'c')
-			o.config = optarg;
-		else if (opt == 'p')
-			o.profile = optarg;
-		else if (opt == 'a')
-			o.agent = optarg;
-		else if (opt == 'j')
-			o.json = true;
-		else if (opt != 'w')
-			return cmd_usage(NAME, "unknown option, or one without its value");
-		else if (cmd_u64(NAME, "--wait", optarg, 1, 3600, &o.wait_s))
-			return CMD_USAGE;
-	}
-	if (!o.config)
-		return cmd_usage(NAME, "-c FILE is missing");
-	if (o.agent && !topic_name_ok(o.agent))
-		return cmd_usage(NAME, "--agent: \"%s\" is no name", o.agent);
-	if (optind < argc)
-		return cmd_usage(NAME, "\"%s\" is too much", argv[optind]);
-	return plan(&o);
+	return rc != OPTIONS_GO_ON ? rc : plan(&o);
 }

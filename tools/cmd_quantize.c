@@ -1,7 +1,6 @@
 /* tools/cmd_quantize.c - OPSC files and slices. */
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,38 +20,7 @@
 #define NAME        "quantize"
 #define DEFAULT_CTX 2048u /* or the model's own, when that is shorter */
 
-const char cmd_quantize_usage[] =
-	"usage: splitmq quantize IN OUT --type T [OPTIONS]\n"
-	"       splitmq quantize IN OUT --front T --back T --split L [OPTIONS]\n"
-	"       splitmq quantize IN OUT --fit BYTES --back T --split L [OPTIONS]\n"
-	"\n"
-	"Writes a GGUF file with the matrices of IN in other types. T is F32, F16, BF16, Q8_0,\n"
-	"Q6_K, Q5_1, Q5_0, Q5_K, Q4_1, Q4_0, Q4_K, Q3_K, Q2_K, or keep: as in IN. Vectors stay as\n"
-	"they are. Rows that are no whole blocks of T get the next finer type that fits.\n"
-	"\n"
-	"  --type T         all layers\n"
-	"  --front T        layers [0, L), what a gateway runs at this split\n"
-	"  --back T         layers [L, all)\n"
-	"  --split L        the boundary\n"
-	"  --fit BYTES      choose the finest front whose weights, KV cache and scratch fit; K, M\n"
-	"                   and G (of 1024) may follow the number\n"
-	"  --embed T        embedding (default: as the front, but at least Q4_K)\n"
-	"  --head T         output matrix (default: as the back, but at least Q6_K); also of an\n"
-	"                   embedding that serves as the output matrix\n"
-	"  --layers A..B    write a slice: layers [A, B), the embedding when A is 0, the output\n"
-	"                   matrix when B is the number of layers. Slices and whole files of one\n"
-	"                   recipe are one model to agent and worker. With --type keep the file "
-	"is\n"
-	"                   only cut\n"
-	"  --imatrix FILE   importance of the columns, from splitmq calibrate\n"
-	"  --ctx W          tokens of the KV cache in the memory table (default: the model's\n"
-	"                   context, at most 2048)\n"
-	"  -t, --threads N  default: the number of processors\n"
-	"  --dry-run        the memory table only; OUT may be left out\n"
-	"  --json           results as one JSON object on stdout instead of tables on stderr\n"
-	"  -h, --help       this text\n";
-
-struct options {
+struct request {
 	const char *in, *out, *imatrix;
 	struct opsc_conf conf;
 	uint64_t fit_bytes; /* 0: not asked for */
@@ -60,87 +28,46 @@ struct options {
 	bool has_type, has_front, has_back, has_split, has_layers, dry_run, json;
 };
 
-enum {
-	OPT_TYPE = 0x200,
-	OPT_FRONT,
-	OPT_BACK,
-	OPT_SPLIT,
-	OPT_FIT,
-	OPT_EMBED,
-	OPT_HEAD,
-	OPT_LAYERS,
-	OPT_IMATRIX,
-	OPT_CTX,
-	OPT_DRY_RUN,
-	OPT_JSON
-};
-
-static const struct option options[] = {
-	{ "type", required_argument, NULL, OPT_TYPE },
-	{ "front", required_argument, NULL, OPT_FRONT },
-	{ "back", required_argument, NULL, OPT_BACK },
-	{ "split", required_argument, NULL, OPT_SPLIT },
-	{ "fit", required_argument, NULL, OPT_FIT },
-	{ "embed", required_argument, NULL, OPT_EMBED },
-	{ "head", required_argument, NULL, OPT_HEAD },
-	{ "layers", required_argument, NULL, OPT_LAYERS },
-	{ "imatrix", required_argument, NULL, OPT_IMATRIX },
-	{ "ctx", required_argument, NULL, OPT_CTX },
-	{ "threads", required_argument, NULL, 't' },
-	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
-	{ "json", no_argument, NULL, OPT_JSON },
-	{ "help", no_argument, NULL, 'h' },
-	{ 0 },
-};
-
-static int take_type(const char *option, unsigned *type)
+static int take_type(void *place, const char *text, struct err *e)
 {
+	unsigned *type = place;
 	enum quant_type got;
 
-	if (!strcasecmp(optarg, "keep")) {
+	if (!strcasecmp(text, "keep")) {
 		*type = OPSC_KEEP;
 		return 0;
 	}
-	if (quantize_parse(&got, optarg))
-		return cmd_usage(NAME, "%s: \"%s\" is no type that can be written", option, optarg);
+	if (quantize_parse(&got, text))
+		return err_set(e, ERR_USAGE, "\"%s\" is no type that can be written", text);
 	*type = got;
 	return 0;
 }
 
-static int take_u32(const char *option, uint32_t min, uint32_t max, uint32_t *v)
-{
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, optarg, min, max, &n);
-
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
 /* "A..B" */
-static int take_layers(struct options *o)
+static int take_layers(void *place, const char *text, struct err *e)
 {
+	struct opsc_conf *c = place;
 	unsigned first, last;
 	int used = 0;
 
-	if (!isdigit((unsigned char)optarg[0]) ||
-	    sscanf(optarg, "%5u..%5u%n", &first, &last, &used) != 2 || optarg[used] || first > last)
-		return cmd_usage(NAME, "--layers must be A..B with A <= B, not \"%s\"", optarg);
-	o->conf.first = first;
-	o->conf.last = last;
-	o->has_layers = true;
+	if (!isdigit((unsigned char)text[0]) ||
+	    sscanf(text, "%5u..%5u%n", &first, &last, &used) != 2 || text[used] || first > last)
+		return err_set(e, ERR_USAGE, "must be A..B with A <= B, not \"%s\"", text);
+	c->first = first;
+	c->last = last;
 	return 0;
 }
 
 /* A number, perhaps with K, M or G. */
-static int take_bytes(uint64_t *bytes)
+static int take_bytes(void *place, const char *text, struct err *e)
 {
+	uint64_t *bytes = place;
 	unsigned long long n;
 	unsigned shift = 0;
 	char *end;
 
 	errno = 0;
-	n = strtoull(optarg, &end, 10);
+	n = strtoull(text, &end, 10);
 	if (*end) {
 		shift = toupper((unsigned char)*end) == 'K'   ? 10
 			: toupper((unsigned char)*end) == 'M' ? 20
@@ -148,92 +75,86 @@ static int take_bytes(uint64_t *bytes)
 							      : 64;
 		end++;
 	}
-	if (!isdigit((unsigned char)optarg[0]) || errno || *end || shift == 64 || !n ||
+	if (!isdigit((unsigned char)text[0]) || errno || *end || shift == 64 || !n ||
 	    n > UINT64_MAX >> shift)
-		return cmd_usage(NAME, "--fit must be a number of bytes, not \"%s\"", optarg);
+		return err_set(e, ERR_USAGE, "must be a number of bytes, not \"%s\"", text);
 	*bytes = n << shift;
 	return 0;
 }
 
-/* One of getopt's results; 0 or CMD_USAGE. */
-static int take(struct options *o, int opt, const char *seen)
-{
-	switch (opt) {
-	case OPT_TYPE:
-		o->has_type = true;
-		return take_type("--type", &o->conf.back);
-	case OPT_FRONT:
-		o->has_front = true;
-		return take_type("--front", &o->conf.front);
-	case OPT_BACK:
-		o->has_back = true;
-		return take_type("--back", &o->conf.back);
-	case OPT_EMBED:
-		return take_type("--embed", &o->conf.embed);
-	case OPT_HEAD:
-		return take_type("--head", &o->conf.head);
-	case OPT_SPLIT:
-		o->has_split = true;
-		return take_u32("--split", 0, 4096, &o->conf.boundary);
-	case OPT_FIT:
-		return take_bytes(&o->fit_bytes);
-	case OPT_LAYERS:
-		return take_layers(o);
-	case OPT_IMATRIX:
-		o->imatrix = optarg;
-		return 0;
-	case OPT_CTX:
-		return take_u32("--ctx", 1, 1u << 30, &o->ctx);
-	case 't':
-		return take_u32("--threads", 1, POOL_MAX_THREADS, &o->threads);
-	case OPT_DRY_RUN:
-		o->dry_run = true;
-		return 0;
-	case OPT_JSON:
-		o->json = true;
-		return 0;
-	default:
-		return cmd_usage(NAME, "no option %s, or its value is missing", seen);
-	}
-}
+#define TYPE(field)  OPTIONS_TAKEN(struct request, conf.field, take_type)
+#define GIVEN(field) .given = OPTIONS_GIVEN(struct request, field)
+
+static const struct options_row options[] = {
+	{ 0, "IN", NULL, OPTIONS_TEXT(struct request, in), .operand = true,
+	  .help = "the file that is read" },
+	{ 0, "OUT", NULL, OPTIONS_TEXT(struct request, out), .operand = true,
+	  .help = "the file that is written" },
+	{ 0, "type", "T", TYPE(back), GIVEN(has_type), .help = "all layers" },
+	{ 0, "front", "T", TYPE(front), GIVEN(has_front),
+	  .help = "layers [0, L), what a gateway runs at this split" },
+	{ 0, "back", "T", TYPE(back), GIVEN(has_back), .help = "layers [L, all)" },
+	{ 0, "split", "L", OPTIONS_U32(struct request, conf.boundary, 0, 4096), GIVEN(has_split),
+	  .help = "the boundary" },
+	{ 0, "fit", "BYTES", OPTIONS_TAKEN(struct request, fit_bytes, take_bytes),
+	  .help = "choose the finest front whose weights, KV cache and scratch fit; K, M and G "
+		  "(of 1024) may follow the number" },
+	{ 0, "embed", "T", TYPE(embed), .help = "embedding",
+	  .preset = "as the front, but at least Q4_K" },
+	{ 0, "head", "T", TYPE(head),
+	  .help = "output matrix; also of an embedding that serves as the output matrix",
+	  .preset = "as the back, but at least Q6_K" },
+	{ 0, "layers", "A..B", OPTIONS_TAKEN(struct request, conf, take_layers), GIVEN(has_layers),
+	  .help = "write a slice: layers [A, B), the embedding when A is 0, the output matrix when "
+		  "B is the number of layers. Slices and whole files of one recipe are one model "
+		  "to "
+		  "agent and worker. With --type keep the file is only cut" },
+	{ 0, "imatrix", "FILE", OPTIONS_TEXT(struct request, imatrix),
+	  .help = "importance of the columns, from splitmq calibrate" },
+	{ 0, "ctx", "W", OPTIONS_U32(struct request, ctx, 1, 1u << 30), .unit = "tokens",
+	  .help = "length of the KV cache in the memory table",
+	  .preset = "the model's context, at most 2048" },
+	{ 't', "threads", "N", OPTIONS_U32(struct request, threads, 1, POOL_MAX_THREADS),
+	  .help = "threads that compute", .preset = "the number of processors" },
+	{ 0, "dry-run", NULL, OPTIONS_FLAG(struct request, dry_run),
+	  .help = "the memory table only; OUT may be left out" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "results as one JSON object on stdout instead of tables on stderr" },
+};
+
+const struct options_table cmd_quantize_options = {
+	.program = "splitmq " NAME,
+	.summary = "a GGUF file in other precisions, whole or a slice of its layers",
+	.synopsis = "IN OUT --type T [OPTIONS]\n"
+		    "IN OUT --front T --back T --split L [OPTIONS]\n"
+		    "IN OUT --fit BYTES --back T --split L [OPTIONS]",
+	.about = "Writes a GGUF file with the matrices of IN in other types. T is F32, F16, BF16, "
+		 "Q8_0, Q6_K, Q5_1, Q5_0, Q5_K, Q4_1, Q4_0, Q4_K, Q3_K, Q2_K, or keep: as in IN. "
+		 "Vectors stay as they are. Rows that are no whole blocks of T get the next finer "
+		 "type that fits.",
+	OPTIONS_ROWS(options),
+};
 
 /* Whether the options make one of the three forms of the command. */
-static int check(struct options *o, int n_files)
+static int check(struct request *o)
 {
+	const struct options_table *table = &cmd_quantize_options;
 	const bool parts = o->has_front || o->has_back || o->has_split || o->fit_bytes;
 
-	if (n_files != 2 && !(n_files == 1 && o->dry_run))
-		return cmd_usage(NAME, "IN and OUT wanted");
+	if (!o->in || (!o->out && !o->dry_run))
+		return options_wrong(table, "IN and OUT wanted");
 	if (o->has_type && parts)
-		return cmd_usage(NAME, "either --type or --front, --back and --split");
+		return options_wrong(table, "either --type or --front, --back and --split");
 	if (o->has_type) {
 		o->conf.front = o->conf.back;
 		return 0;
 	}
 	if (o->has_front && o->fit_bytes)
-		return cmd_usage(NAME, "either --front or --fit, which chooses it");
+		return options_wrong(table, "either --front or --fit, which chooses it");
 	if (!(o->has_front || o->fit_bytes) || !o->has_back || !o->has_split)
-		return cmd_usage(NAME, "--type wanted, or --back, --split, and --front or --fit");
+		return options_wrong(table,
+				     "--type wanted, or --back, --split, and --front or --fit");
 	return 0;
-}
-
-static int parse(struct options *o, int argc, char **argv, bool *help)
-{
-	int opt, rc;
-
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "ht:", options, NULL)) != -1) {
-		if (opt == 'h') {
-			*help = true;
-			return 0;
-		}
-		rc = take(o, opt, argv[optind - 1]);
-		if (rc)
-			return rc;
-	}
-	o->in = optind < argc ? argv[optind] : NULL;
-	o->out = optind + 1 < argc ? argv[optind + 1] : NULL;
-	return check(o, argc - optind);
 }
 
 static volatile sig_atomic_t stopped;
@@ -252,7 +173,7 @@ static bool go_on(void *arg, uint64_t done_bytes)
 
 /* A run from its files on. */
 struct work {
-	struct options *o;
+	struct request *o;
 	struct gguf *gguf;
 	struct imatrix *imatrix;
 	struct opsc_plan plan;
@@ -263,7 +184,7 @@ struct work {
 
 static int open_files(struct work *w, struct err *e)
 {
-	struct options *o = w->o;
+	struct request *o = w->o;
 	struct stat in, out;
 	int rc;
 
@@ -280,7 +201,7 @@ static int open_files(struct work *w, struct err *e)
 /* What the options leave open and the model decides: a slice is cut from what is there. */
 static int complete(struct work *w, struct err *e)
 {
-	struct options *o = w->o;
+	struct request *o = w->o;
 	struct model_hparams hp;
 	struct model_slice have;
 	int rc = model_read_hparams(&hp, w->gguf, e);
@@ -300,7 +221,7 @@ static int complete(struct work *w, struct err *e)
 
 static int make_plan(struct work *w, struct err *e)
 {
-	struct options *o = w->o;
+	struct request *o = w->o;
 	int rc = complete(w, e);
 
 	if (!rc && o->fit_bytes) {
@@ -329,7 +250,7 @@ static int make_plan(struct work *w, struct err *e)
 
 static int write_file(struct work *w, struct err *e)
 {
-	struct options *o = w->o;
+	struct request *o = w->o;
 	struct progress progress = { .what = NAME,
 				     .units = "KiB",
 				     .total = opsc_slice_bytes(&w->plan) >> 10 };
@@ -406,14 +327,14 @@ static int report(const struct work *w, struct err *e)
 
 int cmd_quantize(int argc, char **argv)
 {
-	struct options o = { .conf = { .embed = OPSC_DEFAULT, .head = OPSC_DEFAULT } };
+	struct request o = { .conf = { .embed = OPSC_DEFAULT, .head = OPSC_DEFAULT } };
 	struct work w = { .o = &o };
-	bool help = false;
 	struct err e;
-	int rc = parse(&o, argc, argv, &help);
+	int rc = options_read(&cmd_quantize_options, &o, argc, argv);
 
-	if (help)
-		return cmd_help(NAME);
+	if (rc != OPTIONS_GO_ON)
+		return rc;
+	rc = check(&o);
 	if (rc)
 		return rc;
 	rc = open_files(&w, &e);

@@ -1,10 +1,11 @@
 /* tools/cmd_relay.c - a slow link between two programs, to see how they live with it. */
-#include <getopt.h>
+#include <ctype.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,139 +14,98 @@
 #include "tools/commands.h"
 #include "tools/relay.h"
 
-#define NAME    "relay"
-#define POLL_MS 100 /* between looks at the signals */
+#define NAME      "relay"
+#define POLL_MS   100 /* between looks at the signals */
 
-const char cmd_relay_usage[] =
-	"usage: splitmq relay --to HOST:PORT [--listen [ADDRESS:]PORT] [OPTIONS]\n"
-	"\n"
-	"Passes TCP connections on as over a slow link, until it is interrupted; point an agent "
-	"at\n"
-	"it instead of the broker.\n"
-	"\n"
-	"      --to HOST:PORT     where connections go\n"
-	"      --listen A:PORT    where they come from (default: a free port of 127.0.0.1, which\n"
-	"                         is printed)\n"
-	"      --delay-ms D       one way (default 0)\n"
-	"      --jitter-ms J      more than that, at random, up to J; nothing is overtaken\n"
-	"                         (default 0)\n"
-	"      --rate-kbit R      thousands of bits a second, each direction; 0: no limit\n"
-	"                         (default 0)\n"
-	"      --seed S           of the jitter (default 1)\n"
-	"      --control          take lines \"rate-kbit R\" from the standard input, which "
-	"change\n"
-	"                         the rate; its end is ours\n"
-	"  -h, --help             this text\n";
-
-enum { OPT_TO = 0x100, OPT_LISTEN, OPT_DELAY, OPT_JITTER, OPT_RATE, OPT_SEED, OPT_CONTROL };
-
-static const struct option options[] = {
-	{ "to", required_argument, NULL, OPT_TO },
-	{ "listen", required_argument, NULL, OPT_LISTEN },
-	{ "delay-ms", required_argument, NULL, OPT_DELAY },
-	{ "jitter-ms", required_argument, NULL, OPT_JITTER },
-	{ "rate-kbit", required_argument, NULL, OPT_RATE },
-	{ "seed", required_argument, NULL, OPT_SEED },
-	{ "control", no_argument, NULL, OPT_CONTROL },
-	{ "help", no_argument, NULL, 'h' },
-	{ 0 },
-};
+#define MOST_KBIT 100000000
 
 struct request {
 	struct relay_conf conf;
 	char to[256], listen[256];
-	bool control, help;
+	bool control;
 };
 
-/* "HOST:PORT" -> host (room bytes; as it is where there is none) and port. */
-static int take_address(const char *option, const char *arg, uint32_t min_port, char *host,
-			size_t room, uint16_t *port)
+/* "HOST:PORT" -> host[256] (as it is where there is none) and port. */
+static int take_address(const char *text, unsigned long min_port, char *host, uint16_t *port,
+			struct err *e)
 {
-	const char *colon = strrchr(arg, ':');
-	const size_t len = colon ? (size_t)(colon - arg) : 0;
-	unsigned long long n = 0;
-	int rc = cmd_u64(NAME, option, colon ? colon + 1 : arg, min_port, 65535, &n);
+	const char *colon = strrchr(text, ':'), *digits = colon ? colon + 1 : text;
+	const size_t len = colon ? (size_t)(colon - text) : 0;
+	char *end;
+	unsigned long n = strtoul(digits, &end, 10);
 
-	if (rc)
-		return rc;
-	if (len >= room)
-		return cmd_usage(NAME, "%s: a name of %zu bytes is too long", option, len);
+	if (!isdigit((unsigned char)*digits) || *end || n < min_port || n > 65535)
+		return err_set(e, ERR_USAGE, "must end in a port in %lu..65535, not \"%s\"",
+			       min_port, text);
+	if (len >= 256)
+		return err_set(e, ERR_USAGE, "has a name of %zu bytes, which is too long", len);
 	if (colon)
-		snprintf(host, room, "%.*s", (int)len, arg);
+		snprintf(host, 256, "%.*s", (int)len, text);
 	*port = (uint16_t)n;
 	return 0;
 }
 
-static int take_ms(const char *option, const char *arg, uint32_t *us)
+static int take_to(void *place, const char *text, struct err *e)
 {
-	double ms = 0;
-	int rc = cmd_f64(NAME, option, arg, 0, 600000, &ms);
+	struct request *r = place;
 
-	*us = (uint32_t)(ms * 1000 + 0.5);
-	return rc;
+	return take_address(text, 1, r->to, &r->conf.to_port, e);
 }
 
-static int take(struct request *r, int opt, const char *seen)
+static int take_listen(void *place, const char *text, struct err *e)
 {
-	unsigned long long n = 0;
-	int rc = 0;
+	struct request *r = place;
 
-	switch (opt) {
-	case OPT_TO:
-		return take_address("--to", optarg, 1, r->to, sizeof(r->to), &r->conf.to_port);
-	case OPT_LISTEN:
-		return take_address("--listen", optarg, 0, r->listen, sizeof(r->listen),
-				    &r->conf.listen_port);
-	case OPT_DELAY:
-		return take_ms("--delay-ms", optarg, &r->conf.delay_us);
-	case OPT_JITTER:
-		return take_ms("--jitter-ms", optarg, &r->conf.jitter_us);
-	case OPT_RATE:
-		rc = cmd_u64(NAME, "--rate-kbit", optarg, 0, 100000000, &n);
-		r->conf.rate_bit_s = n * 1000;
-		return rc;
-	case OPT_SEED:
-		rc = cmd_u64(NAME, "--seed", optarg, 0, UINT64_MAX, &n);
-		r->conf.seed = n;
-		return rc;
-	case OPT_CONTROL:
-		r->control = true;
-		return 0;
-	case 'h':
-		r->help = true;
-		return 0;
-	default:
-		return cmd_usage(NAME, "no option %s, or its value is missing", seen);
-	}
+	return take_address(text, 0, r->listen, &r->conf.listen_port, e);
 }
 
-static int parse(struct request *r, int argc, char **argv)
-{
-	int opt, rc = 0;
+#define SCALED_U32(field, hi) OPTIONS_SCALED_U32(struct request, field, 0, hi, 1000)
+#define SCALED_U64(field, hi) OPTIONS_SCALED_U64(struct request, field, 0, hi, 1000)
 
-	opterr = 0;
-	while (!rc && !r->help && (opt = getopt_long(argc, argv, "h", options, NULL)) != -1)
-		rc = take(r, opt, argv[optind - 1]);
-	if (rc || r->help)
-		return rc;
-	if (!r->to[0])
-		return cmd_usage(NAME, "--to HOST:PORT wanted");
-	return optind < argc ? cmd_usage(NAME, "what is \"%s\"?", argv[optind]) : 0;
-}
+static const struct options_row options[] = {
+	{ 0, "to", "HOST:PORT", OPTIONS_TAKEN_ALL(take_to), .needed = true,
+	  .help = "where connections go" },
+	{ 0, "listen", "A:PORT", OPTIONS_TAKEN_ALL(take_listen), .help = "where they come from",
+	  .preset = "a free port of 127.0.0.1, which is printed" },
+	{ 0, "delay-ms", "D", SCALED_U32(conf.delay_us, 600000), .unit = "ms",
+	  .help = "delay of each way" },
+	{ 0, "jitter-ms", "J", SCALED_U32(conf.jitter_us, 600000), .unit = "ms",
+	  .help = "more than that, at random, up to J; nothing is overtaken" },
+	{ 0, "rate-kbit", "R", SCALED_U64(conf.rate_bit_s, MOST_KBIT), .unit = "kbit/s",
+	  .help = "rate of each direction; 0: no limit" },
+	{ 0, "seed", "S", OPTIONS_U64(struct request, conf.seed, 0, OPTIONS_ANY),
+	  .help = "start of the jitter's random numbers" },
+	{ 0, "control", NULL, OPTIONS_FLAG(struct request, control),
+	  .help = "take lines \"rate-kbit R\" from the standard input, which change the rate; its "
+		  "end is ours" },
+};
+
+const struct options_table cmd_relay_options = {
+	.program = "splitmq " NAME,
+	.summary = "a slow link, to be put between an agent and its broker",
+	.synopsis = "--to HOST:PORT [--listen [ADDRESS:]PORT] [OPTIONS]",
+	.about = "Passes TCP connections on as over a slow link, until it is interrupted; point an "
+		 "agent at it instead of the broker.",
+	OPTIONS_ROWS(options),
+};
 
 /* One line of orders. False at their end. */
 static bool obey(struct relay *relay)
 {
-	unsigned long long kbit;
-	char line[64], word[64];
+	double kbit;
+	char line[64];
+	int used = 0;
 
 	if (!fgets(line, sizeof(line), stdin))
 		return false;
-	if (sscanf(line, "rate-kbit %63s", word) != 1)
-		cmd_usage(NAME, "\"rate-kbit R\" wanted, not \"%.*s\"", (int)strcspn(line, "\n"),
-			  line);
-	else if (!cmd_u64(NAME, "rate-kbit", word, 0, 100000000, &kbit))
-		relay_set_rate(relay, kbit * 1000);
+	line[strcspn(line, "\n")] = '\0';
+	if (sscanf(line, "rate-kbit %lf %n", &kbit, &used) == 1 && !line[used] && kbit >= 0 &&
+	    kbit <= MOST_KBIT)
+		relay_set_rate(relay, (uint64_t)(kbit * 1000 + 0.5));
+	else
+		fprintf(stderr,
+			"splitmq " NAME ": \"rate-kbit R\" wanted with R in 0..%d, not \"%s\"\n",
+			MOST_KBIT, line);
 	return true;
 }
 
@@ -169,12 +129,10 @@ int cmd_relay(int argc, char **argv)
 	uint64_t up, down;
 	sigset_t ends;
 	struct err e;
-	int signal_number, rc = parse(&r, argc, argv);
+	int signal_number, rc = options_read(&cmd_relay_options, &r, argc, argv);
 
-	if (rc)
+	if (rc != OPTIONS_GO_ON)
 		return rc;
-	if (r.help)
-		return cmd_help(NAME);
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGINT);
 	sigaddset(&ends, SIGTERM);

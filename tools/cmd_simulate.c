@@ -1,5 +1,4 @@
 /* tools/cmd_simulate.c - many agents that are not there, and a coordinator that is. */
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -14,45 +13,14 @@
 
 #define NAME "simulate"
 
-const char cmd_simulate_usage[] =
-	"usage: splitmq simulate [SCENARIO] [-c FILE] [--agents N] [--workers N] [--duration S]\n"
-	"                        [--seed N] [--live] [--json]\n"
-	"\n"
-	"Plays a fleet of simulated agents and workers against the coordinator's code, as fast as "
-	"the\n"
-	"machine can, and tells how well it decides and what it costs. The same scenario and seed "
-	"give\n"
-	"the same fleet and the same decisions. SCENARIO is a YAML file such as "
-	"config/scenario.yaml.\n"
-	"\n"
-	"  -c, --config FILE   configuration of the coordinator; default: its defaults\n"
-	"      --agents N      so many agents; default: as in SCENARIO (100)\n"
-	"      --workers N     so many workers; default: as in SCENARIO (4)\n"
-	"      --duration S    so many seconds; default: as in SCENARIO (600)\n"
-	"      --seed N        another fleet of the same kind; default: as in SCENARIO (1)\n"
-	"      --live          publish to the broker of -c FILE (of any daemon or splitmq watch), "
-	"at\n"
-	"                      the speed of the clock, and obey whoever decides there, until the "
-	"end\n"
-	"                      or Ctrl-C\n"
-	"      --json          one JSON object on standard output\n"
-	"  -h, --help          this text\n";
-
-enum { OPT_AGENTS = 256, OPT_WORKERS, OPT_DURATION, OPT_SEED, OPT_LIVE, OPT_JSON };
-
 struct simulate {
 	const char *scenario, *config; /* NULL: the defaults */
 	bool live, json;
 	struct scenario s;
-	/* UINT64_MAX: as the scenario says. */
-	unsigned long long agents, workers, duration_s, seed;
+	/* As given; has_...: else as the scenario says. */
+	uint32_t agents, workers, duration_s, seed;
+	bool has_agents, has_workers, has_duration, has_seed;
 };
-
-static void override(uint32_t *v, unsigned long long given)
-{
-	if (given != UINT64_MAX)
-		*v = (uint32_t)given;
-}
 
 static int load(struct simulate *sim, struct err *e)
 {
@@ -61,10 +29,10 @@ static int load(struct simulate *sim, struct err *e)
 
 	if (rc)
 		return rc;
-	override(&sim->s.agents, sim->agents);
-	override(&sim->s.workers, sim->workers);
-	override(&sim->s.duration_s, sim->duration_s);
-	override(&sim->s.seed, sim->seed);
+	sim->s.agents = sim->has_agents ? sim->agents : sim->s.agents;
+	sim->s.workers = sim->has_workers ? sim->workers : sim->s.workers;
+	sim->s.duration_s = sim->has_duration ? sim->duration_s : sim->s.duration_s;
+	sim->s.seed = sim->has_seed ? sim->seed : sim->s.seed;
 	return 0;
 }
 
@@ -131,60 +99,48 @@ static int simulate(struct simulate *sim)
 	return rc ? cmd_fail(NAME, &e) : CMD_OK;
 }
 
-static int number(struct simulate *sim, int opt)
-{
-	switch (opt) {
-	case OPT_AGENTS:
-		return cmd_u64(NAME, "--agents", optarg, 1, SCENARIO_AGENTS_MAX, &sim->agents);
-	case OPT_WORKERS:
-		return cmd_u64(NAME, "--workers", optarg, 0, SCENARIO_WORKERS_MAX, &sim->workers);
-	case OPT_DURATION:
-		return cmd_u64(NAME, "--duration", optarg, 1, SCENARIO_DURATION_MAX,
-			       &sim->duration_s);
-	default:
-		return cmd_u64(NAME, "--seed", optarg, 0, UINT32_MAX, &sim->seed);
-	}
-}
+#define FLAG(field)        OPTIONS_FLAG(struct simulate, field)
+#define U32(field, lo, hi) OPTIONS_U32(struct simulate, field, lo, hi)
+#define GIVEN(field)       .given = OPTIONS_GIVEN(struct simulate, field)
+
+static const struct options_row options[] = {
+	{ 0, "SCENARIO", NULL, OPTIONS_TEXT(struct simulate, scenario), .operand = true,
+	  .help = "a YAML file such as config/scenario.yaml", .preset = "what is in there" },
+	{ 'c', "config", "FILE", OPTIONS_TEXT(struct simulate, config),
+	  .help = "configuration of the coordinator", .preset = "its defaults" },
+	{ 0, "agents", "N", U32(agents, 1, SCENARIO_AGENTS_MAX), GIVEN(has_agents),
+	  .help = "so many agents", .preset = "as in SCENARIO, 100" },
+	{ 0, "workers", "N", U32(workers, 0, SCENARIO_WORKERS_MAX), GIVEN(has_workers),
+	  .help = "so many workers", .preset = "as in SCENARIO, 4" },
+	{ 0, "duration", "S", U32(duration_s, 1, SCENARIO_DURATION_MAX), GIVEN(has_duration),
+	  .unit = "seconds", .help = "how long, by the fleet's time",
+	  .preset = "as in SCENARIO, 600" },
+	{ 0, "seed", "N", U32(seed, 0, UINT32_MAX), GIVEN(has_seed),
+	  .help = "another fleet of the same kind", .preset = "as in SCENARIO, 1" },
+	{ 0, "live", NULL, FLAG(live),
+	  .help = "publish to the broker of -c FILE (of any daemon or splitmq watch), at the speed "
+		  "of the clock, and obey whoever decides there, until the end or Ctrl-C" },
+	{ 0, "json", NULL, FLAG(json), .help = "one JSON object on standard output" },
+};
+
+const struct options_table cmd_simulate_options = {
+	.program = "splitmq " NAME,
+	.summary = "a fleet that is not there, and what a coordinator decides for it",
+	.synopsis = "[SCENARIO] [-c FILE] [OPTIONS]",
+	.about = "Plays a fleet of simulated agents and workers against the coordinator's code, as "
+		 "fast as the machine can, and tells how well it decides and what it costs. The "
+		 "same scenario and seed give the same fleet and the same decisions.",
+	OPTIONS_ROWS(options),
+};
 
 int cmd_simulate(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "agents", required_argument, NULL, OPT_AGENTS },
-		{ "workers", required_argument, NULL, OPT_WORKERS },
-		{ "duration", required_argument, NULL, OPT_DURATION },
-		{ "seed", required_argument, NULL, OPT_SEED },
-		{ "live", no_argument, NULL, OPT_LIVE },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
-	static struct simulate sim = { .agents = UINT64_MAX,
-				       .workers = UINT64_MAX,
-				       .duration_s = UINT64_MAX,
-				       .seed = UINT64_MAX };
-	int opt;
+	static struct simulate sim;
+	int rc = options_read(&cmd_simulate_options, &sim, argc, argv);
 
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-		if (opt == 'h')
-			return cmd_help(NAME);
-		if (opt == '?')
-			return cmd_usage(NAME, "unknown option, or one without its value");
-		if (opt == 'c')
-			sim.config = optarg;
-		else if (opt == OPT_LIVE)
-			sim.live = true;
-		else if (opt == OPT_JSON)
-			sim.json = true;
-		else if (number(&sim, opt))
-			return CMD_USAGE;
-	}
-	if (optind < argc)
-		sim.scenario = argv[optind++];
-	if (optind < argc)
-		return cmd_usage(NAME, "one SCENARIO only, not \"%s\" too", argv[optind]);
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	if (sim.live && !sim.config)
-		return cmd_usage(NAME, "--live needs -c FILE");
+		return options_wrong(&cmd_simulate_options, "--live needs -c FILE");
 	return simulate(&sim);
 }

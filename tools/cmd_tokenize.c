@@ -1,6 +1,5 @@
 /* tools/cmd_tokenize.c - stdin, byte for byte, to token ids and back. */
 #include <ctype.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,24 +15,7 @@
 #define MAX_TEXT_BYTES ((size_t)16 << 20)
 #define MAX_IDS_BYTES  ((size_t)256 << 20)
 
-const char cmd_tokenize_usage[] =
-	"splitmq tokenize -m FILE [--plain] [--decode] [--json] < INPUT\n"
-	"\n"
-	"  -m, --model FILE  GGUF file with the vocabulary\n"
-	"  --plain           neither add BOS/EOS nor read control tokens such as <|im_end|> in "
-	"the\n"
-	"                    text (default: both, as the vocabulary says)\n"
-	"  --decode          stdin holds ids, separated by spaces, commas or lines: write the "
-	"bytes\n"
-	"                    they stand for, without BOS/EOS that encoding would add (with "
-	"--plain:\n"
-	"                    every token)\n"
-	"  --json            {\"ids\":[...],\"n\":N}, or {\"text\":\"...\",\"bytes\":N} when "
-	"decoding\n"
-	"\n"
-	"stdin is text byte for byte, its last newline included.\n";
-
-struct options {
+struct request {
 	const char *model;
 	bool plain, decode, json;
 };
@@ -86,7 +68,7 @@ static int print_text(const char *text, size_t len, bool json, struct err *e)
 	return print_json(root, e);
 }
 
-static int encode(const struct tokenizer *t, const struct options *o, const char *text, size_t len,
+static int encode(const struct tokenizer *t, const struct request *o, const char *text, size_t len,
 		  struct err *e)
 {
 	unsigned flags = o->plain ? 0 : TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL;
@@ -111,7 +93,7 @@ static int read_ids(const char *list, uint32_t **ids, size_t *n, struct err *e)
 	return *list ? cmd_read_ids(list, ids, n, e) : 0;
 }
 
-static int decode(const struct tokenizer *t, const struct options *o, const char *list,
+static int decode(const struct tokenizer *t, const struct request *o, const char *list,
 		  struct err *e)
 {
 	unsigned flags = TOKENIZER_PARSE_SPECIAL | (o->plain ? 0 : TOKENIZER_ADD_SPECIAL);
@@ -129,7 +111,7 @@ static int decode(const struct tokenizer *t, const struct options *o, const char
 	return rc;
 }
 
-static int tokenize(const struct options *o, struct err *e)
+static int tokenize(const struct request *o, struct err *e)
 {
 	struct tokenizer *t = NULL;
 	struct gguf *g = NULL;
@@ -152,41 +134,35 @@ static int tokenize(const struct options *o, struct err *e)
 	return rc;
 }
 
+static const struct options_row options[] = {
+	{ 'm', "model", "FILE", OPTIONS_TEXT(struct request, model), .needed = true,
+	  .help = "GGUF file with the vocabulary" },
+	{ 0, "plain", NULL, OPTIONS_FLAG(struct request, plain),
+	  .help = "neither add BOS/EOS nor read control tokens such as <|im_end|> in the text "
+		  "(without it both, as the vocabulary says)" },
+	{ 0, "decode", NULL, OPTIONS_FLAG(struct request, decode),
+	  .help = "stdin holds ids, separated by spaces, commas or lines: write the bytes they "
+		  "stand for, without BOS/EOS that encoding would add (with --plain: every "
+		  "token)" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct request, json),
+	  .help = "{\"ids\":[...],\"n\":N}, or {\"text\":\"...\",\"bytes\":N} when decoding" },
+};
+
+const struct options_table cmd_tokenize_options = {
+	.program = "splitmq " NAME,
+	.summary = "text to token ids, or back",
+	.synopsis = "-m FILE [--plain] [--decode] [--json] < INPUT",
+	OPTIONS_ROWS(options),
+	.notes = "stdin is text byte for byte, its last newline included.",
+};
+
 int cmd_tokenize(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "model", required_argument, NULL, 'm' }, { "plain", no_argument, NULL, 'p' },
-		{ "decode", no_argument, NULL, 'd' },      { "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },        { 0 }
-	};
-	struct options o = { 0 };
+	struct request o = { 0 };
 	struct err e = { 0 };
-	int c;
+	int rc = options_read(&cmd_tokenize_options, &o, argc, argv);
 
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "m:h", longs, NULL)) != -1) {
-		switch (c) {
-		case 'm':
-			o.model = optarg;
-			break;
-		case 'p':
-			o.plain = true;
-			break;
-		case 'd':
-			o.decode = true;
-			break;
-		case 'j':
-			o.json = true;
-			break;
-		case 'h':
-			return cmd_help(NAME);
-		default: /* getopt has said what is wrong */
-			return CMD_USAGE;
-		}
-	}
-	if (optind != argc)
-		return cmd_usage(NAME, "unexpected \"%s\"", argv[optind]);
-	if (!o.model)
-		return cmd_usage(NAME, "-m FILE is missing");
+	if (rc != OPTIONS_GO_ON)
+		return rc;
 	return tokenize(&o, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

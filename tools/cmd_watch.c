@@ -1,5 +1,4 @@
 /* tools/cmd_watch.c - live traffic of a fleet, decoded. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,23 +18,9 @@
 #define MAX_PACKET_BYTES (16u << 20) /* more than any node of the fleet should send */
 #define GOODBYE_MS       500
 
-const char cmd_watch_usage[] =
-	"usage: splitmq watch -c FILE [FILTER] [-n COUNT] [--json]\n"
-	"\n"
-	"Prints every message that the broker lets the FILE's user read: time, topic, and the "
-	"control\n"
-	"message as JSON or the frame with its header, bits per element and range, until Ctrl-C.\n"
-	"Prompts and answers are shown too.\n"
-	"\n"
-	"  -c, --config FILE  configuration of an agent, a worker or a coordinator\n"
-	"  FILTER             MQTT topic filter; default splitmq/v1/<fleet>/#\n"
-	"  -n, --count COUNT  end after so many messages; default: never\n"
-	"      --json         one JSON object per message instead of text\n"
-	"  -h, --help         this text\n";
-
 struct watch {
 	const char *config, *filter;
-	unsigned long long count; /* 0: no end */
+	uint64_t count; /* 0: no end */
 	bool json;
 	struct queue *inbox;
 	struct bus *bus;
@@ -136,36 +121,31 @@ static int watch(struct watch *w)
 	return rc ? cmd_fail(NAME, &e) : CMD_OK;
 }
 
+static const struct options_row options[] = {
+	{ 'c', "config", "FILE", OPTIONS_TEXT(struct watch, config), .needed = true,
+	  .help = "configuration of an agent, a worker or a coordinator" },
+	{ 0, "FILTER", NULL, OPTIONS_TEXT(struct watch, filter), .operand = true,
+	  .help = "MQTT topic filter", .preset = "splitmq/v1/<fleet>/#" },
+	{ 'n', "count", "COUNT", OPTIONS_U64(struct watch, count, 1, OPTIONS_ANY),
+	  .help = "end after so many messages", .preset = "never" },
+	{ 0, "json", NULL, OPTIONS_FLAG(struct watch, json),
+	  .help = "one JSON object per message instead of text" },
+};
+
+const struct options_table cmd_watch_options = {
+	.program = "splitmq " NAME,
+	.summary = "live traffic of a fleet, decoded",
+	.synopsis = "-c FILE [FILTER] [-n COUNT] [--json]",
+	.about = "Prints every message that the broker lets the FILE's user read: time, topic, and "
+		 "the control message as JSON or the frame with its header, bits per element and "
+		 "range, until Ctrl-C. Prompts and answers are shown too.",
+	OPTIONS_ROWS(options),
+};
+
 int cmd_watch(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "count", required_argument, NULL, 'n' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
 	struct watch w = { 0 };
-	int opt;
+	int rc = options_read(&cmd_watch_options, &w, argc, argv);
 
-	opterr = 0;
-	while ((opt = getopt_long(argc, argv, "c:n:h", options, NULL)) != -1) {
-		if (opt == 'h')
-			return cmd_help(NAME);
-		if (opt == 'c')
-			w.config = optarg;
-		else if (opt == 'j')
-			w.json = true;
-		else if (opt != 'n')
-			return cmd_usage(NAME, "unknown option, or one without its value");
-		else if (cmd_u64(NAME, "-n", optarg, 1, UINT64_MAX, &w.count))
-			return CMD_USAGE;
-	}
-	if (!w.config)
-		return cmd_usage(NAME, "-c FILE is missing");
-	if (optind < argc)
-		w.filter = argv[optind++];
-	if (optind < argc)
-		return cmd_usage(NAME, "one FILTER only, not \"%s\" too", argv[optind]);
-	return watch(&w);
+	return rc != OPTIONS_GO_ON ? rc : watch(&w);
 }

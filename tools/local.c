@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/pool.h"
-#include "tools/cmd.h"
 #include "tools/local_room.h"
 
 /* A segment of the model and its cache. */
@@ -35,50 +33,6 @@ struct local {
 	size_t wire_cap;
 	uint64_t wire_bytes, wire_rows;
 };
-
-static int set_u32(const char *command, const char *option, const char *arg, uint32_t min,
-		   uint32_t max, uint32_t *v)
-{
-	unsigned long long n = 0;
-	int rc = cmd_u64(command, option, arg, min, max, &n);
-
-	if (!rc)
-		*v = (uint32_t)n;
-	return rc;
-}
-
-int local_option(struct local_conf *conf, const char *command, int opt, const char *arg)
-{
-	struct codec_spec spec;
-	struct err e;
-
-	switch (opt) {
-	case 'm':
-		conf->model = arg;
-		return 0;
-	case 't':
-		return set_u32(command, "--threads", arg, 1, POOL_MAX_THREADS, &conf->threads);
-	case LOCAL_OPT_SPLIT:
-		return set_u32(command, "--split", arg, 0, 4096, &conf->split);
-	case LOCAL_OPT_CTX:
-		return set_u32(command, "--ctx", arg, 1, 1 << 30, &conf->ctx);
-	case LOCAL_OPT_KV:
-		if (kv_type_parse(&conf->kv, arg))
-			return cmd_usage(command, "--kv must be " KV_TYPE_WORDS ", not \"%s\"",
-					 arg);
-		return 0;
-	case LOCAL_OPT_CODEC:
-		conf->codec = arg;
-		return spec_parse(&spec, arg, &e) ? cmd_usage(command, "--codec: %s", e.text) : 0;
-	case LOCAL_OPT_CALIBRATION:
-		conf->calibration = arg;
-		return 0;
-	case LOCAL_OPT_CHUNK:
-		return set_u32(command, "--chunk", arg, 1, LOCAL_ROWS, &conf->chunk);
-	default:
-		return -1;
-	}
-}
 
 static unsigned processors(void)
 {

@@ -5,13 +5,15 @@
 #ifndef TOOLS_LOCAL_H
 #define TOOLS_LOCAL_H
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "codec/codec.h"
+#include "daemon/options.h"
 #include "engine/model.h"
+#include "engine/pool.h"
+#include "tools/cmd.h"
 
 /* Rows per call of local_run: also the chunk in which rows cross the codec. */
 #define LOCAL_ROWS     64
@@ -38,41 +40,25 @@ struct local_conf {
 			      .kv = (kv_),                                                         \
 			      .last = LOCAL_NO_SPLIT })
 
-/* The options that set a local_conf, for getopt_long, and what --help says of them. */
-enum {
-	LOCAL_OPT_SPLIT = 0x100,
-	LOCAL_OPT_CODEC,
-	LOCAL_OPT_KV,
-	LOCAL_OPT_CTX,
-	LOCAL_OPT_CALIBRATION,
-	LOCAL_OPT_CHUNK
-};
-
-/* clang-format off */
-#define LOCAL_OPTIONS                                                                              \
-	{ "model", required_argument, NULL, 'm' },                                                 \
-	{ "threads", required_argument, NULL, 't' },                                               \
-	{ "split", required_argument, NULL, LOCAL_OPT_SPLIT },                                     \
-	{ "codec", required_argument, NULL, LOCAL_OPT_CODEC },                                     \
-	{ "kv", required_argument, NULL, LOCAL_OPT_KV },                                           \
-	{ "ctx", required_argument, NULL, LOCAL_OPT_CTX },                                         \
-	{ "calibration", required_argument, NULL, LOCAL_OPT_CALIBRATION },                         \
-	{ "chunk", required_argument, NULL, LOCAL_OPT_CHUNK }
-
-#define LOCAL_USAGE                                                                                \
-	"  -m, --model FILE    GGUF file\n"                                                        \
-	"  -t, --threads N     default: the number of processors\n"                                \
-	"  --split L           run layers [0, L) and the others as two segments\n"                 \
-	"  --codec SPEC        how rows cross the split: f32, f16, q8, q4, tabq:...\n"             \
-	"                      (default tabq; docs/codec.md)\n"                                    \
-	"  --calibration FILE  predictors for tabq (default: MODEL.cal, if it is there)\n"         \
-	"  --chunk N           rows that cross together, 1..64 (default 64: as a prompt does;\n"   \
-	"                      1: as generated tokens do)\n"                                       \
-	"  --ctx N             longest sequence in tokens (default: the model's context)\n"
-/* clang-format on */
-
-/* Take one of LOCAL_OPTIONS: 0, CMD_USAGE (said why), or -1 when opt is another option. */
-MUST_CHECK int local_option(struct local_conf *conf, const char *command, int opt, const char *arg);
+/* Rows of a table of options that set the local_conf `field` of struct `conf`;
+ * kv_: the word of its default. */
+#define LOCAL_OPTIONS(conf, field, kv_)                                                            \
+	{ 'm', "model", "FILE", OPTIONS_TEXT(conf, field.model), .needed = true,                   \
+	  .help = "GGUF file" },                                                                   \
+	{ 't', "threads", "N", OPTIONS_U32(conf, field.threads, 1, POOL_MAX_THREADS),              \
+	  .help = "threads that compute", .preset = "the number of processors" },                  \
+	{ 0, "split", "L", OPTIONS_U32(conf, field.split, 0, 4096), .preset = "",                  \
+	  .help = "run layers [0, L) and the others as two segments" },                            \
+	{ 0, "codec", "SPEC", OPTIONS_TAKEN(conf, field.codec, cmd_take_codec), .preset = "tabq",  \
+	  .help = "how rows cross the split: f32, f16, q8, q4, tabq:... (docs/codec.md)" },        \
+	{ 0, "calibration", "FILE", OPTIONS_TEXT(conf, field.calibration),                         \
+	  .help = "predictors for tabq", .preset = "MODEL.cal, if it is there" },                  \
+	{ 0, "chunk", "N", OPTIONS_U32(conf, field.chunk, 1, LOCAL_ROWS), .unit = "rows",          \
+	  .help = "rows that cross together: 64 as a prompt does, 1 as generated tokens do" },     \
+	{ 0, "ctx", "N", OPTIONS_U32(conf, field.ctx, 1, 1 << 30), .unit = "tokens",               \
+	  .help = "longest sequence", .preset = "the model's context" },                           \
+	{ 0, "kv", "TYPE", OPTIONS_TAKEN(conf, field.kv, cmd_take_kv), .preset = (kv_),            \
+	  .help = "cache in " KV_TYPE_WORDS }
 
 struct local;
 
