@@ -4,15 +4,15 @@
     make.py          write what can be written
     make.py --check  exit 1 when a file is not what would be written
 
-This, tabq.py and kv.py are a second implementation of PROTOCOL.md, sections "Frames" and "Codecs", in
-plain Python; the C code must produce and read the very same bytes (tests/test_wire.c,
-tests/test_vectors.c, tests/test_kv_vectors.c). Plain and KV frames are made here. Those of tabq leave a writer choices, so their
-bytes come from the C code: here they are decoded, described, and encoded again from the integers
-that they say, to the same bytes. The files are committed: write them only when a codec or a frame
-kind is added, and never to make a failing test pass. (When the encoder learns to choose better, its
-golden bytes change; those that it made before must still be read first.) tabq frames take three
-steps: make.py (their input), SPLITMQ_UPDATE_VECTORS=1 SPLITMQ_ROOT=. test_vectors (their bytes),
-make.py (the rest).
+This, tabq.py and kv.py are a second implementation of PROTOCOL.md, sections "Frames" and "Codecs",
+in plain Python; the C code must produce and read the very same bytes (tests/test_wire.c,
+tests/test_vectors.c, tests/test_kv_vectors.c). Plain and KV frames are made here. Those of tabq
+leave a writer choices, so their bytes come from the C code: here they are decoded, described, and
+encoded again from the integers that they say, to the same bytes. The files are committed: write
+them only when a codec or a frame kind is added, and never to make a failing test pass. (When the
+encoder learns to choose better, its golden bytes change; those that it made before must still be
+read first.) tabq frames take three steps: make.py (their input), SPLITMQ_UPDATE_VECTORS=1
+SPLITMQ_ROOT=. test_vectors (their bytes), make.py (the rest).
 """
 import json
 import pathlib
