@@ -13,6 +13,7 @@
 #include "agent/report.h"
 #include "agent/seat.h"
 #include "agent/slot.h"
+#include "agent/sounding.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -633,7 +634,8 @@ static void timers(struct agent *a)
 	fronts_tidy(a->fronts, a->core);
 	if (!a->conf->telemetry_s)
 		return;
-	agent_core_probe(a->core, clock_now_us());
+	sounding_send(a->core, clock_now_us());
+	sounding_hurry(a->core, &a->telemetry_due_ms, now_ms);
 	if (now_ms < a->telemetry_due_ms)
 		return;
 	if (a->telemetry_due_ms && bus_is_up(a->bus)) {

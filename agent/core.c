@@ -7,14 +7,14 @@
 #include "agent/offline.h"
 #include "agent/reply.h"
 #include "agent/slot.h"
+#include "agent/sounding.h"
 #include "agent/verdict.h"
 #include "agent/waiting.h"
 #include "base/log.h"
 #include "daemon/link.h"
 #include "schema/wire.h"
 
-#define PROBE_EXPIRY_S 10
-#define SETTLE_US      300000u /* after a connect: the workers' retained statuses come first */
+#define SETTLE_US 300000u /* after a connect: the workers' retained statuses come first */
 
 int agent_core_create(struct agent_core **out, const struct agent_core_conf *conf,
 		      const struct agent_ops *ops)
@@ -509,48 +509,6 @@ static void on_malformed(struct agent_core *c, const struct bus_event *ev, enum 
 	slot_refuse(c, none.id, false, rc, e->text);
 }
 
-static enum probe_need probe_need(const struct agent_core *c)
-{
-	unsigned used = 0, local = 0;
-
-	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
-		used += c->slots[i].used;
-		local += c->slots[i].used && c->slots[i].session.state == SESSION_LOCAL;
-	}
-	return used > local ? PROBE_BUSY : used ? PROBE_LOCAL : PROBE_IDLE;
-}
-
-void agent_core_probe(struct agent_core *c, uint64_t now_us)
-{
-	struct topic t = own_topic(c, TOPIC_AGENT_PROBE);
-	uint8_t bytes[PROBE_LONG];
-	char topic[TOPIC_MAX];
-	uint32_t len;
-
-	if (!c->up || now_us < c->settled_us)
-		return;
-	len = probe_next(&c->probe, probe_need(c), now_us);
-	if (!len)
-		return;
-	topic_put(topic, &t);
-	probe_put(&c->probe, bytes, len);
-	if (bus_publish(c->bus, &(struct bus_publish){ .topic = topic,
-						       .payload = bytes,
-						       .len = len,
-						       .expiry_s = PROBE_EXPIRY_S }))
-		log_event(LOG_LEVEL_DEBUG, "probe.failed", "bytes=%u", len);
-}
-
-static void on_probe(struct agent_core *c, const struct bus_event *ev, uint64_t now_us)
-{
-	const uint64_t at_us = ev->at_us ? ev->at_us : now_us; /* layers may keep us from looking */
-	struct meter_trip trip;
-
-	if (probe_take(&c->probe, ev->payload, ev->len, at_us, &trip))
-		meter_probe(&c->meter, &trip);
-	agent_core_probe(c, now_us);
-}
-
 void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64_t now_us)
 {
 	struct err e = { 0 };
@@ -561,7 +519,7 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 	if (topic_get(&t, ev->topic, strlen(ev->topic)) || !ev->len)
 		return; /* not ours, or a retained message that was cleared */
 	if (t.kind == TOPIC_AGENT_PROBE) {
-		on_probe(c, ev, now_us);
+		sounding_take(c, ev, now_us);
 		return;
 	}
 	if (wire_is_frame(ev->payload, ev->len))

@@ -139,9 +139,6 @@ MUST_CHECK int agent_core_goodbye(struct agent_core *c);
 /* End all sessions now: reason in their replies. */
 void agent_core_cancel_all(struct agent_core *c, uint64_t now_us);
 
-/* Send a probe when one is due (agent/probe.h): at least once a second. */
-void agent_core_probe(struct agent_core *c, uint64_t now_us);
-
 /* What the agent measured so far; jobs that are no session's may add to it. */
 struct meter *agent_core_meter(struct agent_core *c);
 

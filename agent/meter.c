@@ -4,15 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ODD_TRIPS       5u /* in a row that took another time: the link has changed */
-#define ODD_PROBES      2u
+/* In a row that took another time: the link has changed. */
+#define ODD_TRIPS       16u /* by a quarter, and ... */
+#define ODD_MS          0.5
+#define VERY_ODD_TRIPS  5u /* by a factor of two, and ... */
+#define VERY_ODD_MS     2.0
+#define ODD_PROBES      4u /* likewise */
+#define VERY_ODD_PROBES 2u
 #define ODD_PROBE_BYTES 1024
-#define ODD_MS          2.0   /* more than a factor of two */
 #define WAY_UP_MS       0.125 /* per byte, while nothing better is known: 64 kbit/s */
 #define RATE_MAX        1e6   /* kbit/s: no more can be told from round trips */
 #define BYTE_MIN_MS     (8 / RATE_MAX)
 #define ALL_TRIPS       (METER_MAGNITUDES * METER_TRIPS)
 #define FEW             3u /* trips */
+#define ENOUGH          8u /* to say what the next ones take */
 #define SLOPE_BYTES     256u
 #define WEIGHT_MAX      8u /* trips of one magnitude that count in a slope */
 
@@ -87,9 +92,10 @@ double meter_begin_ms(const struct meter *m)
 /* While no trip is known nothing can be told apart. */
 void meter_open(struct meter *m, double us)
 {
-	const double trip = m->base_ms + MSG_OPEN_BYTES * m->up_ms + MSG_ACCEPT_BYTES * m->down_ms;
+	const struct meter_line *x = &m->expected;
+	const double trip = x->base_ms + MSG_OPEN_BYTES * x->up_ms + MSG_ACCEPT_BYTES * x->down_ms;
 
-	if (m->base_ms > 0)
+	if (x->base_ms > 0)
 		push(&m->open, fmax(0, us / 1000 - trip));
 }
 
@@ -158,43 +164,57 @@ static void forget(struct meter_trips *s, uint64_t before_us)
 	*s = fresh;
 }
 
-static bool is_odd(const struct meter *m, const struct meter_trip *t)
+/* The longer is more than `times` the shorter, and ms more. */
+static bool is_far(double a, double b, double times, double ms)
 {
-	const double expected = m->base_ms + t->up_bytes * m->up_ms + t->down_bytes * m->down_ms;
-
-	return t->ms > 2 * expected + ODD_MS || 2 * t->ms + ODD_MS < expected;
+	return fmax(a, b) > times * fmin(a, b) + ms;
 }
 
-/* Whether the link is still as it was. many: so many odd trips in a row say no. */
-static void watch(struct meter *m, const struct meter_trip *t, uint32_t many)
+/* Count t into the odd ones of late, or begin anew. */
+static void note_odd(struct meter *m, const struct meter_trip *t)
 {
-	if (!m->up_ms || !m->base_ms)
+	const struct meter_line *x = &m->expected;
+	const double ms = x->base_ms + t->up_bytes * x->up_ms + t->down_bytes * x->down_ms;
+	const bool longer = t->ms > ms;
+
+	if (!is_far(t->ms, ms, 1.25, ODD_MS) || (m->odd && longer != m->odd_is_longer))
+		m->odd = m->very_odd = 0;
+	if (!is_far(t->ms, ms, 1.25, ODD_MS))
 		return;
-	if (!is_odd(m, t)) {
-		m->odd = 0;
-		return;
-	}
 	if (!m->odd++)
 		m->odd_us = t->at_us;
-	if (m->odd < many)
+	m->odd_is_longer = longer;
+	m->very_odd = is_far(t->ms, ms, 2, VERY_ODD_MS) ? m->very_odd + 1 : 0;
+}
+
+/* Whether the link is still as it was: so many odd trips in a row, or very odd ones, say no. */
+static void watch(struct meter *m, const struct meter_trip *t, uint32_t odd, uint32_t very_odd)
+{
+	if (!m->expected.base_ms || !m->expected.up_ms)
+		return;
+	note_odd(m, t);
+	if (m->odd < odd && m->very_odd < very_odd)
 		return;
 	forget(&m->trips, m->odd_us);
 	forget(&m->probes, m->odd_us);
-	m->odd = 0;
-	m->base_ms = 0; /* nothing is expected until it is known again */
+	m->odd = m->very_odd = 0;
+	m->expected = (struct meter_line){ 0 }; /* nothing, until it is known again */
+	m->unsure = true;
+	m->changes++;
 }
 
 void meter_trip(struct meter *m, const struct meter_trip *t)
 {
 	keep(&m->trips, t);
-	watch(m, t, ODD_TRIPS);
+	if (m->by_trips)
+		watch(m, t, ODD_TRIPS, VERY_ODD_TRIPS);
 }
 
 void meter_probe(struct meter *m, const struct meter_trip *t)
 {
 	keep(&m->probes, t);
 	if (t->up_bytes >= ODD_PROBE_BYTES)
-		watch(m, t, ODD_PROBES); /* short ones hardly tell one rate from another */
+		watch(m, t, ODD_PROBES, VERY_ODD_PROBES); /* short ones hardly tell a rate */
 }
 
 static bool is_fresh(const struct meter_trips *s, const struct meter_trip *t)
@@ -356,6 +376,8 @@ static void learn_ways(struct meter *m)
 		m->up_ms = fmax(both / 2, BYTE_MIN_MS); /* nothing says that one way is slower */
 	if (both > 0)
 		m->down_ms = fmax(both - m->up_ms, fmax(both / 16, BYTE_MIN_MS));
+	if (up > 0 || both > 0)
+		m->unsure = false;
 }
 
 static double rate_of(double byte_ms)
@@ -375,7 +397,10 @@ void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l)
 	if (!l->samples)
 		return;
 	l->rtt_ms = quantile(rest, l->samples, 0.5);
-	m->base_ms = l->rtt_ms;
+	if (!m->odd) { /* else it is still to be seen whether they are the new rule */
+		m->expected = (struct meter_line){ l->rtt_ms, m->up_ms, m->down_ms };
+		m->by_trips = s == &m->trips && l->samples >= ENOUGH;
+	}
 	l->rtt_high_ms = quantile(rest, l->samples, 0.95);
 	l->up_kbit_s = rate_of(m->up_ms);
 	l->down_kbit_s = rate_of(m->down_ms);

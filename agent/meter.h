@@ -11,7 +11,9 @@
  * byte of a probe takes is up + down.
  *
  * A link that changes: a few trips in a row that took more than twice or less than half of what was
- * expected, and what was before the first of them is forgotten.
+ * expected, or some more in a row that took a quarter more or less, and what was before the first
+ * of them is forgotten. Then rows of one size tell the time of such rows and no rate: `unsure`,
+ * until trips of other sizes or probes come.
  *
  * Pure; time comes in. One thread. All 0 is a meter that knows nothing. */
 #ifndef AGENT_METER_H
@@ -52,17 +54,27 @@ struct meter_front {
 	struct meter_ring layer_token, layer_row, beside, local, head, encode; /* ms */
 };
 
+/* What a trip takes. */
+struct meter_line {
+	double base_ms, up_ms, down_ms; /* by itself, per byte; base 0: not known */
+};
+
 struct meter {
 	struct meter_front fronts[MSG_FRONTS_MAX];
 	struct meter_ring begin, open; /* ms, of sessions */
 	struct meter_trips trips;  /* to the worker, without its own time */
 	struct meter_trips probes; /* to the broker */
 	double up_ms, down_ms;     /* per byte, as last known; 0: not */
-	double base_ms;            /* of trips to the worker, likewise */
-	uint64_t odd_us;           /* since when trips take another time than expected */
-	uint32_t odd;              /* how many in a row */
-	uint64_t free_us;          /* by then all that was sent has left, as far as is known */
-	uint32_t sends;            /* ever */
+	struct meter_line expected;
+	bool by_trips;      /* by enough of them: probes know nothing of the worker */
+	uint64_t odd_us;    /* since when trips take another time than expected */
+	uint32_t odd;       /* how many in a row, 0: none; */
+	uint32_t very_odd;  /* ... of these, the newest ones, by more than a factor of two */
+	bool odd_is_longer; /* all of them; else all are shorter */
+	uint32_t changes;   /* of the link, ever */
+	bool unsure;        /* its rate is not known since the newest of them */
+	uint64_t free_us;   /* by then all that was sent has left, as far as is known */
+	uint32_t sends;     /* ever */
 };
 
 /* A job of the compute thread that succeeded. */
@@ -99,8 +111,8 @@ void meter_probe(struct meter *m, const struct meter_trip *t);
 /* Figures of a front (but for its name); 0 where there are none. */
 void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s);
 
-/* Figures of the link; samples 0 when no trip of late is known. Updates up_ms and down_ms: not per
- * token. */
+/* Figures of the link; samples 0 when no trip of late is known. Updates up_ms and down_ms, and what
+ * is expected: not per token. */
 void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l);
 
 /* 0: no session has begun. */

@@ -16,20 +16,31 @@ static void begin_round(struct probe *p, uint64_t now_us)
 		p->pause_us = p->every_us > PROBE_SLOWEST_US ? p->every_us : PROBE_SLOWEST_US;
 }
 
+/* Sessions cross the link: the next idle round is every_us after them. */
+static void stay_out(struct probe *p, enum probe_need need, uint64_t now_us)
+{
+	p->due_us = now_us + p->every_us;
+	if (need == PROBE_BUSY) {
+		p->left = 0;
+		p->sent_us = 0;
+	} else if (!p->left && now_us >= p->unsure_us) {
+		p->left = 4;
+		p->unsure_us = now_us + p->every_us;
+	}
+}
+
 uint32_t probe_next(struct probe *p, enum probe_need need, uint64_t now_us)
 {
+	const bool beside = need == PROBE_BUSY || need == PROBE_UNSURE;
+
 	if (!p->every_us)
 		return 0;
 	if (need == PROBE_LOCAL && p->due_us > now_us + p->every_us)
 		p->due_us = now_us + p->every_us; /* it was slow, of idleness */
 	if (need != PROBE_IDLE)
 		p->pause_us = 0;
-	if (need == PROBE_BUSY) {
-		p->left = 0;
-		p->sent_us = 0;
-		p->due_us = now_us + p->every_us;
-		return 0;
-	}
+	if (beside)
+		stay_out(p, need, now_us);
 	if (p->sent_us && now_us < p->sent_us + PROBE_PATIENCE_US)
 		return 0;
 	if (p->sent_us) /* lost, or forbidden by the broker: not again before the next round */
@@ -42,7 +53,9 @@ uint32_t probe_next(struct probe *p, enum probe_need need, uint64_t now_us)
 	p->left--;
 	p->serial++;
 	p->sent_us = now_us;
-	return p->left % 2 ? PROBE_SHORT : PROBE_LONG;
+	if (p->left % 2)
+		return PROBE_SHORT;
+	return beside ? PROBE_LONG_BESIDE : PROBE_LONG;
 }
 
 void probe_put(const struct probe *p, uint8_t *dst, size_t len)

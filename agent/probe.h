@@ -5,6 +5,8 @@
  * the start; then one after every_us without sessions, and twice as long after each that follows,
  * up to PROBE_SLOWEST_US: an idle gateway costs its link some 2 MB a day. While sessions run that
  * have all layers here, every_us after every_us: whether the link would do better matters then.
+ * While sessions cross it none, as they take what they measure, but for two rounds with a long one
+ * that is not so long when the link has changed and the rows' size tells no rate.
  * Pure; time comes in. */
 #ifndef AGENT_PROBE_H
 #define AGENT_PROBE_H
@@ -17,6 +19,7 @@
 
 #define PROBE_SHORT       64u /* bytes */
 #define PROBE_LONG        4096u
+#define PROBE_LONG_BESIDE 1024u /* beside sessions: tokens wait behind it */
 #define PROBE_ROUNDS      3u
 #define PROBE_PATIENCE_US 10000000ull
 #define PROBE_SLOWEST_US  600000000ull
@@ -26,14 +29,16 @@ struct probe {
 	uint64_t id;       /* tells our probes from those of another life */
 	/* the probe's own */
 	uint64_t serial, due_us, pause_us;
-	uint64_t sent_us; /* 0: none is out */
-	unsigned left;    /* to be sent of this round */
+	uint64_t sent_us;   /* 0: none is out */
+	uint64_t unsure_us; /* beside sessions none before this */
+	unsigned left;      /* to be sent of this round */
 };
 
 enum probe_need {
-	PROBE_IDLE,  /* no session runs */
-	PROBE_LOCAL, /* sessions run, but none crosses the broker */
-	PROBE_BUSY,  /* sessions cross it, their trips tell more */
+	PROBE_IDLE,   /* no session runs */
+	PROBE_LOCAL,  /* sessions run, but none crosses the broker */
+	PROBE_BUSY,   /* sessions cross it, their trips tell more */
+	PROBE_UNSURE, /* sessions cross it, and its rate is not known any more */
 };
 
 /* Bytes to be sent now; 0: none. */

@@ -120,6 +120,7 @@ struct agent_core {
 	double token_ms, rtt_ms; /* of the newest finished session */
 	struct meter meter;
 	struct probe probe;
+	uint32_t changes_told; /* of the link, that telemetry was hurried for */
 };
 
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */

@@ -265,6 +265,78 @@ static void a_link_that_gets_slow_is_known_after_a_few_trips(void **state)
 	assert_true(said_ms(&m, now_us, 100, 185) < 1.5 * trip_ms(&fast, 100, 185));
 }
 
+/* Rows of 600 bytes take twice as long at 1 Mbit/s as at 10: with the base less than a factor of
+ * two, and what prompts took before must not keep the rate up. */
+static void a_link_that_gets_somewhat_slow_is_known_with_a_probe_or_two(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		struct way fast = { 4, 1, 10000, 10000, seed }, slow = { 4, 1, 1000, 1000, seed };
+		static struct meter m;
+		uint64_t now_us = SECOND_US;
+		struct msg_link l;
+
+		m = (struct meter){ 0 };
+		probe(&m, &fast, &now_us, 3);
+		for (unsigned i = 0; i < 6; i++) {
+			travel(&m, &fast, &now_us, 1, 3000, 0);
+			travel(&m, &fast, &now_us, 40, 600, 0);
+			meter_link(&m, now_us, &l);
+		}
+		assert_int_equal(m.changes, 0);
+		travel(&m, &slow, &now_us, 10, 600, 0);
+		meter_link(&m, now_us, &l); /* telemetry in between must not make it the rule */
+		travel(&m, &slow, &now_us, 10, 600, 0);
+		assert_true(m.unsure && m.changes == 1);
+		probe(&m, &slow, &now_us, 2);
+		meter_link(&m, now_us, &l);
+		assert_false(m.unsure);
+		assert_near(l.up_kbit_s, 1000, 0.2, "up_kbit_s");
+		assert_near(said_ms(&m, now_us, 600, 185), trip_ms(&slow, 600, 185), 0.15, "slow");
+		assert_near(said_ms(&m, now_us, 100, 185), trip_ms(&slow, 100, 185), 0.25, "small");
+	}
+}
+
+/* Probes take both ways for alike: rows over a link that is slow one way are no change. */
+static void the_first_rows_are_no_change(void **state)
+{
+	struct way w = { 40, 0.1, 1000, 50000, 1 };
+	static struct meter m;
+	uint64_t now_us = SECOND_US;
+	struct msg_link l;
+
+	(void)state;
+	m = (struct meter){ 0 };
+	probe(&m, &w, &now_us, 3);
+	meter_link(&m, now_us, &l);
+	for (unsigned i = 0; i < 200; i++) {
+		travel(&m, &w, &now_us, 1, 4060, 0);
+		if (i % 100 == 99)
+			meter_link(&m, now_us, &l);
+	}
+	assert_int_equal(m.changes, 0);
+}
+
+/* Waits that are long by chance change nothing. */
+static void jitter_is_no_change(void **state)
+{
+	static struct meter m;
+	uint64_t now_us = SECOND_US;
+	struct way w = { 5, 0, 1000, 1000, 1 };
+	struct msg_link l;
+
+	(void)state;
+	m = (struct meter){ 0 };
+	probe(&m, &w, &now_us, 3);
+	for (unsigned i = 0; i < 20000; i++) {
+		w.jitter_ms = uniform(&w) < 0.05 ? 80 : -log(1 - uniform(&w)) * 8;
+		travel(&m, &w, &now_us, 1, i % 64 ? 120 : 2000, 0);
+		if (i % 50 == 49)
+			meter_link(&m, now_us, &l);
+	}
+	assert_int_equal(m.changes, 0);
+}
+
 static void probes_alone_speak_of_the_broker(void **state)
 {
 	struct way w = { 10, 0.5, 1000, 1000, 9 };
@@ -316,7 +388,7 @@ static void a_beginning_is_what_it_takes_beside_its_trip(void **state)
 	meter_trip(&m, &(struct meter_trip){ .at_us = 1, .up_bytes = 100, .ms = 20 });
 	meter_link(&m, 1, &l);
 	assert_true(l.open_ms == 0);
-	m.up_ms = 0.008;
+	m.expected.up_ms = m.up_ms = 0.008;
 	meter_open(&m, 20000 + 8 * MSG_OPEN_BYTES + 3000);
 	meter_open(&m, 1000); /* sooner than a trip: a beginning that takes nothing */
 	meter_open(&m, 20000 + 8 * MSG_OPEN_BYTES + 2000);
@@ -394,6 +466,9 @@ int main(void)
 		cmocka_unit_test(a_rate_beyond_measure_has_a_bound),
 		cmocka_unit_test(what_the_link_was_long_ago_does_not_count),
 		cmocka_unit_test(a_link_that_gets_slow_is_known_after_a_few_trips),
+		cmocka_unit_test(a_link_that_gets_somewhat_slow_is_known_with_a_probe_or_two),
+		cmocka_unit_test(the_first_rows_are_no_change),
+		cmocka_unit_test(jitter_is_no_change),
 		cmocka_unit_test(probes_alone_speak_of_the_broker),
 		cmocka_unit_test(a_chunk_behind_another_one_is_not_worth_measuring),
 		cmocka_unit_test(a_beginning_is_what_it_takes_beside_its_trip),

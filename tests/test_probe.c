@@ -106,6 +106,36 @@ static void sessions_that_stay_here_leave_the_link_to_be_probed(void **state)
 	assert_in_range(n, 34, 44); /* two each ten seconds */
 }
 
+/* Two rounds, then none before every_us, however long it stays so; a known rate ends a round. */
+static void a_link_that_changed_under_sessions_is_probed_once(void **state)
+{
+	struct probe p = begin();
+	uint64_t now_us = SECOND_US, end;
+	struct meter_trip t;
+	uint8_t bytes[PROBE_LONG];
+	unsigned n = 0, total = 0;
+
+	(void)state;
+	assert_int_equal(probe_next(&p, PROBE_BUSY, now_us), 0);
+	for (end = now_us + 35 * SECOND_US; now_us < end; now_us += SECOND_US / 10) {
+		uint32_t len = probe_next(&p, PROBE_UNSURE, now_us);
+
+		if (!len)
+			continue;
+		assert_int_equal(len, n % 2 ? PROBE_LONG_BESIDE : PROBE_SHORT);
+		probe_put(&p, bytes, len);
+		assert_true(probe_take(&p, bytes, len, now_us + 50000, &t));
+		n++;
+		total += len;
+	}
+	assert_int_equal(n, 16); /* every 10 s */
+	assert_int_equal(total, 8 * (PROBE_SHORT + PROBE_LONG_BESIDE));
+	now_us += 10 * SECOND_US;
+	assert_int_equal(probe_next(&p, PROBE_UNSURE, now_us), PROBE_SHORT);
+	assert_int_equal(probe_next(&p, PROBE_BUSY, now_us + 1), 0);
+	assert_int_equal(probe_next(&p, PROBE_BUSY, now_us + 11 * SECOND_US), 0);
+}
+
 static void a_probe_that_is_lost_is_not_repeated_at_once(void **state)
 {
 	struct probe p = begin();
@@ -182,6 +212,7 @@ int main(void)
 		cmocka_unit_test(rounds_come_later_and_later_while_nothing_happens),
 		cmocka_unit_test(sessions_make_probes_wait),
 		cmocka_unit_test(sessions_that_stay_here_leave_the_link_to_be_probed),
+		cmocka_unit_test(a_link_that_changed_under_sessions_is_probed_once),
 		cmocka_unit_test(a_probe_that_is_lost_is_not_repeated_at_once),
 		cmocka_unit_test(only_our_own_probe_counts),
 		cmocka_unit_test(never_is_never),

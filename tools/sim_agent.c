@@ -59,11 +59,11 @@ static void rehearse(struct sim_world *w, struct sim_agent *a)
 	}
 }
 
-/* The next probe, when it is time for one. */
-static void send_probe(struct sim_world *w, struct sim_agent *a)
+void sim_agent_probe(struct sim_world *w, struct sim_agent *a)
 {
-	uint32_t bytes = probe_next(
-		&a->probe, a->n_sessions || a->n_waiting ? PROBE_BUSY : PROBE_IDLE, w->now_us);
+	const enum probe_need busy = a->meter->unsure ? PROBE_UNSURE : PROBE_BUSY;
+	uint32_t bytes =
+		probe_next(&a->probe, a->n_sessions || a->n_waiting ? busy : PROBE_IDLE, w->now_us);
 	struct sim_trip up, down;
 
 	if (!bytes)
@@ -81,7 +81,7 @@ static void look_for_probe(struct sim_world *w, struct sim_agent *a)
 {
 	uint64_t next_us;
 
-	send_probe(w, a);
+	sim_agent_probe(w, a);
 	next_us = a->probe.sent_us ? a->probe.sent_us + PROBE_PATIENCE_US : a->probe.due_us;
 	sim_after(w, next_us > w->now_us ? next_us - w->now_us : 1, SIM_PROBE, a->index);
 }
@@ -96,7 +96,7 @@ static void take_probe(struct sim_world *w, struct sim_agent *a, const struct si
 	probe_put(&a->probe, bytes, ev->rows);
 	if (probe_take(&a->probe, bytes, ev->rows, w->now_us, &t))
 		meter_probe(a->meter, &t);
-	send_probe(w, a);
+	sim_agent_probe(w, a);
 }
 
 void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index)

@@ -159,6 +159,8 @@ void sim_add(struct sim_world *w, const struct sim_event *ev);
 
 void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index);
 void sim_agent_event(struct sim_world *w, struct sim_agent *a, const struct sim_event *ev);
+/* Its next probe, when it is time for one. */
+void sim_agent_probe(struct sim_world *w, struct sim_agent *a);
 /* Its world changed: a decision may be due. */
 void sim_agent_changed(struct sim_world *w, struct sim_agent *a, bool by_worker);
 /* All of memory that a front end of `split` layers and so many sessions need. */

@@ -396,6 +396,8 @@ static void answered(struct sim_world *w, struct sim_agent *a, struct sim_sessio
 							   .up_bytes = (float)s->trip.up_bytes,
 							   .down_bytes = (float)SIM_ANSWER_BYTES,
 							   .ms = (float)us / 1000 });
+	if (a->meter->unsure)
+		sim_agent_probe(w, a);
 	token(w, a, s);
 }
 
