@@ -450,12 +450,18 @@ static void on_worker_status(struct agent_core *c, const struct msg_worker_statu
 	check_mismatch(c, now_us);
 }
 
-static void on_decision(struct agent_core *c, const struct msg_decision *d, uint64_t now_us)
+static void on_decision(struct agent_core *c, const struct msg_decision *d, bool retained,
+			uint64_t now_us)
 {
 	struct msg_decision_answer answer;
 	struct codec_spec spec = c->conf.codec;
-	int rc = verdict_on(c, d, &answer);
+	int rc;
 
+	if (!retained && c->has_decision && verdict_is_same(&c->decision, d)) {
+		c->decision = *d; /* with other figures; a retained one is answered again */
+		return;
+	}
+	rc = verdict_on(c, d, &answer);
 	verdict_publish(c, &answer);
 	if (rc || (d->codec[0] && spec_parse(&spec, d->codec, NULL)))
 		return;
@@ -538,7 +544,7 @@ void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64
 	else if (t.kind == TOPIC_WORKER_STATUS && m.type == MSG_WORKER_STATUS)
 		on_worker_status(c, &m.u.worker_status, ev->retained, now_us);
 	else if (t.kind == TOPIC_DECISION && m.type == MSG_DECISION)
-		on_decision(c, &m.u.decision, now_us);
+		on_decision(c, &m.u.decision, ev->retained, now_us);
 	else if (t.kind == TOPIC_AGENT_PROMPT && (m.type == MSG_PROMPT || m.type == MSG_CANCEL))
 		on_prompt(c, &m, ev->retained, now_us);
 	msg_finish(&m);

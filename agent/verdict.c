@@ -1,11 +1,19 @@
 #include "agent/verdict.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "agent/admit.h"
 #include "agent/slot.h"
 #include "base/log.h"
 #include "daemon/link.h"
+
+bool verdict_is_same(const struct msg_decision *a, const struct msg_decision *b)
+{
+	return a->number == b->number && a->split == b->split &&
+	       a->context_tokens == b->context_tokens && !strcmp(a->worker, b->worker) &&
+	       !strcmp(a->codec, b->codec) && !strcmp(a->kv, b->kv) && !strcmp(a->front, b->front);
+}
 
 int verdict_on(const struct agent_core *c, const struct msg_decision *d,
 	       struct msg_decision_answer *an)

@@ -2,6 +2,8 @@
 #ifndef AGENT_VERDICT_H
 #define AGENT_VERDICT_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "schema/msg.h"
 
@@ -12,6 +14,9 @@ struct agent_core;
  * Returns 0 or the answer's code. */
 MUST_CHECK int verdict_on(const struct agent_core *c, const struct msg_decision *d,
 			  struct msg_decision_answer *an);
+
+/* Nothing but what is predicted, or the reason, is another. */
+bool verdict_is_same(const struct msg_decision *a, const struct msg_decision *b);
 
 /* Publish it, retained. An answer that cannot be sent is lost: after the next connect the retained
  * decision comes again, and is answered again. */

@@ -9,6 +9,7 @@
 #include "daemon/link.h"
 
 #define DECIDE_MS   1000
+#define FIGURES_MS  30000 /* least time from anything that was said to mere figures */
 #define ANNOUNCE_MS 1000
 #define SETTLE_MS   300 /* after a connect: retained statuses and decisions come first */
 #define TICK_AGENTS 64  /* looked at in one tick */
@@ -184,9 +185,10 @@ static int publish_decision(struct coordinator_core *c, struct roster_agent *a,
 	return rc;
 }
 
-static void log_decision(const struct msg_decision *d)
+static void log_decision(const struct msg_decision *d, bool again)
 {
-	log_event(LOG_LEVEL_INFO, "decision.made",
+	log_event(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
+		  again ? "decision.repeated" : "decision.made",
 		  "agent=%s number=%llu split=%u codec=%s kv=%s worker=%s reason=\"%s\"", d->agent,
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
 		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-", d->reason);
@@ -204,26 +206,41 @@ static uint64_t pause_ms(const struct coordinator_core *c, const struct roster_a
 	return a->hold_ms;
 }
 
+/* Of what holds; *d is to be published. Figures that come too soon wait for the next telemetry. */
+static bool is_news(struct coordinator_core *c, struct roster_agent *a, struct msg_decision *d,
+		    uint64_t now_ms)
+{
+	const enum decide_news news = decide_make(c->decide, &c->roster, a, d, &a->again);
+
+	if (news == DECIDE_CHOICE || a->status.state != MSG_READY)
+		return news == DECIDE_CHOICE;
+	if (news == DECIDE_FIGURES && (!a->retained || now_ms >= a->told_ms + FIGURES_MS))
+		return true;
+	a->again |= news == DECIDE_FIGURES;
+	if (!a->retained)
+		*d = a->decision; /* the broker lost it */
+	return !a->retained;
+}
+
 /* False when it must be looked at again. At most one decision a second for an agent. */
 static bool decide(struct coordinator_core *c, struct roster_agent *a, uint64_t now_ms)
 {
+	const uint64_t before = a->decision.number;
 	struct msg_decision d;
 	int rc;
 
-	if (a->decided_ms && now_ms < a->decided_ms + pause_ms(c, a))
+	if (a->decided_ms &&
+	    (now_ms < a->told_ms + DECIDE_MS || now_ms < a->decided_ms + pause_ms(c, a)))
 		return false;
-	if (!decide_make(c->decide, &c->roster, a, &d)) {
-		if (a->retained || a->status.state != MSG_READY)
-			return true;
-		d = a->decision; /* the broker lost it */
-	}
+	if (!is_news(c, a, &d, now_ms))
+		return true;
 	rc = publish_decision(c, a, &d, now_ms);
 	if (rc) {
 		log_event(LOG_LEVEL_DEBUG, "decision.failed", "agent=%s reason=\"%s\"",
 			  a->status.agent, err_phrase(rc));
 		return false;
 	}
-	log_decision(&d);
+	log_decision(&d, d.number == before);
 	return true;
 }
 

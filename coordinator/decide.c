@@ -1,5 +1,6 @@
 #include "coordinator/decide.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #define TABLES     16u  /* kinds of agents whose accuracy is kept */
 #define UNTRIED    4.0  /* times as fast as an agent is a worker that was not measured */
 #define MOVE_WORSE 1.05 /* what a less busy worker may cost beside the present one */
+#define FIGURE_FAR 0.25 /* share by which a prediction must be another to be told again */
 
 /* What the accuracy of an agent depends on. */
 struct kind {
@@ -350,6 +352,23 @@ static bool same_choice(const struct msg_decision *a, const struct msg_decision 
 	       !strcmp(a->objective, b->objective);
 }
 
+static bool is_far(double a, double b)
+{
+	return fabs(a - b) > FIGURE_FAR * fmax(a, b);
+}
+
+/* What is predicted now is another than what was published with the same choice. */
+static bool other_figures(const struct msg_decision *a, const struct msg_decision *b)
+{
+	const struct msg_predicted *p = &a->predicted, *q = &b->predicted;
+
+	return a->has_predicted &&
+	       (!b->has_predicted || is_far(p->ttft_ms, q->ttft_ms) ||
+		is_far(p->token_ms, q->token_ms) || is_far(p->up_bytes, q->up_bytes) ||
+		is_far((double)p->edge_bytes, (double)q->edge_bytes) ||
+		is_far((double)p->worker_bytes, (double)q->worker_bytes));
+}
+
 /* Why its worker is another than before, put before the planner's reason. */
 static void explain_worker(const struct roster *r, const struct roster_agent *a,
 			   struct msg_decision *d)
@@ -383,9 +402,17 @@ static void fill(const struct decide *p, const struct roster *r, const struct ro
 	explain_worker(r, a, d);
 }
 
-/* 1: *d is new; 0: nothing changes; -1: there is no plan. */
+static enum decide_news news_of(const struct roster_agent *a, struct msg_decision *d)
+{
+	if (!a->decision.number || !same_choice(d, &a->decision))
+		return DECIDE_CHOICE;
+	d->number = a->decision.number;
+	return other_figures(d, &a->decision) ? DECIDE_FIGURES : DECIDE_NOTHING;
+}
+
+/* What is new by a plan; -1: there is none. */
 static int plan(struct decide *p, const struct roster *r, const struct roster_agent *a,
-		const struct roster_wish *wish, struct msg_decision *d)
+		const struct roster_wish *wish, struct msg_decision *d, bool *waits)
 {
 	struct err e = { 0 };
 	struct outlook best;
@@ -399,7 +426,8 @@ static int plan(struct decide *p, const struct roster *r, const struct roster_ag
 	}
 	if (!choose(p, r, a, wish, &best) && is_possible(&best)) {
 		fill(p, r, a, &best, d);
-		news = !a->decision.number || !same_choice(d, &a->decision);
+		news = news_of(a, d);
+		*waits = best.result->verdict == PLAN_KEEP_HANDOVER;
 	}
 	facts_agent_finish(&p->agent);
 	return news;
@@ -428,22 +456,30 @@ static bool keep(const struct roster *r, const struct roster_agent *a, struct ms
 	return true;
 }
 
-bool decide_make(struct decide *p, const struct roster *r, const struct roster_agent *a,
-		 struct msg_decision *d)
+/* By what the operator says alone. */
+static enum decide_news wished(const struct roster *r, const struct roster_agent *a,
+			       const struct roster_wish *wish, struct msg_decision *d)
+{
+	return roster_decide(r, a, wish, d) ? DECIDE_CHOICE : DECIDE_NOTHING;
+}
+
+enum decide_news decide_make(struct decide *p, const struct roster *r, const struct roster_agent *a,
+			     struct msg_decision *d, bool *waits)
 {
 	struct roster_wish wish;
 	int news = -1;
 
+	*waits = false;
 	if (a->status.state != MSG_READY)
-		return false;
+		return DECIDE_NOTHING;
 	wish_of(p->conf, a->status.agent, &wish);
 	if (!wants_plan(p->conf, a->status.agent))
-		return roster_decide(r, a, &wish, d);
+		return wished(r, a, &wish, d);
 	if (is_known(a))
-		news = plan(p, r, a, &wish, d);
+		news = plan(p, r, a, &wish, d, waits);
 	if (news >= 0)
-		return news;
+		return (enum decide_news)news;
 	if (a->decision.objective[0])
-		return keep(r, a, d);
-	return roster_decide(r, a, &wish, d);
+		return keep(r, a, d) ? DECIDE_CHOICE : DECIDE_NOTHING;
+	return wished(r, a, &wish, d);
 }

@@ -22,9 +22,16 @@ MUST_CHECK int decide_create(struct decide **out, const struct config_coordinato
 			     struct err *e);
 void decide_destroy(struct decide *p);
 
-/* *d is the new decision for a (number counted up) and true, or false when nothing changes or
- * nothing can be said. */
-bool decide_make(struct decide *p, const struct roster *r, const struct roster_agent *a,
-		 struct msg_decision *d);
+enum decide_news {
+	DECIDE_NOTHING, /* nothing changes, or nothing can be said */
+	DECIDE_FIGURES, /* the same choice, but what was predicted of it is far from what is now */
+	DECIDE_CHOICE,
+};
+
+/* *d is what to publish for a, unless DECIDE_NOTHING: with the number counted up for another
+ * choice. *waits: a better one does not pay for the sessions that run now: it is to be seen
+ * whether it does for the next ones. */
+enum decide_news decide_make(struct decide *p, const struct roster *r,
+			     const struct roster_agent *a, struct msg_decision *d, bool *waits);
 
 #endif

@@ -346,8 +346,9 @@ void roster_agent_telemetry(struct roster *r, const struct msg_telemetry *t)
 	note_lesson_budget(a);
 	note_near(r, a);
 	figures_of_agent(t, f);
-	if (moved(a->seen, f, AGENT_MOVED))
+	if (moved(a->seen, f, AGENT_MOVED) || a->again)
 		roster_touch(r, a);
+	a->again = false;
 }
 
 static void touch_agents_of(struct roster *r, const char *worker)
@@ -434,12 +435,16 @@ static void hold(struct roster_agent *a, const struct msg_decision *d, uint64_t 
 void roster_publish(struct roster *r, struct roster_agent *a, const struct msg_decision *d,
 		    uint64_t now_ms)
 {
+	const bool new_choice = d->number != a->decision.number;
+
 	hold(a, d, now_ms);
 	count(r, a, -1);
 	a->decision = *d;
 	count(r, a, 1);
 	a->retained = true;
-	a->decided_ms = now_ms;
+	a->told_ms = now_ms;
+	if (new_choice || !a->decided_ms)
+		a->decided_ms = now_ms;
 }
 
 void roster_doubt(struct roster *r)

@@ -36,12 +36,14 @@ struct roster_agent {
 	struct msg_telemetry telemetry;    /* newest; boot 0: none of this life */
 	struct msg_decision decision;      /* newest; number 0: none yet */
 	struct msg_decision_answer answer; /* newest; number 0: none yet */
-	uint64_t decided_ms;               /* when it was last published */
+	uint64_t decided_ms;               /* when it was last published, but for mere figures */
+	uint64_t told_ms;                  /* when anything was published */
 	float seen[ROSTER_FIGURES];        /* of telemetry, when it was last put on the list */
 	struct roster_near near[ROSTER_NEAR];
 	struct roster_lesson lesson;
 	uint32_t hold_ms;      /* pause after the newest decision, when it went back and forth */
 	uint32_t before_split; /* of the decision before the newest one */
+	bool again;    /* to be looked at with its next telemetry, whatever that says */
 	bool retained; /* the broker holds the newest decision, as far as we know */
 	bool due;      /* it is on the list of those to be looked at */
 };
@@ -91,7 +93,8 @@ MUST_CHECK int roster_answer(struct roster *r, const struct msg_decision_answer 
 /* A decision that is retained on the broker: numbers go on from there. */
 MUST_CHECK int roster_decided(struct roster *r, const struct msg_decision *d);
 
-/* Ours is published: it is a's decision from now on. One that goes back to the split before it
+/* Ours is published: it is a's decision from now on. The same number: only figures are new, or the
+ * broker had lost it. One that goes back to the split before it
  * doubles the pause until the next, up to ROSTER_HOLD_MS; a minute of rest ends that. */
 void roster_publish(struct roster *r, struct roster_agent *a, const struct msg_decision *d,
 		    uint64_t now_ms);

@@ -224,7 +224,7 @@ struct msg_predicted {
 /* "decision": what the coordinator wants of one agent. Empty/0 optional fields are left out. */
 struct msg_decision {
 	char agent[TOPIC_NAME_MAX + 1];
-	uint64_t number;		/* grows by one per change */
+	uint64_t number;		/* grows by one per change of the choice */
 	char worker[TOPIC_NAME_MAX + 1]; /* optional: else the agent asks all workers */
 	uint32_t split;
 	char codec[MSG_SPEC_MAX]; /* optional: else the agent's own */

@@ -183,6 +183,28 @@ static void a_decision_is_answered_with_what_would_fit(void **state)
 	assert_int_equal(hall_final(h, "a")->stats.split, 1); /* the one that was taken */
 }
 
+/* The same number and choice: what it expects is another, no more. */
+static void other_figures_of_a_decision_ask_for_nothing(void **state)
+{
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	hall_decide(h, "\"split\":2,\"codec\":\"f32\"");
+	assert_int_equal(hall_n_of_type(h, MSG_DECISION_ANSWER), 1);
+	hall_decide(h, "\"split\":2,\"codec\":\"f32\",\"reason\":\"slower\"");
+	assert_int_equal(hall_n_of_type(h, MSG_DECISION_ANSWER), 1);
+	hall_decide(h, "\"split\":3,\"codec\":\"f32\""); /* somebody counts anew */
+	assert_int_equal(hall_n_of_type(h, MSG_DECISION_ANSWER), 2);
+	hall_ask(h, "a", "");
+	hall_pass(h, 100);
+	assert_int_equal(hall_final(h, "a")->stats.split, 3);
+	bus_mem_cut(h->broker, "gw"); /* it connects again: the retained one, and its answer */
+	hall_pass(h, 10);
+	bus_mem_restore(h->broker, "gw");
+	hall_pass(h, 10);
+	assert_int_equal(hall_n_of_type(h, MSG_DECISION_ANSWER), 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -196,6 +218,7 @@ int main(void)
 		TEST(a_prompts_own_cache_stays),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
 		TEST(a_decision_is_answered_with_what_would_fit),
+		TEST(other_figures_of_a_decision_ask_for_nothing),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

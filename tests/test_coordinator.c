@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +223,91 @@ static void a_decision_that_the_broker_lost_is_said_again(void **state)
 	roster_doubt(&o->core.roster); /* as after a broker that kept nothing */
 	pass(o, 1000);
 	assert_int_equal(o->n_heard, 3);
+	office_destroy(o);
+}
+
+static void publish_telemetry(struct office *o, double rtt_ms)
+{
+	struct topic t = { .kind = TOPIC_AGENT_TELEMETRY, .fleet = TOY_FLEET, .agent = "gw" };
+	struct msg m = { .type = MSG_AGENT_TELEMETRY };
+
+	m.u.telemetry = (struct msg_telemetry){
+		.name = "gw",
+		.boot = 1,
+		.budget_bytes = 1 << 20,
+		.n_speeds = 1,
+		.speeds = { { .front = "Q8_0", .layer_token_ms = 1 } },
+		.link = { .rtt_ms = rtt_ms, .rtt_high_ms = rtt_ms, .samples = 9 },
+	};
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 0, false, 0), 0);
+	pass(o, 100);
+}
+
+static void publish_profile(struct office *o)
+{
+	struct topic t = { .kind = TOPIC_AGENT_PROFILE, .fleet = TOY_FLEET, .agent = "gw" };
+	uint64_t layer_bytes[TOY_LAYERS] = { 0 };
+	struct msg m = { .type = MSG_AGENT_PROFILE };
+
+	m.u.agent_profile = (struct msg_agent_profile){
+		.agent = "gw",
+		.boot = 1,
+		.model = TOY_MODEL,
+		.n_layers = TOY_LAYERS,
+		.dim = TOY_DIM,
+		.kv_elements = 1,
+		.threads = 1,
+		.max_sessions = 3,
+		.context_tokens = TOY_CONTEXT,
+		.prefill_rows = 64,
+		.budget_bytes = 1 << 20,
+		.n_fronts = 1,
+		.fronts = { { .name = "Q8_0", .layers = TOY_LAYERS, .layer_bytes = layer_bytes } },
+	};
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+}
+
+/* A round trip that swings between 10 and 20 ms, of a choice that the operator fixed. */
+static void predictions_are_told_again_twice_a_minute_at_most(void **state)
+{
+	struct office *o = office_create();
+	uint64_t number;
+	unsigned told;
+
+	(void)state;
+	o->conf.policy.split = 1;
+	snprintf(o->conf.policy.objective, sizeof(o->conf.policy.objective), "latency");
+	snprintf(o->conf.policy.codec, sizeof(o->conf.policy.codec), "f32");
+	o->conf.policy.ttft_ms = o->conf.policy.token_ms = UINT32_MAX;
+	o->conf.policy.loss = (double)NAN;
+	o->conf.policy.context_tokens = TOY_CONTEXT;
+	o->conf.expect = (struct config_expect){
+		.prompt_tokens = 4, .answer_tokens = 4, .sessions = 1, .epsilon = 0.5
+	};
+	open_coordinator(o, 1);
+	publish_worker(o, worker_of("w0", MSG_READY, 1, TOY_MODEL));
+	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_profile(o);
+	pass(o, 500);
+	publish_telemetry(o, 10);
+	pass(o, 1500);
+	assert_string_equal(o->heard.objective, "latency");
+	assert_true(o->heard.has_predicted);
+	number = o->heard.number;
+	told = o->n_heard;
+	for (unsigned i = 0; i < 90; i++) {
+		publish_telemetry(o, i % 2 ? 10 : 20);
+		pass(o, 900);
+	}
+	assert_in_range(o->n_heard - told, 2, 3);
+	told = o->n_heard;
+	pass(o, 30000);
+	publish_telemetry(o, 10);
+	pass(o, 31000);
+	publish_telemetry(o, 20);
+	assert_true(o->heard.predicted.token_ms > 20);
+	assert_int_equal(o->heard.number, number);
+	assert_int_equal(o->heard.split, 1);
 	office_destroy(o);
 }
 
@@ -501,6 +587,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_agent_gets_one_decision_that_is_retained),
 		cmocka_unit_test(a_decision_that_the_broker_lost_is_said_again),
+		cmocka_unit_test(predictions_are_told_again_twice_a_minute_at_most),
 		cmocka_unit_test(two_coordinators_do_not_flood_the_broker),
 		cmocka_unit_test(nothing_is_decided_before_the_retained_messages_are_in),
 		cmocka_unit_test(while_messages_wait_they_are_read_before_much_is_decided),

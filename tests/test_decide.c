@@ -24,6 +24,7 @@ struct fleet {
 	struct roster roster;
 	struct decide *decide;
 	unsigned n_changes;
+	bool waits;            /* of the newest decision */
 	uint64_t budget_bytes; /* that agents say they have */
 };
 
@@ -195,7 +196,7 @@ static const struct msg_decision *decided(struct fleet *f, const char *name)
 	struct msg_decision d;
 
 	for (unsigned i = 0; i < 10; i++) {
-		if (!decide_make(f->decide, &f->roster, a, &d))
+		if (decide_make(f->decide, &f->roster, a, &d, &f->waits) != DECIDE_CHOICE)
 			return &a->decision;
 		assert_int_equal(d.number, a->decision.number + 1);
 		roster_publish(&f->roster, a, &d, 1);
@@ -359,6 +360,61 @@ static void a_codec_that_is_refused_is_not_tried_again(void **state)
 	first = *decided(f, "gw");
 	refuse(f, "gw", ERR_FORMAT, 0);
 	assert_string_not_equal(decided(f, "gw")->codec, first.codec);
+}
+
+/* *d is what is said when gw's link is so. */
+static enum decide_news news(struct fleet *f, double kbit_s, double rtt_ms, struct msg_decision *d)
+{
+	tell_agent(f, "gw", kbit_s, rtt_ms);
+	return decide_make(f->decide, &f->roster, agent(f, "gw"), d, &f->waits);
+}
+
+static void a_prediction_that_is_no_longer_true_is_said_again(void **state)
+{
+	struct fleet *f = *state;
+	struct msg_decision first, d;
+
+	f->conf.policy.split = 2;
+	snprintf(f->conf.policy.codec, sizeof(f->conf.policy.codec), "f32");
+	add_worker(f, "w1");
+	add_agent(f, "gw");
+	first = *decided(f, "gw");
+	assert_int_equal(news(f, 10000, 11, &d), DECIDE_NOTHING);
+	assert_int_equal(news(f, 10000, 20, &d), DECIDE_FIGURES);
+	assert_int_equal(d.number, first.number);
+	assert_int_equal(d.split, first.split);
+	assert_true(d.predicted.token_ms > first.predicted.token_ms + 9);
+	roster_publish(&f->roster, agent(f, "gw"), &d, 2);
+	assert_int_equal(agent(f, "gw")->decided_ms, 1);
+	assert_int_equal(agent(f, "gw")->told_ms, 2);
+	assert_int_equal(news(f, 10000, 20.1, &d), DECIDE_NOTHING);
+	assert_int_equal(news(f, 10000, 10, &d), DECIDE_FIGURES);
+	assert_false(f->waits);
+}
+
+/* All layers here would be faster, but a session with a long cache has few tokens left. */
+static void a_change_that_does_not_pay_now_waits_for_the_next_session(void **state)
+{
+	struct fleet *f = *state;
+	struct msg_telemetry *t;
+	struct msg_decision d;
+
+	f->budget_bytes = 20 * LAYER_BYTES;
+	add_worker(f, "w1");
+	add_agent(f, "gw");
+	assert_int_equal(news(f, 10000, 2, &d), DECIDE_CHOICE);
+	assert_int_equal(d.split, 0);
+	roster_publish(&f->roster, agent(f, "gw"), &d, 1);
+	tell_agent(f, "gw", 30, 2);
+	t = &agent(f, "gw")->telemetry;
+	t->n_remaining = 1;
+	t->remaining[0] = (struct msg_remaining){ .tokens = 2, .kv_tokens = 400 };
+	assert_int_not_equal(decide_make(f->decide, &f->roster, agent(f, "gw"), &d, &f->waits),
+			     DECIDE_CHOICE);
+	assert_true(f->waits);
+	assert_int_equal(news(f, 30, 2, &d), DECIDE_CHOICE); /* it has ended */
+	assert_int_equal(d.split, LAYERS);
+	assert_false(f->waits);
 }
 
 static void a_slower_link_moves_the_decision_and_a_little_noise_does_not(void **state)
@@ -542,6 +598,8 @@ int main(void)
 		TEST(a_refusal_is_not_repeated_but_learnt_from),
 		TEST(a_refusal_holds_over_a_restart_and_until_there_is_more_memory),
 		TEST(a_codec_that_is_refused_is_not_tried_again),
+		TEST(a_prediction_that_is_no_longer_true_is_said_again),
+		TEST(a_change_that_does_not_pay_now_waits_for_the_next_session),
 		TEST(a_slower_link_moves_the_decision_and_a_little_noise_does_not),
 		TEST(agents_of_a_worker_that_leaves_get_another_at_once),
 		TEST(a_worker_that_is_gone_is_replaced_before_telemetry_is_there),

@@ -304,6 +304,11 @@ static void telemetry_is_worth_a_look_when_it_moved(void **state)
 		assert_int_equal(r.n_due, i == 2);
 	}
 	roster_next_due(&r);
+	roster_find_agent(&r, "gw")->again = true;
+	for (unsigned i = 0; i < 2; i++) { /* once, though nothing moved */
+		roster_agent_telemetry(&r, &t);
+		assert_int_equal(roster_next_due(&r) != NULL, !i);
+	}
 	t.boot = 2;
 	t.link.rtt_ms = 99;
 	roster_agent_telemetry(&r, &t); /* of a life that is not there yet */

@@ -350,6 +350,8 @@ static void decide(struct sim_world *w, struct sim_agent *a)
 	struct err e = { 0 };
 	double missing;
 
+	if (an.number == a->by.number && a->coming->has_predicted)
+		a->by.token_ms = a->coming->predicted.token_ms;
 	if (an.number <= a->by.number)
 		return;
 	an.code = understand(w, a->coming, &d, &e);
