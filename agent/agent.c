@@ -69,7 +69,8 @@ static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *answ
 	struct segment_ask want =
 		seat_ask(seg, ask->split, ask->context_tokens, ask->kv, ask->codec);
 
-	return fronts_judge(a->fronts, ask->front, &want, ask->alone, answer, e);
+	return fronts_judge(a->fronts, ask->front, &want, ask->alone, agent_core_idle(a->core),
+			    answer, e);
 }
 
 static void want_front(void *ctx, const char *name)

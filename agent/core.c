@@ -259,7 +259,7 @@ void agent_core_prompt(struct agent_core *c, struct msg_prompt *m, uint64_t now_
 void agent_core_prompt_ids(struct agent_core *c, const struct msg_prompt *m, const uint32_t *ids,
 			   uint32_t n, uint64_t now_us)
 {
-	struct slot *sl = free_slot(c);
+	struct slot *sl = c->held ? NULL : free_slot(c);
 
 	if (sl)
 		slot_begin(c, sl,
@@ -584,6 +584,21 @@ bool agent_core_uses_front(const struct agent_core *c, unsigned index)
 			return true;
 	}
 	return false;
+}
+
+bool agent_core_idle(const struct agent_core *c)
+{
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		if (c->slots[i].used)
+			return false;
+	}
+	return true;
+}
+
+void agent_core_hold(struct agent_core *c, bool hold, uint64_t now_us)
+{
+	c->held = hold;
+	fill_slots(c, now_us);
 }
 
 void agent_core_drain(struct agent_core *c)

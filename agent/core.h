@@ -133,6 +133,12 @@ void agent_core_drain(struct agent_core *c);
 unsigned agent_core_sessions(const struct agent_core *c); /* running or waiting */
 bool agent_core_busy(const struct agent_core *c);         /* a job is out on the compute thread */
 
+/* No session has anything: none runs, none has a job out. */
+bool agent_core_idle(const struct agent_core *c);
+
+/* The weights are changed: no session begins before they are not any more; prompts wait. */
+void agent_core_hold(struct agent_core *c, bool hold, uint64_t now_us);
+
 /* The last status: offline. */
 MUST_CHECK int agent_core_goodbye(struct agent_core *c);
 

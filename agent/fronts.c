@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/profile.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/inbox.h"
 
@@ -13,13 +14,14 @@ enum front_state { FRONT_ABSENT, FRONT_LOADING, FRONT_READY };
 
 struct front {
 	char name[MSG_FRONT_MAX];
-	const char *path; /* NULL: the first one */
-	enum front_state state;
-	uint32_t layers;       /* [0, layers) */
-	uint64_t *layer_bytes; /* [layers]; owned */
-	uint64_t head_bytes;   /* 0: it has no head */
-	uint64_t bytes;        /* booked for it, once it is loading */
-	struct segment seg;    /* FRONT_READY; of the first one unused */
+	const char *path;       /* NULL: the first one */
+	enum front_state state; /* of the first one: ABSENT when another took its place */
+	uint32_t layers;        /* [0, layers) */
+	uint64_t *layer_bytes;  /* [layers]; owned */
+	uint64_t head_bytes;    /* 0: it has no head */
+	uint64_t bytes;         /* booked for it, once it is loading */
+	struct segment seg;     /* FRONT_READY; of the first one unused */
+	struct segment_ask ask; /* with which it was found to fit */
 };
 
 struct fronts {
@@ -29,6 +31,8 @@ struct fronts {
 	struct queue *inbox;
 	struct front list[MSG_FRONTS_MAX];
 	unsigned n, wish, used;
+	bool waits;   /* the wish is for the place of what sessions use */
+	bool swapped; /* `used` was given back for the wish */
 	/* of the load that goes on; the thread's from its start to its item */
 	unsigned loading; /* 0: none */
 	pthread_t thread;
@@ -203,18 +207,53 @@ static bool has(const struct fronts *f, const struct front *fr, uint32_t last)
 	return last <= fr->layers && (last < f->first->hp.n_layers || fr->head_bytes);
 }
 
-/* What the agent's own file lacks is that of *fr. */
-static void lend(struct segment *first, const struct front *fr)
+/* What the agent's own file lacks is that of *fr; all of it where the own one has no place. */
+static void lend(const struct fronts *f, struct segment *first, const struct front *fr)
 {
 	first->lent_last = fr->path ? fr->layers : 0;
 	first->lent_head = fr->path && fr->head_bytes;
+	first->lent_whole = fr->path && f->list[0].state == FRONT_ABSENT;
 }
 
-int fronts_judge(const struct fronts *f, const char *name, struct segment_ask *ask, bool alone,
+/* Beside all that is there. */
+static void judge_beside(const struct fronts *f, unsigned at, struct segment_ask ask, bool alone,
+			 struct room_answer *a)
+{
+	const struct front *fr = &f->list[at];
+	struct segment view = *f->first;
+
+	lend(f, &view, fr);
+	ask.other_bytes = at && fr->state == FRONT_ABSENT ? fr->bytes : 0;
+	segment_judge(&view, &ask, alone, a);
+}
+
+/* In the place of all that is there. */
+static void judge_swap(const struct fronts *f, unsigned at, struct segment_ask ask,
+		       struct room_answer *a)
+{
+	const struct front *fr = &f->list[at];
+	struct segment view = *f->first;
+
+	lend(f, &view, fr);
+	ask.other_bytes = at && fr->state == FRONT_ABSENT ? fr->bytes : 0;
+	ask.freed_bytes = 0;
+	for (unsigned i = 1; i < f->n; i++)
+		ask.freed_bytes +=
+			i != at && f->list[i].state == FRONT_READY ? f->list[i].bytes : 0;
+	if (at) {
+		ask.freed_bytes += view.weight_bytes;
+		view.weight_bytes = 0;
+		view.held = (struct segment_range){ 0 };
+		view.lent_whole = true;
+	}
+	segment_judge(&view, &ask, true, a);
+}
+
+int fronts_judge(struct fronts *f, const char *name, struct segment_ask *ask, bool alone, bool idle,
 		 struct room_answer *a, struct err *e)
 {
-	struct segment view = *f->first;
-	const struct front *fr;
+	struct room_answer swap;
+	struct front *fr;
 	unsigned at;
 
 	if (find(f, name, &at))
@@ -224,10 +263,20 @@ int fronts_judge(const struct fronts *f, const char *name, struct segment_ask *a
 		return err_set(e, ERR_NOT_FOUND, "front %s has layers 0..%u%s, not 0..%u%s",
 			       fr->name, fr->layers, fr->head_bytes ? " and head" : "", ask->last,
 			       ask->last == f->first->hp.n_layers ? " and head" : "");
-	lend(&view, fr);
-	ask->other_bytes = fr->state == FRONT_ABSENT ? fr->bytes : 0;
-	segment_judge(&view, ask, alone, a);
-	return a->missing_bytes ? segment_refuse(ask, a, e) : 0;
+	judge_beside(f, at, *ask, alone, a);
+	if (a->missing_bytes && fr->state == FRONT_ABSENT && !f->loading) {
+		judge_swap(f, at, *ask, &swap);
+		if (idle || swap.missing_bytes)
+			*a = swap.missing_bytes < a->missing_bytes ? swap : *a;
+		if (!idle && !swap.missing_bytes) {
+			segment_refuse(ask, a, e);
+			return err_wrap(e, "not beside what sessions use, but when none runs");
+		}
+	}
+	if (a->missing_bytes)
+		return segment_refuse(ask, a, e);
+	fr->ask = *ask;
+	return 0;
 }
 
 /* ---- loading -------------------------------------------------------------------------------- */
@@ -268,7 +317,8 @@ static void give_up(struct fronts *f, unsigned at, const char *reason)
 	fr->state = FRONT_ABSENT;
 }
 
-static void begin_load(struct fronts *f, unsigned at)
+/* False: it has failed by now. */
+static bool begin_load(struct fronts *f, unsigned at)
 {
 	struct front *fr = &f->list[at];
 
@@ -283,10 +333,11 @@ static void begin_load(struct fronts *f, unsigned at)
 		free(f->item);
 		f->loading = 0;
 		give_up(f, at, "no memory for a thread");
-		return;
+		return false;
 	}
 	log_event(LOG_LEVEL_INFO, "front.loading", "front=%s bytes=%llu", fr->name,
 		  (unsigned long long)fr->bytes);
+	return true;
 }
 
 static struct agent_front told(const struct fronts *f)
@@ -310,17 +361,95 @@ static void use(struct fronts *f, struct agent_core *core)
 	    !agent_core_can_use(core, &now))
 		return;
 	f->used = f->wish;
-	lend(f->first, &f->list[f->used]);
+	f->swapped = false;
+	lend(f, f->first, &f->list[f->used]);
 	agent_core_use_front(core, &now);
+	agent_core_hold(core, false, clock_now_us());
+}
+
+static void close_front(struct fronts *f, unsigned at)
+{
+	struct front *fr = &f->list[at];
+
+	head_set_front(f->head, at, NULL);
+	segment_close(&fr->seg);
+	f->first->budget.booked_bytes -= fr->bytes;
+	fr->state = FRONT_ABSENT;
+	log_event(LOG_LEVEL_INFO, "front.closed", "front=%s", fr->name);
+}
+
+/* All but front `at` gives its memory back. No session has anything. */
+static void give_back(struct fronts *f, struct agent_core *core, unsigned at)
+{
+	log_event(LOG_LEVEL_INFO, "front.swapped", "front=%s before=%s", f->list[at].name,
+		  f->list[f->used].name);
+	agent_core_hold(core, true, clock_now_us());
+	f->swapped = true;
+	for (unsigned i = 1; i < f->n; i++) {
+		if (i != at && f->list[i].state == FRONT_READY)
+			close_front(f, i);
+	}
+	if (!at)
+		return;
+	segment_release(f->first, (struct segment_range){ 0 });
+	f->list[0].state = FRONT_ABSENT;
+}
+
+/* The wish is there, or on its way. False: it cannot be had. */
+static bool begin(struct fronts *f)
+{
+	if (f->wish)
+		return begin_load(f, f->wish);
+	f->list[0].state = FRONT_READY; /* its layers come when they run */
+	f->first->lent_whole = false;
+	return true;
+}
+
+/* The wish is not to be had: what is used stays, and comes back where it was given back. The first
+ * one always can. */
+static void restore(struct fronts *f)
+{
+	const bool gone = f->list[f->used].state == FRONT_ABSENT;
+
+	f->wish = gone && !f->swapped ? 0 : f->used;
+	f->swapped = false;
+	if (f->list[f->wish].state != FRONT_ABSENT || begin(f))
+		return;
+	f->wish = 0;
+	(void)begin(f);
+}
+
+/* Make sure that the wish fits, in the place of others if it must be. False: not now. */
+static bool make_room(struct fronts *f, struct agent_core *core)
+{
+	const struct front *fr = &f->list[f->wish];
+	struct room_answer a;
+
+	if (f->waits && !agent_core_idle(core))
+		return false;
+	judge_beside(f, f->wish, fr->ask, true, &a);
+	f->waits = a.missing_bytes && !agent_core_idle(core);
+	if (!a.missing_bytes || f->waits)
+		return !f->waits;
+	judge_swap(f, f->wish, fr->ask, &a);
+	if (!a.missing_bytes) {
+		give_back(f, core, f->wish);
+		return true;
+	}
+	log_event(LOG_LEVEL_WARN, "front.refused", "front=%s missing=%llu", fr->name,
+		  (unsigned long long)a.missing_bytes);
+	restore(f);
+	return false;
 }
 
 /* The one that is wished for is in use, or on its way. One load at a time. */
 static void go_on(struct fronts *f, struct agent_core *core)
 {
+	if (f->list[f->wish].state == FRONT_ABSENT && !f->loading && make_room(f, core) &&
+	    !begin(f))
+		restore(f);
 	if (f->list[f->wish].state == FRONT_READY)
 		use(f, core);
-	else if (!f->loading)
-		begin_load(f, f->wish);
 }
 
 void fronts_want(struct fronts *f, struct agent_core *core, const char *name)
@@ -339,7 +468,7 @@ void fronts_loaded(struct fronts *f, struct agent_core *core)
 	if (f->rc) {
 		give_up(f, at, f->err.text);
 		if (at == f->wish) /* not again before the next decision */
-			f->wish = 0;
+			restore(f);
 	} else {
 		f->list[at].state = FRONT_READY;
 		head_set_front(f->head, at, &f->list[at].seg);
@@ -350,18 +479,11 @@ void fronts_loaded(struct fronts *f, struct agent_core *core)
 
 void fronts_tidy(struct fronts *f, struct agent_core *core)
 {
-	if (f->used != f->wish && f->list[f->wish].state == FRONT_READY)
-		use(f, core);
+	if (f->used != f->wish && !f->loading)
+		go_on(f, core);
 	for (unsigned i = 1; i < f->n; i++) {
-		struct front *fr = &f->list[i];
-
-		if (i == f->wish || i == f->used || fr->state != FRONT_READY ||
-		    agent_core_uses_front(core, i))
-			continue;
-		head_set_front(f->head, i, NULL);
-		segment_close(&fr->seg);
-		f->first->budget.booked_bytes -= fr->bytes;
-		fr->state = FRONT_ABSENT;
-		log_event(LOG_LEVEL_INFO, "front.closed", "front=%s", fr->name);
+		if (i != f->wish && i != f->used && f->list[i].state == FRONT_READY &&
+		    !agent_core_uses_front(core, i))
+			close_front(f, i);
 	}
 }

@@ -5,7 +5,11 @@
  * source (gguf_source), and may have layers, or the head, that the agent's own file lacks. It is
  * booked whole in that budget, loaded on a thread of its own, and used
  * from the next job of each session on. Caches that the old weights filled are kept. It is let go
- * when no decision wants it and no job has it. Loop thread. */
+ * when no decision wants it and no job has it.
+ *
+ * Where two do not fit beside each other, the new one takes the old one's place while no session
+ * runs: what it replaces is given back first, prompts wait for the load, and what was there comes
+ * back if that fails. Loop thread. */
 #ifndef AGENT_FRONTS_H
 #define AGENT_FRONTS_H
 
@@ -29,9 +33,10 @@ MUST_CHECK int fronts_fill(const struct fronts *f, struct msg_agent_profile *p);
 void fronts_names(const struct fronts *f, struct agent_core_conf *cc);
 
 /* Whether a session as *ask would fit with the front of that name (empty: the first), its weights
- * included where they are not there. ERR_NOT_FOUND for a name or layers that are not there. */
-MUST_CHECK int fronts_judge(const struct fronts *f, const char *name, struct segment_ask *ask,
-			    bool alone, struct room_answer *a, struct err *e);
+ * included where they are not there; idle: in place of those that are. ERR_NOT_FOUND for a name or
+ * layers that are not there. */
+MUST_CHECK int fronts_judge(struct fronts *f, const char *name, struct segment_ask *ask, bool alone,
+			    bool idle, struct room_answer *a, struct err *e);
 
 /* A decision wants it. Tells core when it is there, which may be at once. */
 void fronts_want(struct fronts *f, struct agent_core *core, const char *name);

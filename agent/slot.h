@@ -107,6 +107,7 @@ struct agent_core {
 	size_t frame_cap;
 	struct agent_front front; /* of jobs, where it has their layers; index 0: the first */
 	bool up, draining;
+	bool held; /* no session begins (agent_core_hold) */
 	bool alone;              /* the fleet is away, and all runs here (offline.h) */
 	bool offline_loading;    /* it waits for a front that has all layers */
 	bool offline_arrived;    /* ... and the answer to that is there */

@@ -23,7 +23,7 @@ void waiting_drop(struct agent_core *c, unsigned i)
 
 unsigned waiting_next(const struct agent_core *c)
 {
-	unsigned i = 0;
+	unsigned i = c->held ? c->n_waiting : 0;
 
 	while (i < c->n_waiting && !c->up && !slot_is_local(c, &c->waiting[i].prompt))
 		i++;

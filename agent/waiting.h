@@ -9,7 +9,7 @@
 unsigned waiting_find(const struct agent_core *c, const char *id);
 
 /* The first one that may begin, or c->n_waiting: what crosses the broker waits until its limits are
- * known. */
+ * known; all do while weights are changed. */
 unsigned waiting_next(const struct agent_core *c);
 
 void waiting_drop(struct agent_core *c, unsigned i);

@@ -149,6 +149,8 @@ static struct segment_range widen(const struct segment *s, uint32_t first, uint3
 	const bool lent = is_lent(s, last);
 	struct segment_range r = s->held;
 
+	if (lent && s->lent_whole)
+		return r;
 	r.head = r.head || (last == s->hp.n_layers && !(lent && s->slice.last < last));
 	if (lent && last > s->slice.last)
 		last = s->slice.last;
@@ -175,15 +177,17 @@ static void judge(const struct segment *s, const struct room *r, const struct se
 	room_judge(r, &want, a);
 }
 
-/* Without the other sessions their bytes are free in the budget, and on the machine as far as they
- * are in memory. */
-static void take_sessions_out(const struct segment *s, struct room *r)
+/* Without what is to go, its bytes are free in the budget, and on the machine as far as they are in
+ * memory. */
+static void take_out(struct room *r, uint64_t bytes)
 {
-	const uint64_t rest = r->booked_bytes - s->sessions_bytes;
+	const uint64_t rest = r->booked_bytes - bytes;
+	uint64_t freed = r->resident_bytes > rest ? r->resident_bytes - rest : 0;
 
-	if (r->resident_bytes > rest && r->available_bytes != UINT64_MAX) {
-		r->available_bytes += r->resident_bytes - rest;
-		r->resident_bytes = rest;
+	freed = freed < bytes ? freed : bytes;
+	if (r->available_bytes != UINT64_MAX) {
+		r->available_bytes += freed;
+		r->resident_bytes -= freed;
 	}
 	r->booked_bytes = rest;
 }
@@ -196,8 +200,7 @@ void segment_judge(const struct segment *s, const struct segment_ask *ask, bool 
 
 	memory_read(&m);
 	r = room_of(s, &m);
-	if (alone)
-		take_sessions_out(s, &r);
+	take_out(&r, ask->freed_bytes + (alone ? s->sessions_bytes : 0));
 	judge(s, &r, ask, a);
 }
 
@@ -210,6 +213,23 @@ int segment_refuse(const struct segment_ask *ask, const struct room_answer *a, s
 		ask->context_tokens, kv_type_name(ask->kv), (unsigned long long)a->need_bytes,
 		ask->first, ask->last, (unsigned long long)a->missing_bytes, room_limit_name(a->by),
 		a->most_tokens);
+}
+
+void segment_release(struct segment *s, struct segment_range keep)
+{
+	const struct segment_range had = s->held;
+
+	keep.head = keep.head && had.head;
+	if (keep.first == keep.last)
+		keep.first = keep.last = had.first;
+	if (keep.first < had.first || keep.last > had.last)
+		return;
+	model_release(s->model, had.first, keep.first, had.head && !keep.head);
+	model_release(s->model, keep.last, had.last, false);
+	s->held = keep;
+	s->budget.booked_bytes -= s->weight_bytes;
+	s->weight_bytes = held_bytes(s, keep);
+	s->budget.booked_bytes += s->weight_bytes;
 }
 
 void segment_book(struct segment *s, uint64_t bytes)

@@ -70,6 +70,7 @@ struct segment {
 	uint32_t lent_last;        /* layers up to here that the file has not run from weights that
 				    * the owner has elsewhere, and booked; 0: none do */
 	bool lent_head;            /* likewise */
+	bool lent_whole;           /* nor those that the file has */
 	uint64_t pack_limit_bytes; /* as in model_conf */
 	struct cal *cal;               /* NULL: none */
 	struct kv_budget budget; /* process, weights, buffers, predictors are booked in it too */
@@ -101,6 +102,7 @@ struct segment_ask {
 	enum kv_type kv;
 	struct segment_extra extra;
 	uint64_t other_bytes; /* that must be had as well */
+	uint64_t freed_bytes; /* of what is booked: given back before */
 	bool predict; /* with the predictors of the front's split */
 	uint32_t split;
 };
@@ -112,6 +114,9 @@ void segment_judge(const struct segment *s, const struct segment_ask *ask, bool 
 
 /* ERR_LIMIT: the session that was judged, its missing bytes, the longest context that fits. */
 int segment_refuse(const struct segment_ask *ask, const struct room_answer *a, struct err *e);
+
+/* Give the memory of weights outside `keep` back: of layers, and the head. While nothing runs. */
+void segment_release(struct segment *s, struct segment_range keep);
 
 /* Promise bytes to a session, or take them back. */
 void segment_book(struct segment *s, uint64_t bytes);

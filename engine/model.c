@@ -268,6 +268,16 @@ void model_prepare(struct model *m, uint32_t first, uint32_t last, bool head)
 		weights_pack_layer(&m->weights, l, m->pool);
 }
 
+void model_release(struct model *m, uint32_t first, uint32_t last, bool head)
+{
+	first = first > m->conf.first ? first : m->conf.first;
+	last = last < m->conf.last ? last : m->conf.last;
+	if (head && m->conf.head)
+		weights_release_head(&m->weights);
+	for (uint32_t l = first; l < last; l++)
+		weights_release_layer(&m->weights, l);
+}
+
 const struct model_hparams *model_hparams(const struct model *m)
 {
 	return &m->hp;

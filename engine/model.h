@@ -89,6 +89,10 @@ void model_close(struct model *m);
  * was not named, is prepared when it first runs. Results do not depend on it. */
 void model_prepare(struct model *m, uint32_t first, uint32_t last, bool head);
 
+/* The reverse: their memory is given back. What runs all the same is prepared again. Compute
+ * thread, or while nothing runs. */
+void model_release(struct model *m, uint32_t first, uint32_t last, bool head);
+
 const struct model_hparams *model_hparams(const struct model *m);
 
 /* From now on add the input rows of every matrix that runs to s (imatrix.h), which must outlive the

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "engine/pack.h"
 
@@ -365,6 +366,56 @@ void weights_pack_head(struct weights *w, struct pool *pool)
 	pack_matrix(w, &w->head, pool);
 	drop_matrix(w, &w->head);
 	w->head_packed = true;
+}
+
+/* Whole pages of the arena from byte `from` up to byte `to`. */
+static void drop_arena(const struct weights *w, size_t from, size_t to)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	from = (from + page - 1) / page * page;
+	to = to / page * page;
+	if (from < to)
+		(void)madvise(w->arena + from, to - from, MADV_DONTNEED);
+}
+
+/* Its strips go with those of its layer. Returns where they end; 0: it has none. */
+static size_t unpack_matrix(const struct weights *all, struct weight *w)
+{
+	const size_t bytes = strips_of(w) * w->strips.strip_bytes;
+
+	if (w->tensor)
+		gguf_dont_need(all->gguf, w->tensor);
+	if (!w->strips.data)
+		return 0;
+	w->strips = (struct kern_strips){ 0 };
+	return w->room + bytes;
+}
+
+void weights_release_layer(struct weights *w, uint32_t layer)
+{
+	struct layer *l = &w->layers[layer - w->first];
+	size_t from = SIZE_MAX, to = 0;
+	struct weight *one;
+
+	for (unsigned i = 0; (one = matrix_at(l, i)) != NULL; i++) {
+		const size_t end = unpack_matrix(w, one);
+
+		from = end && one->room < from ? one->room : from;
+		to = end > to ? end : to;
+	}
+	if (to)
+		drop_arena(w, from, to);
+	l->packed = false;
+}
+
+void weights_release_head(struct weights *w)
+{
+	const size_t end = unpack_matrix(w, &w->head);
+
+	if (end)
+		drop_arena(w, w->head.room, end);
+	w->head_packed = false;
 }
 
 int weights_init(struct weights *w, const struct gguf *g, const struct model_hparams *hp,

@@ -60,4 +60,9 @@ void weights_finish(struct weights *w);
 void weights_pack_layer(struct weights *w, uint32_t layer, struct pool *pool);
 void weights_pack_head(struct weights *w, struct pool *pool);
 
+/* Give the memory of a layer's matrices, or of the head's, back: as they were before they were
+ * packed. Likewise. */
+void weights_release_layer(struct weights *w, uint32_t layer);
+void weights_release_head(struct weights *w);
+
 #endif

@@ -244,6 +244,82 @@ static void weighing_again_books_what_is_in_memory(void **state)
 	segment_close(&s);
 }
 
+/* 16 rows of a session through all layers -> x [16][d], freed by the caller. */
+static float *run(struct segment *s)
+{
+	const size_t bytes = 16 * s->hp.dim * sizeof(float);
+	float *x = malloc(bytes);
+	uint32_t ids[16];
+	struct err e = { 0 };
+	struct kv *kv;
+
+	assert_non_null(x);
+	for (uint32_t i = 0; i < 16; i++)
+		ids[i] = 3 * i;
+	assert_int_equal(segment_begin(s, &kv, 0, 8, CONTEXT, KV_F32, &e), 0);
+	assert_int_equal(model_embed(s->model, ids, 16, s->x), 0);
+	assert_int_equal(segment_forward(s, kv, 0, 16, &e), 0);
+	memcpy(x, s->x, bytes);
+	segment_end(s, kv);
+	return x;
+}
+
+static void weights_that_were_given_back_come_again(void **state)
+{
+	struct segment s;
+	uint64_t expected, resident;
+	float *x[3];
+
+	(void)state;
+	open_front(&s, 1u << 30);
+	expected = s.budget.booked_bytes;
+	x[0] = run(&s);
+	assert_true(s.budget.booked_bytes > expected);
+	segment_release(&s, (struct segment_range){ 0, 4, false });
+	assert_int_equal(s.budget.booked_bytes, expected);
+	assert_false(s.held.head);
+	x[1] = run(&s);
+	resident = memory_resident_bytes();
+	segment_release(&s, (struct segment_range){ 0 });
+	assert_int_equal(s.weight_bytes, 0);
+	assert_int_equal(s.budget.booked_bytes,
+			 expected - segment_weight_bytes(&s, 0, 4, false, false));
+	if (EXACT)
+		assert_true(resident - memory_resident_bytes() >
+			    segment_weight_bytes(&s, 0, 8, false, false) * 3 / 4);
+	x[2] = run(&s);
+	assert_int_equal(s.weight_bytes, segment_weight_bytes(&s, 0, 8, false, true));
+	for (unsigned i = 1; i < 3; i++)
+		assert_memory_equal(x[i], x[0], 16 * s.hp.dim * sizeof(float));
+	for (unsigned i = 0; i < 3; i++)
+		free(x[i]);
+	segment_close(&s);
+}
+
+/* What the owner has elsewhere is neither asked for nor booked. */
+static void layers_that_are_lent_whole_take_nothing(void **state)
+{
+	const struct segment_ask ask = { .last = 4, .context_tokens = 8, .kv = KV_F16 };
+	struct room_answer a;
+	struct segment s;
+	struct kv *kv;
+
+	(void)state;
+	open_front(&s, 1u << 30);
+	segment_release(&s, (struct segment_range){ 0 });
+	segment_judge(&s, &ask, false, &a);
+	assert_int_equal(a.need_bytes, segment_weight_bytes(&s, 0, 4, false, false) +
+					       kv_bytes(&s.hp, 4, 8, KV_F16));
+	s.lent_last = 4;
+	s.lent_whole = true;
+	segment_judge(&s, &ask, false, &a);
+	assert_int_equal(a.need_bytes, kv_bytes(&s.hp, 4, 8, KV_F16));
+	assert_int_equal(segment_begin(&s, &kv, 0, 4, 8, KV_F16, NULL), 0);
+	assert_int_equal(s.weight_bytes, 0);
+	segment_end(&s, kv);
+	segment_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -255,6 +331,8 @@ int main(void)
 		cmocka_unit_test(a_session_alone_has_the_room_of_all),
 		cmocka_unit_test(bookings_are_what_the_process_takes),
 		cmocka_unit_test(weighing_again_books_what_is_in_memory),
+		cmocka_unit_test(weights_that_were_given_back_come_again),
+		cmocka_unit_test(layers_that_are_lent_whole_take_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -282,6 +282,59 @@ def a_front_that_does_not_fit_is_refused_with_its_bytes(w: World):
     assert rc == 1 and "front x" in err and "not made of this agent's model" in err, err
 
 
+def budget_with(w: World, keys, share):
+    """Bytes of an agent as configured, scratch of another front, and a share of its weights."""
+    rc, err = check(w, "agent", w.agent_config(keys + "memory_budget: 1MiB\n"))
+    expect(rc, 1, err)
+    process, weights, scratch, one = map(int, re.search(
+        r"process (\d+) \+ weights (\d+) \+ scratch (\d+) \+ session .* (\d+)", err).groups())
+    return process + weights + 2 * scratch + one + int(share * weights)
+
+
+def a_front_takes_the_place_of_another(w: World):
+    """Two do not fit beside each other: they change places while no session runs."""
+    keys = "codec: f32\nsplit: 2\ncontext_tokens: 256\n"
+    write_model(w.model, w.path("big.gguf"), BIG)
+    w.model = w.path("big.gguf")
+    fronts = {n: slice_of(w, f"{n}.gguf", "keep", "0..2") for n in ("same", "twin", "lost")}
+    listed = "".join(f"  {n}:\n    model: {path}\n" for n, path in fronts.items())
+    keys += f"memory_budget: {budget_with(w, keys, 0.5)}\nfronts:\n{listed}"
+    w.start_broker()
+    w.start_worker()
+    agent = w.start_agent(keys)
+    wanted = w.generate(PROMPT, 40)["ids"]
+    sub = w.listen("agent/+/#")
+
+    def answer(number, front, name):
+        decide(w, number, split=2, front=front)
+        agent.wait_log(f"front.used front={name}")
+        w.prompt(prompt=PROMPT, id=f"p{number}", max_tokens=40)
+        reply = sub.final(f"p{number}")
+        expect((reply.get("error"), reply["ids"]), (None, wanted), f"ids with {front}")
+        expect(reply["stats"]["front"], name, "front")
+
+    answer(1, "same", "same")
+    agent.wait_log("front.swapped front=same")
+    answer(2, "twin", "twin")
+    agent.wait_log("front.closed front=same")
+    os.unlink(fronts["lost"])
+    decide(w, 3, split=2, front="lost")
+    agent.wait_log("front.failed front=lost")
+    wait_until("the one before", lambda: agent.log().count("front.ready front=twin") == 2)
+    w.prompt(prompt=PROMPT, id="again", max_tokens=40)
+    reply = sub.final("again")
+    expect((reply["ids"], reply["stats"]["front"]), (wanted, "twin"), "after a load that failed")
+    begin_long(w, sub)
+    decide(w, 4, split=2, front="same")
+    wait_until("a refusal", lambda: [p for t, p in sub.lines() if '"taken":false' in p])
+    refusal = json.loads([p for t, p in sub.lines() if '"taken":false' in p][-1])
+    assert refusal["missing_bytes"] > 0 and "when none runs" in refusal["reason"], refusal
+    sub.final("long")
+    own = json.loads([p for t, p in sub.lines() if t.endswith("/profile")][0])["fronts"][0]
+    answer(5, own["name"], own["name"])
+    assert agent.alive() and "front.refused" not in agent.log(), agent.log()
+
+
 def a_killed_worker_that_comes_back_continues_the_text(w: World):
     agent, worker = w.start_all("codec: f32\n")
     wanted = long_answer(w)
@@ -906,4 +959,5 @@ PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
               "telemetry_adds_up_to_what_a_token_takes", "telemetry_finds_out_a_slow_link",
               "memory_that_is_short_is_named_never_overdrawn",
               "a_front_that_does_not_fit_is_refused_with_its_bytes",
+              "a_front_takes_the_place_of_another",
               "a_decision_beyond_a_budget_is_refused_and_the_next_one_fits"}
