@@ -123,3 +123,32 @@ void box_say(struct box *x, const char *topic, const char *text, int qos)
 
 	assert_int_equal(bus_publish(x->bus, &p), 0);
 }
+
+struct broker *box_broker;
+
+int box_start_broker(void **state)
+{
+	(void)state;
+	if (broker_missing())
+		return 0;
+	box_broker = broker_create();
+	broker_start(box_broker, NULL);
+	return 0;
+}
+
+int box_stop_broker(void **state)
+{
+	(void)state;
+	broker_destroy(box_broker);
+	box_broker = NULL;
+	return 0;
+}
+
+struct broker *box_need_broker(void)
+{
+	if (!box_broker) {
+		print_message("skipped: %s\n", broker_missing());
+		skip();
+	}
+	return box_broker;
+}

@@ -40,4 +40,11 @@ void box_expect(struct box *x, const char *topic, const char *payload, bool reta
 /* Publish text at QoS qos; fails the test on an error. */
 void box_say(struct box *x, const char *topic, const char *text, int qos);
 
+/* A broker that lets everybody in, set up and torn down around a test or a group. box_broker is
+ * NULL where none can be had; box_need_broker then skips the test, with the reason. */
+extern struct broker *box_broker;
+int box_start_broker(void **state);
+int box_stop_broker(void **state);
+struct broker *box_need_broker(void);
+
 #endif

@@ -7,8 +7,6 @@
 #include <cmocka.h>
 
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -18,58 +16,29 @@
 #include "base/clock.h"
 #include "tests/bus_box.h"
 
-static struct broker *br; /* one for each test; NULL: skip */
-
-static struct broker *need_broker(void)
-{
-	if (!br) {
-		print_message("skipped: %s\n", broker_missing());
-		skip();
-	}
-	return br;
-}
-
-static int start(void **state)
-{
-	(void)state;
-	if (broker_missing())
-		return 0;
-	br = broker_create();
-	broker_start(br, NULL);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	broker_destroy(br);
-	br = NULL;
-	return 0;
-}
-
 static void a_killed_broker_that_comes_back_finds_us_as_before(void **state)
 {
 	struct box a, b;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
 	assert_int_equal(bus_subscribe(a.bus, "in/#", 1), 0);
 	assert_int_equal(bus_set_birth(a.bus, "status/a", "ready"), 0);
 	box_say(&a, "in/x", "1", 0);
 	box_expect(&a, "in/x", "1", false);
-	broker_kill(br);
+	broker_kill(box_broker);
 	box_await(&a, BUS_DOWN);
 	assert_false(bus_is_up(a.bus));
 	assert_int_equal(bus_publish(a.bus, &(struct bus_publish){ .topic = "in/x" }), ERR_OFFLINE);
 	assert_int_equal(bus_subscribe(a.bus, "later", 1), 0); /* made while the broker is away */
-	broker_restart(br);
+	broker_restart(box_broker);
 	box_await(&a, BUS_UP);
 	box_say(&a, "in/x", "2", 0);
 	box_expect(&a, "in/x", "2", false);
 	box_say(&a, "later", "3", 1);
 	box_expect(&a, "later", "3", false);
-	box_open_up(&b, br, "b");
+	box_open_up(&b, box_broker, "b");
 	assert_int_equal(bus_subscribe(b.bus, "status/+", 1), 0);
 	box_expect(&b, "status/a", "ready", true);
 	box_close(&a);
@@ -84,18 +53,18 @@ static void nothing_stale_is_sent_after_a_reconnect(void **state)
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
+	conf = box_conf(box_need_broker(), "a");
 	conf.keepalive_s = 1;
 	box_open(&a, &conf);
 	assert_int_equal(bus_subscribe(a.bus, "row", 1), 0);
 	box_await(&a, BUS_UP);
-	broker_freeze(br);
+	broker_freeze(box_broker);
 	p.qos = 1;
 	while (bus_publish(a.bus, &p) == 0) /* until the window and the queue are full */
 		;
 	box_await(&a, BUS_DOWN);
-	broker_kill(br);
-	broker_restart(br);
+	broker_kill(box_broker);
+	broker_restart(box_broker);
 	box_await(&a, BUS_UP);
 	box_say(&a, "row", "fresh", 1);
 	box_expect(&a, "row", "fresh", false);
@@ -111,13 +80,13 @@ static void a_broker_that_starts_late_is_found(void **state)
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
-	broker_stop(br);
+	conf = box_conf(box_need_broker(), "a");
+	broker_stop(box_broker);
 	box_open(&a, &conf);
 	assert_int_equal(bus_subscribe(a.bus, "x", 0), 0);
 	assert_non_null(strstr(box_await(&a, BUS_DOWN)->text, "connect to 127.0.0.1:"));
 	assert_non_null(strstr(box_await(&a, BUS_DOWN)->text, "Connection refused"));
-	broker_restart(br);
+	broker_restart(box_broker);
 	box_await(&a, BUS_UP);
 	box_say(&a, "x", "1", 0);
 	box_expect(&a, "x", "1", false);
@@ -131,10 +100,10 @@ static void closing_is_quick_while_the_broker_is_down(void **state)
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
+	conf = box_conf(box_need_broker(), "a");
 	conf.backoff_min_ms = 20000;
 	conf.backoff_max_ms = 20000;
-	broker_stop(br);
+	broker_stop(box_broker);
 	box_open(&a, &conf);
 	box_await(&a, BUS_DOWN);
 	start_ms = clock_now_ms();
@@ -149,15 +118,15 @@ static void a_frozen_broker_is_noticed_within_two_and_a_half_keepalives(void **s
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
+	conf = box_conf(box_need_broker(), "a");
 	conf.keepalive_s = 1;
 	box_open(&a, &conf);
 	box_await(&a, BUS_UP);
-	broker_freeze(br);
+	broker_freeze(box_broker);
 	start_ms = clock_now_ms();
 	box_await(&a, BUS_DOWN);
 	assert_in_range(clock_now_ms() - start_ms, 0, 2900); /* 2500, and the tick of the check */
-	broker_thaw(br);
+	broker_thaw(box_broker);
 	box_await(&a, BUS_UP);
 	box_close(&a);
 }
@@ -172,19 +141,19 @@ static void a_full_socket_is_the_business_of_net_out(void **state)
 	unsigned n = 0;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
 	assert_int_equal(bus_subscribe(a.bus, "x", 0), 0);
 	box_say(&a, "x", "subscribed", 1);
 	box_expect(&a, "x", "subscribed", false);
-	broker_freeze(br);
+	broker_freeze(box_broker);
 	start_ms = clock_now_ms();
 	do
 		memcpy(bytes, &n, sizeof(n));
 	while (bus_publish(a.bus, &p) == 0 && ++n);
 	assert_in_range(clock_now_ms() - start_ms, 0, 4000);
 	assert_in_range(n, 1024, 1000000); /* the queue, and what the socket took */
-	broker_thaw(br);
+	broker_thaw(box_broker);
 	for (unsigned i = 0; i < n; i++)
 		assert_memory_equal(box_await(&a, BUS_MESSAGE)->payload, &i, sizeof(i));
 	box_close(&a);
@@ -198,9 +167,9 @@ static void closing_is_quick_while_the_broker_is_frozen(void **state)
 	struct box a;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
-	broker_freeze(br);
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
+	broker_freeze(box_broker);
 	p.payload = bytes;
 	p.len = sizeof(bytes);
 	while (bus_publish(a.bus, &p) == 0) /* until the socket and the queue are full */
@@ -220,14 +189,14 @@ static void closing_is_quick_while_a_connection_is_being_made(void **state)
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
-	broker_freeze(br); /* the kernel accepts for it, but no CONNACK will come */
+	conf = box_conf(box_need_broker(), "a");
+	broker_freeze(box_broker); /* the kernel accepts for it, but no CONNACK will come */
 	box_open(&a, &conf);
 	nanosleep(&a_while, NULL);
 	start_ms = clock_now_ms();
 	box_close(&a);
 	assert_in_range(clock_now_ms() - start_ms, 0, 4500);
-	broker_thaw(br);
+	broker_thaw(box_broker);
 	box_open(&a, &conf); /* after the attempt that was left alone */
 	box_await(&a, BUS_UP);
 	box_close(&a);
@@ -255,17 +224,17 @@ static void a_killed_process_leaves_its_last_will(void **state)
 	pid_t child;
 
 	(void)state;
-	need_broker();
+	box_need_broker();
 	child = fork(); /* before any thread is there */
 	if (child == 0)
-		live_with_a_will(br);
-	box_open_up(&a, br, "a");
+		live_with_a_will(box_broker);
+	box_open_up(&a, box_broker, "a");
 	assert_int_equal(bus_subscribe(a.bus, "status/+", 1), 0);
 	assert_string_equal((const char *)box_await(&a, BUS_MESSAGE)->payload, "ready");
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	box_expect(&a, "status/mortal", "lost", false);
-	box_open_up(&b, br, "b");
+	box_open_up(&b, box_broker, "b");
 	assert_int_equal(bus_subscribe(b.bus, "status/+", 1), 0);
 	box_expect(&b, "status/mortal", "lost", true);
 	box_close(&a);
@@ -278,10 +247,10 @@ static void a_goodbye_leaves_no_last_will(void **state)
 	struct box a, b;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
 	assert_int_equal(bus_subscribe(a.bus, "status/+", 1), 0);
-	conf = box_conf(br, "b");
+	conf = box_conf(box_broker, "b");
 	conf.will_topic = "status/b";
 	conf.will_payload = "lost";
 	box_open(&b, &conf);
@@ -300,9 +269,9 @@ static void two_clients_with_one_id_are_told_so(void **state)
 	struct box a, b;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "twin");
-	box_open_up(&b, br, "twin");
+	box_need_broker();
+	box_open_up(&a, box_broker, "twin");
+	box_open_up(&b, box_broker, "twin");
 	ev = box_find(&a, BUS_FATAL, 20000);
 	if (!ev)
 		ev = box_find(&b, BUS_FATAL, 20000);
@@ -313,7 +282,7 @@ static void two_clients_with_one_id_are_told_so(void **state)
 	box_close(&b);
 }
 
-#define IN_EACH(f) cmocka_unit_test_setup_teardown(f, start, stop)
+#define IN_EACH(f) cmocka_unit_test_setup_teardown(f, box_start_broker, box_stop_broker)
 
 int main(void)
 {

@@ -17,43 +17,14 @@
 #include "base/clock.h"
 #include "tests/bus_box.h"
 
-static struct broker *br; /* of the group, anonymous; NULL: skip */
-
-static struct broker *need_broker(void)
-{
-	if (!br) {
-		print_message("skipped: %s\n", broker_missing());
-		skip();
-	}
-	return br;
-}
-
-static int start(void **state)
-{
-	(void)state;
-	if (broker_missing())
-		return 0;
-	br = broker_create();
-	broker_start(br, NULL);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	broker_destroy(br);
-	br = NULL;
-	return 0;
-}
-
 static void what_is_published_arrives_at_either_qos(void **state)
 {
 	struct box a, b;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
-	box_open_up(&b, br, "b");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
+	box_open_up(&b, box_broker, "b");
 	assert_int_equal(bus_subscribe(b.bus, "t/+", 1), 0);
 	/* Once its own echo is there, the subscription stands. */
 	box_say(&b, "t/ready", "?", 0);
@@ -76,11 +47,11 @@ static void retained_messages_wait_for_those_who_come_later(void **state)
 	struct box a, b;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
 	assert_int_equal(bus_publish(a.bus, &p), 0);
 	box_close(&a); /* sends what is queued first */
-	box_open_up(&b, br, "b");
+	box_open_up(&b, box_broker, "b");
 	assert_int_equal(bus_subscribe(b.bus, "kept/#", 0), 0);
 	box_expect(&b, "kept/x", "k", true);
 	p.len = 0;
@@ -97,14 +68,14 @@ static void an_expired_message_is_not_delivered(void **state)
 	struct box a, b;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
 	assert_int_equal(bus_publish(a.bus, &p), 0);
 	p.topic = "old/y";
 	p.expiry_s = 100;
 	assert_int_equal(bus_publish(a.bus, &p), 0);
 	assert_null(box_find(&a, BUS_MESSAGE, 2500));
-	box_open_up(&b, br, "b");
+	box_open_up(&b, box_broker, "b");
 	assert_int_equal(bus_subscribe(b.bus, "old/#", 0), 0);
 	box_expect(&b, "old/y", "x", true);
 	assert_null(box_find(&b, BUS_MESSAGE, 200));
@@ -120,7 +91,7 @@ static void subscriptions_and_birth_made_before_the_connection_hold(void **state
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
+	conf = box_conf(box_need_broker(), "a");
 	box_open(&a, &conf);
 	assert_int_equal(bus_subscribe(a.bus, "self/#", 1), 0);
 	assert_int_equal(bus_set_birth(a.bus, "self/status", "ready"), 0);
@@ -143,7 +114,7 @@ static void payloads_up_to_256_kib_arrive_whole(void **state)
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
+	conf = box_conf(box_need_broker(), "a");
 	conf.max_packet_bytes = 300000;
 	box_open(&a, &conf);
 	assert_int_equal(bus_subscribe(a.bus, "big", 1), 0);
@@ -169,7 +140,7 @@ static void payloads_up_to_256_kib_arrive_whole(void **state)
  * order. */
 static void burst(int qos, unsigned n)
 {
-	struct bus_conf conf = box_conf(br, "a");
+	struct bus_conf conf = box_conf(box_broker, "a");
 	unsigned char bytes[100] = { 0 };
 	struct bus_publish p = {
 		.topic = "burst", .payload = bytes, .len = sizeof(bytes), .qos = qos
@@ -192,14 +163,14 @@ static void burst(int qos, unsigned n)
 static void a_burst_of_20000_messages_arrives_in_order(void **state)
 {
 	(void)state;
-	need_broker();
+	box_need_broker();
 	burst(0, 20000);
 }
 
 /* What is written at once does not overtake what waits in the queue. */
 static void both_qualities_of_service_keep_one_order(void **state)
 {
-	struct bus_conf conf = box_conf(need_broker(), "a");
+	struct bus_conf conf = box_conf(box_need_broker(), "a");
 	struct bus_publish p = { .topic = "x", .len = sizeof(unsigned) };
 	struct box a;
 
@@ -224,7 +195,7 @@ static void a_burst_at_qos_1_does_not_stall(void **state)
 	uint64_t start_ms = clock_now_ms();
 
 	(void)state;
-	need_broker();
+	box_need_broker();
 	burst(1, 2000);
 	assert_true(clock_now_ms() - start_ms < 5000); /* 100 ms per 20 messages would be 10 s */
 }
@@ -239,7 +210,7 @@ static void a_full_queue_refuses(void **state)
 	struct box a;
 
 	(void)state;
-	conf = box_conf(need_broker(), "a");
+	conf = box_conf(box_need_broker(), "a");
 	conf.queue_messages = 4;
 	box_open(&a, &conf);
 	box_await(&a, BUS_UP);
@@ -265,10 +236,10 @@ static void two_workers_share_the_open_requests(void **state)
 	int n = 0;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
-	box_open_up(&b, br, "b");
-	box_open_up(&c, br, "c");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
+	box_open_up(&b, box_broker, "b");
+	box_open_up(&c, box_broker, "c");
 	assert_int_equal(bus_subscribe(a.bus, "$share/w/open/#", 1), 0);
 	assert_int_equal(bus_subscribe(b.bus, "$share/w/open/#", 1), 0);
 	assert_int_equal(bus_subscribe(a.bus, "mark/a", 1), 0);
@@ -297,14 +268,14 @@ static void the_socket_has_tcp_nodelay(void **state)
 	struct box a;
 
 	(void)state;
-	need_broker();
-	box_open_up(&a, br, "a");
+	box_need_broker();
+	box_open_up(&a, box_broker, "a");
 	for (int fd = 0; fd < 256; fd++) {
 		socklen_t len = sizeof(peer), n = sizeof(int);
 		int on = 0;
 
 		if (getpeername(fd, (struct sockaddr *)&peer, &len) || peer.sin_family != AF_INET ||
-		    peer.sin_port != htons(broker_port(br)))
+		    peer.sin_port != htons(broker_port(box_broker)))
 			continue;
 		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &n), 0);
 		assert_true(on);
@@ -333,7 +304,7 @@ static void an_ipv6_broker_is_reached_without_delay(void **state)
 	struct box a;
 
 	(void)state;
-	need_broker();
+	box_need_broker();
 	if (!has_ipv6()) {
 		print_message("skipped: no IPv6 on this machine\n");
 		skip();
@@ -368,5 +339,5 @@ int main(void)
 		cmocka_unit_test(an_ipv6_broker_is_reached_without_delay),
 	};
 
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, box_start_broker, box_stop_broker);
 }

@@ -18,33 +18,6 @@
 #include "schema/wire.h"
 #include "tests/bus_box.h"
 
-static struct broker *br; /* NULL: skip */
-
-static int start(void **state)
-{
-	(void)state;
-	if (broker_missing())
-		return 0;
-	br = broker_create();
-	broker_start(br, NULL);
-	return 0;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	broker_destroy(br);
-	return 0;
-}
-
-static void need_broker(void)
-{
-	if (!br) {
-		print_message("skipped: %s\n", broker_missing());
-		skip();
-	}
-}
-
 struct child {
 	pid_t pid;
 	FILE *out, *err;
@@ -100,9 +73,9 @@ static const char *agent_conf(void)
 
 	snprintf(text, sizeof(text),
 		 "fleet: site1\nagent: gw\nmodel: none.gguf\nbroker:\n  port: %u\n",
-		 broker_port(br));
-	broker_write(br, "agent.yaml", text);
-	return broker_path(br, "agent.yaml");
+		 broker_port(box_broker));
+	broker_write(box_broker, "agent.yaml", text);
+	return broker_path(box_broker, "agent.yaml");
 }
 
 /* Wait until the child is subscribed. */
@@ -171,10 +144,10 @@ static void text_shows_messages_and_frames(void **state)
 	char line[600];
 
 	(void)state;
-	need_broker();
+	box_need_broker();
 	spawn(&c, agent_conf(), "-n6", NULL);
 	await_connected(&c);
-	box_open_up(&x, br, "x");
+	box_open_up(&x, box_broker, "x");
 	publish_some(&x);
 	read_line(c.out, line, sizeof(line));
 	assert_string_equal(line + 13, "splitmq/v1/site1/agent/gw/prompt "
@@ -219,10 +192,10 @@ static void json_shows_one_object_per_message(void **state)
 	double bits;
 
 	(void)state;
-	need_broker();
+	box_need_broker();
 	spawn(&c, agent_conf(), "-n6", "--json");
 	await_connected(&c);
-	box_open_up(&x, br, "x");
+	box_open_up(&x, box_broker, "x");
 	publish_some(&x);
 	o = parse(c.out);
 	assert_int_equal(json_get_str(json_get(o, "message"), "id", true, 10, &s, &e), 0);
@@ -256,10 +229,10 @@ static void a_filter_and_ctrl_c_do_what_they_should(void **state)
 	char line[600];
 
 	(void)state;
-	need_broker();
+	box_need_broker();
 	spawn(&c, agent_conf(), "+/v1/elsewhere/#", NULL);
 	await_connected(&c);
-	box_open_up(&x, br, "x");
+	box_open_up(&x, box_broker, "x");
 	publish_some(&x);
 	read_line(c.out, line, sizeof(line));
 	assert_non_null(strstr(line, " splitmq/v1/elsewhere/agent/gw/prompt "));
@@ -274,13 +247,13 @@ static void what_is_wrong_is_said(void **state)
 	char line[400];
 
 	(void)state;
-	need_broker();
+	box_need_broker();
 	spawn(&c, "/no/such.yaml", NULL, NULL);
 	read_line(c.err, line, sizeof(line));
 	assert_string_equal(line, "splitmq watch: /no/such.yaml: No such file or directory");
 	assert_int_equal(finish(&c), 1);
-	broker_write(br, "worker.yaml", "worker: w\nmodel: m\nbroker:\n  prot: 1\n");
-	spawn(&c, broker_path(br, "worker.yaml"), NULL, NULL);
+	broker_write(box_broker, "worker.yaml", "worker: w\nmodel: m\nbroker:\n  prot: 1\n");
+	spawn(&c, broker_path(box_broker, "worker.yaml"), NULL, NULL);
 	read_line(c.err, line, sizeof(line));
 	assert_non_null(strstr(line, "worker.yaml:4: "));
 	assert_non_null(strstr(line, "broker.prot"));
@@ -300,5 +273,5 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_is_said),
 	};
 
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, box_start_broker, box_stop_broker);
 }

@@ -1,11 +1,9 @@
 /* tools/bench_bus.c - how long a message to the other side and its answer take, by size and QoS. */
 #include "tools/bench_bus.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "daemon/link.h"
 #include "schema/json.h"
@@ -89,9 +87,6 @@ static void print_table(const struct bench_bus *b, const struct bus_conf *conf)
 static int print_json(const struct bench_bus *b, const struct bus_conf *conf, struct err *e)
 {
 	struct json *root = json_object(), *list;
-	char *text = NULL;
-	size_t len;
-	int rc;
 
 	json_add_str(root, "host", conf->host);
 	json_add_u64(root, "port", conf->port);
@@ -105,14 +100,7 @@ static int print_json(const struct bench_bus *b, const struct bus_conf *conf, st
 		json_add_u64(o, "qos", b->lines[i].qos);
 		spread_add_json(o, "us", &b->lines[i].us, true);
 	}
-	rc = json_print(root, &text, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(text);
-	free(text);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }
 
 /* The broker that the options name, or *own. */

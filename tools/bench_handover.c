@@ -217,9 +217,6 @@ static void print_text(struct bench_handover *b)
 static int print_json(struct bench_handover *b, struct err *e)
 {
 	struct json *root = json_object(), *list;
-	char *text = NULL;
-	size_t len;
-	int rc;
 
 	json_add_str(root, "model", b->rig_conf.model);
 	json_add_u64(root, "threads", b->rig_conf.threads);
@@ -235,14 +232,7 @@ static int print_json(struct bench_handover *b, struct err *e)
 		json_add_f64(o, "gap_ms", spread_of(b->moves[i].gap_ms, b->rounds).median);
 		spread_add_json(o, "pause", &p, false);
 	}
-	rc = json_print(root, &text, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(text);
-	free(text);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }
 
 static int run(struct bench_handover *b, struct err *e)

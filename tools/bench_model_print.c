@@ -2,9 +2,9 @@
 #include "tools/bench_model.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "schema/json.h"
+#include "tools/cmd.h"
 
 #define MIB 1048576.0
 
@@ -86,9 +86,6 @@ static void add_short(const struct bench_model *b, struct json *root)
 int bench_model_print_json(const struct bench_model *b, struct err *e)
 {
 	struct json *root = json_object(), *list;
-	char *text = NULL;
-	size_t len;
-	int rc;
 
 	json_add_str(root, "model", b->conf.model);
 	json_add_str(root, "isa", b->isa);
@@ -105,12 +102,5 @@ int bench_model_print_json(const struct bench_model *b, struct err *e)
 	list = json_add_array(root, "lines");
 	for (unsigned i = 0; i < b->n_lines; i++)
 		add_line(b, list, &b->lines[i]);
-	rc = json_print(root, &text, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(text);
-	free(text);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }

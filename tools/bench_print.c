@@ -8,6 +8,7 @@
 #include "schema/json.h"
 #include "tools/bench.h"
 #include "tools/bench_method.h"
+#include "tools/cmd.h"
 
 #define ACCEPT_GAP 0.35
 #define LINE       "--------------------------------------------------------------------------"
@@ -130,9 +131,6 @@ static void add_time(struct json *o, const struct bench_time *t)
 int bench_print_json(const struct bench *b, struct err *e)
 {
 	struct json *root = json_object(), *points, *times;
-	char *line = NULL;
-	size_t len;
-	int rc;
 
 	points = json_add_array(root, "points");
 	for (size_t i = 0; i < b->n_points; i++)
@@ -141,14 +139,7 @@ int bench_print_json(const struct bench *b, struct err *e)
 	for (size_t i = 0; i < b->n_times; i++)
 		add_time(json_push_object(times), &b->times[i]);
 	json_add_u64(root, "state_bytes", b->state_bytes);
-	rc = json_print(root, &line, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(line);
-	free(line);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }
 
 static int open_csv(const struct bench *b, const char *name, FILE **f, struct err *e)

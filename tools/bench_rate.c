@@ -1,5 +1,4 @@
 /* tools/bench_rate.c - bits against error: sources of known distribution, and rows of a model. */
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,4 @@
 /* tools/bench_speed.c - how long encoding, decoding and predicting take. */
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/clock.h"

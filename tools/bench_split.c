@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/agent.h"
 #include "base/clock.h"
@@ -297,9 +296,6 @@ static int print_json(const struct bench_split *b, const struct result *r, struc
 {
 	const struct split_rig_conf *c = &b->rig_conf;
 	struct json *root = json_object();
-	char *text = NULL;
-	size_t len;
-	int rc;
 
 	json_add_str(root, "model", c->model);
 	json_add_u64(root, "split", c->split);
@@ -320,14 +316,7 @@ static int print_json(const struct bench_split *b, const struct result *r, struc
 	json_add_f64(root, "bytes_up", b->bytes_up);
 	json_add_f64(root, "bytes_down", b->bytes_down);
 	json_add_f64(root, "beyond_ms", r->beyond);
-	rc = json_print(root, &text, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(text);
-	free(text);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }
 
 static int run(struct bench_split *b, struct err *e)

@@ -220,8 +220,6 @@ static void add_result(struct json *o, const char *key, const struct result *r)
 static int print_json(const struct bench *b, struct err *e)
 {
 	struct json *o = json_object();
-	char *line = NULL;
-	size_t len;
 
 	json_add_str(o, "model", b->c.model);
 	json_add_u64(o, "threads", b->c.threads);
@@ -235,14 +233,7 @@ static int print_json(const struct bench *b, struct err *e)
 		json_add_f64(o, "prefill_s", b->prefill_s);
 		json_add_f64(o, "growth_percent", growth(b));
 	}
-	if (json_print(o, &line, &len)) {
-		json_free(o);
-		return err_set(e, ERR_NOMEM, "out of memory");
-	}
-	puts(line);
-	free(line);
-	json_free(o);
-	return 0;
+	return cmd_print_json(o, e);
 }
 
 static int allocate(struct bench *b, struct err *e)

@@ -36,6 +36,21 @@ int cmd_take_codec(void *place, const char *text, struct err *e)
 	return rc ? err_wrap(e, "\"%s\"", text) : 0;
 }
 
+int cmd_print_json(struct json *root, struct err *e)
+{
+	char *line = NULL;
+	size_t len;
+	int rc = json_print(root, &line, &len);
+
+	if (rc)
+		err_set(e, rc, "%s", err_phrase(rc));
+	else
+		puts(line);
+	free(line);
+	json_free(root);
+	return rc;
+}
+
 /* Grow *text by reading f to its end; the byte after the last is NUL. */
 static int slurp(FILE *f, size_t max_bytes, char **text, size_t *len, struct err *e)
 {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "schema/json.h"
 
 enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
 
@@ -25,5 +26,8 @@ MUST_CHECK int cmd_read_file(const char *path, size_t max_bytes, char **text, si
 
 /* "1,2,3", or "@FILE" holding ids separated by commas or white space -> malloc'ed *ids, *n >= 1. */
 MUST_CHECK int cmd_read_ids(const char *text, uint32_t **ids, size_t *n, struct err *e);
+
+/* root as one line on stdout; it is freed in any case. ERR_NOMEM. */
+MUST_CHECK int cmd_print_json(struct json *root, struct err *e);
 
 #endif

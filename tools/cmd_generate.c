@@ -152,9 +152,6 @@ static int print_json(const struct request *o, const struct local *l, size_t n_p
 		      const struct generate_result *r, const struct text *text, struct err *e)
 {
 	struct json *root = json_object(), *ids;
-	char *line = NULL;
-	size_t len;
-	int rc;
 
 	json_add_text(root, "text", text->bytes, text->len);
 	ids = json_add_array(root, "ids");
@@ -170,14 +167,7 @@ static int print_json(const struct request *o, const struct local *l, size_t n_p
 		json_add_str(root, "codec", o->conf.codec);
 		json_add_f64(root, "bytes_per_token", bytes_per_token(l));
 	}
-	rc = json_print(root, &line, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(line);
-	free(line);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }
 
 static void print_summary(const struct request *o, const struct local *l, size_t n_prompt,

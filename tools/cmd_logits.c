@@ -86,23 +86,17 @@ static int check_ids(const struct local *l, const uint32_t *ids, size_t n, struc
 	return 0;
 }
 
-static void print_json(const struct local *l, const struct request *o, size_t n)
+static int print_json(const struct local *l, const struct request *o, size_t n, struct err *e)
 {
 	const struct model_hparams *hp = local_hparams(l);
 	bool hidden = o->conf.last != LOCAL_NO_SPLIT;
 	struct json *root = json_object();
-	char *line;
-	size_t len;
 
 	json_add_str(root, "file", o->output);
 	json_add_str(root, "kind", hidden ? "hidden" : "logits");
 	json_add_u64(root, "rows", n);
 	json_add_u64(root, "width", hidden ? hp->dim : hp->n_vocab);
-	if (!json_print(root, &line, &len)) {
-		puts(line);
-		free(line);
-	}
-	json_free(root);
+	return cmd_print_json(root, e);
 }
 
 static int write_all(struct local *l, const struct request *o, const uint32_t *ids, size_t n,
@@ -145,7 +139,7 @@ static int logits(const struct request *o, struct err *e)
 	if (f && fclose(f) && !rc)
 		rc = err_set(e, ERR_IO, "%s: %s", o->output, strerror(errno));
 	if (!rc && o->json)
-		print_json(l, o, n);
+		rc = print_json(l, o, n, e);
 	local_close(l);
 	free(ids);
 	return rc;

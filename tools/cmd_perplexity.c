@@ -132,23 +132,13 @@ static int print_json(const struct local *l, const struct score *s, struct err *
 	const double rows = (double)local_wire_rows(l), bytes = (double)local_wire_bytes(l);
 	const double per_row = rows > 0 ? bytes / rows : 0;
 	struct json *root = json_object();
-	char *line = NULL;
-	size_t len;
-	int rc;
 
 	json_add_f64(root, "ppl", exp(s->nll / (double)s->tokens));
 	json_add_f64(root, "nll", s->nll / (double)s->tokens);
 	json_add_u64(root, "tokens", s->tokens);
 	json_add_f64(root, "bits_per_element", per_row * 8 / local_hparams(l)->dim);
 	json_add_f64(root, "bytes_per_token", per_row);
-	rc = json_print(root, &line, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(line);
-	free(line);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }
 
 static void print_text(const struct local *l, const struct score *s)

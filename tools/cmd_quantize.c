@@ -1,7 +1,6 @@
 /* tools/cmd_quantize.c - OPSC files and slices. */
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,9 +294,6 @@ static int carry_calibration(const struct work *w, struct err *e)
 static int report(const struct work *w, struct err *e)
 {
 	struct json *root;
-	char *text = NULL;
-	size_t len;
-	int rc;
 
 	if (!w->o->json) {
 		if (!w->o->dry_run)
@@ -315,14 +311,7 @@ static int report(const struct work *w, struct err *e)
 		     w->o->conf.back == OPSC_KEEP ? "keep" : quant_name(w->o->conf.back));
 	quantize_add_json(root, &w->plan, w->needs, w->n_needs, w->o->ctx,
 			  w->o->fit_bytes ? &w->fit : NULL);
-	rc = json_print(root, &text, &len);
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(text);
-	free(text);
-	json_free(root);
-	return rc;
+	return cmd_print_json(root, e);
 }
 
 int cmd_quantize(int argc, char **argv)

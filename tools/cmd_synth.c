@@ -1,6 +1,4 @@
 /* tools/cmd_synth.c - a model of a known shape with random weights, for measuring. */
-#include <stdio.h>
-#include <string.h>
 #include <strings.h>
 
 #include "engine/quantize.h"

@@ -3,7 +3,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/tokenizer.h"
 #include "schema/json.h"
@@ -20,22 +19,6 @@ struct request {
 	bool plain, decode, json;
 };
 
-/* Print root as one line; root is freed. */
-static int print_json(struct json *root, struct err *e)
-{
-	char *line = NULL;
-	size_t len;
-	int rc = json_print(root, &line, &len);
-
-	if (rc)
-		err_set(e, rc, "%s", err_phrase(rc));
-	else
-		puts(line);
-	free(line);
-	json_free(root);
-	return rc;
-}
-
 static int print_ids(const uint32_t *ids, size_t n, bool json, struct err *e)
 {
 	struct json *root, *list;
@@ -51,7 +34,7 @@ static int print_ids(const uint32_t *ids, size_t n, bool json, struct err *e)
 	for (size_t i = 0; i < n; i++)
 		json_push_u64(list, ids[i]);
 	json_add_u64(root, "n", n);
-	return print_json(root, e);
+	return cmd_print_json(root, e);
 }
 
 static int print_text(const char *text, size_t len, bool json, struct err *e)
@@ -65,7 +48,7 @@ static int print_text(const char *text, size_t len, bool json, struct err *e)
 	root = json_object();
 	json_add_text(root, "text", text, len);
 	json_add_u64(root, "bytes", len);
-	return print_json(root, e);
+	return cmd_print_json(root, e);
 }
 
 static int encode(const struct tokenizer *t, const struct request *o, const char *text, size_t len,

@@ -1,6 +1,5 @@
 /* A session from its prompt to its end, token by token. */
 #include <math.h>
-#include <string.h>
 
 #include "tools/sim_impl.h"
 
