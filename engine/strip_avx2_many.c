@@ -16,6 +16,10 @@
 #define CHUNK             8 /* blocks */
 #define MOST              4 /* rows of a tile */
 
+#define Q4_0_BYTES        288 /* of a strip's block */
+#define Q8_0_BYTES        544
+#define Q4_K_BYTES        256 /* but for steps and scales */
+
 /* One block of the rows of a tile. */
 struct panel {
 	_Alignas(64) int8_t q[8][MOST][4];     /* columns 4 g .. 4 g + 3 of row j: q[place(g)][j] */
@@ -167,20 +171,22 @@ INLINE void put_scales(int16_t (*to)[2], __m128i scales)
 /* Fill c from the chunk at w, but for nibbles. */
 typedef void unpack_fn(struct chunk *c, const uint8_t *w, unsigned blocks);
 
-static void unpack_q4_0(struct chunk *c, const uint8_t *w, unsigned blocks)
+/* Codes stay where they are: bytes of a block, steps first. */
+INLINE void unpack_steps(struct chunk *c, const uint8_t *w, unsigned blocks, size_t bytes)
 {
 	c->src = w + 32;
-	for (unsigned k = 0; k < blocks; k++, w += 288) {
+	for (unsigned k = 0; k < blocks; k++, w += bytes)
 		put_halves(c->d[k], w);
-	}
+}
+
+static void unpack_q4_0(struct chunk *c, const uint8_t *w, unsigned blocks)
+{
+	unpack_steps(c, w, blocks, Q4_0_BYTES);
 }
 
 static void unpack_q8_0(struct chunk *c, const uint8_t *w, unsigned blocks)
 {
-	c->src = w + 32;
-	for (unsigned k = 0; k < blocks; k++, w += 544) {
-		put_halves(c->d[k], w);
-	}
+	unpack_steps(c, w, blocks, Q8_0_BYTES);
 }
 
 static void unpack_q4_k(struct chunk *c, const uint8_t *w, unsigned blocks)
@@ -251,41 +257,49 @@ INLINE void add_nibbles(__m256i *s, uint8_t (*codes)[2][32], const uint8_t *nibb
 	}
 }
 
+INLINE void clear(__m256i *s, unsigned nx)
+{
+	for (unsigned i = 0; i < 2 * nx; i++)
+		s[i] = _mm256_setzero_si256();
+}
+
+INLINE void keep(__m256i *to, const __m256i *s, unsigned nx)
+{
+	for (unsigned i = 0; i < 2 * nx; i++)
+		store(to + i, s[i]);
+}
+
 INLINE __m256 plus_scaled(__m256 acc, __m256i sum, __m256 d, __m256 step)
 {
 	return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, step), acc);
 }
 
-/* Sums of products, [block][2][nx], lanes being weight rows: of pairs in 16 bits, or whole. */
-typedef void sums_fn(__m256i (*s)[2 * MOST], struct chunk *c, const struct panel *p,
-		     unsigned blocks, unsigned nx, bool fresh);
-
-/* Add what such sums are worth to acc[2][nx]. */
-typedef void finish_fn(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
-		       const struct panel *p, unsigned blocks, unsigned nx);
-
-/* Of 8 q's sum nothing is lost in 16 bits, see strip_avx2.c. */
-INLINE void sums_q4_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx, bool fresh)
+/* sums_...: sums of products, [block][2][nx], lanes being weight rows: whole, or of pairs in 16
+ * bits. fresh: the nibbles are to be unpacked; offset: codes are 8 too large. Of 8 q's sum nothing
+ * is lost in 16 bits, see strip_avx2.c. */
+INLINE void sums_nibbles(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
+			 unsigned blocks, unsigned nx, bool fresh, bool offset)
 {
+	const size_t bytes = offset ? Q4_0_BYTES : Q4_K_BYTES;
+
 	for (unsigned k = 0; k < blocks; k++, p++) {
 		__m256i s[2 * MOST];
 
-		for (unsigned i = 0; i < 2 * nx; i++)
-			s[i] = _mm256_setzero_si256();
+		clear(s, nx);
 		if (fresh)
-			add_nibbles(s, c->q[k], c->src + 288 * k, p, nx);
+			add_nibbles(s, c->q[k], c->src + bytes * k, p, nx);
 		else
 			add_codes(s, c->q[k], p, nx);
-		for (unsigned i = 0; i < 2 * nx; i++)
+		for (unsigned i = 0; i < 2 * nx && offset; i++)
 			s[i] = add_16(s[i], four(p->offset[i % nx]));
-		for (unsigned i = 0; i < 2 * nx; i++)
-			store(out[k] + i, s[i]);
+		keep(out[k], s, nx);
 	}
 }
 
-INLINE void finish_q4_0(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
-			const struct panel *p, unsigned blocks, unsigned nx)
+/* finish_...: add what such sums are worth to acc[2][nx]. pairs: they are of pairs; own: each block
+ * has a step of its own. */
+INLINE void finish_steps(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
+			 const struct panel *p, unsigned blocks, unsigned nx, bool pairs, bool own)
 {
 	const __m256i ones = _mm256_set1_epi16(1);
 
@@ -293,28 +307,14 @@ INLINE void finish_q4_0(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk 
 		for (unsigned j = 0; j < nx; j++) {
 			__m256 step = _mm256_set1_ps(p->step[j]);
 
-			for (unsigned h = 0; h < 2; h++)
-				acc[h * nx + j] = plus_scaled(
-					acc[h * nx + j], _mm256_madd_epi16(s[k][h * nx + j], ones),
-					floats(c->d[k], h), step);
+			for (unsigned h = 0; h < 2; h++) {
+				const unsigned i = h * nx + j;
+				__m256i sum = pairs ? _mm256_madd_epi16(s[k][i], ones) : s[k][i];
+
+				acc[i] = plus_scaled(acc[i], sum, floats(c->d[own ? k : 0], h),
+						     step);
+			}
 		}
-	}
-}
-
-INLINE void sums_q4_k(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx, bool fresh)
-{
-	for (unsigned k = 0; k < blocks; k++, p++) {
-		__m256i s[2 * MOST];
-
-		for (unsigned i = 0; i < 2 * nx; i++)
-			s[i] = _mm256_setzero_si256();
-		if (fresh)
-			add_nibbles(s, c->q[k], c->src + 256 * k, p, nx);
-		else
-			add_codes(s, c->q[k], p, nx);
-		for (unsigned i = 0; i < 2 * nx; i++)
-			store(out[k] + i, s[i]);
 	}
 }
 
@@ -373,9 +373,8 @@ INLINE void add_q6_k(__m256i *s, const struct chunk *c, const struct panel *p, u
 }
 
 INLINE void sums_q6_k(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx, bool fresh)
+		      unsigned blocks, unsigned nx)
 {
-	(void)fresh;
 	for (unsigned k = 0; k < blocks; k++, p++) {
 		__m256i s[2 * MOST];
 
@@ -383,37 +382,20 @@ INLINE void sums_q6_k(__m256i (*out)[2 * MOST], struct chunk *c, const struct pa
 		UNROLL(4)
 		for (unsigned g = 0; g < 8; g += 2)
 			add_q6_k(s, c, p, k, g, nx);
-		for (unsigned i = 0; i < 2 * nx; i++)
-			store(out[k] + i, s[i]);
-	}
-}
-
-INLINE void finish_q6_k(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
-			const struct panel *p, unsigned blocks, unsigned nx)
-{
-	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned j = 0; j < nx; j++) {
-			__m256 step = _mm256_set1_ps(p->step[j]);
-
-			for (unsigned h = 0; h < 2; h++)
-				acc[h * nx + j] = plus_scaled(acc[h * nx + j], s[k][h * nx + j],
-							      floats(c->d[0], h), step);
-		}
+		keep(out[k], s, nx);
 	}
 }
 
 INLINE void sums_q8_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx, bool fresh)
+		      unsigned blocks, unsigned nx)
 {
 	const __m256i ones = _mm256_set1_epi16(1);
 	const uint8_t *w = c->src;
 
-	(void)fresh;
-	for (unsigned k = 0; k < blocks; k++, p++, w += 544) {
+	for (unsigned k = 0; k < blocks; k++, p++, w += Q8_0_BYTES) {
 		__m256i s[2 * MOST];
 
-		for (unsigned i = 0; i < 2 * nx; i++)
-			s[i] = _mm256_setzero_si256();
+		clear(s, nx);
 		UNROLL(8)
 		for (unsigned g = 0; g < 8; g++) {
 			__m256i a = half_of(w + 64 * g, 0), b = half_of(w + 64 * g, 1);
@@ -428,60 +410,53 @@ INLINE void sums_q8_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct pa
 				s[nx + j] = add_32(s[nx + j], _mm256_madd_epi16(x, ones));
 			}
 		}
-		for (unsigned i = 0; i < 2 * nx; i++)
-			store(out[k] + i, s[i]);
-	}
-}
-
-INLINE void finish_q8_0(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
-			const struct panel *p, unsigned blocks, unsigned nx)
-{
-	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned j = 0; j < nx; j++) {
-			__m256 step = _mm256_set1_ps(p->step[j]);
-
-			for (unsigned h = 0; h < 2; h++)
-				acc[h * nx + j] = plus_scaled(acc[h * nx + j], s[k][h * nx + j],
-							      floats(c->d[k], h), step);
-		}
+		keep(out[k], s, nx);
 	}
 }
 
 /* Add blocks of the chunk times nx rows to acc[nx][16]. */
-INLINE void tile(sums_fn *sums, finish_fn *finish, float (*acc)[16], struct chunk *c,
-		 const struct panel *p, unsigned blocks, unsigned nx, bool fresh)
+INLINE void tile(enum quant_type type, float (*acc)[16], struct chunk *c, const struct panel *p,
+		 unsigned blocks, unsigned nx, bool fresh)
 {
 	__m256i s[CHUNK][2 * MOST];
 	__m256 a[2 * MOST];
 
-	sums(s, c, p, blocks, nx, fresh);
+	if (type == QUANT_Q6_K)
+		sums_q6_k(s, c, p, blocks, nx);
+	else if (type == QUANT_Q8_0)
+		sums_q8_0(s, c, p, blocks, nx);
+	else
+		sums_nibbles(s, c, p, blocks, nx, fresh, type == QUANT_Q4_0);
 	for (unsigned i = 0; i < 2 * nx; i++)
 		a[i] = floats(acc[i % nx], i / nx);
-	finish(a, s, c, p, blocks, nx);
+	if (type == QUANT_Q4_K)
+		finish_q4_k(a, s, c, p, blocks, nx);
+	else
+		finish_steps(a, s, c, p, blocks, nx, type == QUANT_Q4_0, type != QUANT_Q6_K);
 	for (unsigned i = 0; i < 2 * nx; i++)
 		_mm256_store_ps(acc[i % nx] + 8 * (i / nx), a[i]);
 }
 
 typedef void tile_fn(float (*acc)[16], struct chunk *c, const struct panel *p, unsigned blocks);
 
-#define TILE(type, name, n, fresh)                                                                 \
-	static void tile_##type##_##name(float(*acc)[16], struct chunk *c, const struct panel *p,  \
-					 unsigned blocks)                                          \
+#define TILE(type, name, nx, fresh)                                                                \
+	static void tile_##name(float(*acc)[16], struct chunk *c, const struct panel *p,           \
+				unsigned blocks)                                                   \
 	{                                                                                          \
-		tile(sums_##type, finish_##type, acc, c, p, blocks, n, fresh);                     \
+		tile(QUANT_##type, acc, c, p, blocks, nx, fresh);                                  \
 	}
-TILE(q4_0, 3, 3, false)
-TILE(q4_0, 4, 4, false)
-TILE(q4_0, fresh_3, 3, true)
-TILE(q4_0, fresh_4, 4, true)
-TILE(q4_k, 3, 3, false)
-TILE(q4_k, 4, 4, false)
-TILE(q4_k, fresh_3, 3, true)
-TILE(q4_k, fresh_4, 4, true)
-TILE(q6_k, 3, 3, false)
-TILE(q6_k, 4, 4, false)
-TILE(q8_0, 3, 3, false)
-TILE(q8_0, 4, 4, false)
+TILE(Q4_0, q4_0_3, 3, false)
+TILE(Q4_0, q4_0_4, 4, false)
+TILE(Q4_0, q4_0_fresh_3, 3, true)
+TILE(Q4_0, q4_0_fresh_4, 4, true)
+TILE(Q4_K, q4_k_3, 3, false)
+TILE(Q4_K, q4_k_4, 4, false)
+TILE(Q4_K, q4_k_fresh_3, 3, true)
+TILE(Q4_K, q4_k_fresh_4, 4, true)
+TILE(Q6_K, q6_k_3, 3, false)
+TILE(Q6_K, q6_k_4, 4, false)
+TILE(Q8_0, q8_0_3, 3, false)
+TILE(Q8_0, q8_0_4, 4, false)
 #undef TILE
 
 /* Tiles of 3 and of 4 rows; the first of a chunk may have to unpack its codes. */
@@ -490,7 +465,7 @@ static const struct form {
 	unpack_fn *unpack;
 	tile_fn *first[2], *other[2];
 } forms[QUANT_TYPE_END] = {
-	[QUANT_Q4_0] = { CHUNK * 288,
+	[QUANT_Q4_0] = { CHUNK * Q4_0_BYTES,
 			 unpack_q4_0,
 			 { tile_q4_0_fresh_3, tile_q4_0_fresh_4 },
 			 { tile_q4_0_3, tile_q4_0_4 } },
@@ -502,7 +477,7 @@ static const struct form {
 			 unpack_q6_k,
 			 { tile_q6_k_3, tile_q6_k_4 },
 			 { tile_q6_k_3, tile_q6_k_4 } },
-	[QUANT_Q8_0] = { CHUNK * 544,
+	[QUANT_Q8_0] = { CHUNK * Q8_0_BYTES,
 			 unpack_q8_0,
 			 { tile_q8_0_3, tile_q8_0_4 },
 			 { tile_q8_0_3, tile_q8_0_4 } },
