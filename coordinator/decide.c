@@ -257,17 +257,23 @@ static double nearness(const struct roster *r, const struct roster_agent *a,
 	return rtt_ms > 0 && now_ms > 0 ? rtt_ms / now_ms : 1;
 }
 
+/* What the planner is to see of this outlook. */
+static struct plan_input input_of(const struct decide *p, const struct outlook *o)
+{
+	return (struct plan_input){ .agent = &p->agent.agent,
+				    .worker = &o->facts,
+				    .link = &o->link,
+				    .accuracy = &p->accuracy->table,
+				    .policy = &p->policy,
+				    .present = &o->present };
+}
+
 static int look(struct decide *p, const struct roster *r, const struct roster_agent *a,
 		const struct roster_worker *w, struct plan_result *result, struct outlook *o)
 {
 	const struct msg_decision *d = a->decision.number ? &a->decision : NULL;
 	const struct msg_telemetry *t = w && w->telemetry.boot ? &w->telemetry : NULL;
-	struct plan_input in = { .agent = &p->agent.agent,
-				 .worker = &o->facts,
-				 .link = &o->link,
-				 .accuracy = &p->accuracy->table,
-				 .policy = &p->policy,
-				 .present = &o->present };
+	struct plan_input in = input_of(p, o);
 
 	*o = (struct outlook){ .worker = w, .result = result };
 	facts_present(&o->present, d, &a->telemetry, in.agent, in.accuracy,
@@ -387,12 +393,7 @@ static void explain_worker(const struct roster *r, const struct roster_agent *a,
 static void fill(const struct decide *p, const struct roster *r, const struct roster_agent *a,
 		 const struct outlook *o, struct msg_decision *d)
 {
-	struct plan_input in = { .agent = &p->agent.agent,
-				 .worker = &o->facts,
-				 .link = &o->link,
-				 .accuracy = &p->accuracy->table,
-				 .policy = &p->policy,
-				 .present = &o->present };
+	struct plan_input in = input_of(p, o);
 
 	*d = (struct msg_decision){ .number = a->decision.number + 1 };
 	snprintf(d->agent, sizeof(d->agent), "%s", a->status.agent);

@@ -12,7 +12,7 @@
 
 #include "daemon/inbox.h"
 #include "daemon/link.h"
-#include "tests/tiny_vocab.h"
+#include "tests/tok_check.h"
 
 /* ---- ops ---- */
 
@@ -133,17 +133,9 @@ void hall_close_desk(struct hall_desk *d)
 static struct tokenizer *make_tokenizer(void)
 {
 	static struct tiny v;
-	struct tokenizer *t = NULL;
-	struct err e = { 0 };
-	struct gguf *g;
 
 	tiny_bpe(&v, "gpt-2");
-	g = tiny_open(&v, &e);
-	if (!g || tokenizer_create(&t, g, &e))
-		fail_msg("%s", e.text);
-	gguf_close(g);
-	tiny_free(&v);
-	return t;
+	return create(&v);
 }
 
 static void hear(struct hall *h)

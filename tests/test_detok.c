@@ -10,22 +10,9 @@
 #include "base/rng.h"
 #include "engine/tokenizer.h"
 #include "engine/utf8.h"
-#include "tests/tiny_vocab.h"
+#include "tests/tok_check.h"
 
 #define BYTE(b) (3u + (unsigned char)(b)) /* of tiny_spm */
-
-static struct tokenizer *create(struct tiny *v)
-{
-	struct tokenizer *t = NULL;
-	struct err e = { 0 };
-	struct gguf *g = tiny_open(v, &e);
-
-	if (!g || tokenizer_create(&t, g, &e))
-		fail_msg("%s", e.text);
-	gguf_close(g);
-	tiny_free(v);
-	return t;
-}
 
 static struct tokenizer *create_spm(void)
 {

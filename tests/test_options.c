@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/daemon.h"
 #include "daemon/options.h"
 
 #define SEE_HELP " (see: tool do --help)\n"
@@ -238,6 +239,20 @@ static void help_tells_limits_units_and_defaults(void **state)
 	assert_true(longest <= 80);
 }
 
+static void a_daemon_has_traces_or_not(void **state)
+{
+	char *argv[] = { "bin/daemon", "-c", "a.yaml", "--trace", "t.json", NULL };
+	struct daemon_args args;
+
+	(void)state;
+	assert_int_equal(daemon_parse(&args, 5, argv, "what it is", "1", true), -1);
+	assert_string_equal(args.config, "a.yaml");
+	assert_string_equal(args.trace, "t.json");
+	assert_false(args.check || args.print_config);
+	assert_int_equal(daemon_parse(&args, 5, argv, "what it is", "1", false), 2);
+	assert_int_equal(daemon_parse(&args, 1, argv, "what it is", "1", false), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +263,7 @@ int main(void)
 		cmocka_unit_test(lists_are_refused_as_a_whole),
 		cmocka_unit_test(what_is_unknown_is_named_with_what_may_be_meant),
 		cmocka_unit_test(help_tells_limits_units_and_defaults),
+		cmocka_unit_test(a_daemon_has_traces_or_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
