@@ -63,7 +63,8 @@ void meter_job(struct meter *m, const struct meter_job *j)
 	struct meter_front *f = &m->fronts[j->front];
 
 	if (j->rows == 1 && j->layers)
-		push(&f->layer_token, j->layers_us / 1000.0 / j->layers);
+		push(j->local ? &f->local_layer : &f->layer_token,
+		     j->layers_us / 1000.0 / j->layers);
 	if (j->rows >= METER_CHUNK_ROWS && j->layers)
 		push(&f->layer_row, j->layers_us / 1000.0 / j->layers / j->rows);
 	if (j->sampled)
@@ -106,6 +107,7 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 	s->layer_token_ms = median(&f->layer_token);
 	s->layer_row_ms = median(&f->layer_row);
 	s->embed_ms = median(&f->beside);
+	s->local_layer_ms = median(&f->local_layer);
 	s->local_ms = median(&f->local);
 	s->head_ms = median(&f->head);
 	s->encode_ms = median(&f->encode);

@@ -51,7 +51,8 @@ struct meter_trips {
 
 /* Of one front end. */
 struct meter_front {
-	struct meter_ring layer_token, layer_row, beside, local, head, encode; /* ms */
+	struct meter_ring layer_token, layer_row, beside, head, encode; /* ms */
+	struct meter_ring local_layer, local; /* layer_token, beside of sessions without a worker */
 };
 
 /* What a trip takes. */
@@ -82,6 +83,7 @@ struct meter_job {
 	unsigned front; /* below MSG_FRONTS_MAX */
 	uint32_t layers, rows;
 	bool sampled, encoded;
+	bool local; /* of a session without a worker */
 	uint32_t layers_us, head_us, encode_us; /* layers alone, head and sampling, encoding */
 };
 void meter_job(struct meter *m, const struct meter_job *j);

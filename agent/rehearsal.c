@@ -23,15 +23,21 @@ static int run(const struct rehearsal *r, uint32_t *pos, uint32_t rows)
 	return item ? job->rc : ERR_CANCELLED;
 }
 
+/* A decode row stands for sessions with a worker, and for those without. */
 static void learn(const struct rehearsal *r, struct meter *m, const struct head_job *job)
 {
-	meter_job(m, &(struct meter_job){ .layers = r->layers,
-					  .rows = job->rows,
-					  .encoded = true,
-					  .layers_us = job->layers_us - job->embed_us,
-					  .encode_us = job->encode_us });
+	struct meter_job seen = { .layers = r->layers,
+				  .rows = job->rows,
+				  .encoded = true,
+				  .layers_us = job->layers_us - job->embed_us,
+				  .encode_us = job->encode_us };
+
+	meter_job(m, &seen);
 	if (job->rows != 1)
 		return;
+	seen.encoded = false;
+	seen.local = true;
+	meter_job(m, &seen);
 	meter_beside(m, 0, false, job->queue_us + job->embed_us);
 	meter_beside(m, 0, true, job->queue_us + job->embed_us);
 }

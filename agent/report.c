@@ -25,7 +25,9 @@ static void add_counters(const struct agent_core *c, struct msg_telemetry *t)
 /* A head that never ran takes as long as layers of as many bytes: both read all their weights. */
 static double guess_head_ms(const struct agent_core *c, const struct msg_speed *s)
 {
-	return s->layer_token_ms * c->conf.head_layers;
+	const double layer_ms = s->local_layer_ms > 0 ? s->local_layer_ms : s->layer_token_ms;
+
+	return layer_ms * c->conf.head_layers;
 }
 
 /* Of the first front, and of another one that is in use, once it is measured. */

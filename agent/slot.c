@@ -358,6 +358,7 @@ static void measure_job(struct agent_core *c, const struct slot *sl)
 				     .layers = sl->session.conf.split,
 				     .rows = job->rows,
 				     .sampled = job->sample,
+				     .local = sl->session.conf.local,
 				     .encoded = !job->sample && !sl->session.conf.local,
 				     .layers_us = job->layers_us - job->embed_us - job->head_us,
 				     .head_us = job->head_us,

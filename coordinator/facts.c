@@ -49,6 +49,11 @@ static double layer_bytes(const struct plan_front *f)
 	return f->n_layers ? (double)f->weight_bytes[f->n_layers] / f->n_layers : 0;
 }
 
+static double known(double ms, double otherwise)
+{
+	return ms > 0 ? ms : otherwise;
+}
+
 /* Layers take the time that their weights take to be read; the head likewise. */
 static struct plan_speed speed_of(const struct plan_front *f, const struct msg_speed *s,
 				  const struct plan_front *measured)
@@ -59,7 +64,9 @@ static struct plan_speed speed_of(const struct plan_front *f, const struct msg_s
 	struct plan_speed got = { .layer_token_ms = s->layer_token_ms * share,
 				  .layer_row_ms = s->layer_row_ms * share,
 				  .embed_ms = s->embed_ms,
-				  .local_ms = s->local_ms > 0 ? s->local_ms : s->embed_ms,
+				  .local_layer_ms =
+					  known(s->local_layer_ms, s->layer_token_ms) * share,
+				  .local_ms = known(s->local_ms, s->embed_ms),
 				  .head_ms = s->head_ms,
 				  .encode_ms = s->encode_ms };
 

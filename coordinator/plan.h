@@ -58,7 +58,7 @@ struct plan_speed {
 	double layer_token_ms; /* one layer, one row */
 	double layer_row_ms;   /* one layer, per row of a full prefill chunk; 0: as a token's */
 	double embed_ms;       /* per token: embedding and hand-overs between threads */
-	double local_ms;       /* the same when all layers are here */
+	double local_layer_ms, local_ms; /* layer_token_ms and embed_ms when all layers are here */
 	double head_ms;        /* norm, head and sampling of one token; 0: not known */
 	double encode_ms;      /* a row */
 };

@@ -57,13 +57,14 @@ double plan_cost_head_ms(const struct plan_worker *w, double rows)
 	return at_rows(w, rows, true);
 }
 
-/* One layer of the agent over a chunk: a line from one row to a full chunk. */
-static double agent_layer_ms(const struct plan_speed *s, uint32_t rows, uint32_t full)
+/* One layer of the agent over a chunk: a line from one row, which takes one_ms, to a full chunk. */
+static double agent_layer_ms(const struct plan_speed *s, double one_ms, uint32_t rows,
+			     uint32_t full)
 {
-	double row = s->layer_row_ms > 0 ? s->layer_row_ms : s->layer_token_ms;
-	double more = full > 1 ? (row * full - s->layer_token_ms) / (full - 1) : row;
+	double row = s->layer_row_ms > 0 ? s->layer_row_ms : one_ms;
+	double more = full > 1 ? (row * full - one_ms) / (full - 1) : row;
 
-	return s->layer_token_ms + (more > 0 ? more : 0) * (rows - 1);
+	return one_ms + (more > 0 ? more : 0) * (rows - 1);
 }
 
 /* Sums of a chain of stages, each of which takes one chunk at a time. With equal chunks the longest
@@ -92,8 +93,9 @@ static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, u
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t full = in->accuracy->levels[level].chunk_rows;
 	const bool local = split == in->agent->n_layers;
+	const double one_ms = local ? s->local_layer_ms : s->layer_token_ms;
 	struct plan_stage st = { .agent = (local ? s->local_ms : s->embed_ms) +
-					  split * agent_layer_ms(s, rows, full) };
+					  split * agent_layer_ms(s, one_ms, rows, full) };
 
 	if (local)
 		return st;
@@ -146,7 +148,7 @@ static void time_local(const struct plan_input *in, uint32_t front, uint32_t lev
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t l = in->agent->n_layers;
 
-	*t = (struct plan_timing){ .token_ms = s->local_ms + l * s->layer_token_ms + s->head_ms,
+	*t = (struct plan_timing){ .token_ms = s->local_ms + l * s->local_layer_ms + s->head_ms,
 				   .ttft_ms = prefill_ms(in, l, front, level, 0) + s->head_ms };
 }
 

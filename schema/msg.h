@@ -122,7 +122,7 @@ struct msg_agent_profile {
 /* How fast an agent computes, with one of its fronts: medians of late, or of the measurement at
  * its start. A decode token of a session with split s takes, if it has the agent for itself,
  *   embed_ms + s * layer_token_ms + encode_ms                   + the link and the worker, s < L
- *   local_ms + L * layer_token_ms + head_ms                                                s = L
+ *   local_ms + L * local_layer_ms + head_ms                                                s = L
  * and a prompt chunk of n rows s * n * layer_row_ms, and encoding. 0: not known. */
 struct msg_speed {
 	char front[MSG_FRONT_MAX];
@@ -131,7 +131,9 @@ struct msg_speed {
 	/* All that a decode token takes beside layers, encoding, head, and its trip (msg_link):
 	 * embedding, handing over between threads, looking after the session. */
 	double embed_ms;
-	double local_ms; /* the same without a worker, s = L; 0: as embed_ms */
+	/* The same of sessions without a worker, which no trip interrupts: nothing has left the
+	 * caches, no thread has gone to sleep. 0: as layer_token_ms, as embed_ms. */
+	double local_layer_ms, local_ms;
 	double head_ms;	  /* final norm, head and sampling of one token; until they have run here:
 			   * as layers of as many bytes would take */
 	double encode_ms; /* encoding one decode row */

@@ -68,6 +68,7 @@ static int get_speed(void *item, const struct json *o, struct err *e)
 	    (rc = field_get_ms(o, "layer_token_ms", &s->layer_token_ms, e)) ||
 	    (rc = field_get_ms(o, "layer_row_ms", &s->layer_row_ms, e)) ||
 	    (rc = field_get_ms(o, "embed_ms", &s->embed_ms, e)) ||
+	    (rc = field_get_ms(o, "local_layer_ms", &s->local_layer_ms, e)) ||
 	    (rc = field_get_ms(o, "local_ms", &s->local_ms, e)) ||
 	    (rc = field_get_ms(o, "head_ms", &s->head_ms, e)))
 		return rc;
@@ -80,6 +81,7 @@ static void add_speed(const struct msg_speed *s, struct json *o)
 	field_add_fine(o, "layer_token_ms", s->layer_token_ms);
 	field_add_fine(o, "layer_row_ms", s->layer_row_ms);
 	field_add_fine(o, "embed_ms", s->embed_ms);
+	field_add_fine(o, "local_layer_ms", s->local_layer_ms);
 	field_add_fine(o, "local_ms", s->local_ms);
 	field_add_fine(o, "head_ms", s->head_ms);
 	field_add_fine(o, "encode_ms", s->encode_ms);

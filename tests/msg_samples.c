@@ -107,6 +107,7 @@ static const struct msg samples[] = {
 					 .layer_token_ms = 0.125001,
 					 .layer_row_ms = 0.0625,
 					 .embed_ms = 0.375,
+					 .local_layer_ms = 0.09375,
 					 .local_ms = 0.1875,
 					 .head_ms = 1.5,
 					 .encode_ms = 0.03125 },

@@ -106,12 +106,15 @@ static void speeds_that_lack_follow_from_the_weights(void **state)
 	assert_true(near(f.agent.speeds[1].layer_row_ms, 1 * 100 / 250.0, 1e-9));
 	assert_true(f.agent.speeds[1].embed_ms == 0.5);
 	assert_true(f.agent.speeds[1].local_ms == 0.5);
+	assert_true(f.agent.speeds[0].local_layer_ms == 2);
+	t.speeds[0].local_layer_ms = 1.5;
 	t.speeds[0].local_ms = 0.125;
 	t.speeds[0].head_ms = 7;
 	t.speeds[1] = (struct msg_speed){ .front = "Q4_0", .layer_token_ms = 3 };
 	t.n_speeds = 2;
 	facts_agent_update(&f, &p, &t);
 	assert_true(f.agent.speeds[0].head_ms == 7 && f.agent.speeds[0].local_ms == 0.125);
+	assert_true(f.agent.speeds[0].local_layer_ms == 1.5);
 	assert_true(f.agent.speeds[1].layer_token_ms == 3);
 	facts_agent_finish(&f);
 }

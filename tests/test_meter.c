@@ -417,7 +417,8 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 	meter_job(&m, &(struct meter_job){ .layers = 8,
 					   .rows = 1,
 					   .sampled = true,
-					   .layers_us = 800,
+					   .local = true,
+					   .layers_us = 500,
 					   .head_us = 1500 });
 	meter_job(&m,
 		  &(struct meter_job){ .front = 1, .rows = 1, .encoded = true, .encode_us = 7 });
@@ -428,6 +429,7 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 	assert_near(s.head_ms, 1.5, 1e-6, "head_ms");
 	assert_near(s.embed_ms, 0.103, 0.01, "embed_ms");
 	assert_near(s.local_ms, 0.054, 0.01, "local_ms");
+	assert_near(s.local_layer_ms, 0.0625, 1e-6, "local_layer_ms");
 	meter_speed(&m, 1, &other);
 	assert_true(other.layer_token_ms == 0); /* no layers: nothing to tell */
 	assert_near(other.encode_ms, 0.007, 1e-6, "encode_ms");

@@ -50,6 +50,7 @@ static void put_front(struct world *w, uint32_t f, uint32_t layers, uint64_t lay
 	w->agent.speeds[f] = (struct plan_speed){ .layer_token_ms = 2,
 						  .layer_row_ms = 0.5,
 						  .embed_ms = 0.2,
+						  .local_layer_ms = 2,
 						  .local_ms = 0.2,
 						  .head_ms = 3,
 						  .encode_ms = 0.1 };
@@ -187,13 +188,14 @@ static double brute_bytes(const struct world *w, const float *bits, const struct
 static double brute_chunk(const struct world *w, const struct plan_choice *c, uint32_t rows)
 {
 	const struct plan_speed *s = &w->agent.speeds[c->front];
+	const bool local = c->split == w->agent.n_layers;
 	double full = w->accuracy.levels[c->level].chunk_rows;
-	double row = s->layer_row_ms > 0 ? s->layer_row_ms : s->layer_token_ms, each = row;
+	double one = local ? s->local_layer_ms : s->layer_token_ms;
+	double row = s->layer_row_ms > 0 ? s->layer_row_ms : one, each = row;
 
 	if (full > 1)
-		each = brute_max(0, (full * row - s->layer_token_ms) / (full - 1));
-	return (c->split == w->agent.n_layers ? s->local_ms : s->embed_ms) +
-	       c->split * (s->layer_token_ms + (rows - 1) * each);
+		each = brute_max(0, (full * row - one) / (full - 1));
+	return (local ? s->local_ms : s->embed_ms) + c->split * (one + (rows - 1) * each);
 }
 
 /* TTFT by following every chunk; the uplink's bytes are counted on the way. */
@@ -252,7 +254,7 @@ static void brute_figures(const struct world *w, const struct plan_choice *c,
 				 (uint64_t)c->context_tokens * c->split * w->agent.kv_bytes[c->kv];
 	if (!tail) {
 		f->edge_bytes += w->fronts[c->front].head_bytes;
-		f->token_ms = s->local_ms + n * s->layer_token_ms + s->head_ms;
+		f->token_ms = s->local_ms + n * s->local_layer_ms + s->head_ms;
 		return;
 	}
 	f->edge_bytes += w->codec_bytes[c->split] +
@@ -451,6 +453,7 @@ static void draw_fronts(struct world *w, struct dice *d)
 			w->fronts[f].head_bytes = 0;
 		*s = (struct plan_speed){ .layer_token_ms = draw(d, 0.1, 20),
 					  .embed_ms = draw(d, 0, 1),
+					  .local_layer_ms = draw(d, 0.1, 20),
 					  .local_ms = draw(d, 0, 1),
 					  .head_ms = chance(d, 0.9) ? draw(d, 0.1, 30) : 0,
 					  .encode_ms = draw(d, 0, 1) };
