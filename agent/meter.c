@@ -140,10 +140,20 @@ static unsigned magnitude(double bytes)
 	return i;
 }
 
+/* Where the ring is full and its newest trip hardly older, t tells nothing new: over a fast link a
+ * scheduler's whims last longer than a session. */
+static bool is_soon(const struct meter_trips *s, unsigned k, const struct meter_trip *t)
+{
+	return s->n[k] >= METER_TRIPS &&
+	       t->at_us < s->kept[k][(s->n[k] - 1) % METER_TRIPS].at_us + METER_GAP_US;
+}
+
 static void keep(struct meter_trips *s, const struct meter_trip *t)
 {
 	const unsigned k = magnitude(t->up_bytes);
 
+	if (is_soon(s, k, t))
+		return;
 	s->kept[k][s->n[k] % METER_TRIPS] = *t;
 	if (++s->n[k] == 2 * METER_TRIPS)
 		s->n[k] = METER_TRIPS;

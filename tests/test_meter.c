@@ -242,6 +242,23 @@ static double said_ms(struct meter *m, uint64_t now_us, double up, double down)
 	return l.rtt_ms + 8 * (up / l.up_kbit_s + down / l.down_kbit_s);
 }
 
+static void a_burst_of_trips_is_one_moment(void **state)
+{
+	struct way w = { .base_ms = 1, .up_kbit_s = 1e6, .down_kbit_s = 1e6 };
+	struct meter m = { 0 };
+	struct msg_link l;
+	uint64_t now_us = 0;
+
+	(void)state;
+	travel(&m, &w, &now_us, METER_TRIPS, 60, 0);
+	for (unsigned i = 0; i < 2 * METER_TRIPS; i++) {
+		now_us += 1000;
+		meter_trip(&m, &(struct meter_trip){ now_us, 60, 180, 1.9F });
+	}
+	meter_link(&m, now_us, &l);
+	assert_near(l.rtt_ms, 1, 0.05, "rtt_ms");
+}
+
 static void a_link_that_gets_slow_is_known_after_a_few_trips(void **state)
 {
 	struct way fast = { 5, 1, 10000, 10000, 1 }, slow = { 5, 1, 250, 250, 2 };
@@ -467,6 +484,7 @@ int main(void)
 		cmocka_unit_test(a_few_bytes_more_tell_no_rate),
 		cmocka_unit_test(a_rate_beyond_measure_has_a_bound),
 		cmocka_unit_test(what_the_link_was_long_ago_does_not_count),
+		cmocka_unit_test(a_burst_of_trips_is_one_moment),
 		cmocka_unit_test(a_link_that_gets_slow_is_known_after_a_few_trips),
 		cmocka_unit_test(a_link_that_gets_somewhat_slow_is_known_with_a_probe_or_two),
 		cmocka_unit_test(the_first_rows_are_no_change),
