@@ -31,7 +31,8 @@
 
 #define METER_MAGNITUDES 20  /* of sizes: 1, 2..3, 4..7 bytes ... */
 #define METER_TRIPS      32u /* newest of a magnitude */
-#define METER_CHUNK_ROWS 16u /* a job of so many rows or more tells what a row of a chunk takes */
+/* A job of so many rows or more tells what a row of a chunk takes: the least of codec/chunk.h. */
+#define METER_CHUNK_ROWS 8u
 #define METER_GAP_US     20000ull /* once there are so many, one counts that comes so much later */
 #define METER_STALE_US   300000000ull /* trips so much older than the newest one do not count */
 

@@ -103,27 +103,8 @@ static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, u
 	st.link = transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
 				      in->link->up_payload + in->link->up_packet,
 			      in->link->up_kbit_s);
-	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows) +
-		    plan_cost_head_ms(in->worker, rows);
+	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows);
 	return st;
-}
-
-/* Rows of the last chunk. */
-static uint32_t last_rows(const struct plan_input *in, uint32_t level)
-{
-	const uint32_t chunk = in->accuracy->levels[level].chunk_rows;
-	const uint32_t left = in->policy->prompt_tokens % chunk;
-
-	return left ? left : chunk;
-}
-
-/* Only the last chunk of a prompt is sampled after: what that takes beyond its decoding. */
-static double first_sample_ms(const struct plan_input *in, uint32_t level)
-{
-	const struct plan_worker *w = in->worker;
-	double more = plan_cost_head_ms(w, 1) - plan_cost_head_ms(w, last_rows(in, level));
-
-	return more > 0 ? more : 0;
 }
 
 /* Time from a prompt until all its rows have passed; opened_ms: until the link takes them. */
@@ -192,7 +173,7 @@ static void time_split(const struct plan_input *in, uint32_t split, uint32_t fro
 		      transfer_ms(t->up_bytes + in->link->up_packet, in->link->up_kbit_s) + tail +
 		      back;
 	t->ttft_ms = prefill_ms(in, split, front, level, opened_ms(in->link)) +
-		     first_sample_ms(in, level) + back;
+		     plan_cost_head_ms(w, 1) + back; /* only the last row has an answer */
 	t->session_bytes = session_bytes(in, split, level, t);
 	t->worker_ms = tail / w->batch_rows;
 }

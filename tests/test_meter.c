@@ -430,7 +430,7 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 	}
 	meter_job(&m, &(struct meter_job){
 			      .layers = 4, .rows = 64, .encoded = true, .layers_us = 6400 });
-	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 9, .layers_us = 90000 });
+	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 7, .layers_us = 90000 });
 	meter_job(&m, &(struct meter_job){ .layers = 8,
 					   .rows = 1,
 					   .sampled = true,

@@ -225,14 +225,11 @@ static double brute_ttft(const struct world *w, const struct plan_choice *c, dou
 		size = rows * brute_bytes(w, w->prompt_bits, c) + k->up_payload;
 		*bytes += size;
 		up = brute_max(up, agent) + brute_wire(size + k->up_packet, k->up_kbit_s);
-		worker = brute_max(worker, up) + tail * brute_step(&w->worker, rows, false) +
-			 brute_step(&w->worker, rows, true);
+		worker = brute_max(worker, up) + tail * brute_step(&w->worker, rows, false);
 	}
 	if (local)
 		return agent + s->head_ms;
-	return worker +
-	       brute_max(0, brute_step(&w->worker, 1, true) - brute_step(&w->worker, rows, true)) +
-	       k->rtt_ms + w->worker.queue_ms +
+	return worker + brute_step(&w->worker, 1, true) + k->rtt_ms + w->worker.queue_ms +
 	       brute_wire(k->down_payload + k->down_packet, k->down_kbit_s);
 }
 
