@@ -80,14 +80,14 @@ void meter_beside(struct meter *m, unsigned front, bool local, double us)
 	push(local ? &f->local : &f->beside, us > 0 ? us / 1000 : 0);
 }
 
-void meter_begin(struct meter *m, double us)
+void meter_begin(struct meter *m, bool local, double us)
 {
-	push(&m->begin, us / 1000);
+	push(local ? &m->local_begin : &m->begin, us / 1000);
 }
 
 double meter_begin_ms(const struct meter *m)
 {
-	return median(&m->begin);
+	return median(m->local_begin.n ? &m->local_begin : &m->begin);
 }
 
 /* While no trip is known nothing can be told apart. */

@@ -65,7 +65,7 @@ struct meter_line {
 
 struct meter {
 	struct meter_front fronts[MSG_FRONTS_MAX];
-	struct meter_ring begin, open; /* ms, of sessions */
+	struct meter_ring begin, local_begin, open; /* ms, of sessions; local: without a worker */
 	struct meter_trips trips;  /* to the worker, without its own time */
 	struct meter_trips probes; /* to the broker */
 	double up_ms, down_ms;     /* per byte, as last known; 0: not */
@@ -95,8 +95,8 @@ void meter_job(struct meter *m, const struct meter_job *j);
  * itself; local: without a worker. */
 void meter_beside(struct meter *m, unsigned front, bool local, double us);
 
-/* A session's first job began so long after its prompt came. */
-void meter_begin(struct meter *m, double us);
+/* A session's first job began so long after its prompt came; local: no OPEN went out before. */
+void meter_begin(struct meter *m, bool local, double us);
 
 /* The worker's ACCEPT to its first OPEN came so long after its prompt. */
 void meter_open(struct meter *m, double us);
@@ -120,7 +120,8 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s);
  * is expected: not per token. */
 void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l);
 
-/* 0: no session has begun. */
+/* Of sessions without a worker, if there were any: with one, ACCEPT comes later than the first job.
+ * 0: no session has begun. */
 double meter_begin_ms(const struct meter *m);
 
 /* To the broker and back, for an empty payload: median and 95 % quantile; 0, 0: not known. */

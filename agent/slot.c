@@ -374,7 +374,8 @@ static void note_job(struct agent_core *c, struct slot *sl, const struct head_jo
 	}
 	timeline_computed(&sl->timeline, job);
 	if (!job->pos && !sl->times.first_token_us && job->queued_us > sl->times.begun_us)
-		meter_begin(&c->meter, (double)(job->queued_us - sl->times.begun_us));
+		meter_begin(&c->meter, sl->session.conf.local,
+			    (double)(job->queued_us - sl->times.begun_us));
 	sl->times.head_us += job->layers_us;
 	sl->times.encode_us += job->encode_us;
 	if (!job->rc)

@@ -398,9 +398,11 @@ static void a_beginning_is_what_it_takes_beside_its_trip(void **state)
 	struct msg_link l;
 
 	(void)state;
-	meter_begin(&m, 700);
-	meter_begin(&m, 900);
+	meter_begin(&m, false, 700);
+	meter_begin(&m, false, 900);
 	assert_near(meter_begin_ms(&m), 0.8, 1e-6, "begin_ms");
+	meter_begin(&m, true, 300);
+	assert_near(meter_begin_ms(&m), 0.3, 1e-6, "begin_ms");
 	meter_open(&m, 5000); /* no trip is known: nothing to learn */
 	meter_trip(&m, &(struct meter_trip){ .at_us = 1, .up_bytes = 100, .ms = 20 });
 	meter_link(&m, 1, &l);
