@@ -308,17 +308,36 @@ int bus_link_connect(struct bus_link *l, struct bus_link_limits *limits, struct 
 
 /* ---- connected ---- */
 
-int bus_link_subscribe(struct bus_link *l, const char *filter, int qos, struct err *e)
+/* Of the i-th filter: Paho keeps a list only where there are several. */
+static int reason_of(const MQTTResponse *r, uint32_t i)
 {
-	MQTTResponse r = MQTTClient_subscribe5(l->client, filter, qos, NULL, NULL);
-	int reason = (int)r.reasonCode;
+	return (int)(r->reasonCodes && (int)i < r->reasonCodeCount ? r->reasonCodes[i]
+								   : r->reasonCode);
+}
 
+int bus_link_subscribe(struct bus_link *l, uint32_t n, const char *const filters[], const int qos[],
+		       uint32_t *refused, struct err *e)
+{
+	char *topics[BUS_LINK_FILTERS] = { 0 };
+	int wanted[BUS_LINK_FILTERS] = { 0 }, reason = 0;
+	MQTTResponse r;
+
+	for (uint32_t i = 0; i < n; i++) {
+		topics[i] = (char *)(uintptr_t)filters[i]; /* not written to */
+		wanted[i] = qos[i];
+	}
+	r = MQTTClient_subscribeMany5(l->client, (int)n, topics, wanted, NULL, NULL);
+	for (*refused = 0; *refused < n; (*refused)++) {
+		reason = reason_of(&r, *refused);
+		if (reason < 0 || reason >= 0x80)
+			break;
+	}
 	MQTTResponse_free(r);
-	if (reason >= 0x80)
-		return err_set(e, ERR_REFUSED, "the broker refuses: %s", bus_link_reason(reason));
+	if (*refused == n)
+		return 0;
 	if (reason < 0)
 		return err_set(e, ERR_IO, "no answer");
-	return 0;
+	return err_set(e, ERR_REFUSED, "the broker refuses: %s", bus_link_reason(reason));
 }
 
 int bus_link_publish(struct bus_link *l, const struct bus_publish *p)

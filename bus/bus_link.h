@@ -39,8 +39,12 @@ MUST_CHECK int bus_link_create(struct bus_link **out, const struct bus_conf *con
 #define BUS_LINK_CONNECT_S 10
 MUST_CHECK int bus_link_connect(struct bus_link *l, struct bus_link_limits *limits, struct err *e);
 
-/* Waits for the SUBACK, 5 s at most. ERR_REFUSED, ERR_IO (the connection is gone). */
-MUST_CHECK int bus_link_subscribe(struct bus_link *l, const char *filter, int qos, struct err *e);
+/* In one packet, n in 1..BUS_LINK_FILTERS. Waits for the SUBACK, 5 s at most. ERR_REFUSED: the
+ * first filter that the broker refuses is filters[*refused] (it may have granted others); ERR_IO
+ * (the connection is gone). */
+#define BUS_LINK_FILTERS 16
+MUST_CHECK int bus_link_subscribe(struct bus_link *l, uint32_t n, const char *const filters[],
+				  const int qos[], uint32_t *refused, struct err *e);
 
 /* Writes the packet; blocks while the socket is full. ERR_OFFLINE, ERR_FORMAT (topic is not
  * UTF-8). Any thread but Paho's. */

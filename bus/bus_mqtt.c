@@ -37,6 +37,7 @@
 #define BIRTH_ANSWER_MS 3000
 #define ACKS_MAX        2048 /* above what bus_link lets be unanswered */
 #define PACKET_OVERHEAD 512  /* of a publish, and of TLS around it */
+#define FILTER_OVERHEAD 3    /* of a filter in SUBSCRIBE: its length and options */
 #define GRACE_MS        1000 /* for net-out to notice that it shall end */
 
 struct sub {
@@ -242,13 +243,40 @@ static void catch_up(struct mqtt *b)
 
 /* ---- one connection ---- */
 
-static int subscribe(struct mqtt *b, const char *filter, int qos, struct err *e)
+static int subscribe(struct mqtt *b, uint32_t n, const char *const filters[], const int qos[],
+		     struct err *e)
 {
-	int rc = bus_link_subscribe(b->link, filter, qos, e);
+	uint32_t refused;
+	int rc = bus_link_subscribe(b->link, n, filters, qos, &refused, e);
 
 	if (rc)
-		err_wrap(e, "subscribe to %s", filter);
+		err_wrap(e, "subscribe to %s", filters[refused]);
 	return rc;
+}
+
+/* As many of the filters from *s on as one packet takes; *s becomes the next one. */
+static int subscribe_some(struct mqtt *b, const struct sub **s, struct err *e)
+{
+	const char *filters[BUS_LINK_FILTERS];
+	size_t bytes = PACKET_OVERHEAD;
+	int qos[BUS_LINK_FILTERS];
+	uint32_t n = 0;
+
+	for (; *s && n < BUS_LINK_FILTERS; *s = (*s)->next) {
+		bytes += strlen((*s)->filter) + FILTER_OVERHEAD;
+		if (n && bytes > b->limits.max_packet)
+			break;
+		filters[n] = (*s)->filter;
+		qos[n++] = (*s)->qos;
+	}
+	return subscribe(b, n, filters, qos, e);
+}
+
+static int subscribe_one(struct mqtt *b, const struct bus_publish *p, struct err *e)
+{
+	const char *filter = p->topic;
+
+	return subscribe(b, 1, &filter, &p->qos, e);
 }
 
 /* Publish the birth and wait until the broker has it. A refusal is told in text, no more: the
@@ -309,8 +337,8 @@ static int session_open(struct mqtt *b, struct err *e)
 	if (bus_nodelay_set(b->conf.port, &b->sockets[atomic_load(&b->session) % 2], &nodelay))
 		snprintf(slow, sizeof(slow), ", but slowly (no TCP_NODELAY: %.100s)", nodelay.text);
 	catch_up(b);
-	for (struct sub *s = b->subs; s && !rc; s = s->next)
-		rc = subscribe(b, s->filter, s->qos, e);
+	for (const struct sub *s = b->subs; s && !rc;)
+		rc = subscribe_some(b, &s, e);
 	if (!rc && give_birth(b, mute, sizeof(mute)))
 		rc = err_set(e, ERR_IO, "connection to %s:%u lost", b->conf.host, b->conf.port);
 	if (rc) {
@@ -335,7 +363,7 @@ static int perform(struct mqtt *b, struct out_item *it, struct err *e)
 		bus_out_free(b->out, it);
 		return 0;
 	}
-	if (it->kind == OUT_SUBSCRIBE && subscribe(b, it->p.topic, it->p.qos, e))
+	if (it->kind == OUT_SUBSCRIBE && subscribe_one(b, &it->p, e))
 		rc = e->code;
 	if (it->kind == OUT_BIRTH)
 		(void)!send(b, &it->p);

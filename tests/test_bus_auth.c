@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "tests/bus_box.h"
@@ -87,6 +88,58 @@ static void what_the_access_list_denies_is_counted_and_a_denied_birth_is_told(vo
 	assert_int_equal(n.refused, 2);
 	assert_true(bus_is_up(a.bus));
 	box_close(&a);
+}
+
+#define PLUGIN "mosquitto_dynamic_security.so"
+
+/* Mosquitto's plugin that answers SUBSCRIBE by an access list; NULL: it is not where it may be. */
+static const char *find_plugin(void)
+{
+	static const char *const places[] = { "/usr/lib/x86_64-linux-gnu/" PLUGIN,
+					      "/usr/lib/aarch64-linux-gnu/" PLUGIN,
+					      "/usr/lib/" PLUGIN, "/usr/local/lib/" PLUGIN };
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (!access(places[i], R_OK))
+			return places[i];
+	}
+	return NULL;
+}
+
+/* Filters go out together; the one that is refused is named, wherever it stands. */
+static void a_filter_that_is_refused_is_named(void **state)
+{
+	static const char rules[] =
+		"{\"defaultACLAccess\":{\"publishClientSend\":true,\"publishClientReceive\":true,"
+		"\"subscribe\":true,\"unsubscribe\":true},\"anonymousGroup\":\"all\",\"groups\":"
+		"[{\"groupname\":\"all\",\"roles\":[{\"rolename\":\"none\"}]}],\"roles\":"
+		"[{\"rolename\":\"none\",\"acls\":[{\"acltype\":\"subscribeLiteral\","
+		"\"topic\":\"theirs/+\",\"allow\":false}]}],\"clients\":[]}";
+	const char *plugin = find_plugin();
+	char lines[512], filter[32];
+
+	(void)state;
+	need_broker();
+	if (!plugin)
+		skip();
+	broker_write(br, "rules.json", rules);
+	snprintf(lines, sizeof(lines), "allow_anonymous true\nplugin %s\nplugin_opt_config_file %s",
+		 plugin, broker_path(br, "rules.json"));
+	broker_start(br, lines);
+	for (unsigned at = 0; at < 20; at += 19) { /* in the first packet, in the second */
+		struct bus_conf conf = box_conf(br, "a");
+		struct box a;
+
+		box_open(&a, &conf);
+		for (unsigned i = 0; i < 20; i++) {
+			snprintf(filter, sizeof(filter), i == at ? "theirs/+" : "mine/%u", i);
+			assert_int_equal(bus_subscribe(a.bus, filter, 1), 0);
+		}
+		assert_non_null(
+			strstr(box_await(&a, BUS_DOWN)->text,
+			       "subscribe to theirs/+: the broker refuses: Not authorized"));
+		box_close(&a);
+	}
 }
 
 static void a_packet_above_the_brokers_maximum_is_refused_here(void **state)
@@ -271,6 +324,7 @@ int main(void)
 		cmocka_unit_test(a_bad_configuration_is_refused_at_open),
 		IN_EACH(a_wrong_password_is_told_and_a_right_one_works),
 		IN_EACH(what_the_access_list_denies_is_counted_and_a_denied_birth_is_told),
+		IN_EACH(a_filter_that_is_refused_is_named),
 		IN_EACH(a_packet_above_the_brokers_maximum_is_refused_here),
 		IN_EACH(a_message_above_our_maximum_does_not_reach_us),
 		IN_EACH(tls_with_a_client_certificate_works),

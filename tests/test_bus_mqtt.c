@@ -105,6 +105,46 @@ static void subscriptions_and_birth_made_before_the_connection_hold(void **state
 	box_close(&a);
 }
 
+static void say_each(struct box *a)
+{
+	char topic[300];
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(topic, sizeof(topic), "%0200u/x", i);
+		box_say(a, topic, "1", 1);
+		box_expect(a, topic, "1", false);
+	}
+}
+
+/* More than go into one packet, by number and by bytes. */
+static void many_filters_hold_after_each_connect(void **state)
+{
+	struct broker *small;
+	char filter[300];
+	struct bus_conf conf;
+	struct box a;
+
+	(void)state;
+	box_need_broker();
+	small = broker_create();
+	broker_start(small, "allow_anonymous true\nmax_packet_size 2048");
+	conf = box_conf(small, "a");
+	box_open(&a, &conf);
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(filter, sizeof(filter), "%0200u/+", i);
+		assert_int_equal(bus_subscribe(a.bus, filter, 1), 0);
+	}
+	box_await(&a, BUS_UP);
+	say_each(&a);
+	broker_kill(small);
+	box_await(&a, BUS_DOWN);
+	broker_restart(small);
+	box_await(&a, BUS_UP);
+	say_each(&a);
+	box_close(&a);
+	broker_destroy(small);
+}
+
 static void payloads_up_to_256_kib_arrive_whole(void **state)
 {
 	static const size_t sizes[] = { 1, 127, 16383, 16384, 65536, 262144 };
@@ -329,6 +369,7 @@ int main(void)
 		cmocka_unit_test(retained_messages_wait_for_those_who_come_later),
 		cmocka_unit_test(an_expired_message_is_not_delivered),
 		cmocka_unit_test(subscriptions_and_birth_made_before_the_connection_hold),
+		cmocka_unit_test(many_filters_hold_after_each_connect),
 		cmocka_unit_test(payloads_up_to_256_kib_arrive_whole),
 		cmocka_unit_test(a_burst_of_20000_messages_arrives_in_order),
 		cmocka_unit_test(a_burst_at_qos_1_does_not_stall),

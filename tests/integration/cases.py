@@ -399,8 +399,22 @@ def budget_of(w: World, model, context):
     return process + weights + scratch, one
 
 
+def stop_in_the_middle(w, sub, agent):
+    """Put the agent to sleep while a long session runs, and return its id. Where everything waits
+    for a processor its first pieces are heard of when it is over: then another one is begun."""
+    for i in range(20):
+        begin_long(w, sub, f"long{i}")
+        agent.p.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        if not any(r["done"] for r in sub.replies(f"long{i}")):
+            return f"long{i}"
+        agent.p.send_signal(signal.SIGCONT)
+    raise AssertionError("no session was caught while it ran")
+
+
 def an_idle_session_makes_room_and_goes_on_later(w: World):
-    """Memory for one session: the agent of the first one sleeps, and replays when it wakes up."""
+    """Memory for one session: the agent of the first one sleeps, and replays when it wakes up. At
+    split 0 one takes 0.8 of what a whole context does, so two never fit, and one always does."""
     plain = w.path("plain.gguf")  # nothing but caches counts: no calibration beside it
     shutil.copy(w.model, plain)
     rest, one = budget_of(w, plain, 512)
@@ -408,18 +422,16 @@ def an_idle_session_makes_room_and_goes_on_later(w: World):
     worker = w.start_worker(f"memory_budget: {rest + one * 5 // 4}\ntelemetry_s: 1\n"
                             "timeouts:\n  evict_ms: 500\n", model=plain)
     w.broker_section = "  keepalive_s: 60\n"  # longer than one of them sleeps
-    agents = {n: w.start_agent("codec: f32\nsplit: 2\n", name=n, model=plain)
+    agents = {n: w.start_agent("codec: f32\nsplit: 0\n", name=n, model=plain)
               for n in ("gw1", "gw2")}
     wanted = long_answer(w)
     sub = w.listen()
-    begin_long(w, sub)
-    agents["gw1"].p.send_signal(signal.SIGSTOP)
-    time.sleep(1)
+    name = stop_in_the_middle(w, sub, agents["gw1"])
     w.prompt(name="gw2", prompt=PROMPT, id="second", **LONG_KEYS)
     expect(sub.final("second")["ids"], wanted["ids"], "ids of the second session")
     worker.wait_log("session.evicted agent=gw1")
     agents["gw1"].p.send_signal(signal.SIGCONT)
-    reply = sub.final("long")
+    reply = sub.final(name)
     expect(reply.get("error"), None, "error")
     expect(reply["ids"], wanted["ids"], "ids of the session that was evicted")
     assert reply["stats"]["epochs"] > 1, reply["stats"]

@@ -85,6 +85,15 @@ def telemetry_adds_up_to_what_a_token_takes(w: World):
     raise AssertionError(f"(token predicted, took, layers predicted, took) {seen}")
 
 
+def later(condition):
+    """Whether it comes true while more probes go out: of a few, those that wait for a processor may
+    be the most."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not condition():
+        time.sleep(0.5)
+    return condition()
+
+
 def telemetry_finds_out_a_slow_link(w: World):
     """20 ms each way and 1 Mbit/s: told by probes at first, by prompts and rows later."""
     w.start_broker()
@@ -102,15 +111,17 @@ def telemetry_finds_out_a_slow_link(w: World):
 
     def close():
         link = telemetry_of(sub, "agent", "gw1")[-1]["link"]
-        seen.append(link)
+        if link not in seen[-1:]:
+            seen.append(link)
         room = 0.2 * busy_elsewhere()
         return (abs(link["rtt_ms"] / 41.5 - 1) < room  # headers of packets go at that rate, too
                 and abs(link["up_kbit_s"] / 1000 - 1) < room
                 and link["down_kbit_s"] > 1000 / (1 + 2 * room))
 
     linked_telemetry(sub)
-    by_probes = close()
-    for i in range(10):
+    by_probes = close() or busy_elsewhere() > 1 and later(close)
+    said = str(seen)
+    for i in range(20 if busy_elsewhere() > 1 else 10):
         w.prompt(id=f"q{i}", prompt=(PROMPT + " ") * (1 + i % 4), raw=True, max_tokens=40,
                  temperature=3, seed=i)
         sub.final(f"q{i}")
@@ -119,7 +130,7 @@ def telemetry_finds_out_a_slow_link(w: World):
             break
     else:
         raise AssertionError(f"the link was found to be {seen}")
-    assert by_probes, f"by probes alone the link was found to be {seen[0]}"
+    assert by_probes, f"by probes alone the link was found to be {said}"
     assert relay.alive()
 
 
