@@ -324,7 +324,7 @@ static int open_head(struct head **h, const struct config_agent *conf, head_done
 	};
 	int rc = spec_parse(&x.codec, conf->codec, e);
 
-	return rc ? rc : head_create(h, &sc, done, a, e);
+	return rc ? rc : head_create(h, &sc, conf->spin_us, done, a, e);
 }
 
 static struct topic own_topic(const struct agent *a, enum topic_kind kind)
@@ -609,14 +609,10 @@ static void dispatch(struct agent *a, struct inbox_item *item)
 static long patience_ms(struct agent *a)
 {
 	uint64_t now_us = clock_now_us(), due_us = agent_core_due_us(a->core);
-	long ms = 1000;
 
-	if (due_us <= now_us)
-		ms = 0;
-	else if (due_us - now_us < 1000000)
-		ms = (long)((due_us - now_us) / 1000 + 1);
-	a->wake_us = now_us + (uint64_t)ms * 1000;
-	return ms;
+	/* at most a millisecond late; what is due then is no reason to call the loop before */
+	a->wake_us = due_us < now_us + 1000000 ? due_us : now_us + 1000000;
+	return a->wake_us <= now_us ? 0 : (long)((a->wake_us - now_us) / 1000 + 1);
 }
 
 static uint64_t telemetry_ms(const struct agent *a)

@@ -12,6 +12,7 @@ struct head {
 	struct segment *fronts[MSG_FRONTS_MAX]; /* lent; of the loop thread, and of jobs */
 	struct codec_work *work;
 	struct queue *jobs;
+	uint32_t spin_us;
 	head_done *done;
 	void *ctx;
 	pthread_t thread;
@@ -104,23 +105,25 @@ static void *compute(void *arg)
 {
 	struct head *h = arg;
 	struct head_job *job;
+	struct due due = { 0 };
 
 	trace_thread("compute");
-	while ((job = queue_pop(h->jobs, -1))) {
+	while ((job = queue_pop_due(h->jobs, &due, h->spin_us))) {
 		run(h, job);
 		h->done(h->ctx, job);
 	}
 	return NULL;
 }
 
-int head_create(struct head **out, const struct segment_conf *conf, head_done *done, void *ctx,
-		struct err *e)
+int head_create(struct head **out, const struct segment_conf *conf, uint32_t spin_us,
+		head_done *done, void *ctx, struct err *e)
 {
 	struct head *h = calloc(1, sizeof(*h));
 	int rc;
 
 	if (!h)
 		return err_set(e, ERR_NOMEM, "front-end segment");
+	h->spin_us = spin_us;
 	h->done = done;
 	h->ctx = ctx;
 	rc = segment_open(&h->seg, conf, e);

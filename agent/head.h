@@ -57,9 +57,10 @@ struct head;
 /* Called on the compute thread with a job that is finished. */
 typedef void head_done(void *ctx, struct head_job *job);
 
-/* Open the segment, start the thread. */
-MUST_CHECK int head_create(struct head **out, const struct segment_conf *conf, head_done *done,
-			   void *ctx, struct err *e);
+/* Open the segment, start the thread. spin_us: how long it may look for a job that is due before it
+ * sleeps (queue_pop_due). */
+MUST_CHECK int head_create(struct head **out, const struct segment_conf *conf, uint32_t spin_us,
+			   head_done *done, void *ctx, struct err *e);
 /* Jobs that are queued are finished first; none may be submitted any more. */
 void head_stop(struct head *h);
 void head_destroy(struct head *h);

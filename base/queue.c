@@ -2,15 +2,24 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+
+#include "base/clock.h"
+#include "base/relax.h"
+
+#define PAUSES     30u   /* between two looks: less than a microsecond */
+#define CROWDED_US 1000u /* somebody else had the processor for longer than passing by */
 
 struct queue {
 	pthread_mutex_t lock;
 	pthread_cond_t ready; /* signalled on push and on close; monotonic clock */
-	size_t capacity, length, head;
+	size_t capacity, head;
+	atomic_size_t length; /* this and the next one are looked at without the lock, too */
+	atomic_bool closed;
 	size_t refused;
-	bool closed;
 	bool lent;     /* the owner waits: its turn may be taken */
 	bool entered;  /* and was */
 	bool called;   /* by one who left */
@@ -114,6 +123,44 @@ void *queue_pop_us(struct queue *q, int64_t timeout_us)
 void *queue_pop(struct queue *q, long timeout_ms)
 {
 	return queue_pop_us(q, (int64_t)timeout_ms * 1000);
+}
+
+/* Look for an item until a time, without sleeping. Who else wants the processor has it meanwhile;
+ * one that keeps it is worth sleeping for, as a thread that wakes is preferred to it: false. */
+static bool look_until(struct queue *q, uint64_t until_us)
+{
+	uint64_t now_us = clock_now_us(), last_us;
+
+	while (now_us < until_us && !atomic_load(&q->length) && !atomic_load(&q->closed)) {
+		sched_yield();
+		for (unsigned i = 0; i < PAUSES; i++) /* the core may have another thread */
+			relax();
+		last_us = now_us;
+		now_us = clock_now_us();
+		if (now_us - last_us > CROWDED_US)
+			return false;
+	}
+	return true;
+}
+
+void *queue_pop_due(struct queue *q, struct due *d, uint32_t spin_us)
+{
+	const uint64_t begun_us = clock_now_us();
+	void *item = queue_pop_us(q, 0);
+	struct due_window w;
+	bool alone = true;
+
+	if (item)
+		return item;
+	if (due_window(d, spin_us, &w)) {
+		item = queue_pop_us(q, w.from_us);
+		if (!item)
+			alone = look_until(q, begun_us + w.to_us);
+	}
+	if (!item)
+		item = queue_pop_us(q, -1);
+	due_learn(d, clock_now_us() - begun_us, !alone);
+	return item;
 }
 
 /* The owner has something to do, and the turn for it. */

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/due.h"
 #include "base/err.h"
 
 struct queue;
@@ -32,6 +33,11 @@ MUST_CHECK bool queue_push(struct queue *q, void *item);
 void *queue_pop(struct queue *q, long timeout_ms);
 /* The same in microseconds. */
 void *queue_pop_us(struct queue *q, int64_t timeout_us);
+
+/* Oldest item, waited for as long as it takes; NULL when closed and empty. Learns in *d, which is
+ * the caller's, when items are due, and around that time looks for one without sleeping for spin_us
+ * at most (0: never), letting others have the processor. */
+void *queue_pop_due(struct queue *q, struct due *d, uint32_t spin_us);
 
 /* As queue_pop, for the owner: others may have the turn until this returns. It also returns NULL
  * when one of them called. */

@@ -59,6 +59,7 @@ struct config_agent {
 	char codec[CONFIG_TEXT_MAX];       /* codec: likewise, default tabq */
 	uint32_t threads;                  /* threads, 1..64, default: number of processors */
 	char pin_threads[4];               /* pin_threads: no | yes, default no */
+	uint32_t spin_us;                  /* spin_us, 0 (never)..10000, default 1000 */
 	uint32_t context_tokens;           /* context_tokens, 16..1048576, default 512 */
 	char kv[8];                        /* kv: f16 | f32 | q8_0 | q4_0, default f16 */
 	char class[16];                    /* class: interactive | bulk, default interactive */
@@ -89,6 +90,7 @@ struct config_worker {
 	uint32_t first_layer; /* first_layer, default 0: it can serve any split >= this */
 	uint32_t threads;
 	char pin_threads[4];               /* pin_threads, likewise */
+	uint32_t spin_us;                  /* likewise */
 	uint32_t context_tokens;           /* most tokens of one session, default 512 */
 	char kv[8];                        /* kv, likewise */
 	char calibration[CONFIG_PATH_MAX]; /* calibration: default MODEL.cal, if it is there */

@@ -17,6 +17,8 @@ static const struct key keys[] = {
 	  .has_auto = true, .auto_value = 0, .fallback = "auto" },
 	{ KEY(struct config_worker, "pin_threads", pin_threads, KEY_WORD), .words = "no|yes",
 	  .fallback = "no" },
+	{ KEY(struct config_worker, "spin_us", spin_us, KEY_U32), .max = 10000,
+	  .fallback = "1000" },
 	{ KEY(struct config_worker, "context_tokens", context_tokens, KEY_U32), .min = 16,
 	  .max = 1048576, .fallback = "512" },
 	{ KEY(struct config_worker, "kv", kv, KEY_WORD), .words = KV_TYPE_WORDS,

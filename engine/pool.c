@@ -13,6 +13,8 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "base/relax.h"
+
 /* How long to look at a variable before sleeping on it: longer than what lies between the loops of
  * a token; and where threads share processors, no longer than a sleep and a wake-up take. */
 #define SPIN_NS       50000
@@ -58,15 +60,6 @@ struct pool {
 };
 
 #define LEFT_MASK 0xffffffffull
-
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 static bool has_items(struct pool *p)
 {

@@ -45,6 +45,7 @@ static void what_is_not_said_has_its_default(void **state)
 	assert_int_equal(c.split, UINT32_MAX);
 	assert_in_range(c.threads, 1, 64);
 	assert_string_equal(c.pin_threads, "no");
+	assert_int_equal(c.spin_us, 1000);
 	assert_int_equal(c.memory_budget_bytes, 0);
 	assert_int_equal(c.session_deadline_ms, 120000);
 	assert_true(c.sampling.top_p == 1 && c.sampling.temperature == 0);

@@ -44,6 +44,7 @@ int drive_open(struct drive **out, const struct drive_conf *conf, struct err *e)
 		.model = conf->model,
 		.kv = kv_type_name(KV_F16),
 		.threads = conf->threads,
+		.spin_us = 1000, /* as workers have it */
 		.context_tokens = conf->context_tokens,
 		.max_sessions = conf->sessions,
 		.interactive_us = 500000,

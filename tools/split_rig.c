@@ -34,6 +34,8 @@ static void print_common(FILE *f, const struct split_rig *r, uint16_t port)
 {
 	fprintf(f, "fleet: " FLEET "\nmodel: \"%s\"\nthreads: %u\ncontext_tokens: %u\nkv: %s\n",
 		r->model, (unsigned)r->conf.threads, (unsigned)r->conf.context_tokens, r->conf.kv);
+	if (r->conf.has_spin)
+		fprintf(f, "spin_us: %u\n", (unsigned)r->conf.spin_us);
 	fprintf(f, "telemetry_s: 0\nlog: warn\nbroker: {host: 127.0.0.1, port: %u}\n",
 		(unsigned)port);
 }

@@ -12,7 +12,8 @@ struct split_rig;
 
 struct split_rig_conf {
 	const char *model, *codec, *kv;
-	uint32_t split, threads, context_tokens;
+	uint32_t split, threads, context_tokens, spin_us;
+	bool has_spin;          /* spin_us is for both sides */
 	bool any_split;         /* the worker serves other splits as well */
 	struct relay_conf link; /* between agent and broker; no relay when it does nothing */
 };

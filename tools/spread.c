@@ -1,9 +1,12 @@
 #include "tools/spread.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "schema/json.h"
+
+#define ONE_SIDE 0.025 /* what each end of an interval may miss */
 
 static int by_size(const void *a, const void *b)
 {
@@ -21,6 +24,24 @@ struct spread spread_of(double *v, size_t n)
 				.p95 = v[at95 - 1],
 				.min = v[0],
 				.max = v[n - 1] };
+}
+
+/* The k-th smallest value exceeds the median when fewer than k of n fair coins show heads. */
+bool spread_interval(const double *v, size_t n, double *low, double *high)
+{
+	double p = exp2(-(double)n), sum = 0; /* of exactly k heads, and of at most k */
+	size_t k = 0;
+
+	while (sum + p <= ONE_SIDE && k < n) {
+		sum += p;
+		p *= (double)(n - k) / (double)(k + 1);
+		k++;
+	}
+	if (!k)
+		return false;
+	*low = v[k - 1];
+	*high = v[n - k];
+	return true;
 }
 
 static void add(struct json *obj, const char *key, const char *suffix, double v)

@@ -15,6 +15,10 @@ struct spread {
  * exceed. Pure. */
 struct spread spread_of(double *v, size_t n);
 
+/* An interval that has the median of what v[n] (sorted) was drawn from in 95 % of cases, whatever
+ * its distribution: two of the values. False: n is too small for that, below 6. Pure. */
+bool spread_interval(const double *v, size_t n, double *low, double *high);
+
 /* The four numbers as members of obj: KEY, KEY_p95 (where p95 is wanted), KEY_min, KEY_max. */
 void spread_add_json(struct json *obj, const char *key, const struct spread *s, bool with_p95);
 

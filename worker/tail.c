@@ -24,6 +24,8 @@ struct tail {
 	struct runner *runner;
 	struct sched_step step;
 	struct queue *jobs;
+	struct due due; /* compute thread: when the next job comes */
+	uint32_t spin_us;
 	tail_done *done;
 	void *ctx;
 	pthread_t thread;
@@ -111,7 +113,8 @@ static void cancel_all(struct tail *t)
  * none came. */
 static bool collect(struct tail *t, int64_t timeout_us)
 {
-	struct tail_job *job = queue_pop_us(t->jobs, timeout_us);
+	struct tail_job *job = timeout_us < 0 ? queue_pop_due(t->jobs, &t->due, t->spin_us)
+					      : queue_pop_us(t->jobs, timeout_us);
 	bool any = job;
 
 	for (; job; job = queue_pop_us(t->jobs, 0))
@@ -272,6 +275,7 @@ int tail_create(struct tail **out, const struct tail_conf *conf, tail_done *done
 		return err_set(e, ERR_NOMEM, "back-end segment");
 	t->done = done;
 	t->max_sessions = conf->max_sessions;
+	t->spin_us = conf->spin_us;
 	t->ctx = ctx;
 	rc = open_parts(t, conf, e);
 	if (!rc && queue_create(&t->jobs, INBOX_JOBS))

@@ -55,6 +55,7 @@ struct tail_conf {
 	uint32_t first_layer;
 	unsigned threads;
 	bool pin_threads;
+	uint32_t spin_us;        /* how long to look for a job that is due before sleeping */
 	uint32_t context_tokens; /* of one session */
 	uint64_t memory_budget_bytes, memory_reserve_bytes, other_bytes;
 	uint32_t max_sessions;            /* lanes are below */

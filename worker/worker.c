@@ -183,6 +183,7 @@ static int open_tail(struct tail **t, const struct config_worker *conf, tail_don
 		.first_layer = conf->first_layer,
 		.threads = conf->threads,
 		.pin_threads = conf->pin_threads[0] == 'y',
+		.spin_us = conf->spin_us,
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
 		.memory_reserve_bytes = conf->memory_reserve_bytes,
