@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/core.h"
+#include "agent/fallback.h"
 #include "agent/fronts.h"
 #include "agent/head.h"
 #include "agent/move.h"
@@ -303,7 +304,7 @@ static struct segment_extra extra(void *ctx, const struct model_hparams *hp)
 
 /* done: a's, or NULL when no job will be run. */
 static int open_head(struct head **h, const struct config_agent *conf, head_done *done,
-		     struct agent *a, struct err *e)
+		     struct agent *a, unsigned *front, struct err *e)
 {
 	struct expected x = { .conf = conf };
 	struct segment_conf sc = {
@@ -324,7 +325,7 @@ static int open_head(struct head **h, const struct config_agent *conf, head_done
 	};
 	int rc = spec_parse(&x.codec, conf->codec, e);
 
-	return rc ? rc : head_create(h, &sc, conf->spin_us, done, a, e);
+	return rc ? rc : fallback_open(h, &sc, conf, done, a, front, e);
 }
 
 static struct topic own_topic(const struct agent *a, enum topic_kind kind)
@@ -378,7 +379,9 @@ static void rehearse(struct agent *a, const struct agent_core_conf *cc)
 {
 	const struct segment *seg = head_segment(a->head);
 	const uint32_t chunk = chunk_rows(&cc->codec, cc->dim, SIZE_MAX, AGENT_CHUNK_ROWS);
-	struct head_job job = { .codec = cc->codec, .cap = slot_frame_bytes(cc->dim) };
+	struct head_job job = { .codec = cc->codec,
+				.cap = slot_frame_bytes(cc->dim),
+				.front = fronts_used(a->fronts) };
 	const struct rehearsal r = { .head = a->head,
 				     .done = a->inbox,
 				     .job = &job,
@@ -413,6 +416,7 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 {
 	struct agent *a = calloc(1, sizeof(*a));
 	struct agent_core_conf cc;
+	unsigned front = 0;
 	int rc;
 
 	if (!a)
@@ -424,9 +428,11 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 	a->started_ms = clock_now_ms();
 	rc = inbox_create(&a->inbox);
 	if (!rc)
-		rc = open_head(&a->head, conf, job_done, a, e);
+		rc = open_head(&a->head, conf, job_done, a, &front, e);
 	if (!rc)
 		rc = fronts_create(&a->fronts, conf, a->head, a->inbox, e);
+	if (!rc && front)
+		rc = fronts_start(a->fronts, front, e);
 	if (!rc)
 		rc = fill_core_conf(a, &cc, e);
 	if (!rc)
@@ -442,6 +448,8 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 							    .reply = reply,
 							    .fits = fits,
 							    .front = want_front });
+	if (!rc)
+		fronts_tell(a->fronts, a->core);
 	if (!rc && !on_reply && conf->telemetry_s) /* a daemon, and somebody wants to know */
 		rehearse(a, &cc);
 	if (!rc)
@@ -480,17 +488,20 @@ void agent_get_facts(const struct agent *a, struct agent_facts *f)
 	};
 }
 
-int agent_check(const struct config_agent *conf, struct err *e)
+int agent_check(const struct config_agent *conf, const char **front, struct err *e)
 {
+	unsigned at = 0;
+
 	struct fronts *f = NULL;
 	struct head *h = NULL;
 	struct codec_spec spec;
 	int rc = spec_parse(&spec, conf->codec, e);
 
 	if (!rc)
-		rc = open_head(&h, conf, NULL, NULL, e);
+		rc = open_head(&h, conf, NULL, NULL, &at, e);
 	if (!rc)
 		rc = fronts_create(&f, conf, h, NULL, e);
+	*front = at ? conf->fronts[at - 1].front : NULL;
 	fronts_destroy(f);
 	head_destroy(h);
 	return rc;

@@ -41,7 +41,8 @@ struct agent_facts {
 };
 void agent_get_facts(const struct agent *a, struct agent_facts *f);
 
-/* --check: model, tokenizer and memory, without connecting. */
-MUST_CHECK int agent_check(const struct config_agent *conf, struct err *e);
+/* --check: model, tokenizer and memory, without connecting. *front: the one that would be used, of
+ * conf, where the model's own layers do not fit; NULL: those. */
+MUST_CHECK int agent_check(const struct config_agent *conf, const char **front, struct err *e);
 
 #endif

@@ -31,8 +31,9 @@ struct fronts {
 	struct queue *inbox;
 	struct front list[MSG_FRONTS_MAX];
 	unsigned n, wish, used;
-	bool waits;   /* the wish is for the place of what sessions use */
-	bool swapped; /* `used` was given back for the wish */
+	unsigned base; /* of those who name none */
+	bool waits;    /* the wish is for the place of what sessions use */
+	bool swapped;  /* `used` was given back for the wish */
 	/* of the load that goes on; the thread's from its start to its item */
 	unsigned loading; /* 0: none */
 	pthread_t thread;
@@ -109,6 +110,7 @@ static int find(const struct fronts *f, const char *name, unsigned *at)
 		if (!strcmp(f->list[*at].name, name))
 			return 0;
 	}
+	*at = name[0] ? *at : f->base;
 	return name[0] ? ERR_NOT_FOUND : 0;
 }
 
@@ -282,10 +284,8 @@ int fronts_judge(struct fronts *f, const char *name, struct segment_ask *ask, bo
 /* ---- loading -------------------------------------------------------------------------------- */
 
 /* Every layer is brought into its form here, so that none is when it first runs. */
-static void *load(void *arg)
+static int open_front(struct fronts *f, struct front *fr, struct err *e)
 {
-	struct fronts *f = arg;
-	struct front *fr = &f->list[f->loading];
 	const bool head = fr->head_bytes > 0;
 	const struct segment_conf sc = {
 		.path = fr->path,
@@ -300,9 +300,18 @@ static void *load(void *arg)
 		.memory_reserve_bytes = f->conf->memory_reserve_bytes,
 	};
 
-	f->rc = segment_open(&fr->seg, &sc, &f->err);
-	for (uint32_t i = 0; !f->rc && i <= fr->layers; i++)
+	int rc = segment_open(&fr->seg, &sc, e);
+
+	for (uint32_t i = 0; !rc && i <= fr->layers; i++)
 		model_prepare(fr->seg.model, 0, fr->layers, head);
+	return rc;
+}
+
+static void *load(void *arg)
+{
+	struct fronts *f = arg;
+
+	f->rc = open_front(f, &f->list[f->loading], &f->err);
 	if (!queue_push(f->inbox, f->item)) /* it keeps room for jobs, and for this */
 		free(f->item);
 	return NULL;
@@ -452,10 +461,39 @@ static void go_on(struct fronts *f, struct agent_core *core)
 		use(f, core);
 }
 
+int fronts_start(struct fronts *f, unsigned at, struct err *e)
+{
+	struct front *fr = &f->list[at];
+	int rc = open_front(f, fr, e);
+
+	if (rc)
+		return err_wrap(e, "front %s", fr->name);
+	f->first->budget.booked_bytes += fr->bytes;
+	f->list[0].state = FRONT_ABSENT;
+	fr->state = FRONT_READY;
+	f->base = f->wish = f->used = at;
+	head_set_front(f->head, at, &fr->seg);
+	lend(f, f->first, fr);
+	return 0;
+}
+
+void fronts_tell(const struct fronts *f, struct agent_core *core)
+{
+	const struct agent_front now = told(f);
+
+	if (f->used)
+		agent_core_use_front(core, &now);
+}
+
+unsigned fronts_used(const struct fronts *f)
+{
+	return f->used;
+}
+
 void fronts_want(struct fronts *f, struct agent_core *core, const char *name)
 {
 	if (find(f, name, &f->wish))
-		f->wish = 0;
+		f->wish = f->base;
 	go_on(f, core);
 }
 

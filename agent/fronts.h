@@ -23,6 +23,16 @@ struct fronts;
 MUST_CHECK int fronts_create(struct fronts **out, const struct config_agent *conf,
 			     struct head *head, struct queue *inbox, struct err *e);
 
+/* Front `at` has the first one's place (fallback.h), now and when none is wished for: load it.
+ * Errors of segment_open. */
+MUST_CHECK int fronts_start(struct fronts *f, unsigned at, struct err *e);
+
+/* core uses what was started. */
+void fronts_tell(const struct fronts *f, struct agent_core *core);
+
+/* Index of the one in use. */
+unsigned fronts_used(const struct fronts *f);
+
 /* Waits for a load. After it no job may run. */
 void fronts_destroy(struct fronts *f);
 
@@ -32,13 +42,14 @@ MUST_CHECK int fronts_fill(const struct fronts *f, struct msg_agent_profile *p);
 /* Their names, into cc. */
 void fronts_names(const struct fronts *f, struct agent_core_conf *cc);
 
-/* Whether a session as *ask would fit with the front of that name (empty: the first), its weights
- * included where they are not there; idle: in place of those that are. ERR_NOT_FOUND for a name or
- * layers that are not there. */
+/* Whether a session as *ask would fit with the front of that name (empty: what was started with),
+ * its weights included where they are not there; idle: in place of those that are. ERR_NOT_FOUND
+ * for a name or layers that are not there. */
 MUST_CHECK int fronts_judge(struct fronts *f, const char *name, struct segment_ask *ask, bool alone,
 			    bool idle, struct room_answer *a, struct err *e);
 
-/* A decision wants it. Tells core when it is there, which may be at once. */
+/* A decision wants it (empty: what was started with). Tells core when it is there, which may be at
+ * once. */
 void fronts_want(struct fronts *f, struct agent_core *core, const char *name);
 
 /* The item INBOX_FRONT has come. */

@@ -17,11 +17,13 @@ static int fail(const struct err *e)
 /* "--check": what an operator wants to know before the service starts. */
 static int check(const struct config_agent *conf)
 {
+	const char *front = NULL;
 	struct err e = { 0 };
 
-	if (link_check(&conf->broker, &e) || agent_check(conf, &e))
+	if (link_check(&conf->broker, &e) || agent_check(conf, &front, &e))
 		return fail(&e);
-	printf("ok: agent %s of fleet %s, model %s\n", conf->agent, conf->fleet, conf->model);
+	printf("ok: agent %s of fleet %s, model %s%s%s\n", conf->agent, conf->fleet, conf->model,
+	       front ? ", whose own layers do not fit: front " : "", front ? front : "");
 	return 0;
 }
 

@@ -74,6 +74,7 @@ struct config_agent {
 	uint32_t session_deadline_ms; /* timeouts.session_ms, 1000..86400000, default 120000 */
 	uint32_t deadline_ttft_ms, deadline_tpot_ms; /* deadline.*, 0 (none)..86400000, default 0 */
 	uint32_t offline_after_ms; /* offline_after_ms, 0 (never)..86400000, default 10000 */
+	char front_fallback[4];    /* front_fallback: no | yes, default yes */
 	struct config_front fronts[CONFIG_MAX_FRONTS];
 	uint32_t n_fronts;
 	double deadline_max_delta; /* deadline.max_delta, 0 (never coarser)..0.5, default 0.02 */

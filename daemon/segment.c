@@ -269,6 +269,7 @@ static struct segment_ask expected_ask(const struct segment *s, const struct seg
 		.context_tokens = c->context_tokens,
 		.kv = s->kv_type,
 		.extra = c->extra ? c->extra(c->extra_ctx, &s->hp) : (struct segment_extra){ 0 },
+		.other_bytes = c->lent_bytes ? c->lent_bytes + s->scratch_bytes : 0,
 	};
 }
 
@@ -279,7 +280,11 @@ static void book_segment(struct segment *s, const struct segment_conf *c, const 
 	uint64_t room = m->available_bytes;
 
 	s->reserve_bytes = c->memory_reserve_bytes;
-	s->held = (struct segment_range){ c->first, c->last, c->head };
+	s->lent_last = c->lent_last;
+	s->lent_head = c->lent_head;
+	s->lent_whole = c->lent_bytes > 0;
+	if (!s->lent_whole)
+		s->held = (struct segment_range){ c->first, c->last, c->head };
 	s->weight_bytes = held_bytes(s, s->held);
 	s->base_bytes = m->resident_bytes;
 	s->scratch_bytes = scratch_bytes(s, c);
@@ -347,7 +352,8 @@ static int open_model(struct segment *s, const struct segment_conf *c, struct er
 	rc = model_open(&s->model, s->gguf, &mc, e);
 	if (rc)
 		return rc;
-	model_prepare(s->model, s->first, s->last, s->head);
+	if (!s->lent_whole)
+		model_prepare(s->model, s->first, s->last, s->head);
 	s->x = malloc(x_floats(s, c) * sizeof(*s->x));
 	s->logits = malloc(logit_floats(s, c) * sizeof(*s->logits));
 	if (!s->x || !s->logits || sampler_create(&s->sampler, s->hp.n_vocab))

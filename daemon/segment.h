@@ -39,6 +39,9 @@ struct segment_conf {
 	uint64_t memory_budget_bytes; /* of the process; 0: what the machine has available now */
 	uint64_t memory_reserve_bytes; /* of what the machine has available: left to others */
 	uint64_t other_bytes; /* that the owner will take besides: threads, buffers */
+	uint64_t lent_bytes;  /* of what the owner has in the file's place; 0: nothing */
+	uint32_t lent_last;   /* as in struct segment */
+	bool lent_head;
 	/* Of sessions of the expected kind, once the model is known; NULL: nothing. */
 	struct segment_extra (*extra)(void *ctx, const struct model_hparams *hp);
 	void *extra_ctx;

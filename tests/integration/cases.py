@@ -335,6 +335,40 @@ def a_front_takes_the_place_of_another(w: World):
     assert agent.alive() and "front.refused" not in agent.log(), agent.log()
 
 
+def a_coarser_front_is_taken_where_the_model_does_not_fit(w: World):
+    keys = "codec: f32\nsplit: 2\ncontext_tokens: 256\n"
+    write_model(w.model, w.path("big.gguf"), BIG)
+    w.model = w.path("big.gguf")
+    fronts = {n: slice_of(w, f"{n}.gguf", t, "0..2") for n, t in (("fine", "keep"),
+                                                                  ("coarse", "Q3_K"),
+                                                                  ("coarsest", "Q2_K"))}
+    listed = "".join(f"  {n}:\n    model: {path}\n" for n, path in fronts.items())
+    keys += f"memory_budget: {budget_with(w, keys, -0.4)}\nfronts:\n{listed}"
+    rc, err = check(w, "agent", w.agent_config(keys + "front_fallback: no\n"))
+    assert rc == 1 and "does not fit" in err, err
+    rc, err = check(w, "agent", w.agent_config(keys))
+    assert rc == 0 and "front.instead front=coarse " in err, err
+    w.start_broker()
+    w.start_worker()
+    agent = w.start_agent(keys)
+    agent.wait_log("front.instead front=coarse ")
+    sub = w.listen("agent/+/#")
+    w.prompt(prompt=PROMPT, id="p1", max_tokens=20)
+    reply = sub.final("p1")
+    expect((reply.get("error"), reply["stats"]["front"]), (None, "coarse"), "front")
+    profile = json.loads([p for t, p in sub.lines() if t.endswith("/profile")][0])
+    decide(w, 1, split=2, front=profile["fronts"][0]["name"])
+    wait_until("a refusal", lambda: [p for t, p in sub.lines() if '"taken":false' in p])
+    refusal = json.loads([p for t, p in sub.lines() if '"taken":false' in p][-1])
+    assert refusal["missing_bytes"] > 1000000, refusal
+    decide(w, 2, split=1)  # of those that there are
+    wait_until("it to be taken", lambda: [p for t, p in sub.lines() if '"taken":true' in p])
+    decide(w, 3, split=2, front="coarsest")
+    agent.wait_log("front.used front=coarsest")
+    w.prompt(prompt=PROMPT, id="p2", max_tokens=20)
+    expect(sub.final("p2")["stats"]["front"], "coarsest", "front")
+
+
 def a_killed_worker_that_comes_back_continues_the_text(w: World):
     agent, worker = w.start_all("codec: f32\n")
     wanted = long_answer(w)
@@ -972,4 +1006,5 @@ PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
               "memory_that_is_short_is_named_never_overdrawn",
               "a_front_that_does_not_fit_is_refused_with_its_bytes",
               "a_front_takes_the_place_of_another",
+              "a_coarser_front_is_taken_where_the_model_does_not_fit",
               "a_decision_beyond_a_budget_is_refused_and_the_next_one_fits"}
