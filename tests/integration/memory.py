@@ -1,8 +1,9 @@
 """Programs under limits of memory: each either works or says which number is missing.
 
 A limit is a kind and bytes: "budget" (memory_budget of a configuration), "as" and "data"
-(RLIMIT_AS, RLIMIT_DATA), "cgroup" (a control group below the one of this process; only where that
-may be made). Used by the integration case and by tools/bench-memory.
+(RLIMIT_AS, RLIMIT_DATA), "cgroup" (a control group below the one of this process, of version 1 or
+2; only where that may be made). A process of which anything was ever swapped has failed. Used by
+the integration case and by tools/bench-memory.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 import time
 
 from world import World, die_with_parent
@@ -21,37 +23,62 @@ RLIMITS = {"as": resource.RLIMIT_AS, "data": resource.RLIMIT_DATA}
 KINDS = ("budget", "as", "data", "cgroup")
 
 
-class Group:
-    """A control group of version 2 with memory.max; None from make() where there is none."""
+def read(path):
+    try:
+        with open(path, encoding="ascii", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
 
-    def __init__(self, path):
-        self.path = path
+
+def number_of(text, key):
+    """The number behind key at the start of a line; 0: there is none."""
+    found = re.search(rf"^{key}\s+(\d+)", text, re.M)
+    return int(found.group(1)) if found else 0
+
+
+class Group:
+    """A control group below the one of this process that limits memory and never swaps."""
+
+    # version -> how /proc/self/cgroup names it, mount, files: limit, no swap, count of kills
+    VERSIONS = {
+        1: (r"^\d+:memory:(.*)$", "/sys/fs/cgroup/memory", "memory.limit_in_bytes",
+            "memory.swappiness", "memory.oom_control"),
+        2: (r"^0::(.*)$", "/sys/fs/cgroup", "memory.max", "memory.swap.max", "memory.events"),
+    }
+
+    def __init__(self, version, limit):
+        """OSError says why it cannot be."""
+        name, mount, most, swap, self.events = self.VERSIONS[version]
+        own = re.search(name, read("/proc/self/cgroup"), re.M)
+        if not own or not os.path.isdir(mount):
+            raise OSError("not there")
+        path = mount + own.group(1).rstrip("/")
+        self.path = f"{path if os.path.isdir(path) else mount}/splitmq-{os.getpid()}"
+        os.mkdir(self.path)
+        try:
+            self.put(most, limit)  # there by itself, in a group that counts memory
+            self.put(swap, 0)
+        except OSError:
+            self.close()
+            raise
 
     @staticmethod
     def make(limit):
-        try:
-            with open("/proc/self/cgroup", encoding="ascii") as f:
-                own = [line[3:].strip() for line in f if line.startswith("0::")]
-            path = f"/sys/fs/cgroup{own[0].rstrip('/')}/splitmq-{os.getpid()}"
-            os.mkdir(path)
-        except (OSError, IndexError):
-            return None
-        group = Group(path)
-        try:
-            group.put("memory.max", limit)  # there by itself, in a group that counts memory
-            group.put("memory.swap.max", 0)
-        except OSError:
-            group.close()
-            return None
-        return group
+        """One of either version, else None."""
+        for version in Group.VERSIONS:
+            try:
+                return Group(version, limit)
+            except OSError:
+                continue
+        return None
 
     def put(self, name, value):
         with open(os.path.join(self.path, name), "r+", encoding="ascii") as f:
             f.write(str(value))
 
     def killed(self):
-        with open(os.path.join(self.path, "memory.events"), encoding="ascii") as f:
-            return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in f)
+        return number_of(read(os.path.join(self.path, self.events)), "oom_kill") > 0
 
     def close(self):
         try:
@@ -60,14 +87,31 @@ class Group:
             pass
 
 
+def why_no_group(cwd):
+    """None where a program that takes too much is killed in such a group, and that is seen."""
+    reasons = []
+    for version in Group.VERSIONS:
+        try:
+            Group(version, 64 << 20).close()
+        except OSError as e:
+            reasons.append(f"version {version}: {e.strerror or e}")
+    if len(reasons) == len(Group.VERSIONS):
+        return "; ".join(reasons)
+    greedy = [sys.executable, "-c", "x = bytearray(256 << 20)"]
+    run = limited(greedy, "greedy", "cgroup", 64 << 20, cwd)
+    return None if run.verdict() == "FAILED (-9)" else f"256 MiB in 64 MiB: {run.verdict()}"
+
+
 class Run:
     """What became of one run."""
 
-    def __init__(self, program, kind, limit, status, text, rss):
+    def __init__(self, program, kind, limit, status, text, rss, swap):
         self.program, self.kind, self.limit = program, kind, limit
-        self.status, self.text, self.rss = status, text, rss
+        self.status, self.text, self.rss, self.swap = status, text, rss, swap
 
     def verdict(self):
+        if self.swap:
+            return f"FAILED ({self.swap} bytes swapped)"
         if self.status == 0:
             return "works"
         if self.status > 0 and NAMES_A_NUMBER.search(self.text):
@@ -98,7 +142,9 @@ def limited(argv, program, kind, limit, cwd, timeout_s=300):
         p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=f, stderr=f, cwd=cwd,
                              preexec_fn=prepare)
     end = time.monotonic() + timeout_s
+    swap = 0
     while True:
+        swap = max(swap, number_of(read(f"/proc/{p.pid}/status"), "VmSwap:") * 1024)
         pid, status, usage = os.wait4(p.pid, os.WNOHANG)
         if pid:
             break
@@ -111,7 +157,8 @@ def limited(argv, program, kind, limit, cwd, timeout_s=300):
     killed = group and group.killed()
     if group:
         group.close()
-    return Run(program, kind, limit, -9 if killed else p.returncode, text, usage.ru_maxrss * 1024)
+    return Run(program, kind, limit, -9 if killed else p.returncode, text,
+               usage.ru_maxrss * 1024, swap)
 
 
 class Matrix:
