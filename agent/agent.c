@@ -316,6 +316,7 @@ static int open_head(struct head **h, const struct config_agent *conf, head_done
 		.threads = conf->threads,
 		.pin_threads = conf->pin_threads[0] == 'y',
 		.max_rows = AGENT_CHUNK_ROWS,
+		.spare_rows = HEAD_SPARE_ROWS,
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
 		.memory_reserve_bytes = conf->memory_reserve_bytes,

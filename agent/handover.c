@@ -7,7 +7,7 @@
 #define NEVER       UINT64_MAX
 #define MAX_RESENDS 3u /* of FILL frames, or OPENs, before the handover is given up */
 #define MAX_UNACKED 2u /* FILL frames on their way */
-#define HELD_ROWS   4u /* of a piece after the one that is out: a token may wait for both */
+#define LAST_ROWS   4u /* of a piece that a token may wait for, here or at the worker */
 
 static struct session_fill *current_fill(struct session *s)
 {
@@ -172,14 +172,30 @@ static uint32_t unacked(struct session *s)
 	return n;
 }
 
+/* The last piece begins when the newest row has just been sent, or while a token waits for it: so
+ * no other row comes before it is done. */
+static bool may_begin(struct session *s, uint32_t rows, const struct session_effects *fx)
+{
+	const struct session_handover *h = &s->handover;
+
+	/* Beside a worker that computes; a session that is alone computes all the time. */
+	if (s->computing && s->state != SESSION_LOCAL)
+		return false;
+	if (h->way == SESSION_DOWN && unacked(s) >= MAX_UNACKED)
+		return false;
+	if (rows > LAST_ROWS || s->alone)
+		return true;
+	if (h->way == SESSION_DOWN && h->done - h->acked + rows > LAST_ROWS)
+		return false;
+	return h->holding || (s->state == SESSION_OPEN && fx->send_from < fx->send_to);
+}
+
 static void ask_side(struct session *s, struct session_effects *fx)
 {
 	struct session_handover *h = &s->handover;
 	uint32_t rows = reach(s) > h->done ? reach(s) - h->done : 0;
 
-	/* Beside a worker that computes; a session that is alone computes all the time. */
-	if (h->out || !rows || (s->computing && s->state != SESSION_LOCAL) ||
-	    (h->way == SESSION_DOWN && unacked(s) >= MAX_UNACKED))
+	if (h->out || !rows || !may_begin(s, rows, fx))
 		return;
 	if (rows > s->conf.side_rows)
 		rows = s->conf.side_rows;
@@ -217,29 +233,30 @@ static void move_split(struct session *s, struct session_effects *fx)
 	fx->moved = true;
 }
 
-/* All that has been computed is there as well. */
+/* All that has been computed is there as well. What the worker has not spoken of is on its way, and
+ * so little that its next rows may wait for it there: they need not wait for the answer here. */
 static bool caught_up(const struct session *s)
 {
 	const struct session_handover *h = &s->handover;
 
 	if (h->out || h->done < reach(s))
 		return false;
-	return h->way == SESSION_UP || (h->way == SESSION_DOWN && h->acked == h->done) ||
+	return h->way == SESSION_UP ||
+	       (h->way == SESSION_DOWN && h->acked && h->done - h->acked <= LAST_ROWS) ||
 	       (h->way == SESSION_BACK && h->accepted);
 }
 
-/* One more piece, or the answer to it, is all that is missing; or the one that is out and a little
- * one. (New rows come while a piece is out: to wait for that alone would never do.) */
+/* The last piece is out, or is due. */
 static bool nearly(const struct session *s)
 {
 	const struct session_handover *h = &s->handover;
 	const uint32_t left = reach(s) > h->done ? reach(s) - h->done : 0;
 
-	if (h->way == SESSION_BACK && !h->accepted)
+	if (left > LAST_ROWS || (h->way == SESSION_BACK && !h->accepted))
 		return false;
-	if (h->way == SESSION_DOWN && h->done - h->acked > 2 * s->conf.side_rows)
+	if (h->way == SESSION_DOWN && (!h->acked || h->done - h->acked + left > LAST_ROWS))
 		return false;
-	return h->out ? left <= h->out + HELD_ROWS : left <= s->conf.side_rows;
+	return h->out == left || (!h->out && s->state == SESSION_LOCAL);
 }
 
 bool handover_holds(struct session *s, struct session_effects *fx)

@@ -2,21 +2,28 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "agent/piece.h"
 #include "base/clock.h"
 #include "base/trace.h"
-#include "engine/kv_rows.h"
+#include "engine/kv_layers.h"
 
 struct head {
 	struct segment seg;
 	struct segment *fronts[MSG_FRONTS_MAX]; /* lent; of the loop thread, and of jobs */
 	struct codec_work *work;
 	struct queue *jobs;
+	struct due due; /* compute thread: when the next job comes */
 	uint32_t spin_us;
 	head_done *done;
 	void *ctx;
 	pthread_t thread;
 	bool running;
+	size_t max_rows;        /* of a job; side jobs have the rest of seg.x */
+	struct head_job *sides; /* oldest first; compute thread, like what follows */
+	struct piece piece;     /* the first of them */
+	uint64_t spare_us;      /* that they had since the newest job */
 };
 
 static struct segment *segment_of(struct head *h, const struct head_job *job)
@@ -32,12 +39,26 @@ static int run_layers(struct segment *seg, struct head_job *job)
 	job->embed_us = (uint32_t)(clock_now_us() - begun_us);
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
-	if (job->side) {
-		rc = segment_forward(seg, job->again, job->pos, job->rows, &job->err);
-		if (rc || !job->kv)
-			return rc;
-	}
 	return segment_forward(seg, job->kv, job->pos, job->rows, &job->err);
+}
+
+static void keep(const struct segment *seg, const struct head_job *job)
+{
+	struct head_kept *k = job->kept;
+	const uint32_t split = kv_layers_last(job->kv), end = job->pos + job->rows;
+	const size_t d = seg->hp.dim;
+
+	if (k->split != split || k->to != job->pos)
+		k->from = job->pos;
+	k->split = split;
+	k->to = end;
+	if (end - k->from > HEAD_KEPT)
+		k->from = end - HEAD_KEPT;
+	for (uint32_t i = 0; i < job->rows; i++) {
+		if (job->pos + i >= k->from)
+			memcpy(k->x + (job->pos + i) % HEAD_KEPT * d, seg->x + i * d,
+			       d * sizeof(*k->x));
+	}
 }
 
 int head_encode(struct head_job *job, struct codec_work *work, const float *x)
@@ -67,20 +88,6 @@ static int sample(struct segment *seg, struct head_job *job)
 	return rc;
 }
 
-static int export(struct head_job *job)
-{
-	const struct kv_rows_range range = { job->first, job->last, job->pos, job->rows };
-	int rc = kv_rows_get(job->values, &range, job->bytes, job->cap);
-
-	if (rc)
-		return err_set(&job->err, rc, "keys and values of positions %u to %u", job->pos,
-			       job->pos + job->rows);
-	job->len = kv_rows_bytes(job->values) * (job->last - job->first) * job->rows;
-	job->codec_id = (uint8_t)kv_rows_type(job->values);
-	job->state_hash = 0;
-	return 0;
-}
-
 static void run(struct head *h, struct head_job *job)
 {
 	struct segment *seg = segment_of(h, job);
@@ -88,30 +95,95 @@ static void run(struct head *h, struct head_job *job)
 
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
 	job->encode_us = job->head_us = 0;
-	job->rc = job->values ? export(job) : run_layers(seg, job);
+	job->rc = run_layers(seg, job);
+	if (!job->rc && job->kept)
+		keep(seg, job);
 	if (!job->rc && job->sample)
 		job->rc = sample(seg, job);
 	t1 = clock_now_us();
 	job->layers_us = (uint32_t)(t1 - t0);
-	trace_span(job->side ? "side" : "head", t0, t1, job->pos);
-	if (job->rc || job->sample || job->values || (job->side && !job->encode))
+	trace_span("head", t0, t1, job->pos);
+	if (job->rc || job->sample)
 		return;
 	job->rc = head_encode(job, h->work, seg->x);
 	job->encode_us = (uint32_t)(clock_now_us() - t1);
 	trace_span("encode", t1, t1 + job->encode_us, job->pos);
 }
 
-static void *compute(void *arg)
-{
-	struct head *h = arg;
-	struct head_job *job;
-	struct due due = { 0 };
+/* ---- side jobs ------------------------------------------------------------------------------ */
 
-	trace_thread("compute");
-	while ((job = queue_pop_due(h->jobs, &due, h->spin_us))) {
-		run(h, job);
+static void add_side(struct head *h, struct head_job *job)
+{
+	struct head_job **last = &h->sides;
+
+	while (*last)
+		last = &(*last)->next;
+	*last = job;
+	job->next = NULL;
+	job->layers_us = job->encode_us = job->embed_us = job->head_us = job->step_us = 0;
+}
+
+/* Returns how long it took. */
+static uint64_t step_side(struct head *h)
+{
+	const uint64_t begun_us = clock_now_us();
+	struct head_job *job = h->sides;
+
+	if (h->piece.job != job)
+		h->piece = (struct piece){
+			.job = job,
+			.seg = segment_of(h, job),
+			.x = h->seg.x + h->max_rows * h->seg.hp.dim,
+		};
+	if (piece_step(&h->piece, h->work)) {
+		h->sides = job->next;
+		h->piece.job = NULL;
 		h->done(h->ctx, job);
 	}
+	queue_yield(); /* nobody waits for it: a worker or a broker beside may have to run */
+	return clock_now_us() - begun_us;
+}
+
+/* Others leave them less time than half of their own: they get that. */
+static void owe_side(struct head *h, uint64_t took_us)
+{
+	uint64_t owed_us = took_us / 2 > h->spare_us ? took_us / 2 - h->spare_us : 0;
+
+	h->spare_us = 0;
+	while (h->sides && owed_us > 0) {
+		const uint64_t us = step_side(h);
+
+		owed_us -= us < owed_us ? us : owed_us;
+	}
+}
+
+/* False when no job will ever come. */
+static bool serve(struct head *h)
+{
+	struct head_job *job =
+		h->sides ? queue_pop(h->jobs, 0) : queue_pop_due(h->jobs, &h->due, h->spin_us);
+	uint64_t begun_us;
+
+	if (job && job->side) {
+		add_side(h, job);
+	} else if (job) {
+		begun_us = clock_now_us();
+		run(h, job);
+		h->done(h->ctx, job);
+		owe_side(h, clock_now_us() - begun_us);
+	} else if (h->sides) {
+		h->spare_us += step_side(h);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void *compute(void *arg)
+{
+	trace_thread("compute");
+	while (serve(arg))
+		;
 	return NULL;
 }
 
@@ -126,6 +198,7 @@ int head_create(struct head **out, const struct segment_conf *conf, uint32_t spi
 	h->spin_us = spin_us;
 	h->done = done;
 	h->ctx = ctx;
+	h->max_rows = conf->max_rows;
 	rc = segment_open(&h->seg, conf, e);
 	if (!rc && codec_work_create(&h->work, h->seg.hp.dim, conf->max_rows))
 		rc = err_set(e, ERR_NOMEM, "buffers of the codec");

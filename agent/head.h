@@ -1,5 +1,8 @@
 /* agent/head.h - the gateway's share of the model: embedding, layers [0, split), encoding.
  *
+ * Side jobs run while there is nothing else to do, in steps (piece.h); where there always is, they
+ * get half of the time that the others take.
+ *
  * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's;
  * a job belongs to the compute thread from head_submit until it is given back through `done`. One
  * job per session at a time. */
@@ -14,6 +17,17 @@
 #include "codec/codec.h"
 #include "daemon/inbox.h"
 #include "daemon/segment.h"
+
+#define HEAD_SPARE_ROWS 16u /* of the segment's x, for side jobs: most rows that one may have */
+#define HEAD_KEPT       256u
+
+/* The newest rows of a session as they left the layers, one after the other in position. Compute
+ * thread. */
+struct head_kept {
+	uint32_t split;    /* layers that they went through */
+	uint32_t from, to; /* positions */
+	float x[];         /* [HEAD_KEPT][dim], by position modulo HEAD_KEPT */
+};
 
 struct head_job {
 	struct inbox_item item;
@@ -30,15 +44,18 @@ struct head_job {
 	const uint32_t *history; /* [n_history] tokens generated so far */
 	uint32_t n_history;
 	struct kv *kv; /* layers [0, split); of the session */
-	bool side;     /* rows that ran before, for a handover: through `again`, then `kv` if any */
+	struct head_kept *kept;    /* rows that come out go there as well; or NULL. side: lent */
+	bool side;                 /* rows that ran before, for a handover, when there is time: */
+	uint32_t first, last;      /* through [0, first) by way of `again`, [first, last) of `kv` */
 	struct kv *again;          /* side: a view of the session's cache */
+	struct kv *beside;         /* side: a view of kv, if there is one */
 	bool encode;               /* side: what comes out is wanted */
-	const struct kv *values;   /* side: nothing runs; keys and values of layers ... */
-	uint32_t first, last;      /* ... [first, last) of this cache are wanted */
+	const struct kv *values;   /* side: nothing runs; [first, last) of this cache is wanted */
 	struct codec_state *later; /* side: of the session's rows once the split has moved */
 	uint8_t *bytes;            /* [cap] encoded rows; of the session */
 	size_t cap;
 	uint64_t booked_bytes; /* for the session, besides kv */
+	struct head_job *next; /* the head's */
 	uint64_t queued_us;
 	/* results */
 	int rc;
@@ -50,6 +67,7 @@ struct head_job {
 	bool end;
 	uint32_t queue_us, layers_us, encode_us; /* layers: embedding and head included, that is: */
 	uint32_t embed_us, head_us;              /* head: final norm, output matrix, sampling */
+	uint32_t step_us;                        /* side: longest step */
 };
 
 struct head;

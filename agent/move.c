@@ -1,6 +1,7 @@
 #include "agent/move.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "engine/kv_layers.h"
 #include "engine/kv_rows.h"
@@ -9,10 +10,11 @@ void move_end(struct segment *seg, struct head_job *side)
 {
 	segment_unbook(seg, side->booked_bytes);
 	kv_destroy(side->again);
+	kv_destroy(side->beside);
 	segment_end(seg, side->kv);
 	codec_state_destroy(side->state);
 	codec_state_destroy(side->later);
-	side->again = side->kv = NULL;
+	side->again = side->beside = side->kv = NULL;
 	side->state = side->later = NULL;
 	side->booked_bytes = 0;
 }
@@ -30,6 +32,51 @@ static int book_log(struct segment *seg, struct head_job *side, uint64_t bytes, 
 	return 0;
 }
 
+/* So that rows that are new need not run again; it can do without. */
+static void begin_keeping(struct segment *seg, struct head_job *side)
+{
+	const uint64_t bytes = move_kept_bytes(seg);
+
+	if (side->kept || seg->budget.booked_bytes + bytes > seg->budget.limit_bytes)
+		return;
+	side->kept = calloc(1, bytes);
+	if (side->kept)
+		segment_book(seg, bytes);
+}
+
+uint64_t move_kept_bytes(const struct segment *seg)
+{
+	return sizeof(struct head_kept) + HEAD_KEPT * seg->hp.dim * sizeof(float);
+}
+
+void move_forget(struct segment *seg, struct head_kept *kept)
+{
+	if (kept)
+		segment_unbook(seg, move_kept_bytes(seg));
+	free(kept);
+}
+
+/* What the rows run through. */
+static int begin_caches(struct segment *seg, const struct head_job *job, struct head_job *side,
+			const struct agent_move *m, struct err *e)
+{
+	const bool up = m->to > m->from;
+	int rc;
+
+	side->first = up ? m->from : m->to;
+	side->last = m->to;
+	if (kv_layers_view(&side->again, job->kv, 0, side->first))
+		return err_set(e, ERR_NOMEM, "a view of layers 0..%u", side->first);
+	if (!up)
+		return 0;
+	rc = segment_begin(seg, &side->kv, m->from, m->to, m->context_tokens, m->type, e);
+	if (!rc && kv_layers_view(&side->beside, side->kv, m->from, m->to))
+		rc = err_set(e, ERR_NOMEM, "a view of layers %u..%u", m->from, m->to);
+	if (!rc)
+		begin_keeping(seg, side);
+	return rc;
+}
+
 int move_begin(struct segment *seg, const struct head_job *job, struct head_job *side,
 	       const struct agent_move *m, struct err *e)
 {
@@ -40,13 +87,11 @@ int move_begin(struct segment *seg, const struct head_job *job, struct head_job 
 		side->values = job->kv;
 		side->first = m->to;
 		side->last = m->from;
-	} else if (kv_layers_view(&side->again, job->kv, 0, up ? m->from : m->to)) {
-		rc = err_set(e, ERR_NOMEM, "a view of layers 0..%u", up ? m->from : m->to);
+	} else {
+		rc = begin_caches(seg, job, side, m, e);
 	}
 	if (!rc)
 		rc = book_log(seg, side, m->log_bytes, e);
-	if (!rc && up)
-		rc = segment_begin(seg, &side->kv, m->from, m->to, m->context_tokens, m->type, e);
 	if (!rc && !up && !m->values)
 		rc = segment_begin_codec(seg, &side->state, m->to, e);
 	if (!rc && !m->same_log)

@@ -217,7 +217,11 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 
 void reply_piece(struct agent_core *c, struct slot *sl, char *piece, size_t n)
 {
-	struct msg_reply r = { .text = piece, .text_len = n };
+	const struct session *s = &sl->session;
+	struct msg_reply r = { .text = piece,
+			       .text_len = n,
+			       .stats.tokens = s->n_ids - s->n_prompt,
+			       .stats.handovers = s->handovers };
 
 	snprintf(r.id, sizeof(r.id), "%s", sl->id);
 	slot_reply(c, sl->id, sl->in_process, &r);

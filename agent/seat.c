@@ -1,6 +1,7 @@
 #include "agent/seat.h"
 
 #include "agent/admit.h"
+#include "agent/move.h"
 
 struct segment_ask seat_ask(const struct segment *seg, uint32_t split, uint32_t context_tokens,
 			    enum kv_type kv, const struct codec_spec *codec)
@@ -41,6 +42,7 @@ int seat_take(struct segment *seg, struct head_job *job, const struct segment_as
 void seat_give_back(struct segment *seg, struct head_job *job)
 {
 	segment_unbook(seg, job->booked_bytes);
+	move_forget(seg, job->kept);
 	segment_end(seg, job->kv);
 	codec_state_destroy(job->state);
 }

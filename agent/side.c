@@ -5,25 +5,33 @@
 #include "agent/carry.h"
 #include "base/log.h"
 
-#define SIDE_LEAST_ROWS 4u  /* of a piece: fewer cost as much */
-#define SIDE_SHARE      0.5 /* of a token's time, that a piece may take */
+#define SIDE_SHARE 0.4 /* of a token's time, that a step of a piece may take */
 
-uint32_t side_rows(const struct slot *sl)
+/* Rows of which a step is no longer than that. */
+static double short_rows(const struct slot *sl)
 {
 	const struct slot_times *t = &sl->times;
 	const uint32_t n = sl->session.n_ids - sl->session.n_prompt;
-	double rows = SIDE_LEAST_ROWS;
-	size_t most;
 
-	if (sl->side_row_us > 0 && n > 1 && t->last_token_us > t->first_token_us)
-		rows = SIDE_SHARE * (double)(t->last_token_us - t->first_token_us) / (n - 1) /
-		       sl->side_row_us;
-	if (rows < SIDE_LEAST_ROWS)
-		rows = SIDE_LEAST_ROWS;
-	most = sl->session.conf.chunk_rows;
-	if (sl->session.value_bytes && most > SIDE_FRAME_BYTES / sl->session.value_bytes)
-		most = SIDE_FRAME_BYTES / sl->session.value_bytes;
-	return rows < most ? (uint32_t)rows : most ? (uint32_t)most : 1;
+	if (sl->side_row_us <= 0 || n < 2 || t->last_token_us <= t->first_token_us)
+		return HEAD_SPARE_ROWS;
+	return SIDE_SHARE * (double)(t->last_token_us - t->first_token_us) / (n - 1) /
+	       sl->side_row_us;
+}
+
+uint32_t side_rows(const struct slot *sl)
+{
+	const size_t value_bytes = sl->session.value_bytes;
+	const double rows = short_rows(sl);
+	size_t most = HEAD_SPARE_ROWS; /* also of values: the next piece may be of another kind */
+
+	if (value_bytes && most > SIDE_FRAME_BYTES / value_bytes)
+		most = SIDE_FRAME_BYTES / value_bytes;
+	if (most > sl->session.conf.chunk_rows)
+		most = sl->session.conf.chunk_rows;
+	if (most < 1 || rows < 1)
+		return 1;
+	return rows < (double)most ? (uint32_t)rows : (uint32_t)most;
 }
 
 static const char *way_name(const struct session_handover *h)
@@ -65,6 +73,7 @@ static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
 	*side = (struct head_job){
 		.slot = sl->job.slot,
 		.side = true,
+		.kept = side->kept,
 		.encode = h->to < h->from && !h->values,
 		.codec = sl->job.codec,
 		.cap = position_bytes(sl) * sl->session.conf.chunk_rows,
@@ -151,7 +160,7 @@ int side_run(struct agent_core *c, struct slot *sl, const struct session_effects
 
 void side_note(struct slot *sl, const struct head_job *job)
 {
-	const double us = (double)(job->layers_us + job->encode_us) / job->rows;
+	const double us = (double)job->step_us / job->rows;
 
 	sl->side_row_us = sl->side_row_us > 0 ? (sl->side_row_us + us) / 2 : us;
 }

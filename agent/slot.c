@@ -140,6 +140,7 @@ static bool start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	sl->has_next_codec = false;
 	slot_change_kv(c, sl);
 	job->front = slot_front(c, s->conf.split);
+	job->kept = sl->side_ready && sl->move.to > sl->move.from ? sl->side.kept : NULL;
 	job->pos = fx->compute_pos;
 	job->rows = fx->compute_rows;
 	job->ids = s->ids + fx->compute_pos;
@@ -276,6 +277,7 @@ void slot_free(struct agent_core *c, struct slot *sl)
 {
 	side_release(c, sl);
 	free(sl->side.bytes);
+	sl->job.kept = sl->side.kept;
 	if (sl->job_ready)
 		c->ops.end(c->ops.ctx, &sl->job, sl->session.conf.split, sl->kv_context);
 	free(sl->job.bytes);

@@ -48,7 +48,7 @@ struct slot {
 	struct head_job side; /* of a handover */
 	bool side_ready;      /* its caches and states exist */
 	struct agent_move move;
-	double side_row_us;           /* of one row that it runs; 0: not known */
+	double side_row_us;           /* of a row in a step of it; 0: not known */
 	uint64_t moved_us;            /* when the split moved, until the next token */
 	uint64_t token_before_us;     /* the token before that */
 	bool degraded;                /* the fleet was away while it ran */

@@ -30,7 +30,8 @@ void slot_change_kv(struct agent_core *c, struct slot *sl)
 {
 	struct err e = { 0 };
 
-	if (sl->next_kv == sl->kv_type || sl->session.handover.way != SESSION_STAYS)
+	if (sl->next_kv == sl->kv_type || sl->session.handover.way != SESSION_STAYS ||
+	    sl->session.handover.out)
 		return;
 	if (c->ops.convert && !c->ops.convert(c->ops.ctx, &sl->job, sl->next_kv, &e)) {
 		log_event(LOG_LEVEL_INFO, "session.kv", "id=%s kv=%s before=%s", sl->id,

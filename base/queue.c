@@ -233,6 +233,11 @@ bool queue_done(struct queue *q)
 	return done;
 }
 
+void queue_yield(void)
+{
+	(void)sched_yield();
+}
+
 size_t queue_length(struct queue *q)
 {
 	size_t n;

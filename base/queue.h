@@ -54,6 +54,9 @@ void queue_close(struct queue *q);
 /* Closed and empty: nothing will ever come. */
 bool queue_done(struct queue *q);
 
+/* Let threads run that wait for this processor, if any. For work that nobody waits for. */
+void queue_yield(void);
+
 /* Items inside now; items refused since creation. */
 size_t queue_length(struct queue *q);
 size_t queue_refused(struct queue *q);

@@ -1,5 +1,6 @@
 #include "engine/kv_layers.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,20 @@ int kv_layers_view(struct kv **out, const struct kv *of, uint32_t first, uint32_
 	kv->last = last;
 	*out = kv;
 	return 0;
+}
+
+void kv_layers_aim(struct kv *view, uint32_t first, uint32_t last, uint32_t length)
+{
+	assert(view->borrowed && first <= last && last <= view->n_layers);
+	view->first = first;
+	view->last = last;
+	view->length = length;
+}
+
+void kv_layers_reach(struct kv *kv, uint32_t length)
+{
+	assert(length <= kv->capacity);
+	kv->length = length;
 }
 
 static bool alike(const struct kv *a, const struct kv *b)

@@ -16,6 +16,12 @@
  * something runs on `of`. ERR_LIMIT: not layers of `of`. */
 MUST_CHECK int kv_layers_view(struct kv **out, const struct kv *of, uint32_t first, uint32_t last);
 
+/* The view is of layers [first, last) from now on, of those it was made for, and `length` long. */
+void kv_layers_aim(struct kv *view, uint32_t first, uint32_t last, uint32_t length);
+
+/* Positions below `length` were written in all layers of kv, by views: it is that long now. */
+void kv_layers_reach(struct kv *kv, uint32_t length);
+
 /* kv takes the layers of `other`, which end where its own begin or the other way round, and leaves
  * it without any. ERR_STATE, and nothing moved: they do not meet, have not the same length,
  * capacity or type, or one of them is a view. */

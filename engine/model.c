@@ -263,9 +263,22 @@ void model_prepare(struct model *m, uint32_t first, uint32_t last, bool head)
 	first = first > m->conf.first ? first : m->conf.first;
 	last = last < m->conf.last ? last : m->conf.last;
 	if (head && m->conf.head)
-		weights_pack_head(&m->weights, m->pool);
+		(void)weights_pack_head(&m->weights, m->pool, WEIGHTS_ALL);
 	for (uint32_t l = first; l < last && clock_now_ms() < end; l++)
-		weights_pack_layer(&m->weights, l, m->pool);
+		(void)weights_pack_layer(&m->weights, l, m->pool, WEIGHTS_ALL);
+}
+
+bool model_prepare_some(struct model *m, uint32_t first, uint32_t last, bool head, uint32_t us)
+{
+	const uint64_t until_us = us ? clock_now_us() + us : 0;
+
+	first = first > m->conf.first ? first : m->conf.first;
+	last = last < m->conf.last ? last : m->conf.last;
+	for (uint32_t l = first; l < last; l++) {
+		if (!weights_pack_layer(&m->weights, l, m->pool, until_us))
+			return false;
+	}
+	return !head || !m->conf.head || weights_pack_head(&m->weights, m->pool, until_us);
 }
 
 void model_release(struct model *m, uint32_t first, uint32_t last, bool head)
@@ -448,7 +461,7 @@ static void run_layer(struct model *m, uint32_t layer)
 	struct pass p = { .m = m, .layer = layer, .rows = m->batch.rows };
 	const struct layer *l = &m->weights.layers[layer - m->conf.first];
 
-	weights_pack_layer(&m->weights, layer, m->pool);
+	(void)weights_pack_layer(&m->weights, layer, m->pool, WEIGHTS_ALL);
 	attend(&p, l, m->batch.x);
 	feed_forward(&p, l, m->batch.x);
 }
@@ -511,7 +524,7 @@ void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
 	const uint32_t most = max_rows(&m->conf);
 
 	assert(m->weights.norm);
-	weights_pack_head(&m->weights, m->pool);
+	(void)weights_pack_head(&m->weights, m->pool, WEIGHTS_ALL);
 	while (rows > 0) {
 		const uint32_t n = rows < most ? rows : most;
 		const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab, NULL };
@@ -531,7 +544,7 @@ void model_logits_of(struct model *m, const float *const *x, uint32_t rows, floa
 	const struct matmul_in in = { .x = m->norm, .ldx = d, .rows = rows };
 
 	assert(m->weights.norm && rows <= max_rows(&m->conf));
-	weights_pack_head(&m->weights, m->pool);
+	(void)weights_pack_head(&m->weights, m->pool, WEIGHTS_ALL);
 	for (uint32_t r = 0; r < rows; r++)
 		m->kern->rms_norm(m->norm + r * d, x[r], m->weights.norm, d, m->hp.norm_eps);
 	matmul_run(&m->matmul, &out, 1, &in);

@@ -89,6 +89,10 @@ void model_close(struct model *m);
  * was not named, is prepared when it first runs. Results do not depend on it. */
 void model_prepare(struct model *m, uint32_t first, uint32_t last, bool head);
 
+/* Go on with the same for about `us` microseconds (0: not at all). True when all of it is ready.
+ * Compute thread. */
+bool model_prepare_some(struct model *m, uint32_t first, uint32_t last, bool head, uint32_t us);
+
 /* The reverse: their memory is given back. What runs all the same is prepared again. Compute
  * thread, or while nothing runs. */
 void model_release(struct model *m, uint32_t first, uint32_t last, bool head);

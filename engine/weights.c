@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "engine/pack.h"
 
 #define LLAMA (1u << MODEL_LLAMA)
@@ -304,16 +305,17 @@ struct packing {
 	const struct weight *w;
 	uint8_t *to;
 	size_t strip_bytes;
+	size_t first; /* item */
 };
 
 static void pack_item(void *arg, size_t item, unsigned thread)
 {
 	const struct packing *p = arg;
 	const struct kern_rows *w = &p->w->rows;
-	const size_t last = (item + 1) * PACK_STRIPS * KERN_STRIP;
+	const size_t from = (p->first + item) * PACK_STRIPS * KERN_STRIP;
 
 	(void)thread;
-	for (size_t i = item * PACK_STRIPS * KERN_STRIP; i < last && i < w->n_rows;
+	for (size_t i = from; i < from + PACK_STRIPS * KERN_STRIP && i < w->n_rows;
 	     i += KERN_STRIP) {
 		const size_t left = w->n_rows - i;
 
@@ -323,19 +325,32 @@ static void pack_item(void *arg, size_t item, unsigned thread)
 	}
 }
 
-static void pack_matrix(struct weights *all, struct weight *w, struct pool *pool)
+/* True when all of it is packed, or it cannot be. */
+static bool pack_matrix(struct weights *all, struct weight *w, struct pool *pool, uint64_t until_us)
 {
 	struct packing p = { .w = w };
+	size_t items, each;
 
-	if (!all->arena || w->room == WEIGHTS_NO_ROOM)
-		return;
+	if (!all->arena || w->room == WEIGHTS_NO_ROOM || w->strips.data)
+		return true;
+	items = (strips_of(w) + PACK_STRIPS - 1) / PACK_STRIPS;
+	each = until_us == WEIGHTS_ALL ? items : pool_threads(pool);
 	p.to = all->arena + w->room;
 	p.strip_bytes = pack_strip_bytes(w->rows.type, w->cols);
-	pool_run(pool, pack_item, &p, (strips_of(w) + PACK_STRIPS - 1) / PACK_STRIPS);
+	while (w->n_items < items) {
+		const size_t left = items - w->n_items;
+
+		if (until_us != WEIGHTS_ALL && clock_now_us() >= until_us)
+			return false;
+		p.first = w->n_items;
+		pool_run(pool, pack_item, &p, left < each ? left : each);
+		w->n_items += left < each ? left : each;
+	}
 	w->strips = (struct kern_strips){ .type = w->rows.type,
 					  .data = p.to,
 					  .strip_bytes = p.strip_bytes,
 					  .blocks = w->cols / 32 };
+	return true;
 }
 
 /* Once all are packed: the kernel maps neighbours of each page that it maps. */
@@ -345,27 +360,32 @@ static void drop_matrix(const struct weights *all, const struct weight *w)
 		gguf_dont_need(all->gguf, w->tensor);
 }
 
-void weights_pack_layer(struct weights *w, uint32_t layer, struct pool *pool)
+bool weights_pack_layer(struct weights *w, uint32_t layer, struct pool *pool, uint64_t until_us)
 {
 	struct layer *l = &w->layers[layer - w->first];
 	struct weight *one;
 
 	if (l->packed)
-		return;
-	for (unsigned i = 0; (one = matrix_at(l, i)) != NULL; i++)
-		pack_matrix(w, one, pool);
+		return true;
+	for (unsigned i = 0; (one = matrix_at(l, i)) != NULL; i++) {
+		if (!pack_matrix(w, one, pool, until_us))
+			return false;
+	}
 	for (unsigned i = 0; (one = matrix_at(l, i)) != NULL; i++)
 		drop_matrix(w, one);
 	l->packed = true;
+	return true;
 }
 
-void weights_pack_head(struct weights *w, struct pool *pool)
+bool weights_pack_head(struct weights *w, struct pool *pool, uint64_t until_us)
 {
 	if (w->head_packed)
-		return;
-	pack_matrix(w, &w->head, pool);
+		return true;
+	if (!pack_matrix(w, &w->head, pool, until_us))
+		return false;
 	drop_matrix(w, &w->head);
 	w->head_packed = true;
+	return true;
 }
 
 /* Whole pages of the arena from byte `from` up to byte `to`. */
@@ -382,14 +402,13 @@ static void drop_arena(const struct weights *w, size_t from, size_t to)
 /* Its strips go with those of its layer. Returns where they end; 0: it has none. */
 static size_t unpack_matrix(const struct weights *all, struct weight *w)
 {
-	const size_t bytes = strips_of(w) * w->strips.strip_bytes;
-
 	if (w->tensor)
 		gguf_dont_need(all->gguf, w->tensor);
-	if (!w->strips.data)
+	if (!w->n_items)
 		return 0;
+	w->n_items = 0;
 	w->strips = (struct kern_strips){ 0 };
-	return w->room + bytes;
+	return w->room + strips_of(w) * pack_strip_bytes(w->rows.type, w->cols);
 }
 
 void weights_release_layer(struct weights *w, uint32_t layer)

@@ -22,6 +22,7 @@ struct weight {
 	const struct gguf_tensor *tensor;
 	struct kern_strips strips; /* the same, once packed; data NULL before */
 	size_t room;               /* bytes into the arena for strips; WEIGHTS_NO_ROOM: none */
+	size_t n_items;            /* of packing that are done */
 	size_t cols;
 	float *bias; /* [n_rows] or NULL; owned */
 };
@@ -55,10 +56,13 @@ MUST_CHECK int weights_init(struct weights *w, const struct gguf *g, const struc
 			    const struct model_conf *conf, struct err *e);
 void weights_finish(struct weights *w);
 
-/* Pack what can be packed of layer `layer` (of first..last), or the head, unless it is. Compute
- * thread, or before there is one. */
-void weights_pack_layer(struct weights *w, uint32_t layer, struct pool *pool);
-void weights_pack_head(struct weights *w, struct pool *pool);
+#define WEIGHTS_ALL UINT64_MAX /* until_us: however long it takes */
+
+/* Go on to pack what can be packed of layer `layer` (of first..last), or of the head, until
+ * clock_now_us() is until_us, or a little later (64 rows for each thread at a time); 0: not at all.
+ * True when it is done. Compute thread, or before there is one. */
+bool weights_pack_layer(struct weights *w, uint32_t layer, struct pool *pool, uint64_t until_us);
+bool weights_pack_head(struct weights *w, struct pool *pool, uint64_t until_us);
 
 /* Give the memory of a layer's matrices, or of the head's, back: as they were before they were
  * packed. Likewise. */

@@ -204,6 +204,39 @@ static void a_view_runs_rows_again(void **state)
 	close_bench(&b);
 }
 
+/* All layers of kv, one after the other, for rows at its end. */
+static void step_by_step(struct bench *b, struct kv *kv, struct kv *view, uint32_t rows)
+{
+	const uint32_t pos = kv_length(kv);
+
+	load(b, pos, rows);
+	for (uint32_t l = kv_layers_first(kv); l < kv_layers_last(kv); l++) {
+		kv_layers_aim(view, l, l + 1, pos);
+		forward(b, view, rows);
+	}
+	kv_layers_reach(kv, pos + rows);
+}
+
+static void a_view_goes_layer_by_layer(void **state)
+{
+	struct kv *kv, *view = NULL;
+	struct bench b;
+
+	(void)state;
+	open_bench(&b);
+	expect(&b, 1, KV_Q8_0);
+	kv = cache(&b, NULL, 1, b.hp.n_layers, KV_Q8_0);
+	assert_int_equal(kv_layers_view(&view, kv, 1, b.hp.n_layers), 0);
+	step_by_step(&b, kv, view, 16);
+	step_by_step(&b, kv, view, 1);
+	step_by_step(&b, kv, view, ROWS - 17);
+	kv_destroy(view);
+	assert_int_equal(kv_length(kv), ROWS);
+	check_more(&b, kv);
+	kv_destroy(kv);
+	close_bench(&b);
+}
+
 static void what_does_not_meet_is_not_joined(void **state)
 {
 	struct bench b;
@@ -397,6 +430,7 @@ int main(void)
 		cmocka_unit_test(a_joined_cache_is_one_that_was_whole),
 		cmocka_unit_test(layers_that_are_given_up_give_their_memory_back),
 		cmocka_unit_test(a_view_runs_rows_again),
+		cmocka_unit_test(a_view_goes_layer_by_layer),
 		cmocka_unit_test(what_does_not_meet_is_not_joined),
 		cmocka_unit_test(keys_and_values_travel_as_bytes),
 		cmocka_unit_test(bytes_that_do_not_fit_are_refused),

@@ -695,6 +695,17 @@ static void weights_that_run_in_another_form_are_not_in_memory_twice(void **stat
 	given_close(&c);
 }
 
+/* Weights by and by: the model is ready after more than one go, and not before. */
+static void prepare_slowly(struct model *m, uint32_t last)
+{
+	unsigned n = 1;
+
+	assert_false(model_prepare_some(m, 0, last, true, 0));
+	while (!model_prepare_some(m, 0, last, true, 1))
+		n++;
+	assert_true(n > last && model_prepare_some(m, 0, last, true, 0));
+}
+
 static float *logits_when_lazy(const struct given *c, uint32_t first, uint32_t last, bool head)
 {
 	struct model_conf conf = { .embed = true, .head = true, .threads = 2, .lazy = true };
@@ -708,7 +719,10 @@ static float *logits_when_lazy(const struct given *c, uint32_t first, uint32_t l
 	check(model_read_hparams(&hp, l.g, &e), &e);
 	conf.last = hp.n_layers;
 	open_segment(&l, &l.front, &l.kv_front, conf, KV_F32);
-	model_prepare(l.front, first, last, head);
+	if (first == last && head)
+		prepare_slowly(l.front, hp.n_layers);
+	else
+		model_prepare(l.front, first, last, head);
 	line_run(&l, c->tokens, c->n_tokens, logits);
 	line_close(&l);
 	return logits;
@@ -724,6 +738,7 @@ static void when_weights_are_prepared_changes_nothing(void **state)
 	given_open(&c, "models", "llama-q4_k_m", "exact_logits");
 	whole = logits_of(&c, PLAIN, 48);
 	assert_same_bits(&c, whole, logits_when_lazy(&c, 0, 0, false), "no preparation");
+	assert_same_bits(&c, whole, logits_when_lazy(&c, 0, 0, true), "little by little");
 	assert_same_bits(&c, whole, logits_when_lazy(&c, 1, 3, false), "some preparation");
 	assert_same_bits(&c, whole, logits_when_lazy(&c, 0, 99, true), "preparation twice");
 	free(whole);

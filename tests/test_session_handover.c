@@ -43,11 +43,15 @@ static void a_split_moves_up_between_two_tokens(void **state)
 	assert_int_equal(m.fx.side_pos, 0);
 	assert_int_equal(m.fx.side_rows, 4);
 	give_side();
+	assert_false(m.fx.side); /* the last piece: not before a row was sent */
+	give_token(7);
+	assert_true(m.fx.compute && !m.fx.moved);
+	give_rows();
 	assert_int_equal(m.fx.side_pos, 4);
-	assert_int_equal(m.fx.side_rows, 2);
+	assert_int_equal(m.fx.side_rows, 3);
 	give_side();
 	assert_false(m.fx.side || m.fx.moved); /* not before the token */
-	give_token(7);
+	give_token(8);
 	assert_true(m.fx.moved && m.fx.compute && m.fx.token);
 	assert_int_equal(m.s.conf.split, 3);
 	give_rows();
@@ -62,7 +66,9 @@ static void a_token_waits_for_the_last_piece(void **state)
 	open_machine(6);
 	decide(3, false);
 	give_side();
-	give_token(7); /* while the last piece is out */
+	give_token(7);
+	give_rows();
+	give_token(8); /* while the last piece is out */
 	assert_true(m.fx.token && !m.fx.compute);
 	assert_true(m.s.handover.holding);
 	give_side();
@@ -74,15 +80,22 @@ static void a_split_moves_down_when_the_worker_has_all(void **state)
 	uint32_t chunks;
 
 	(void)state;
-	open_machine(3);
-	chunks = m.s.n_chunks;
+	open_machine(6);
 	decide(0, false);
 	assert_true(m.fx.side_begin && m.fx.side);
 	give_side();
 	assert_int_equal(m.fx.fill_to - m.fx.fill_from, 1);
 	give_token(7);
-	assert_false(m.fx.compute); /* the answer is on its way */
-	give_filled(3);
+	give_rows();
+	assert_false(m.fx.side); /* too much is on its way */
+	give_filled(4);
+	give_token(8);
+	assert_true(m.fx.compute && !m.fx.moved);
+	give_rows();
+	assert_int_equal(m.fx.side_rows, 4);
+	give_side();
+	chunks = m.s.n_chunks;
+	give_token(9); /* the last ones need not be answered */
 	assert_true(m.fx.moved && m.fx.compute);
 	give_rows();
 	assert_sends(chunks, chunks + 1);
@@ -98,12 +111,12 @@ static void a_split_moves_down_when_the_worker_has_all(void **state)
 static void a_fill_that_is_refused_leaves_the_session_as_it_was(void **state)
 {
 	(void)state;
-	open_machine(3);
+	open_machine(6);
 	decide(0, false);
 	give_side();
 	give_token(7);
 	give_error(1, ERR_LIMIT, true);
-	assert_true(m.fx.side_end && m.fx.compute && !m.fx.moved);
+	assert_true(m.fx.side_end && !m.fx.moved);
 	assert_int_equal(m.s.state, SESSION_OPEN);
 	assert_int_equal(m.s.conf.split, 1);
 	give_rows();
@@ -115,14 +128,13 @@ static void a_fill_that_is_refused_leaves_the_session_as_it_was(void **state)
 static void silence_about_a_fill_is_asked_then_given_up(void **state)
 {
 	(void)state;
-	open_machine(3);
+	open_machine(6);
 	decide(0, false);
 	give_side();
 	give_token(7);
-	assert_true(m.s.handover.holding);
+	assert_true(m.fx.compute); /* tokens do not wait for it */
 	tick_at(m.s.handover.due_us);
 	assert_int_equal(m.fx.fill_to - m.fx.fill_from, 1);
-	assert_true(m.fx.compute); /* the token has waited long enough */
 	while (m.s.handover.way != SESSION_STAYS)
 		tick_at(m.s.handover.due_us);
 	assert_true(m.fx.side_end);
@@ -146,11 +158,12 @@ static void who_goes_on_alone_draws_the_token_that_is_out(void **state)
 	decide(1, false); /* and back */
 	assert_true(m.fx.open && m.fx.side_begin);
 	accept_from("w2", 2, MAX_IDS);
+	assert_false(m.fx.side); /* the last piece: while a token waits */
+	step((struct session_event){ .kind = SESSION_EV_LOCAL_TOKEN, .id = 9 });
+	assert_true(m.fx.side && !m.fx.compute && m.s.handover.holding);
 	give_side();
 	assert_sends(0, 1);
-	step((struct session_event){ .kind = SESSION_EV_LOCAL_TOKEN, .id = 9 });
-	while (!m.fx.moved)
-		give_side();
+	assert_true(m.fx.moved && m.fx.compute);
 	assert_int_equal(m.s.state, SESSION_OPEN);
 	give_rows();
 	assert_true(m.s.awaiting);

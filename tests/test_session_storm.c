@@ -131,6 +131,8 @@ static enum session_event_kind any_kind(struct storm *st)
 		return kind;
 	if (st->s.handover.way == SESSION_STAYS && st->s.state == SESSION_LOCAL && !roll(st, 4))
 		return SESSION_EV_DECIDE;
+	if (st->s.handover.way != SESSION_STAYS && st->s.state == SESSION_OPEN && !roll(st, 4))
+		return st->s.computing ? SESSION_EV_ROWS : SESSION_EV_TOKENS;
 	if (st->s.handover.way != SESSION_STAYS && roll(st, 2))
 		return st->s.handover.out && roll(st, 3)                   ? SESSION_EV_SIDE
 		       : st->s.handover.way == SESSION_BACK && roll(st, 2) ? SESSION_EV_ACCEPT
@@ -210,8 +212,8 @@ static void check_side(const struct storm *st, const struct session *before)
 		assert_int_equal(s->conf.split, before->conf.split);
 	}
 	assert_true(fx->fill_from <= fx->fill_to);
-	assert_true(fx->fill_from == fx->fill_to ||
-		    (fx->fill == s->n_fills && fx->fill_to <= s->fills[fx->fill].n_chunks));
+	assert_true(fx->fill_from == fx->fill_to || (fx->fill + fx->moved == s->n_fills &&
+						     fx->fill_to <= s->fills[fx->fill].n_chunks));
 	for (unsigned i = 0; i < s->n_fills; i++)
 		assert_true(s->fills[i].before <= s->n_chunks);
 }

@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "bus/bus.h"
 #include "codec/spec.h"
 #include "engine/gguf.h"
@@ -27,12 +28,13 @@
 #define ROUNDS_MAX    100
 #define STOPS         6
 #define CALM          32 /* gaps before the decision */
+#define AFTER         4  /* gaps that count, once the split has moved */
 #define DECISION      "splitmq/v1/bench/decision/agent"
 
 struct move {
 	uint32_t from, to;
-	double pause[ROUNDS_MAX],
-		calm[ROUNDS_MAX]; /* longest gap after, before the decision; in gaps */
+	double pause[ROUNDS_MAX]; /* longest gap after the decision; in gaps of the slower split */
+	double still[ROUNDS_MAX]; /* longest of as many afterwards; in their median */
 	double gap_ms[ROUNDS_MAX], longest_ms[ROUNDS_MAX];
 	unsigned moved; /* sessions whose split did move */
 };
@@ -41,6 +43,7 @@ struct bench_handover {
 	struct split_rig_conf rig_conf;
 	uint32_t prompt, tokens, rounds;
 	bool has_split, json;
+	const char *trace;
 
 	struct split_rig *rig;
 	struct config_agent agent_conf;
@@ -49,8 +52,10 @@ struct bench_handover {
 	uint32_t splits[STOPS + 1]; /* of the tour; the last one is the first */
 	uint32_t session;           /* round * STOPS + stop */
 	uint64_t piece_us;
-	double gaps[TOKENS_MAX]; /* ms, of the session */
-	uint32_t n_gaps;
+	uint32_t piece_tokens;     /* that the answer had then */
+	double gaps[TOKENS_MAX];   /* ms, of the session */
+	uint32_t more[TOKENS_MAX]; /* tokens without text that came in a gap besides */
+	uint32_t n_gaps, moved_at; /* moved_at: of them, when the split had moved; 0: not yet */
 	struct move moves[STOPS];
 	struct err failed;
 };
@@ -77,7 +82,7 @@ static int send_prompt(struct bench_handover *b)
 	snprintf(m.id, sizeof(m.id), "bench-%u", (unsigned)b->session);
 	m.prompt_len = strlen(m.prompt);
 	b->piece_us = 0;
-	b->n_gaps = 0;
+	b->n_gaps = b->moved_at = 0;
 	agent_prompt(b->agent, &m);
 	free(m.prompt);
 	return 0;
@@ -97,15 +102,21 @@ static void decide(struct bench_handover *b)
 		err_set(&b->failed, ERR_OFFLINE, "the decision could not be published");
 }
 
-static void take_piece(struct bench_handover *b)
+static void take_piece(struct bench_handover *b, const struct msg_reply *reply)
 {
 	const uint64_t now = clock_now_us();
 
-	if (b->piece_us && b->n_gaps < TOKENS_MAX)
+	if (b->piece_us && b->n_gaps < TOKENS_MAX) {
+		b->more[b->n_gaps] = reply->stats.tokens - b->piece_tokens - 1;
 		b->gaps[b->n_gaps++] = (double)(now - b->piece_us) / 1000;
+	}
+	b->piece_tokens = reply->stats.tokens;
+	trace_span("token", b->piece_us ? b->piece_us : now, now, b->session);
 	b->piece_us = now;
 	if (b->n_gaps == CALM)
 		decide(b);
+	if (!b->moved_at && reply->stats.handovers)
+		b->moved_at = b->n_gaps;
 }
 
 static double longest_of(const double *v, size_t n)
@@ -117,19 +128,31 @@ static double longest_of(const double *v, size_t n)
 	return most;
 }
 
+/* A gap in which more tokens came is as much shorter as they take. */
+static void take_out(struct bench_handover *b)
+{
+	const double usual = spread_of(b->gaps, CALM).median;
+
+	for (uint32_t i = 0; i < b->n_gaps; i++)
+		b->gaps[i] -= b->more[i] * usual;
+}
+
 static int take_session(struct bench_handover *b, const struct msg_reply *reply)
 {
 	struct move *m = &b->moves[b->session % STOPS];
 	const uint32_t before = CALM, round = b->session / STOPS;
+	const uint32_t end =
+		b->moved_at && b->moved_at + AFTER < b->n_gaps ? b->moved_at + AFTER : b->n_gaps;
+	const uint32_t n = b->n_gaps - end < end - before ? b->n_gaps - end : end - before;
 
 	if (reply->error)
 		return err_set(&b->failed, reply->error, "the session failed: %s", reply->reason);
 	if (b->n_gaps < before + 2)
 		return err_set(&b->failed, ERR_STATE, "the model ended its answer too soon");
-	m->longest_ms[round] = longest_of(b->gaps + before, b->n_gaps - before);
+	take_out(b);
+	m->longest_ms[round] = longest_of(b->gaps + before, end - before);
 	m->gap_ms[round] = spread_of(b->gaps, before).median;
-	m->pause[round] = m->longest_ms[round] / m->gap_ms[round];
-	m->calm[round] = longest_of(b->gaps, before) / m->gap_ms[round];
+	m->still[round] = n ? longest_of(b->gaps + end, n) / spread_of(b->gaps + end, n).median : 0;
 	m->moved += reply->stats.handovers > 0;
 	return b->failed.code;
 }
@@ -139,7 +162,7 @@ static void on_reply(void *ctx, const struct msg_reply *reply)
 	struct bench_handover *b = ctx;
 
 	if (!reply->done) {
-		take_piece(b);
+		take_piece(b, reply);
 		return;
 	}
 	if (take_session(b, reply) || ++b->session == b->rounds * STOPS || send_prompt(b))
@@ -201,7 +224,7 @@ static void print_text(struct bench_handover *b)
 	       b->rig_conf.model, (unsigned)b->prompt, (unsigned)b->tokens, (unsigned)b->rounds,
 	       (unsigned)b->rig_conf.threads, b->rig_conf.codec);
 	printf("%-10s %8s %10s %12s %8s %8s %8s %8s\n", "split", "moved", "gap ms", "longest ms",
-	       "pause", "min", "max", "before");
+	       "pause", "min", "max", "still");
 	for (unsigned i = 0; i < STOPS; i++) {
 		struct move *m = &b->moves[i];
 		const struct spread p = spread_of(m->pause, b->rounds);
@@ -210,7 +233,7 @@ static void print_text(struct bench_handover *b)
 		       (unsigned)m->from, (unsigned)m->to, m->moved, (unsigned)b->rounds,
 		       spread_of(m->gap_ms, b->rounds).median,
 		       spread_of(m->longest_ms, b->rounds).median, p.median, p.min, p.max,
-		       spread_of(m->calm, b->rounds).median);
+		       spread_of(m->still, b->rounds).median);
 	}
 }
 
@@ -231,8 +254,42 @@ static int print_json(struct bench_handover *b, struct err *e)
 		json_add_u64(o, "moved", b->moves[i].moved);
 		json_add_f64(o, "gap_ms", spread_of(b->moves[i].gap_ms, b->rounds).median);
 		spread_add_json(o, "pause", &p, false);
+		json_add_f64(o, "still", spread_of(b->moves[i].still, b->rounds).median);
 	}
 	return cmd_print_json(root, e);
+}
+
+/* The next stop begins at the split that this one went to. */
+static void weigh(struct bench_handover *b)
+{
+	for (unsigned i = 0; i < STOPS; i++) {
+		struct move *m = &b->moves[i];
+		const struct move *there = &b->moves[(i + 1) % STOPS];
+
+		for (uint32_t r = 0; r < b->rounds; r++)
+			m->pause[r] =
+				m->longest_ms[r] /
+				(m->gap_ms[r] > there->gap_ms[r] ? m->gap_ms[r] : there->gap_ms[r]);
+	}
+}
+
+/* Writes the traces of both. */
+static int run_rig(struct bench_handover *b, struct err *e)
+{
+	char worker[CONFIG_PATH_MAX];
+	int rc = b->trace ? trace_open(b->trace, NAME, e) : 0;
+
+	snprintf(worker, sizeof(worker), "%s.worker", b->trace ? b->trace : "");
+	if (b->trace)
+		b->rig_conf.trace = worker;
+	if (!rc)
+		rc = split_rig_start(&b->rig, &b->rig_conf, e);
+	if (!rc)
+		rc = split_rig_agent(b->rig, &b->agent_conf, e);
+	if (!rc)
+		rc = run_sessions(b, e);
+	split_rig_stop(b->rig);
+	return trace_close(rc ? NULL : e) && !rc ? ERR_IO : rc;
 }
 
 static int run(struct bench_handover *b, struct err *e)
@@ -242,16 +299,13 @@ static int run(struct bench_handover *b, struct err *e)
 	log_set_level(LOG_LEVEL_ERROR);
 	rc = plan(b, e);
 	if (!rc)
-		rc = split_rig_start(&b->rig, &b->rig_conf, e);
+		rc = run_rig(b, e);
 	if (!rc)
-		rc = split_rig_agent(b->rig, &b->agent_conf, e);
-	if (!rc)
-		rc = run_sessions(b, e);
+		weigh(b);
 	if (!rc && b->json)
 		rc = print_json(b, e);
 	else if (!rc)
 		print_text(b);
-	split_rig_stop(b->rig);
 	return rc;
 }
 
@@ -277,6 +331,8 @@ static const struct options_row options[] = {
 	{ 0, "rate-kbit", "R",
 	  OPTIONS_SCALED_U64(struct bench_handover, rig_conf.link.rate_bit_s, 0, 100000000, 1000),
 	  .unit = "kbit/s", .help = "rate of each direction; 0: no limit" },
+	{ 0, "trace", "FILE", OPTIONS_TEXT(struct bench_handover, trace),
+	  .help = "write a Chrome trace of the agent, and FILE.worker of the worker" },
 	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_handover, json),
 	  .help = "one line of JSON instead of text" },
 };
@@ -290,7 +346,10 @@ const struct options_table bench_handover_options = {
 		"Starts a private mosquitto and splitmq-worker; this process is the agent. In each "
 		"session a decision moves the split: two layers up and back, two down and back, to "
 		"no worker and back. \"pause\" is the longest gap between tokens from the decision "
-		"on, in median gaps before it.",
+		"until the split has moved and 4 more are there, in median gaps of the slower of "
+		"the two splits, each in a session that began there, at the same positions. "
+		"\"still\" is the longest of as many gaps thereafter, in their median, where there "
+		"are any.",
 };
 
 int bench_handover(int argc, char **argv)

@@ -54,12 +54,14 @@ static int write_worker_conf(const struct split_rig *r, const char *path, struct
 
 static int start_worker(struct split_rig *r, struct err *e)
 {
-	char conf[512], path[CONFIG_PATH_MAX], option[] = "-c";
-	char *const argv[] = { path, option, conf, NULL };
+	char conf[512], path[CONFIG_PATH_MAX], trace[CONFIG_PATH_MAX];
+	char option[] = "-c", to[] = "--trace";
+	char *const argv[] = { path, option, conf, r->conf.trace ? to : NULL, trace, NULL };
 	const char *folder = private_broker_folder(r->broker);
 	int rc = child_find(path, sizeof(path), "worker", "splitmq-worker", e);
 
 	snprintf(conf, sizeof(conf), "%s/worker.yaml", folder);
+	snprintf(trace, sizeof(trace), "%s", r->conf.trace ? r->conf.trace : "");
 	snprintf(r->log, sizeof(r->log), "%s/worker.log", folder);
 	if (!rc)
 		rc = write_worker_conf(r, conf, e);

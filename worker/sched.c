@@ -39,6 +39,8 @@ struct view {
 	unsigned n_urgent, n_bulk; /* ready ones that decode */
 	double urgent_work, bulk_work;
 	uint64_t oldest_us[2]; /* arrival of the oldest urgent one, of the oldest bulk one */
+	double least_us;       /* shortest step without urgent rows: of one row */
+	double layers;         /* share of the layers that such steps run through, at most */
 	double most_us;        /* longest step that interactive sessions that are away allow */
 	uint64_t allowed_us;   /* when they will allow one of a row */
 };
@@ -161,6 +163,12 @@ static int by_time(const void *a, const void *b)
 
 static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 {
+	if (!is_urgent(job)) {
+		const double full = row_work(s, job, 1) / job->layers;
+
+		v->least_us = fmin(v->least_us, job->layers * cost_us(&s->cost, full));
+		v->layers = fmax(v->layers, job->layers);
+	}
 	s->ready[s->n_ready++] = job;
 	if (!job->decodes)
 		return;
@@ -178,11 +186,11 @@ static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 /* A step that begins now, how long may it last for the sake of a session that was answered? Until
  * its next row comes, and a moment that is granted to it. If it does not come it may have gone, or
  * be about to: from then on `share` of what its token will have taken by the time; so the longer it
- * is silent the longer the steps. Less than a step of a row is nothing: *at_us says when to ask. */
-static double patience_us(const struct sched *s, const struct flow *f, uint64_t due_us,
-			  uint64_t now_us, uint64_t *at_us)
+ * is silent the longer the steps. Less than a step of a row (row_us) is nothing: *at_us says when
+ * to ask. */
+static double patience_us(const struct sched *s, const struct flow *f, double row_us,
+			  uint64_t due_us, uint64_t now_us, uint64_t *at_us)
 {
-	const double row_us = cost_us(&s->cost, 1);
 	const uint64_t late_us = due_us + (uint64_t)(s->conf.share * row_us);
 	const double silent_us = (double)(now_us - f->answered_us);
 	const double least_us = row_us / s->conf.share - s->turn_us; /* silence that allows a row */
@@ -206,7 +214,7 @@ static void see_away(struct sched *s, struct view *v, const struct flow *f, uint
 		s->due_us[s->n_due++] = due_us;
 	if (f->bulk || (float)(now_us - f->answered_us) > LONGEST_GAP)
 		return;
-	us = patience_us(s, f, due_us, now_us, &at_us);
+	us = patience_us(s, f, fmin(v->least_us, cost_us(&s->cost, 1)), due_us, now_us, &at_us);
 	v->most_us = us < v->most_us ? us : v->most_us;
 	if (us <= 0 && at_us > v->allowed_us)
 		v->allowed_us = at_us;
@@ -214,7 +222,9 @@ static void see_away(struct sched *s, struct view *v, const struct flow *f, uint
 
 static void look(struct sched *s, struct view *v, uint64_t now_us)
 {
-	*v = (struct view){ .oldest_us = { UINT64_MAX, UINT64_MAX }, .most_us = INFINITY };
+	*v = (struct view){ .oldest_us = { UINT64_MAX, UINT64_MAX },
+			    .least_us = INFINITY,
+			    .most_us = INFINITY };
 	s->n_ready = s->n_due = 0;
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
 		struct sched_job *job = s->flows[i].head;
@@ -297,7 +307,7 @@ static double room(struct sched *s, const struct view *v, uint64_t now_us, uint6
 	}
 	if (row <= 0 || v->most_us >= cost_us(&s->cost, long_rows(s)))
 		return long_rows(s);
-	us = v->most_us - s->cost.base_us;
+	us = v->most_us - s->cost.base_us * v->layers;
 	return us > least * row ? us / row : least;
 }
 

@@ -12,6 +12,7 @@
 #include "worker/warmup.h"
 
 #define WAITS          256u /* kept, of jobs of late */
+#define PREPARE_US     250  /* of weights between two steps */
 #define TEMPO_RARE     8u   /* of so many steps one is learned from, once a pace is known */
 
 #define ATTENTION_DEAR 3 /* a multiply-add of attention takes as long as so many of matrices */
@@ -26,6 +27,8 @@ struct tail {
 	struct queue *jobs;
 	struct due due; /* compute thread: when the next job comes */
 	uint32_t spin_us;
+	struct sched_job *unready; /* oldest first: jobs whose weights are being prepared, and
+				    * those behind; compute thread */
 	tail_done *done;
 	void *ctx;
 	pthread_t thread;
@@ -97,16 +100,79 @@ static void drop(void *ctx, struct tail_job *job)
 	sched_drop(t->sched, &job->sched);
 }
 
+static void cancel(struct tail *t, struct sched_job *s)
+{
+	struct tail_job *job = s->owner;
+
+	job->rc = err_set(&job->err, ERR_CANCELLED, "the worker is shutting down");
+	give_back(t, job);
+}
+
 static void cancel_all(struct tail *t)
 {
 	struct sched_job *s;
 
-	while ((s = sched_take_any(t->sched))) {
-		struct tail_job *job = s->owner;
-
-		job->rc = err_set(&job->err, ERR_CANCELLED, "the worker is shutting down");
-		give_back(t, job);
+	while ((s = sched_take_any(t->sched)))
+		cancel(t, s);
+	while ((s = t->unready)) {
+		t->unready = s->next;
+		cancel(t, s);
 	}
+}
+
+/* ---- weights that have not run yet: brought into their running form between steps ---- */
+
+/* Go on with those that a job needs, for so long. True when it has all. */
+static bool prepare(struct tail *t, const struct tail_job *job, uint32_t us)
+{
+	const struct wire_hdr *h = &job->hdr;
+	const bool fill = wire_is_fill(h);
+
+	return model_prepare_some(t->seg.model, h->split,
+				  fill ? kv_layers_last(job->kv) : t->seg.hp.n_layers, !fill, us);
+}
+
+/* One that waits is of the same flow, or of the one that the job must not overtake. */
+static bool is_behind(const struct tail *t, const struct sched_job *job)
+{
+	const struct sched_job *s = t->unready;
+
+	while (s && s->flow != job->flow && s->flow + 1 != job->after)
+		s = s->next;
+	return s;
+}
+
+static void admit(struct tail *t, struct tail_job *job)
+{
+	struct sched_job **last = &t->unready;
+
+	if (!is_behind(t, &job->sched) && prepare(t, job, 0)) {
+		sched_add(t->sched, &job->sched);
+		return;
+	}
+	while (*last)
+		last = &(*last)->next;
+	*last = &job->sched;
+	job->sched.next = NULL;
+}
+
+/* A little for the oldest one; when it has all, those that can go on do. */
+static void prepare_some(struct tail *t)
+{
+	const uint64_t begun_us = trace_now_us();
+	struct sched_job *s = t->unready, *next;
+
+	if (!s)
+		return;
+	if (prepare(t, s->owner, PREPARE_US)) {
+		t->unready = NULL;
+		for (; s; s = next) {
+			next = s->next;
+			admit(t, s->owner);
+		}
+	}
+	trace_span("prepare", begun_us, trace_now_us(), 0);
+	queue_yield(); /* nobody waits for it: a broker beside may have to run */
 }
 
 /* All jobs that have come, waiting for the first one up to timeout_us (-1: for ever). False when
@@ -118,7 +184,7 @@ static bool collect(struct tail *t, int64_t timeout_us)
 	bool any = job;
 
 	for (; job; job = queue_pop_us(t->jobs, 0))
-		sched_add(t->sched, &job->sched);
+		admit(t, job);
 	return any;
 }
 
@@ -127,6 +193,7 @@ static bool next_step(struct tail *t)
 {
 	uint64_t now_us, wake_us;
 
+	prepare_some(t);
 	collect(t, 0);
 	for (;;) {
 		if (atomic_load(&t->abandoned))
@@ -134,7 +201,10 @@ static bool next_step(struct tail *t)
 		now_us = clock_now_us();
 		if (sched_form(t->sched, now_us, &t->step, &wake_us))
 			return true;
-		if (wake_us == UINT64_MAX) {
+		if (t->unready) {
+			prepare_some(t);
+			collect(t, 0);
+		} else if (wake_us == UINT64_MAX) {
 			if (!collect(t, -1))
 				return false;
 		} else if (wake_us > now_us) {

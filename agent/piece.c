@@ -1,0 +1,119 @@
+#include "agent/piece.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/trace.h"
+#include "engine/kv_layers.h"
+#include "engine/kv_rows.h"
+
+#define PREPARE_US 250 /* of a step that prepares weights */
+
+static int export(struct head_job *job)
+{
+	const struct kv_rows_range range = { job->first, job->last, job->pos, job->rows };
+	int rc = kv_rows_get(job->values, &range, job->bytes, job->cap);
+
+	if (rc)
+		return err_set(&job->err, rc, "keys and values of positions %u to %u", job->pos,
+			       job->pos + job->rows);
+	job->len = kv_rows_bytes(job->values) * (job->last - job->first) * job->rows;
+	job->codec_id = (uint8_t)kv_rows_type(job->values);
+	job->state_hash = 0;
+	return 0;
+}
+
+/* The rows as they left layer `first` when they were new, if all of them were kept. */
+static bool take_kept(struct piece *p)
+{
+	const struct head_job *job = p->job;
+	const struct head_kept *k = job->kept;
+	const size_t d = p->seg->hp.dim;
+
+	if (!k || k->split != job->first || job->pos < k->from || job->pos + job->rows > k->to)
+		return false;
+	for (uint32_t i = 0; i < job->rows; i++)
+		memcpy(p->x + i * d, k->x + (job->pos + i) % HEAD_KEPT * d, d * sizeof(*p->x));
+	return true;
+}
+
+static int begin(struct piece *p)
+{
+	struct head_job *job = p->job;
+	int rc = 0;
+
+	assert(job->rows <= HEAD_SPARE_ROWS);
+	p->begun = true;
+	p->layer = 0;
+	if (take_kept(p))
+		p->layer = job->first;
+	else
+		rc = model_embed(p->seg->model, job->ids, job->rows, p->x);
+	return rc ? err_set(&job->err, rc, "a token id outside the vocabulary") : 0;
+}
+
+/* Below `first` through the session's cache once more, above into the new one. */
+static int run_layer(struct piece *p)
+{
+	struct head_job *job = p->job;
+	struct kv *view = p->layer < job->first ? job->again : job->beside;
+	int rc;
+
+	kv_layers_aim(view, p->layer, p->layer + 1, job->pos);
+	rc = model_forward(p->seg->model, view, p->x, job->rows);
+	p->layer++;
+	return rc ? err_set(&job->err, rc, "layers at position %u: %s", job->pos, err_phrase(rc))
+		  : 0;
+}
+
+static bool prepare(struct piece *p, uint64_t begun_us)
+{
+	const struct head_job *job = p->job;
+	const bool head = job->last == p->seg->hp.n_layers;
+
+	if (model_prepare_some(p->seg->model, 0, job->last, head, 0))
+		return true;
+	(void)model_prepare_some(p->seg->model, 0, job->last, head, PREPARE_US);
+	trace_span("prepare", begun_us, trace_now_us(), job->pos);
+	return false;
+}
+
+static bool run(struct piece *p)
+{
+	struct head_job *job = p->job;
+
+	job->rc = p->begun ? 0 : begin(p);
+	if (!job->rc && p->layer < job->last)
+		job->rc = run_layer(p);
+	if (job->rc || p->layer < job->last)
+		return job->rc;
+	if (job->kv)
+		kv_layers_reach(job->kv, job->pos + job->rows);
+	return true;
+}
+
+bool piece_step(struct piece *p, struct codec_work *work)
+{
+	struct head_job *job = p->job;
+	const uint64_t t0 = clock_now_us();
+	uint64_t t1;
+	bool done = true;
+
+	if (job->values)
+		job->rc = export(job);
+	else if (!p->begun && !prepare(p, t0))
+		return false;
+	else
+		done = run(p);
+	t1 = clock_now_us();
+	job->layers_us += (uint32_t)(t1 - t0);
+	job->step_us = job->step_us > t1 - t0 ? job->step_us : (uint32_t)(t1 - t0);
+	trace_span("side", t0, t1, job->pos);
+	if (!done || job->rc || !job->encode)
+		return done;
+	job->rc = head_encode(job, work, p->x);
+	job->encode_us = (uint32_t)(clock_now_us() - t1);
+	trace_span("encode", t1, t1 + job->encode_us, job->pos);
+	return true;
+}

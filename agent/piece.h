@@ -1,0 +1,21 @@
+/* agent/piece.h - a side job in steps so short that a token can come in between.
+ *
+ * A step brings a little of the weights that it needs into their running form, or runs its rows
+ * through one layer; the last one encodes. Internal to the head. Compute thread. */
+#ifndef AGENT_PIECE_H
+#define AGENT_PIECE_H
+
+#include "agent/head.h"
+
+struct piece {
+	struct head_job *job;
+	const struct segment *seg; /* whose layers run */
+	float *x;                  /* [HEAD_SPARE_ROWS][dim]; of this piece until it has ended */
+	bool begun;
+	uint32_t layer; /* that its rows go through next */
+};
+
+/* Go on. True when the job is done, its results are set then. */
+MUST_CHECK bool piece_step(struct piece *p, struct codec_work *work);
+
+#endif
