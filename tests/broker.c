@@ -285,8 +285,12 @@ static void end(struct broker *b, int sig)
 	if (!b->pid)
 		return;
 	kill(b->pid, SIGCONT);
-	kill(b->pid, sig);
-	waitpid(b->pid, NULL, 0);
+	/* Mosquitto forgets a SIGTERM that comes before its main loop begins. */
+	for (unsigned tries = 0; waitpid(b->pid, NULL, WNOHANG) != b->pid; tries++) {
+		if (tries % 100 == 0)
+			kill(b->pid, sig);
+		sleep_ms(5);
+	}
 	b->pid = 0;
 }
 
