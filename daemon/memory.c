@@ -178,11 +178,24 @@ static uint64_t limit_room(int resource, const char *key)
 	return left_of(r.rlim_cur, kb_of("", "/proc/self/status", key));
 }
 
+static uint64_t mappable(void)
+{
+	return smaller(limit_room(RLIMIT_DATA, "VmData:"), limit_room(RLIMIT_AS, "VmSize:"));
+}
+
 void memory_read(struct memory *m)
 {
 	memory_read_at(m, "");
-	m->mappable_bytes =
-		smaller(limit_room(RLIMIT_DATA, "VmData:"), limit_room(RLIMIT_AS, "VmSize:"));
+	m->mappable_bytes = mappable();
+}
+
+void memory_look(struct memory_look *l, uint64_t now_us, uint64_t max_age_us)
+{
+	if (!l->read_us || now_us - l->read_us > max_age_us) {
+		memory_read_at(&l->m, "");
+		l->read_us = now_us;
+	}
+	l->m.mappable_bytes = mappable();
 }
 
 uint64_t memory_available_bytes(void)

@@ -18,7 +18,17 @@ struct memory {
 /* Some small files of /proc and /sys are read: not per token. */
 void memory_read(struct memory *m);
 
-/* The same from files below `root` ("" for those of the system) and without resource limits. */
+/* What was read of late is good enough: control groups take some 0.2 ms. */
+struct memory_look {
+	struct memory m;
+	uint64_t read_us; /* 0: never */
+};
+
+/* As memory_read, but read anew only when older than max_age_us; mappable_bytes is always of now.
+ * What was booked meanwhile is not in memory yet: room.h knows the difference. */
+void memory_look(struct memory_look *l, uint64_t now_us, uint64_t max_age_us);
+
+/* memory_read from files below `root` ("" for those of the system) and without resource limits. */
 void memory_read_at(struct memory *m, const char *root);
 
 /* available_bytes, and resident_bytes, alone; 0: not known. */

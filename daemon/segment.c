@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "daemon/daemon.h"
-#include "daemon/memory.h"
 
 /* Of a thread that computes: what its stack and the like take. */
 #define THREAD_BYTES (64u << 10)
@@ -13,6 +13,8 @@
 #define CODE_BYTES (1u << 20)
 /* Beside those that compute: the loop's, two of the broker's link, signals, one to spare. */
 #define OTHER_THREADS 5
+/* What the machine has left is read again after so long, or when something was given back. */
+#define LOOK_US 200000u
 
 /* general.name, made fit to stand in messages and topics. */
 static void take_name(struct segment *s)
@@ -195,11 +197,10 @@ static void take_out(struct room *r, uint64_t bytes)
 void segment_judge(const struct segment *s, const struct segment_ask *ask, bool alone,
 		   struct room_answer *a)
 {
-	struct memory m;
 	struct room r;
 
-	memory_read(&m);
-	r = room_of(s, &m);
+	memory_look(s->look, clock_now_us(), LOOK_US);
+	r = room_of(s, &s->look->m);
 	take_out(&r, ask->freed_bytes + (alone ? s->sessions_bytes : 0));
 	judge(s, &r, ask, a);
 }
@@ -226,6 +227,7 @@ void segment_release(struct segment *s, struct segment_range keep)
 		return;
 	model_release(s->model, had.first, keep.first, had.head && !keep.head);
 	model_release(s->model, keep.last, had.last, false);
+	s->look->read_us = 0;
 	s->held = keep;
 	s->budget.booked_bytes -= s->weight_bytes;
 	s->weight_bytes = held_bytes(s, keep);
@@ -242,6 +244,7 @@ void segment_unbook(struct segment *s, uint64_t bytes)
 {
 	s->budget.booked_bytes -= bytes;
 	s->sessions_bytes -= bytes;
+	s->look->read_us = 0;
 }
 
 /* Buffers of the model and of sampling. */
@@ -280,6 +283,7 @@ static void book_segment(struct segment *s, const struct segment_conf *c, const 
 	uint64_t room = m->available_bytes;
 
 	s->reserve_bytes = c->memory_reserve_bytes;
+	s->look = &s->own_look;
 	s->lent_last = c->lent_last;
 	s->lent_head = c->lent_head;
 	s->lent_whole = c->lent_bytes > 0;
@@ -431,6 +435,7 @@ void segment_end(struct segment *s, struct kv *kv)
 	if (kv)
 		s->sessions_bytes -= kv_size_bytes(kv);
 	kv_destroy(kv);
+	s->look->read_us = 0;
 }
 
 int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "codec/codec.h"
+#include "daemon/memory.h"
 #include "daemon/room.h"
 #include "engine/model.h"
 #include "engine/sampler.h"
@@ -69,7 +70,8 @@ struct segment {
 	uint64_t base_bytes;           /* of the process besides all else that is booked */
 	uint64_t scratch_bytes;        /* that were booked beside them */
 	uint64_t reserve_bytes;
-	uint64_t sessions_bytes;   /* booked for sessions */
+	struct memory_look own_look, *look; /* copies of the segment share it */
+	uint64_t sessions_bytes;            /* booked for sessions */
 	uint32_t lent_last;        /* layers up to here that the file has not run from weights that
 				    * the owner has elsewhere, and booked; 0: none do */
 	bool lent_head;            /* likewise */

@@ -296,6 +296,28 @@ static void this_machine_answers(void **state)
 	assert_true(m.available_bytes > 0);
 }
 
+static void what_was_read_of_late_is_not_read_again(void **state)
+{
+	const size_t much = 64 * MIB;
+	struct memory_look look = { 0 };
+	uint64_t before;
+	char *p;
+
+	(void)state;
+	memory_look(&look, 1000, 500);
+	before = look.m.resident_bytes;
+	assert_true(before > 0);
+	p = malloc(much);
+	assert_non_null(p);
+	memset(p, 1, much);
+	memory_look(&look, 1500, 500);
+	assert_int_equal(look.m.resident_bytes, before);
+	memory_look(&look, 1501, 500);
+	assert_true(look.m.resident_bytes > before + much / 2);
+	assert_int_equal(p[much - 1], 1);
+	free(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +332,7 @@ int main(void)
 		cmocka_unit_test(a_container_sees_its_own_limit),
 		cmocka_unit_test(files_that_are_missing_or_odd_are_no_limit),
 		cmocka_unit_test(this_machine_answers),
+		cmocka_unit_test(what_was_read_of_late_is_not_read_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

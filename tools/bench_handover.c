@@ -34,8 +34,9 @@
 struct move {
 	uint32_t from, to;
 	double pause[ROUNDS_MAX]; /* longest gap after the decision; in gaps of the slower split */
+	double turn[ROUNDS_MAX];  /* the gap in which the split moved; likewise */
 	double still[ROUNDS_MAX]; /* longest of as many afterwards; in their median */
-	double gap_ms[ROUNDS_MAX], longest_ms[ROUNDS_MAX];
+	double gap_ms[ROUNDS_MAX], longest_ms[ROUNDS_MAX], turn_ms[ROUNDS_MAX];
 	unsigned moved; /* sessions whose split did move */
 };
 
@@ -151,6 +152,7 @@ static int take_session(struct bench_handover *b, const struct msg_reply *reply)
 		return err_set(&b->failed, ERR_STATE, "the model ended its answer too soon");
 	take_out(b);
 	m->longest_ms[round] = longest_of(b->gaps + before, end - before);
+	m->turn_ms[round] = b->moved_at ? b->gaps[b->moved_at - 1] : 0;
 	m->gap_ms[round] = spread_of(b->gaps, before).median;
 	m->still[round] = n ? longest_of(b->gaps + end, n) / spread_of(b->gaps + end, n).median : 0;
 	m->moved += reply->stats.handovers > 0;
@@ -223,17 +225,17 @@ static void print_text(struct bench_handover *b)
 	       "%s\n\n",
 	       b->rig_conf.model, (unsigned)b->prompt, (unsigned)b->tokens, (unsigned)b->rounds,
 	       (unsigned)b->rig_conf.threads, b->rig_conf.codec);
-	printf("%-10s %8s %10s %12s %8s %8s %8s %8s\n", "split", "moved", "gap ms", "longest ms",
-	       "pause", "min", "max", "still");
+	printf("%-10s %8s %10s %12s %8s %8s %8s %8s %8s\n", "split", "moved", "gap ms",
+	       "longest ms", "pause", "min", "max", "turn", "still");
 	for (unsigned i = 0; i < STOPS; i++) {
 		struct move *m = &b->moves[i];
 		const struct spread p = spread_of(m->pause, b->rounds);
 
-		printf("%3u -> %-3u %5u/%-2u %10.3f %12.3f %8.2f %8.2f %8.2f %8.2f\n",
+		printf("%3u -> %-3u %5u/%-2u %10.3f %12.3f %8.2f %8.2f %8.2f %8.2f %8.2f\n",
 		       (unsigned)m->from, (unsigned)m->to, m->moved, (unsigned)b->rounds,
 		       spread_of(m->gap_ms, b->rounds).median,
 		       spread_of(m->longest_ms, b->rounds).median, p.median, p.min, p.max,
-		       spread_of(m->still, b->rounds).median);
+		       spread_of(m->turn, b->rounds).median, spread_of(m->still, b->rounds).median);
 	}
 }
 
@@ -254,6 +256,7 @@ static int print_json(struct bench_handover *b, struct err *e)
 		json_add_u64(o, "moved", b->moves[i].moved);
 		json_add_f64(o, "gap_ms", spread_of(b->moves[i].gap_ms, b->rounds).median);
 		spread_add_json(o, "pause", &p, false);
+		json_add_f64(o, "turn", spread_of(b->moves[i].turn, b->rounds).median);
 		json_add_f64(o, "still", spread_of(b->moves[i].still, b->rounds).median);
 	}
 	return cmd_print_json(root, e);
@@ -266,10 +269,13 @@ static void weigh(struct bench_handover *b)
 		struct move *m = &b->moves[i];
 		const struct move *there = &b->moves[(i + 1) % STOPS];
 
-		for (uint32_t r = 0; r < b->rounds; r++)
-			m->pause[r] =
-				m->longest_ms[r] /
-				(m->gap_ms[r] > there->gap_ms[r] ? m->gap_ms[r] : there->gap_ms[r]);
+		for (uint32_t r = 0; r < b->rounds; r++) {
+			const double here_ms = m->gap_ms[r], there_ms = there->gap_ms[r];
+			const double slower_ms = here_ms > there_ms ? here_ms : there_ms;
+
+			m->pause[r] = m->longest_ms[r] / slower_ms;
+			m->turn[r] = m->turn_ms[r] / slower_ms;
+		}
 	}
 }
 
@@ -347,7 +353,9 @@ const struct options_table bench_handover_options = {
 		"session a decision moves the split: two layers up and back, two down and back, to "
 		"no worker and back. \"pause\" is the longest gap between tokens from the decision "
 		"until the split has moved and 4 more are there, in median gaps of the slower of "
-		"the two splits, each in a session that began there, at the same positions. "
+		"the two splits, each in a session that began there, at the same positions; "
+		"\"turn\" is "
+		"the gap in which it moved. "
 		"\"still\" is the longest of as many gaps thereafter, in their median, where there "
 		"are any.",
 };
