@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/slot.h"
+#include "agent/sounding.h"
 #include "base/log.h"
 #include "tests/hall.h"
 
@@ -428,11 +430,35 @@ static void without_a_broker_prompts_wait_but_not_for_ever(void **state)
 	assert_int_equal(h->in_process.error, ERR_TIMEOUT);
 }
 
+static void telemetry_hurries_once_per_change_of_the_link(void **state)
+{
+	struct agent_core *c = calloc(1, sizeof(*c));
+	uint64_t due_ms = 9000;
+
+	(void)state;
+	assert_non_null(c);
+	c->conf.probe_us = 1;
+	sounding_hurry(c, &due_ms, 5000);
+	assert_int_equal(due_ms, 9000);
+	c->meter.changes++;
+	sounding_hurry(c, &due_ms, 5000);
+	assert_int_equal(due_ms, 6000);
+	due_ms = 9000;
+	sounding_hurry(c, &due_ms, 5000);
+	assert_int_equal(due_ms, 9000);
+	c->conf.probe_us = 0; /* bytes cost */
+	c->meter.changes++;
+	sounding_hurry(c, &due_ms, 5000);
+	assert_int_equal(due_ms, 9000);
+	free(c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(telemetry_hurries_once_per_change_of_the_link),
 		TEST(a_prompt_is_answered_on_its_reply_topic),
 		TEST(streamed_pieces_make_up_the_text),
 		TEST(a_nul_does_not_end_the_text),
