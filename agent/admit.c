@@ -23,6 +23,31 @@ struct segment_extra admit_extra(const struct codec_spec *codec, size_t dim, boo
 	};
 }
 
+/* Until no job of it is out, and its handover is over. */
+static uint32_t slot_layers(const struct slot *sl)
+{
+	uint32_t n = sl->session.conf.split;
+
+	if (sl->side_ready && sl->move.from > n)
+		n = sl->move.from;
+	return sl->side_ready && sl->move.to > n ? sl->move.to : n;
+}
+
+struct segment_range admit_need(const struct agent_core *c)
+{
+	uint32_t most = c->alone          ? c->conf.n_layers
+			: c->has_decision ? c->decision.split
+					  : c->conf.split;
+
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		const struct slot *sl = &c->slots[i];
+		const uint32_t n = sl->used ? slot_layers(sl) : 0;
+
+		most = n > most ? n : most;
+	}
+	return (struct segment_range){ .last = most, .head = most == c->conf.n_layers };
+}
+
 int admit_decision(const struct agent_core *c, const struct msg_decision *d, struct room_answer *a,
 		   struct err *e)
 {

@@ -29,6 +29,10 @@ size_t admit_row_bytes(const struct codec_spec *codec, size_t dim);
 /* What a session takes besides its KV cache; local: it keeps no log. */
 struct segment_extra admit_extra(const struct codec_spec *codec, size_t dim, bool local);
 
+/* Layers that sessions, the decision or an absence of the fleet need here; the head behind the last
+ * one. */
+struct segment_range admit_need(const struct agent_core *c);
+
 /* Whether sessions as d wants them would fit if there were no others: weights of the split, KV and
  * log of d's context, everything. 0, or ERR_LIMIT with the sentence in e; *a says the missing bytes
  * and the longest context that fits, in both cases. ERR_FORMAT for words of d that are none. */

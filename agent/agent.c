@@ -11,6 +11,7 @@
 #include "agent/move.h"
 #include "agent/profile.h"
 #include "agent/rehearsal.h"
+#include "agent/reply.h"
 #include "agent/report.h"
 #include "agent/seat.h"
 #include "agent/slot.h"
@@ -25,6 +26,7 @@
 #include "daemon/link.h"
 #include "daemon/memory.h"
 #include "daemon/sensors.h"
+#include "daemon/spare.h"
 #include "engine/kv_rows.h"
 #include "engine/prompt.h"
 
@@ -41,6 +43,7 @@ struct agent {
 	struct fronts *fronts;
 	struct agent_core *core;
 	struct bus *bus;
+	struct spare spare;
 	agent_reply_fn *on_reply;
 	void *reply_ctx;
 	uint64_t boot, started_ms, telemetry_due_ms;
@@ -127,35 +130,10 @@ static bool submit(void *ctx, struct head_job *job)
 	return head_submit(a->head, job);
 }
 
-/* On its way to the loop thread, which may print it: no other thread shall wait for that. */
-struct reply_item {
-	struct inbox_item item;
-	struct msg_reply reply; /* text and ids are in what follows */
-	uint32_t data[];
-};
-
-/* NULL when memory is out. */
-static struct reply_item *copy_reply(const struct msg_reply *r)
-{
-	const size_t text_len = r->text_len + 1;
-	struct reply_item *it;
-
-	it = malloc(sizeof(*it) + r->n_ids * sizeof(*r->ids) + text_len);
-	if (!it)
-		return NULL;
-	it->item.kind = INBOX_REPLY;
-	it->reply = *r;
-	it->reply.ids = it->data;
-	if (r->n_ids)
-		memcpy(it->data, r->ids, r->n_ids * sizeof(*r->ids));
-	it->reply.text = memcpy(it->data + r->n_ids, r->text, text_len);
-	return it;
-}
-
 static void reply(void *ctx, const struct msg_reply *r)
 {
 	struct agent *a = ctx;
-	struct reply_item *it = a->on_reply ? copy_reply(r) : NULL;
+	struct reply_item *it = a->on_reply ? reply_copy(r) : NULL;
 
 	if (it && queue_push(a->inbox, it)) {
 		a->replies++;
@@ -454,6 +432,8 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 	if (!rc && !on_reply && conf->telemetry_s) /* a daemon, and somebody wants to know */
 		rehearse(a, &cc);
 	if (!rc)
+		spare_init(&a->spare, head_segment(a->head), conf->release_after_ms * 1000ull);
+	if (!rc)
 		rc = open_bus(a, e);
 	if (rc) {
 		agent_destroy(a);
@@ -634,6 +614,13 @@ static uint64_t telemetry_ms(const struct agent *a)
 	return 1000ull * (is_metered(a->conf) && s < METERED_S ? METERED_S : s);
 }
 
+static void release(struct agent *a)
+{
+	const struct segment_range need = admit_need(a->core);
+
+	spare_look(&a->spare, head_segment(a->head), &need, clock_now_us());
+}
+
 static void timers(struct agent *a)
 {
 	uint64_t now_ms = clock_now_ms();
@@ -641,6 +628,7 @@ static void timers(struct agent *a)
 	if (agent_core_due_us(a->core) <= clock_now_us())
 		agent_core_tick(a->core, clock_now_us());
 	fronts_tidy(a->fronts, a->core);
+	release(a);
 	if (!a->conf->telemetry_s)
 		return;
 	sounding_send(a->core, clock_now_us());

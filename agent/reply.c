@@ -267,3 +267,20 @@ void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		  r.stats.epochs, r.stats.retries, r.stats.total_ms);
 	slot_reply(c, sl->id, sl->in_process, &r);
 }
+
+struct reply_item *reply_copy(const struct msg_reply *r)
+{
+	const size_t text_len = r->text_len + 1;
+	struct reply_item *it;
+
+	it = malloc(sizeof(*it) + r->n_ids * sizeof(*r->ids) + text_len);
+	if (!it)
+		return NULL;
+	it->item.kind = INBOX_REPLY;
+	it->reply = *r;
+	it->reply.ids = it->data;
+	if (r->n_ids)
+		memcpy(it->data, r->ids, r->n_ids * sizeof(*r->ids));
+	it->reply.text = memcpy(it->data + r->n_ids, r->text, text_len);
+	return it;
+}

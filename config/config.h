@@ -77,6 +77,7 @@ struct config_agent {
 	char front_fallback[4];    /* front_fallback: no | yes, default yes */
 	struct config_front fronts[CONFIG_MAX_FRONTS];
 	uint32_t n_fronts;
+	uint32_t release_after_ms; /* release_after_ms, 0 (never)..86400000, default 60000 */
 	double deadline_max_delta; /* deadline.max_delta, 0 (never coarser)..0.5, default 0.02 */
 	uint32_t telemetry_s;      /* telemetry_s, 0 (off)..3600, default 10 */
 	char metered[4];           /* metered: no | yes, default no */
@@ -101,6 +102,7 @@ struct config_worker {
 	uint32_t prompt_share;     /* batch.prompt_share, percent of a token's time; default 15 */
 	uint32_t session_evict_ms; /* timeouts.evict_ms, 100..86400000, default 5000 */
 	uint32_t session_idle_ms;  /* timeouts.idle_ms, 1000..86400000, default 60000 */
+	uint32_t release_after_ms; /* likewise */
 	uint32_t telemetry_s;
 	char log[8];
 };

@@ -30,6 +30,8 @@ static const struct key keys[] = {
 	  .min = 1 << 20, .max = 1e15, .has_auto = true, .auto_value = 0, .fallback = "auto" },
 	{ KEY(struct config_worker, "memory_reserve", memory_reserve_bytes, KEY_BYTES), .max = 1e15,
 	  .fallback = "64MiB" },
+	{ KEY(struct config_worker, "release_after_ms", release_after_ms, KEY_U32), .max = 86400000,
+	  .fallback = "60000" },
 	{ KEY(struct config_worker, "telemetry_s", telemetry_s, KEY_U32), .max = 3600,
 	  .fallback = "10" },
 	{ KEY(struct config_worker, "log", log, KEY_WORD), .words = "error|warn|info|debug",

@@ -145,22 +145,33 @@ static bool is_lent(const struct segment *s, uint32_t last)
 	return last <= s->lent_last && (last < s->hp.n_layers || s->lent_head);
 }
 
+struct segment_range segment_join(struct segment_range a, struct segment_range b)
+{
+	struct segment_range r = a.first == a.last ? b : a;
+
+	r.head = a.head || b.head;
+	if (a.first == a.last || b.first == b.last)
+		return r;
+	r.first = a.first < b.first ? a.first : b.first;
+	r.last = a.last > b.last ? a.last : b.last;
+	return r;
+}
+
 /* The layers of the file that are in memory once a session with [first, last) has run. */
 static struct segment_range widen(const struct segment *s, uint32_t first, uint32_t last)
 {
 	const bool lent = is_lent(s, last);
-	struct segment_range r = s->held;
+	struct segment_range r = { first, last, last == s->hp.n_layers };
 
 	if (lent && s->lent_whole)
-		return r;
-	r.head = r.head || (last == s->hp.n_layers && !(lent && s->slice.last < last));
-	if (lent && last > s->slice.last)
-		last = s->slice.last;
-	if (first < last) {
-		r.first = s->held.first == s->held.last || first < r.first ? first : r.first;
-		r.last = last > r.last ? last : r.last;
+		return s->held;
+	if (lent && last > s->slice.last) {
+		r.head = false;
+		r.last = s->slice.last;
 	}
-	return r;
+	if (r.first > r.last)
+		r.first = r.last;
+	return segment_join(s->held, r);
 }
 
 static void judge(const struct segment *s, const struct room *r, const struct segment_ask *ask,
@@ -424,6 +435,8 @@ int segment_begin(struct segment *s, struct kv **kv, uint32_t first, uint32_t la
 		return err_set(e, rc, "KV cache of %u tokens, %llu bytes", context_tokens,
 			       (unsigned long long)a.need_bytes);
 	s->held = held;
+	s->begun = segment_join(s->begun,
+				(struct segment_range){ first, last, last == s->hp.n_layers });
 	s->weight_bytes += extra;
 	s->budget.booked_bytes += extra;
 	s->sessions_bytes += kv_size_bytes(*kv);

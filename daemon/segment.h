@@ -66,6 +66,7 @@ struct segment {
 	char name[TOPIC_NAME_MAX + 1]; /* general.name, fit for a topic */
 	bool embed, head;              /* of the expected segment */
 	struct segment_range held;     /* what is booked: those, and any that ran */
+	struct segment_range begun;    /* of sessions that began since spare.h looked */
 	size_t weight_bytes;           /* of what is held, less an embedding that is only read */
 	uint64_t base_bytes;           /* of the process besides all else that is booked */
 	uint64_t scratch_bytes;        /* that were booked beside them */
@@ -120,7 +121,11 @@ void segment_judge(const struct segment *s, const struct segment_ask *ask, bool 
 /* ERR_LIMIT: the session that was judged, its missing bytes, the longest context that fits. */
 int segment_refuse(const struct segment_ask *ask, const struct room_answer *a, struct err *e);
 
-/* Give the memory of weights outside `keep` back: of layers, and the head. While nothing runs. */
+/* The layers of both, and those between them. */
+struct segment_range segment_join(struct segment_range a, struct segment_range b);
+
+/* Give the memory of weights outside `keep` back: of layers, and the head. No job that runs them is
+ * out. */
 void segment_release(struct segment *s, struct segment_range keep);
 
 /* Promise bytes to a session, or take them back. */

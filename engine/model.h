@@ -93,8 +93,8 @@ void model_prepare(struct model *m, uint32_t first, uint32_t last, bool head);
  * Compute thread. */
 bool model_prepare_some(struct model *m, uint32_t first, uint32_t last, bool head, uint32_t us);
 
-/* The reverse: their memory is given back. What runs all the same is prepared again. Compute
- * thread, or while nothing runs. */
+/* The reverse: their memory is given back. What runs all the same is prepared again. Any
+ * thread, while no pass through these layers, or the head, is under way. */
 void model_release(struct model *m, uint32_t first, uint32_t last, bool head);
 
 const struct model_hparams *model_hparams(const struct model *m);

@@ -65,7 +65,7 @@ bool weights_pack_layer(struct weights *w, uint32_t layer, struct pool *pool, ui
 bool weights_pack_head(struct weights *w, struct pool *pool, uint64_t until_us);
 
 /* Give the memory of a layer's matrices, or of the head's, back: as they were before they were
- * packed. Likewise. */
+ * packed. While nothing runs them, or packs them. */
 void weights_release_layer(struct weights *w, uint32_t layer);
 void weights_release_head(struct weights *w);
 

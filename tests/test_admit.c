@@ -153,6 +153,38 @@ static void words_that_are_none_are_refused(void **state)
 		0); /* nobody who could tell */
 }
 
+/* Jobs that are out belong to sessions that have a slot, over or not. */
+static void layers_are_needed_by_sessions_the_decision_or_an_absence(void **state)
+{
+	struct agent_core *c = core_of(NULL);
+	struct slot slots[2] = { 0 };
+
+	(void)state;
+	c->slots = slots;
+	c->conf.max_sessions = 2;
+	c->conf.split = 3;
+	assert_int_equal(admit_need(c).last, 3);
+	assert_false(admit_need(c).head);
+	c->has_decision = true;
+	c->decision.split = 1;
+	assert_int_equal(admit_need(c).last, 1);
+	slots[1].used = true;
+	slots[1].session.conf.split = 5;
+	assert_int_equal(admit_need(c).last, 5);
+	slots[1].session.conf.split = 2;
+	slots[1].move = (struct agent_move){ .from = 2, .to = 6 };
+	assert_int_equal(admit_need(c).last, 2);
+	slots[1].side_ready = true;
+	assert_int_equal(admit_need(c).last, 6);
+	slots[1].move = (struct agent_move){ .from = 4, .to = 2 };
+	assert_int_equal(admit_need(c).last, 4);
+	slots[1].used = false;
+	assert_int_equal(admit_need(c).last, 1);
+	c->alone = true;
+	assert_int_equal(admit_need(c).last, 8);
+	assert_true(admit_need(c).head);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -162,6 +194,7 @@ int main(void)
 		cmocka_unit_test(what_a_decision_leaves_open_is_configured),
 		cmocka_unit_test(a_decision_that_does_not_fit_says_what_lacks),
 		cmocka_unit_test(words_that_are_none_are_refused),
+		cmocka_unit_test(layers_are_needed_by_sessions_the_decision_or_an_absence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

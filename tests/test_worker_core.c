@@ -796,6 +796,33 @@ static void idle_sessions_give_memory_to_a_new_one_if_that_is_enough(void **stat
 	assert_int_equal(worker_core_sessions(h->core), 1);
 }
 
+/* Until no job that may run them is out. */
+static void layers_are_needed_from_the_lowest_split_on(void **state)
+{
+	struct wire_hdr hdr = a_hdr(1, 1, 0, 2);
+	struct hall *h = *state;
+
+	assert_int_equal(worker_core_lowest(h->core), TOY_LAYERS);
+	open_session(h, 1);
+	assert_int_equal(worker_core_lowest(h->core), 1);
+	send_frame(h, 1, &hdr);
+	h->hold = true;
+	hdr = a_hdr(1, 2, 2, 1);
+	hdr.split = 2;
+	send_frame(h, 1, &hdr);
+	assert_int_equal(worker_core_lowest(h->core), 1);
+	h->hold = false;
+	settle(h);
+	assert_int_equal(worker_core_lowest(h->core), 2);
+	h->hold = true;
+	hdr = a_hdr(1, 1u << 16, 0, 1);
+	hdr.split = 0;
+	hdr.flags = WIRE_FILL;
+	send_frame(h, 1, &hdr);
+	assert_int_equal(h->n_jobs, 1);
+	assert_int_equal(worker_core_lowest(h->core), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -823,6 +850,7 @@ int main(void)
 		TEST(no_memory_for_a_session_is_busy),
 		TEST(a_full_compute_queue_is_busy),
 		TEST(a_new_split_gets_a_new_cache),
+		TEST(layers_are_needed_from_the_lowest_split_on),
 		TEST(a_place_is_kept_until_the_last_job_is_back),
 		TEST(an_idle_session_is_given_up),
 		TEST(the_session_that_is_idle_longest_makes_room),

@@ -579,6 +579,29 @@ unsigned worker_core_sessions(const struct worker_core *c)
 	return n;
 }
 
+/* Whatever jobs that are out may run. */
+static uint32_t lowest(const struct place *p)
+{
+	uint32_t low = p->lane.split;
+
+	if (p->kv && p->kv_split < low)
+		low = p->kv_split;
+	return (p->side || p->lane.filling) && p->lane.fill_split < low ? p->lane.fill_split : low;
+}
+
+uint32_t worker_core_lowest(const struct worker_core *c)
+{
+	uint32_t low = c->conf.limits.n_layers;
+
+	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
+		const struct place *p = &c->places[i];
+		const uint32_t l = p->lane.state == LANE_FREE ? low : lowest(p);
+
+		low = l < low ? l : low;
+	}
+	return low;
+}
+
 unsigned worker_core_jobs(const struct worker_core *c)
 {
 	return c->jobs;

@@ -78,6 +78,8 @@ void worker_core_stop(struct worker_core *c);
 /* The last status: offline. */
 MUST_CHECK int worker_core_goodbye(struct worker_core *c);
 unsigned worker_core_sessions(const struct worker_core *c);
+/* Lowest layer of a session, running or begun; the number of layers when there is none. */
+uint32_t worker_core_lowest(const struct worker_core *c);
 unsigned worker_core_jobs(const struct worker_core *c); /* out on the compute thread */
 
 /* Counters; name, boot, uptime and memory are filled in by the caller. */

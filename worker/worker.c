@@ -12,6 +12,7 @@
 #include "daemon/inbox.h"
 #include "daemon/link.h"
 #include "daemon/memory.h"
+#include "daemon/spare.h"
 #include "engine/kv_layers.h"
 #include "worker/core.h"
 #include "worker/tail.h"
@@ -27,6 +28,7 @@ struct worker {
 	struct tail *tail;
 	struct worker_core *core;
 	struct bus *bus;
+	struct spare spare;
 	uint64_t boot, started_ms, tick_due_ms, telemetry_due_ms;
 	unsigned signals;
 	struct tail_counts counts; /* at the last telemetry */
@@ -297,6 +299,7 @@ int worker_create(struct worker **out, const struct config_worker *conf, struct 
 		rc = open_tail(&w->tail, conf, job_done, w, e);
 	if (!rc) {
 		fill_core_conf(w, &cc);
+		spare_init(&w->spare, tail_segment(w->tail), conf->release_after_ms * 1000ull);
 		rc = worker_core_create(&w->core, &cc, &ops);
 	}
 	if (!rc)
@@ -340,10 +343,24 @@ int worker_check(const struct config_worker *conf, struct err *e)
 	return rc;
 }
 
+/* Of weights that are not there now, but would be for a session at the first layer; as far as
+ * caches have not taken their room. */
+static uint64_t promised_bytes(const struct segment *seg)
+{
+	const uint64_t all = segment_weight_bytes(seg, seg->first, seg->last, false, true);
+	const uint64_t gone = all > seg->weight_bytes ? all - seg->weight_bytes : 0;
+	const struct kv_budget *b = &seg->budget;
+	const uint64_t room =
+		b->limit_bytes > b->booked_bytes ? b->limit_bytes - b->booked_bytes : 0;
+
+	return gone < room ? gone : room;
+}
+
 /* What the compute thread did since the last time, and what caches may take. */
 static void add_compute(struct worker *w, struct msg_telemetry *t)
 {
 	const struct kv_budget *b = &tail_segment(w->tail)->budget;
+	const uint64_t promised = promised_bytes(tail_segment(w->tail));
 	struct tail_counts now, *last = &w->counts;
 
 	tail_count(w->tail, &now);
@@ -354,7 +371,7 @@ static void add_compute(struct worker *w, struct msg_telemetry *t)
 			      (double)(now.jobs - last->jobs) / 1000;
 	if (b->limit_bytes != UINT64_MAX)
 		t->kv_budget_bytes = b->limit_bytes - b->booked_bytes + t->kv_bytes;
-	t->weight_bytes = b->booked_bytes - t->kv_bytes;
+	t->weight_bytes = b->booked_bytes - t->kv_bytes + promised;
 	t->queue_high_ms = now.queue_high_us / 1000.0;
 	t->n_batches = now.n_batches;
 	memcpy(t->batches, now.batches, sizeof(t->batches));
@@ -420,10 +437,20 @@ static void dispatch(struct worker *w, struct inbox_item *item)
 	trace_span(what, start_us, trace_now_us(), 0);
 }
 
+static void release(struct worker *w)
+{
+	struct segment *seg = tail_segment(w->tail);
+	const uint32_t low = worker_core_lowest(w->core), n = seg->hp.n_layers;
+	const struct segment_range need = { low, n, true };
+
+	spare_look(&w->spare, seg, low < n ? &need : NULL, clock_now_us());
+}
+
 static void timers(struct worker *w)
 {
 	uint64_t now_ms = clock_now_ms();
 
+	release(w);
 	if (now_ms >= w->tick_due_ms) {
 		worker_core_tick(w->core, clock_now_us());
 		w->tick_due_ms = now_ms + TICK_MS;

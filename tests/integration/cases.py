@@ -1001,7 +1001,7 @@ GATEWAY_MODEL = {"rows_are_predicted_and_the_text_stays", "a_worker_that_takes_o
                  "small_packets_of_the_broker_mean_smaller_chunks"}
 
 # Sanitizers change what memory is resident, and how long things take.
-PLAIN_ONLY = {"an_agent_maps_in_only_its_layers",
+PLAIN_ONLY = {"an_agent_maps_in_only_its_layers", "weights_that_ran_once_are_given_back",
               "telemetry_adds_up_to_what_a_token_takes", "telemetry_finds_out_a_slow_link",
               "memory_that_is_short_is_named_never_overdrawn",
               "a_front_that_does_not_fit_is_refused_with_its_bytes",

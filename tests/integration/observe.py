@@ -199,6 +199,44 @@ def an_agent_maps_in_only_its_layers(w: World):
         assert rss > share * total * 0.8, (rss, share * total)
 
 
+def weights_that_ran_once_are_given_back(w: World):
+    """A prompt with a split of its own, then none: RSS and bookings of both sides are as before."""
+    path = w.path("big.gguf")
+    layer = write_model(w.model, path, BIG) / 8
+    w.start_broker()
+    sub = w.listen()
+    more = "kv: f16\ntelemetry_s: 1\nrelease_after_ms: 2000\n"
+    worker = w.start_worker(more, model=path)
+    agent = w.start_agent(more + "split: 2\n", model=path)
+    linked_telemetry(sub)
+
+    def ask(name, split):
+        w.prompt(prompt=PROMPT, id=name, max_tokens=4, raw=True, split=split)
+        expect(sub.final(name).get("error"), None, f"error of {name}")
+
+    def booked(kind, name):
+        return telemetry_of(sub, kind, name)[-1]["used_bytes" if kind == "agent" else
+                                                 "weight_bytes"]
+    ask("usual", 2)
+    before, base, promised = booked("agent", "gw1"), agent_rss(w, agent), booked("worker", "w1")
+    whole = agent_rss(w, worker)
+    for name, split in (("alone", 8), ("high", 6)):
+        ask(name, split)
+        high = agent_rss(w, agent)
+        assert high > base + (split - 2.5) * layer, (name, high, base, layer)
+        wait_until("the bookings", lambda: booked("agent", "gw1") > before + 3 * layer)
+        wait_until("they are as before", lambda: booked("agent", "gw1") < before + layer / 2)
+        low = agent_rss(w, agent)
+        print(f"split {split}: {base / 1e6:.1f} -> {high / 1e6:.1f} -> {low / 1e6:.1f} MB")
+        assert low < base + layer, (name, low, base, layer)
+    worker.wait_log("weights.released")
+    wait_until("layers below 6 are gone", lambda: "layers=6..8 head=yes" in worker.log())
+    assert agent_rss(w, worker) < whole + layer, (agent_rss(w, worker), whole)
+    later_telemetry(sub, "worker", "w1", 2)
+    assert abs(booked("worker", "w1") - promised) < layer / 2, (booked("worker", "w1"), promised)
+    ask("again", 2)
+
+
 def agent_rss(w, process):
     with open(f"/proc/{process.p.pid}/status", encoding="ascii") as f:
         return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) * 1024
