@@ -353,9 +353,12 @@ static void a_block_of_q8_0_is_right_to_half_a_step(void **state)
 		round_trip(QUANT_Q8_0, x, y, steps, n);
 		for (size_t i = 0; i < n; i++) {
 			float step = steps[i / 32];
+			/* a step below the normal f16 is off by up to 2^-25, the largest code
+			 * by 127 times that */
+			float rest = step < 0x1p-14f ? 127 * 0x1p-25f : 0;
 
-			assert_true(fabsf(x[i] - y[i]) <= 0.5001f * step);
-			assert_true(step <= 1.001f * size / 127);
+			assert_true(fabsf(x[i] - y[i]) <= 0.5001f * step + rest);
+			assert_true(step <= 1.001f * size / 127 + 0x1p-25f);
 		}
 	}
 }
