@@ -200,6 +200,7 @@ int fronts_fill(const struct fronts *f, struct msg_agent_profile *p)
 		for (uint32_t k = 0; k < fr->layers; k++)
 			to->layer_bytes[k] = fr->layer_bytes[k];
 	}
+	memcpy(p->front, f->list[f->base].name, sizeof(p->front));
 	return 0;
 }
 

@@ -36,7 +36,7 @@ unsigned fronts_used(const struct fronts *f);
 /* Waits for a load. After it no job may run. */
 void fronts_destroy(struct fronts *f);
 
-/* Of the first one too: the list of a profile. ERR_NOMEM. */
+/* What a profile tells of them, the first one too. ERR_NOMEM. */
 MUST_CHECK int fronts_fill(const struct fronts *f, struct msg_agent_profile *p);
 
 /* Their names, into cc. */

@@ -81,6 +81,7 @@ void report_telemetry(struct agent_core *c, uint64_t now_us, struct msg_telemetr
 	meter_link(&c->meter, now_us, &t->link);
 	meter_broker(&c->meter, &t->broker_rtt_ms, &t->broker_rtt_high_ms);
 	t->begin_ms = meter_begin_ms(&c->meter);
+	memcpy(t->front, c->front.index ? c->front.name : c->conf.front, sizeof(t->front));
 	add_sessions(c, now_us, t);
 }
 
@@ -95,7 +96,7 @@ bool report_differs(const struct msg_telemetry *a, const struct msg_telemetry *b
 
 	if (a->sessions != b->sessions || a->sessions_done != b->sessions_done ||
 	    a->sessions_failed != b->sessions_failed || a->used_bytes != b->used_bytes ||
-	    a->budget_bytes != b->budget_bytes || a->has != b->has)
+	    a->budget_bytes != b->budget_bytes || a->has != b->has || strcmp(a->front, b->front))
 		return true;
 	if (a->throttled != b->throttled || a->on_battery != b->on_battery ||
 	    far_apart(a->battery_percent, b->battery_percent))

@@ -111,6 +111,16 @@ static uint64_t *put_front(struct plan_front *f, const struct msg_front *m, uint
 	return weights + m->layers + 1;
 }
 
+/* n_fronts: there is none of this name. */
+static uint32_t find_front(const struct plan_agent *a, const char *name)
+{
+	uint32_t i = 0;
+
+	while (i < a->n_fronts && strcmp(a->fronts[i].name, name))
+		i++;
+	return i;
+}
+
 int facts_agent_init(struct facts_agent *f, const struct msg_agent_profile *p,
 		     const struct msg_telemetry *t, struct err *e)
 {
@@ -138,6 +148,9 @@ int facts_agent_init(struct facts_agent *f, const struct msg_agent_profile *p,
 				  .session_bytes = p->session_bytes,
 				  .token_bytes = p->token_bytes,
 				  .context_tokens = p->context_tokens };
+	a->usual_front = find_front(a, p->front);
+	if (a->usual_front == a->n_fronts)
+		a->usual_front = 0;
 	put_kv_bytes(a->kv_bytes, p->kv_elements);
 	facts_agent_update(f, p, t);
 	return 0;
@@ -309,8 +322,7 @@ static bool put_choice(struct plan_choice *c, const struct msg_decision *d,
 		       const struct plan_agent *a, const struct plan_accuracy *accuracy)
 {
 	*c = (struct plan_choice){ .split = d->split, .context_tokens = d->context_tokens };
-	while (d->front[0] && c->front < a->n_fronts && strcmp(a->fronts[c->front].name, d->front))
-		c->front++;
+	c->front = d->front[0] ? find_front(a, d->front) : a->usual_front;
 	if (d->split > a->n_layers || c->front == a->n_fronts || !d->context_tokens ||
 	    kv_type_parse(&c->kv, d->kv))
 		return false;

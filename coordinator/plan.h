@@ -67,6 +67,7 @@ struct plan_agent {
 	uint32_t n_layers, dim;
 	uint32_t n_fronts; /* 1..PLAN_MAX_FRONTS */
 	const struct plan_front *fronts;
+	uint32_t usual_front; /* of decisions that name none */
 	struct plan_speed speeds[PLAN_MAX_FRONTS];
 	double begin_ms;                  /* from a prompt to the first job for it */
 	uint64_t kv_bytes[KV_TYPE_COUNT]; /* one position of one layer */

@@ -117,6 +117,7 @@ struct msg_agent_profile {
 	uint64_t token_bytes;	/* of one position of a session besides its KV: log, ids */
 	struct msg_front fronts[MSG_FRONTS_MAX]; /* [n_fronts] */
 	uint32_t n_fronts;			 /* 1..MSG_FRONTS_MAX */
+	char front[MSG_FRONT_MAX]; /* of decisions that name none; empty: the first of these */
 };
 
 /* How fast an agent computes, with one of its fronts: medians of late, or of the measurement at
@@ -207,6 +208,7 @@ struct msg_telemetry {
 	uint64_t budget_bytes, used_bytes; /* hard limit, booked now; 0: not known */
 	struct msg_speed speeds[MSG_FRONTS_MAX]; /* [n_speeds] */
 	uint32_t n_speeds;
+	char front[MSG_FRONT_MAX]; /* in use; empty: not said */
 	struct msg_link link;
 	double begin_ms; /* from a prompt to the first job for it; 0: not known */
 	double broker_rtt_ms, broker_rtt_high_ms; /* there and back: median, 95 %; 0: not known */
@@ -232,7 +234,7 @@ struct msg_decision {
 	char codec[MSG_SPEC_MAX]; /* optional: else the agent's own */
 	char kv[KV_TYPE_MAX];	 /* optional: else agent and worker each their own */
 	uint32_t context_tokens; /* optional, 0: the agent's own */
-	char front[MSG_FRONT_MAX]; /* optional: else the first of the agent's profile */
+	char front[MSG_FRONT_MAX]; /* optional: else the usual one of the agent's profile */
 	char coordinator[TOPIC_NAME_MAX + 1]; /* optional: who decided */
 	uint64_t term;			      /* of its lease; 0: it has none */
 	char objective[MSG_OBJECTIVE_MAX];    /* optional: latency, worker, bytes, context */

@@ -230,7 +230,8 @@ int msg_get_agent_profile(struct msg *m, const struct json *o, struct err *e)
 			       e)) ||
 	    (rc = json_get_u32(o, "prefill_rows", true, 1, FIELD_POS_MAX, &p->prefill_rows, e)) ||
 	    (rc = get_profile_bytes(p, o, e)) ||
-	    (rc = field_get_list(o, "fronts", &fronts, p->fronts, &p->n_fronts, e)))
+	    (rc = field_get_list(o, "fronts", &fronts, p->fronts, &p->n_fronts, e)) ||
+	    (rc = field_get_front(o, "front", FIELD_OPTIONAL, p->front, e)))
 		return rc;
 	return p->n_fronts ? 0 : err_set(e, ERR_FORMAT, "key \"fronts\" must name at least one");
 }
@@ -270,4 +271,5 @@ void msg_add_agent_profile(const struct msg *m, struct json *o)
 	arr = json_add_array(o, "fronts");
 	for (uint32_t i = 0; i < p->n_fronts; i++)
 		add_front(&p->fronts[i], json_push_object(arr));
+	field_add_text(o, "front", p->front);
 }

@@ -195,6 +195,7 @@ int msg_get_agent_telemetry(struct msg *m, const struct json *o, struct err *e)
 	    (rc = field_get_count(o, "budget_bytes", &t->budget_bytes, e)) ||
 	    (rc = field_get_count(o, "used_bytes", &t->used_bytes, e)) ||
 	    (rc = field_get_list(o, "speeds", &speeds, t->speeds, &t->n_speeds, e)) ||
+	    (rc = field_get_front(o, "front", FIELD_OPTIONAL, t->front, e)) ||
 	    (rc = get_link(&t->link, o, e)) ||
 	    (rc = field_get_ms(o, "broker_rtt_ms", &t->broker_rtt_ms, e)) ||
 	    (rc = field_get_ms(o, "broker_rtt_high_ms", &t->broker_rtt_high_ms, e)) ||
@@ -215,6 +216,7 @@ void msg_add_agent_telemetry(const struct msg *m, struct json *o)
 		arr = json_add_array(o, "speeds");
 	for (uint32_t i = 0; i < t->n_speeds; i++)
 		add_speed(&t->speeds[i], json_push_object(arr));
+	field_add_text(o, "front", t->front);
 	add_link(&t->link, o);
 	field_add_fine(o, "broker_rtt_ms", t->broker_rtt_ms);
 	field_add_fine(o, "broker_rtt_high_ms", t->broker_rtt_high_ms);

@@ -89,6 +89,37 @@ static void an_agent_is_what_its_profile_says(void **state)
 	facts_agent_finish(&f);
 }
 
+/* Where the first one does not fit, another is the agent's usual one. */
+static void a_decision_without_a_front_means_the_usual_one(void **state)
+{
+	static const struct {
+		const char *usual, *named;
+		bool known;
+		uint32_t front;
+	} cases[] = { { "", "", true, 0 },
+		      { "Q4_0", "", true, 1 },
+		      { "Q4_0", "Q8_0", true, 0 },
+		      { "Q2_K", "", true, 0 },
+		      { "Q4_0", "Q2_K", false, 2 } };
+	const struct plan_accuracy accuracy = { .n_layers = 4 };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct msg_decision d = { .split = 4, .context_tokens = 64, .kv = "f16" };
+		struct msg_agent_profile p = profile_of();
+		struct plan_present now;
+		struct facts_agent f;
+
+		snprintf(p.front, sizeof(p.front), "%s", cases[i].usual);
+		snprintf(d.front, sizeof(d.front), "%s", cases[i].named);
+		assert_int_equal(facts_agent_init(&f, &p, NULL, NULL), 0);
+		facts_present(&now, &d, NULL, &f.agent, &accuracy, "w1");
+		assert_int_equal(now.known, cases[i].known);
+		assert_int_equal(now.choice.front, cases[i].front);
+		facts_agent_finish(&f);
+	}
+}
+
 static void speeds_that_lack_follow_from_the_weights(void **state)
 {
 	struct msg_agent_profile p = profile_of();
@@ -546,6 +577,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_agent_is_what_its_profile_says),
+		cmocka_unit_test(a_decision_without_a_front_means_the_usual_one),
 		cmocka_unit_test(speeds_that_lack_follow_from_the_weights),
 		cmocka_unit_test(too_many_layers_are_refused),
 		cmocka_unit_test(a_worker_counts_when_it_serves_the_model),

@@ -11,6 +11,7 @@ import time
 import fleet
 import observe
 from memory import Matrix, reply_of
+from observe import telemetry_of
 from prompts import LONG, LONG_KEYS, LONG_TOKENS, PROMPT, begin_long, long_answer
 from random_model import BIG, write_model
 from world import FLEET, PATIENCE_S, Process, World, expect, free_port, wait_until
@@ -350,13 +351,16 @@ def a_coarser_front_is_taken_where_the_model_does_not_fit(w: World):
     assert rc == 0 and "front.instead front=coarse " in err, err
     w.start_broker()
     w.start_worker()
-    agent = w.start_agent(keys)
+    agent = w.start_agent(keys + "telemetry_s: 1\n")
     agent.wait_log("front.instead front=coarse ")
     sub = w.listen("agent/+/#")
     w.prompt(prompt=PROMPT, id="p1", max_tokens=20)
     reply = sub.final("p1")
     expect((reply.get("error"), reply["stats"]["front"]), (None, "coarse"), "front")
     profile = json.loads([p for t, p in sub.lines() if t.endswith("/profile")][0])
+    expect(profile["front"], "coarse", "front of decisions that name none")
+    wait_until("telemetry", lambda: telemetry_of(sub, "agent", "gw1"))
+    expect(telemetry_of(sub, "agent", "gw1")[-1]["front"], "coarse", "front of the telemetry")
     decide(w, 1, split=2, front=profile["fronts"][0]["name"])
     wait_until("a refusal", lambda: [p for t, p in sub.lines() if '"taken":false' in p])
     refusal = json.loads([p for t, p in sub.lines() if '"taken":false' in p][-1])
@@ -367,6 +371,7 @@ def a_coarser_front_is_taken_where_the_model_does_not_fit(w: World):
     agent.wait_log("front.used front=coarsest")
     w.prompt(prompt=PROMPT, id="p2", max_tokens=20)
     expect(sub.final("p2")["stats"]["front"], "coarsest", "front")
+    wait_until("telemetry", lambda: telemetry_of(sub, "agent", "gw1")[-1]["front"] == "coarsest")
 
 
 def a_killed_worker_that_comes_back_continues_the_text(w: World):
