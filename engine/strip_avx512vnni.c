@@ -4,7 +4,7 @@
  * one row of activations, which are broadcast on their way from memory. Eight rows of activations
  * meet each vector while it is in a register. Weights must be unsigned there: codes are moved up by
  * a constant, and the sum of the activations times that constant, taken off again, is where each
- * sum begins (one vpdpwssd with the two sums of a block). */
+ * sum begins (one vpmaddwd for eight blocks of a row; from there it is broadcast by a load). */
 #include "engine/strip_chunk.h"
 
 #include <math.h>
@@ -27,26 +27,43 @@ INLINE __m512i quad(const int8_t *p)
 	return _mm512_set1_epi32(four);
 }
 
-/* Where the sums of block b begin: what codes moved up by `low` and `high`, in the two halves, have
- * too much. */
-INLINE void start(const struct rows *x, size_t b, int low, int high, __m512i *sums, unsigned n)
+/* What the sums of up to eight rows begin with, by half of a block: codes moved up make them too
+ * large by that times the sum of the activations. */
+struct starts {
+	int32_t at[2][8][CHUNK_BLOCKS];
+};
+
+/* Of the row whose n sums are at sum; its halves' codes are moved up by `low` and `high`. */
+INLINE void start(const int16_t *sum, size_t n, int low, int high, int32_t at[CHUNK_BLOCKS])
 {
 	const uint32_t pair = (uint16_t)-low | (uint32_t)-high << 16;
-	const __m512i zero = _mm512_setzero_si512(), moved = _mm512_set1_epi32((int32_t)pair);
+	__m256i sums = _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), sum);
 
+	_mm256_storeu_si256((__m256i *)at,
+			    _mm256_madd_epi16(sums, _mm256_set1_epi32((int32_t)pair)));
+}
+
+/* n rows of a chunk whose codes are moved up. */
+INLINE void start_rows(const struct rows *x, size_t n_blocks, bool halves, int moved,
+		       struct starts *s, unsigned n)
+{
 	for (unsigned r = 0; r < n; r++) {
-		sums[r] = zero;
-		if (__builtin_constant_p(pair) && !pair)
-			continue;
-		sums[r] = _mm512_dpwssd_epi32(zero, moved,
-					      chunk_pair(x->sum + 2 * (r * x->blocks + b)));
+		const int16_t *sum = x->sum + 2 * r * x->blocks;
+
+		start(sum, n_blocks, moved, halves ? 0 : moved, s->at[0][r]);
+		if (halves)
+			start(sum, n_blocks, 0, moved, s->at[1][r]);
 	}
 }
 
-/* Groups [4 first, 4 last) of block b with n rows, added to sums; as floats. */
+/* Groups [4 first, 4 last) of block b with n rows, from `from` on or from 0 (NULL); as floats. */
 INLINE void multiply(const struct chunk *c, const struct rows *x, size_t b, unsigned first,
-		     unsigned last, __m512i *sums, __m512 *dots, unsigned n)
+		     unsigned last, int32_t (*from)[CHUNK_BLOCKS], __m512 *dots, unsigned n)
 {
+	__m512i sums[8];
+
+	for (unsigned r = 0; r < n; r++)
+		sums[r] = from ? _mm512_set1_epi32(from[r][b]) : _mm512_setzero_si512();
 	for (unsigned g = 4 * first; g < 4 * last; g++) {
 		__m512i w = _mm512_load_si512(c->q[chunk_group(b, g, 0)]);
 
@@ -58,20 +75,16 @@ INLINE void multiply(const struct chunk *c, const struct rows *x, size_t b, unsi
 		dots[r] = _mm512_cvtepi32_ps(sums[r]);
 }
 
-/* One block with n rows of activations; moved: what codes are moved up by. */
+/* One block with n rows of activations; s: NULL where codes are not moved up. */
 INLINE void add_block(const struct chunk *c, const struct rows *x, size_t b, enum chunk_kind kind,
-		      int moved, const struct chunk_row *at, __m512 *acc, unsigned n)
+		      struct starts *s, const struct chunk_row *at, __m512 *acc, unsigned n)
 {
 	const bool halves = chunk_has_halves(kind);
 	__m512 low[8], high[8];
-	__m512i sums[8];
 
-	start(x, b, moved, halves ? 0 : moved, sums, n);
-	multiply(c, x, b, 0, halves ? 1 : 2, sums, low, n);
-	if (halves) {
-		start(x, b, 0, moved, sums, n);
-		multiply(c, x, b, 1, 2, sums, high, n);
-	}
+	multiply(c, x, b, 0, halves ? 1 : 2, s ? s->at[0] : NULL, low, n);
+	if (halves)
+		multiply(c, x, b, 1, 2, s ? s->at[1] : NULL, high, n);
 	for (unsigned r = 0; r < n; r++) {
 		__m512 dots[2] = { low[r], halves ? high[r] : low[r] };
 
@@ -85,8 +98,11 @@ INLINE void add_rows(const struct chunk *c, size_t n_blocks, const struct rows *
 {
 	float whole[8][CHUNK_BLOCKS];
 	struct chunk_row at[8];
+	struct starts s;
 	__m512 acc[8];
 
+	if (moved)
+		start_rows(x, n_blocks, chunk_has_halves(kind), moved, &s, n);
 	for (unsigned r = 0; r < n; r++) {
 		at[r] = (struct chunk_row){ .step = x->step + r * x->blocks,
 					    .sum = x->sum + 2 * r * x->blocks,
@@ -96,7 +112,7 @@ INLINE void add_rows(const struct chunk *c, size_t n_blocks, const struct rows *
 		acc[r] = _mm512_loadu_ps(x->out + r * x->ldo);
 	}
 	for (size_t b = 0; b < n_blocks; b++)
-		add_block(c, x, b, kind, moved, at, acc, n);
+		add_block(c, x, b, kind, moved ? &s : NULL, at, acc, n);
 	for (unsigned r = 0; r < n; r++)
 		_mm512_storeu_ps(x->out + r * x->ldo, acc[r]);
 }
