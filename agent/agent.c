@@ -346,8 +346,8 @@ static int begin_rehearsal(struct agent *a, struct head_job *job, const struct r
 			   enum kv_type kv, struct err *e)
 {
 	struct segment *seg = head_segment(a->head);
-	struct segment_ask ask =
-		seat_ask(seg, r->layers, REHEARSAL_ROWS + 1 + 2 * r->chunk_rows, kv, &job->codec);
+	struct segment_ask ask = seat_ask(
+		seg, r->layers, REHEARSAL_POSITIONS(r->chunk_rows) + r->deep, kv, &job->codec);
 
 	ask.split = split_of(a->conf, seg);
 	return seat_take(seg, job, &ask, e);
@@ -358,15 +358,17 @@ static void rehearse(struct agent *a, const struct agent_core_conf *cc)
 {
 	const struct segment *seg = head_segment(a->head);
 	const uint32_t chunk = chunk_rows(&cc->codec, cc->dim, SIZE_MAX, AGENT_CHUNK_ROWS);
+	const uint32_t context = a->conf->context_tokens;
 	struct head_job job = { .codec = cc->codec,
 				.cap = slot_frame_bytes(cc->dim),
 				.front = fronts_used(a->fronts) };
-	const struct rehearsal r = { .head = a->head,
-				     .done = a->inbox,
-				     .job = &job,
-				     .layers = rehearsed_layers(a),
-				     .chunk_rows = chunk,
-				     .n_vocab = seg->hp.n_vocab };
+	struct rehearsal r = { .head = a->head,
+			       .done = a->inbox,
+			       .job = &job,
+			       .layers = rehearsed_layers(a),
+			       .deep = REHEARSAL_DEEP < context ? REHEARSAL_DEEP : context,
+			       .chunk_rows = chunk,
+			       .n_vocab = seg->hp.n_vocab };
 	struct err e = { 0 };
 	int rc = r.layers ? 0 : err_set(&e, ERR_NOT_FOUND, "the file has no layers");
 
@@ -377,6 +379,10 @@ static void rehearse(struct agent *a, const struct agent_core_conf *cc)
 		rc = err_set(&e, ERR_NOMEM, "a chunk");
 	if (!rc)
 		rc = begin_rehearsal(a, &job, &r, cc->kv, &e);
+	if (rc == ERR_LIMIT) { /* no room for so many positions */
+		r.deep = 0;
+		rc = begin_rehearsal(a, &job, &r, cc->kv, &e);
+	}
 	if (!rc) {
 		a->rehearsing = true;
 		rc = rehearsal_run(&r, agent_core_meter(a->core));

@@ -58,19 +58,33 @@ static double median(const struct meter_ring *r)
 	return quantile(sorted, n, 0.5);
 }
 
+/* One row in one layer. */
+static double row_ms(const struct meter_job *j)
+{
+	return j->layers_us / 1000.0 / j->layers / j->rows;
+}
+
 void meter_job(struct meter *m, const struct meter_job *j)
 {
 	struct meter_front *f = &m->fronts[j->front];
 
 	if (j->rows == 1 && j->layers)
-		push(j->local ? &f->local_layer : &f->layer_token,
-		     j->layers_us / 1000.0 / j->layers);
+		depth_learn(j->local ? &f->local_layer : &f->layer_token, &f->token_slopes, j->pos,
+			    row_ms(j));
 	if (j->rows >= METER_CHUNK_ROWS && j->layers)
-		push(&f->layer_row, j->layers_us / 1000.0 / j->layers / j->rows);
+		depth_learn(&f->layer_row, &f->row_slopes, j->pos + j->rows / 2.0, row_ms(j));
 	if (j->sampled)
 		push(&f->head, j->head_us / 1000.0);
 	if (j->rows == 1 && j->encoded)
 		push(&f->encode, j->encode_us / 1000.0);
+}
+
+void meter_deeper(struct meter *m, const struct meter_job *early, const struct meter_job *late)
+{
+	struct meter_front *f = &m->fronts[early->front];
+
+	depth_note(early->rows == 1 ? &f->token_slopes : &f->row_slopes,
+		   (double)late->pos - early->pos, row_ms(early), row_ms(late));
 }
 
 void meter_beside(struct meter *m, unsigned front, bool local, double us)
@@ -104,10 +118,15 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 {
 	const struct meter_front *f = &m->fronts[front];
 
-	s->layer_token_ms = median(&f->layer_token);
-	s->layer_row_ms = median(&f->layer_row);
+	s->layer_token_ms = depth_ms(&f->layer_token);
+	s->layer_token_at = depth_at(&f->layer_token);
+	s->layer_row_ms = depth_ms(&f->layer_row);
+	s->layer_row_at = depth_at(&f->layer_row);
+	s->deeper_token_ms = MSG_DEEPER * depth_slope(&f->token_slopes);
+	s->deeper_row_ms = MSG_DEEPER * depth_slope(&f->row_slopes);
 	s->embed_ms = median(&f->beside);
-	s->local_layer_ms = median(&f->local_layer);
+	s->local_layer_ms = depth_ms(&f->local_layer);
+	s->local_layer_at = depth_at(&f->local_layer);
 	s->local_ms = median(&f->local);
 	s->head_ms = median(&f->head);
 	s->encode_ms = median(&f->encode);

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/depth.h"
 #include "schema/msg.h"
 
 /* Newest samples of a figure. Layers take longer at late positions of a session than at early ones,
@@ -54,8 +55,12 @@ struct meter_trips {
 
 /* Of one front end. */
 struct meter_front {
-	struct meter_ring layer_token, layer_row, beside, head, encode; /* ms */
-	struct meter_ring local_layer, local; /* layer_token, beside of sessions without a worker */
+	struct depth layer_token, layer_row;    /* ms by position */
+	struct meter_ring beside, head, encode; /* ms */
+	/* layer_token, beside of sessions without a worker */
+	struct depth local_layer;
+	struct meter_ring local;
+	struct depth_slopes token_slopes, row_slopes; /* of decode rows, of rows of a chunk */
 };
 
 /* What a trip takes. */
@@ -66,9 +71,9 @@ struct meter_line {
 struct meter {
 	struct meter_front fronts[MSG_FRONTS_MAX];
 	struct meter_ring begin, local_begin, open; /* ms, of sessions; local: without a worker */
-	struct meter_trips trips;  /* to the worker, without its own time */
-	struct meter_trips probes; /* to the broker */
-	double up_ms, down_ms;     /* per byte, as last known; 0: not */
+	struct meter_trips trips;                   /* to the worker, without its own time */
+	struct meter_trips probes;                  /* to the broker */
+	double up_ms, down_ms;                      /* per byte, as last known; 0: not */
 	struct meter_line expected;
 	bool by_trips;      /* by enough of them: probes know nothing of the worker */
 	uint64_t odd_us;    /* since when trips take another time than expected */
@@ -85,11 +90,16 @@ struct meter {
 struct meter_job {
 	unsigned front; /* below MSG_FRONTS_MAX */
 	uint32_t layers, rows;
+	uint32_t pos; /* of the first row */
 	bool sampled, encoded;
-	bool local; /* of a session without a worker */
+	bool local;                             /* of a session without a worker */
 	uint32_t layers_us, head_us, encode_us; /* layers alone, head and sampling, encoding */
 };
 void meter_job(struct meter *m, const struct meter_job *j);
+
+/* Two jobs of as many rows and layers of that front, at once one after the other, the later one at
+ * a much later position: what a position takes. */
+void meter_deeper(struct meter *m, const struct meter_job *early, const struct meter_job *late);
 
 /* What a decode token took beside layers, head, encoding and its trip, when it had the agent for
  * itself; local: without a worker. */

@@ -359,6 +359,7 @@ static void measure_job(struct agent_core *c, const struct slot *sl)
 				     .front = job->front,
 				     .layers = sl->session.conf.split,
 				     .rows = job->rows,
+				     .pos = job->pos,
 				     .sampled = job->sample,
 				     .local = sl->session.conf.local,
 				     .encoded = !job->sample && !sl->session.conf.local,

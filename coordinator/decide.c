@@ -245,7 +245,9 @@ static void assume_speed(struct plan_worker *w, const struct plan_agent *a)
 	w->n_batches = 1;
 	w->batches[0] = (struct plan_batch){ .rows = 1,
 					     .layer_ms = s->layer_token_ms / UNTRIED,
-					     .head_ms = s->head_ms / UNTRIED };
+					     .head_ms = s->head_ms / UNTRIED,
+					     .depth = { s->token_depth.at,
+							s->token_depth.deeper_ms / UNTRIED } };
 }
 
 /* Round trip to w, as a share of that to the worker that is measured now; 1: not known. */

@@ -54,6 +54,11 @@ static double known(double ms, double otherwise)
 	return ms > 0 ? ms : otherwise;
 }
 
+static struct plan_depth depth_of(double at, double deeper_ms)
+{
+	return (struct plan_depth){ at, deeper_ms / MSG_DEEPER };
+}
+
 /* Layers take the time that their weights take to be read; the head likewise. */
 static struct plan_speed speed_of(const struct plan_front *f, const struct msg_speed *s,
 				  const struct plan_front *measured)
@@ -68,8 +73,12 @@ static struct plan_speed speed_of(const struct plan_front *f, const struct msg_s
 					  known(s->local_layer_ms, s->layer_token_ms) * share,
 				  .local_ms = known(s->local_ms, s->embed_ms),
 				  .head_ms = s->head_ms,
-				  .encode_ms = s->encode_ms };
+				  .encode_ms = s->encode_ms,
+				  .token_depth = depth_of(s->layer_token_at, s->deeper_token_ms),
+				  .row_depth = depth_of(s->layer_row_at, s->deeper_row_ms) };
 
+	got.local_depth = s->local_layer_ms > 0 ? depth_of(s->local_layer_at, s->deeper_token_ms)
+						: got.token_depth;
 	if (!(got.head_ms > 0) && layer_bytes(f) > 0)
 		got.head_ms = got.layer_token_ms * (double)f->head_bytes / layer_bytes(f);
 	return got;
@@ -168,9 +177,11 @@ static void put_batches(struct plan_worker *w, const struct msg_telemetry *t)
 		const struct msg_batch *b = &t->batches[i];
 
 		if (b->layer_ms > 0 && b->rows)
-			w->batches[w->n_batches++] = (struct plan_batch){ .rows = b->rows,
-									  .layer_ms = b->layer_ms,
-									  .head_ms = b->head_ms };
+			w->batches[w->n_batches++] =
+				(struct plan_batch){ .rows = b->rows,
+						     .layer_ms = b->layer_ms,
+						     .head_ms = b->head_ms,
+						     .depth = depth_of(b->at, b->deeper_ms) };
 	}
 }
 

@@ -53,14 +53,21 @@ struct plan_accuracy {
 	const uint32_t *codec_bytes;         /* [L + 1] of predictors in memory; NULL: none */
 };
 
+/* A time of a layer, for one row, holds at a position: later ones have more to attend to. */
+struct plan_depth {
+	double at;        /* position */
+	double deeper_ms; /* what one position more takes of one row; 0: not known */
+};
+
 /* Of one front end of one agent. layer_token_ms 0: its speed is not known. */
 struct plan_speed {
 	double layer_token_ms; /* one layer, one row */
 	double layer_row_ms;   /* one layer, per row of a full prefill chunk; 0: as a token's */
 	double embed_ms;       /* per token: embedding and hand-overs between threads */
 	double local_layer_ms, local_ms; /* layer_token_ms and embed_ms when all layers are here */
-	double head_ms;        /* norm, head and sampling of one token; 0: not known */
-	double encode_ms;      /* a row */
+	double head_ms;                  /* norm, head and sampling of one token; 0: not known */
+	double encode_ms;                /* a row */
+	struct plan_depth token_depth, row_depth, local_depth; /* of the layers' times above */
 };
 
 struct plan_agent {
@@ -82,6 +89,7 @@ struct plan_agent {
 struct plan_batch {
 	uint32_t rows;
 	double layer_ms, head_ms; /* of one layer, of the head, for the whole step */
+	struct plan_depth depth;  /* of layer_ms */
 };
 
 struct plan_worker {
@@ -103,7 +111,7 @@ struct plan_link {
 	uint32_t up_payload, up_packet; /* bytes of a message of rows besides the rows, and ... */
 	uint32_t down_payload, down_packet; /* ... of an answer; around either on the wire */
 	uint32_t open_bytes, accept_bytes;  /* of the messages that begin a session, on the wire */
-	double open_ms; /* from a prompt to the latter, besides their trip */
+	double open_ms;                     /* from a prompt to the latter, besides their trip */
 };
 
 enum plan_objective {
@@ -127,7 +135,7 @@ struct plan_policy {
 	uint32_t min_split, max_split;         /* what the operator allows; max may exceed L */
 	unsigned kv_types, levels, fronts;     /* bit masks of what is allowed */
 	double tolerance; /* what rows that lose less may add to cost and session, as a share */
-	double min_gain; /* hysteresis: share of the objective that a change must gain */
+	double min_gain;  /* hysteresis: share of the objective that a change must gain */
 };
 
 struct plan_choice {

@@ -26,9 +26,48 @@ bool plan_cost_known(const struct plan_input *in, uint32_t split, uint32_t front
 	return in->link->rtt_ms > 0 && in->worker->n_batches;
 }
 
-/* Column of the table, by its distance from layer_ms: rows -> ms. */
-static double at_rows(const struct plan_worker *w, double rows, bool head)
+double plan_cost_prompt_at(const struct plan_input *in)
 {
+	return in->policy->prompt_tokens / 2.0;
+}
+
+double plan_cost_token_at(const struct plan_input *in)
+{
+	const struct plan_present *p = in->present;
+	double tokens = 0, sum = 0;
+
+	for (uint32_t i = 0; i < p->n_sessions; i++) {
+		const double left = p->sessions[i].tokens_left;
+
+		tokens += left;
+		sum += left * (p->sessions[i].kv_tokens + left / 2);
+	}
+	return tokens > 0 ? sum / tokens
+			  : in->policy->prompt_tokens + in->policy->answer_tokens / 2.0;
+}
+
+/* What `rows` rows of a layer took, at another position. A slope that does not fit the time must not
+ * leave nothing of it. */
+static double deeper(double ms, double rows, const struct plan_depth *d, double at)
+{
+	return fmax(ms / 4, ms + rows * d->deeper_ms * (at - d->at));
+}
+
+/* Rows of a worker's step: all of them, and how many are ours and at this position. */
+struct step {
+	double rows, own, at;
+};
+
+static double batch_ms(const struct plan_batch *b, const struct step *s, bool head)
+{
+	return head ? b->head_ms
+		    : deeper(b->layer_ms, b->rows * s->own / s->rows, &b->depth, s->at);
+}
+
+/* ms of the layer or of the head. */
+static double step_ms(const struct plan_worker *w, const struct step *s, bool head)
+{
+	const double rows = s->rows;
 	const struct plan_batch *b = w->batches;
 	uint32_t i = 0;
 	double share, low, high;
@@ -37,31 +76,46 @@ static double at_rows(const struct plan_worker *w, double rows, bool head)
 		i++;
 	if (!i || i == w->n_batches) {
 		const struct plan_batch *end = &b[i ? i - 1 : 0];
-		double ms = head ? end->head_ms : end->layer_ms;
+		double ms = batch_ms(end, s, head);
 
 		return i ? ms * rows / end->rows : ms;
 	}
 	share = (rows - b[i - 1].rows) / (b[i].rows - b[i - 1].rows);
-	low = head ? b[i - 1].head_ms : b[i - 1].layer_ms;
-	high = head ? b[i].head_ms : b[i].layer_ms;
+	low = batch_ms(&b[i - 1], s, head);
+	high = batch_ms(&b[i], s, head);
 	return low + share * (high - low);
 }
 
-double plan_cost_layer_ms(const struct plan_worker *w, double rows)
+double plan_cost_layer_ms(const struct plan_worker *w, double rows, double own, double at)
 {
-	return at_rows(w, rows, false);
+	return step_ms(w, &(struct step){ rows, own, at }, false);
 }
 
 double plan_cost_head_ms(const struct plan_worker *w, double rows)
 {
-	return at_rows(w, rows, true);
+	return step_ms(w, &(struct step){ .rows = rows }, true);
 }
 
-/* One layer of the agent over a chunk: a line from one row, which takes one_ms, to a full chunk. */
-static double agent_layer_ms(const struct plan_speed *s, double one_ms, uint32_t rows,
-			     uint32_t full)
+/* One layer of the agent for one decode row. */
+static double token_ms(const struct plan_speed *s, bool local, double at)
 {
-	double row = s->layer_row_ms > 0 ? s->layer_row_ms : one_ms;
+	return local ? deeper(s->local_layer_ms, 1, &s->local_depth, at)
+		     : deeper(s->layer_token_ms, 1, &s->token_depth, at);
+}
+
+/* ... per row of a full chunk. */
+static double row_ms(const struct plan_speed *s, bool local, double at)
+{
+	return s->layer_row_ms > 0 ? deeper(s->layer_row_ms, 1, &s->row_depth, at)
+				   : token_ms(s, local, at);
+}
+
+/* ... over a chunk: a line from one row to a full chunk. */
+static double chunk_ms(const struct plan_speed *s, bool local, double at, uint32_t rows,
+		       uint32_t full)
+{
+	double one_ms = token_ms(s, local, at);
+	double row = row_ms(s, local, at);
 	double more = full > 1 ? (row * full - one_ms) / (full - 1) : row;
 
 	return one_ms + (more > 0 ? more : 0) * (rows - 1);
@@ -93,9 +147,9 @@ static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, u
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t full = in->accuracy->levels[level].chunk_rows;
 	const bool local = split == in->agent->n_layers;
-	const double one_ms = local ? s->local_layer_ms : s->layer_token_ms;
+	const double at = plan_cost_prompt_at(in);
 	struct plan_stage st = { .agent = (local ? s->local_ms : s->embed_ms) +
-					  split * agent_layer_ms(s, one_ms, rows, full) };
+					  split * chunk_ms(s, local, at, rows, full) };
 
 	if (local)
 		return st;
@@ -103,7 +157,7 @@ static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, u
 	st.link = transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
 				      in->link->up_payload + in->link->up_packet,
 			      in->link->up_kbit_s);
-	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows);
+	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows, rows, at);
 	return st;
 }
 
@@ -129,7 +183,8 @@ static void time_local(const struct plan_input *in, uint32_t front, uint32_t lev
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t l = in->agent->n_layers;
 
-	*t = (struct plan_timing){ .token_ms = s->local_ms + l * s->local_layer_ms + s->head_ms,
+	*t = (struct plan_timing){ .token_ms = s->local_ms + s->head_ms +
+					       l * token_ms(s, true, plan_cost_token_at(in)),
 				   .ttft_ms = prefill_ms(in, l, front, level, 0) + s->head_ms };
 }
 
@@ -162,14 +217,15 @@ static void time_split(const struct plan_input *in, uint32_t split, uint32_t fro
 {
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const struct plan_worker *w = in->worker;
+	const double at = plan_cost_token_at(in);
 	double tail, back;
 
-	tail = (in->agent->n_layers - split) * plan_cost_layer_ms(w, w->batch_rows) +
+	tail = (in->agent->n_layers - split) * plan_cost_layer_ms(w, w->batch_rows, 1, at) +
 	       plan_cost_head_ms(w, w->batch_rows);
 	back = in->link->rtt_ms + w->queue_ms + answer_ms(in);
 	t->up_bytes = row_bytes(in, in->accuracy->row_bits, level, split) + in->link->up_payload;
 	t->down_bytes = in->link->down_payload;
-	t->token_ms = s->embed_ms + split * s->layer_token_ms + s->encode_ms +
+	t->token_ms = s->embed_ms + split * token_ms(s, false, at) + s->encode_ms +
 		      transfer_ms(t->up_bytes + in->link->up_packet, in->link->up_kbit_s) + tail +
 		      back;
 	t->ttft_ms = prefill_ms(in, split, front, level, opened_ms(in->link)) +
@@ -236,6 +292,20 @@ double plan_cost_loss(const struct plan_input *in, const struct plan_choice *c)
 	return (double)a->loss[i * (a->n_layers + 1) + c->split];
 }
 
+/* Mean of the positions that would be moved. */
+static double moved_at(const struct plan_input *in)
+{
+	double sum = 0, positions = 0;
+
+	for (uint32_t i = 0; i < in->present->n_sessions; i++) {
+		const double kv = in->present->sessions[i].kv_tokens;
+
+		positions += kv;
+		sum += kv * kv / 2;
+	}
+	return positions > 0 ? sum / positions : 0;
+}
+
 /* What moving one position of one session takes. */
 struct move {
 	double agent_ms, link_ms, worker_ms, bytes;
@@ -246,7 +316,7 @@ static void move_up(const struct plan_input *in, const struct plan_choice *to, u
 {
 	const struct plan_speed *s = &in->agent->speeds[to->front];
 
-	m->agent_ms += layers * (s->layer_row_ms > 0 ? s->layer_row_ms : s->layer_token_ms);
+	m->agent_ms += layers * row_ms(s, false, moved_at(in));
 }
 
 /* The worker runs layers it has no cache of, over rows that are sent again; or it is sent the
@@ -257,7 +327,10 @@ static void move_down(const struct plan_input *in, const struct plan_choice *to,
 	const uint32_t chunk = in->accuracy->levels[to->level].chunk_rows;
 	double rows = row_bytes(in, in->accuracy->prompt_bits, to->level, to->split);
 	double worker =
-		in->worker->n_batches ? layers * plan_cost_layer_ms(in->worker, chunk) / chunk : 0;
+		in->worker->n_batches
+			? layers * plan_cost_layer_ms(in->worker, chunk, chunk, moved_at(in)) /
+				  chunk
+			: 0;
 	double kv = (double)in->agent->kv_bytes[to->kv] * layers;
 	bool send_kv = may_send_kv && transfer_ms(kv, in->link->up_kbit_s) <
 					      transfer_ms(rows, in->link->up_kbit_s) + worker;

@@ -30,9 +30,15 @@ double plan_cost_loss(const struct plan_input *in, const struct plan_choice *c);
 double plan_cost_handover(const struct plan_input *in, const struct plan_choice *from,
 			  const struct plan_choice *to);
 
-/* Time of one layer (or of the head) of the worker for a step of so many rows: between the sizes
- * that were measured on a line, below the least as that one, above the largest in proportion. */
-double plan_cost_layer_ms(const struct plan_worker *w, double rows);
+/* Mean positions of what is planned for. Rows of a prompt: the middle of the expected one. Tokens:
+ * of what is left of the sessions that run; when none does, of the expected session's answer. */
+double plan_cost_prompt_at(const struct plan_input *in);
+double plan_cost_token_at(const struct plan_input *in);
+
+/* Time of one layer (or of the head) of the worker for a step of so many rows, `own` of them at this
+ * position, others where they were: between the sizes that were measured on a line, below the least
+ * as that one, above the largest in proportion. */
+double plan_cost_layer_ms(const struct plan_worker *w, double rows, double own, double at);
 double plan_cost_head_ms(const struct plan_worker *w, double rows);
 
 /* When `full` equal chunks and then one more (rest, if any) have left the last stage, when the link

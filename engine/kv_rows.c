@@ -170,6 +170,40 @@ static int convert_layer(struct kv *kv, const struct kv *of, uint32_t l, uint8_t
 	return 0;
 }
 
+/* A head's key or value of numbers in [-1, 1), as the cache stores it. */
+static void invent(const struct kv *kv, bool key, uint8_t *dst)
+{
+	float x[KV_ROWS_MAX_DIM];
+	uint32_t state = key ? 1 : 2;
+
+	for (uint32_t i = 0; i < (key ? kv->head_dim : kv->head_dim_v); i++) {
+		state = state * 1664525u + 1013904223u;
+		x[i] = (float)(state >> 8) / (1u << 23) - 1;
+	}
+	kv_put_head(kv, kern_at(0), key, x, dst);
+}
+
+int kv_rows_make_up(struct kv *kv, uint32_t rows)
+{
+	uint8_t head[2][4 * KV_ROWS_MAX_DIM];
+
+	if (rows > kv->capacity - kv->length || kv->head_dim > KV_ROWS_MAX_DIM ||
+	    kv->head_dim_v > KV_ROWS_MAX_DIM)
+		return ERR_CONTEXT;
+	invent(kv, true, head[0]);
+	invent(kv, false, head[1]);
+	for (uint32_t l = kv->first; l < kv->last; l++) {
+		for (uint32_t i = 0; i < rows * kv->n_heads; i++) {
+			const uint32_t pos = kv->length + i / kv->n_heads, h = i % kv->n_heads;
+
+			memcpy(stored(kv, l, h, pos, true), head[0], kv->key_bytes);
+			memcpy(stored(kv, l, h, pos, false), head[1], kv->value_bytes);
+		}
+	}
+	kv->length += rows;
+	return 0;
+}
+
 int kv_rows_convert(struct kv **out, const struct kv *of, const struct model_hparams *hp,
 		    enum kv_type type)
 {

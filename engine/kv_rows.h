@@ -37,6 +37,10 @@ MUST_CHECK int kv_rows_get(const struct kv *kv, const struct kv_rows_range *r, u
 MUST_CHECK int kv_rows_put(struct kv *kv, enum kv_type type, const struct kv_rows_range *r,
 			   const uint8_t *src, size_t len);
 
+/* Keys and values that mean nothing into all layers, `rows` positions from where the cache ends on:
+ * to find out what attention to so many takes. ERR_CONTEXT: no room, nothing is written. */
+MUST_CHECK int kv_rows_make_up(struct kv *kv, uint32_t rows);
+
 /* A cache of the same layers, capacity and length, but of `type`. `of` stays as it is. As
  * kv_create; the budget is `of`'s. */
 MUST_CHECK int kv_rows_convert(struct kv **out, const struct kv *of, const struct model_hparams *hp,

@@ -124,10 +124,14 @@ struct msg_agent_profile {
  * its start. A decode token of a session with split s takes, if it has the agent for itself,
  *   embed_ms + s * layer_token_ms + encode_ms                   + the link and the worker, s < L
  *   local_ms + L * local_layer_ms + head_ms                                                s = L
- * and a prompt chunk of n rows s * n * layer_row_ms, and encoding. 0: not known. */
+ * and a prompt chunk of n rows s * n * layer_row_ms, and encoding. These times of a layer hold at
+ * the positions told beside them; MSG_DEEPER positions later a row takes deeper_*_ms more.
+ * 0: not known. */
+#define MSG_DEEPER 1000.0
+
 struct msg_speed {
 	char front[MSG_FRONT_MAX];
-	double layer_token_ms; /* one layer, one decode row (attention at contexts of late) */
+	double layer_token_ms; /* one layer, one decode row */
 	double layer_row_ms;   /* one layer, per row of a full chunk of a prompt */
 	/* All that a decode token takes beside layers, encoding, head, and its trip (msg_link):
 	 * embedding, handing over between threads, looking after the session. */
@@ -135,6 +139,8 @@ struct msg_speed {
 	/* The same of sessions without a worker, which no trip interrupts: nothing has left the
 	 * caches, no thread has gone to sleep. 0: as layer_token_ms, as embed_ms. */
 	double local_layer_ms, local_ms;
+	double layer_token_at, layer_row_at, local_layer_at; /* positions; a chunk's: its middle */
+	double deeper_token_ms, deeper_row_ms; /* of one layer, with or without a worker */
 	double head_ms;	  /* final norm, head and sampling of one token; until they have run here:
 			   * as layers of as many bytes would take */
 	double encode_ms; /* encoding one decode row */
@@ -177,6 +183,8 @@ struct msg_batch {
 	uint32_t rows;	 /* 1, 2, 4, 8, 16, 32, 64, 256: those of which there were steps */
 	double layer_ms; /* one layer of the step */
 	double head_ms;	 /* if all are decode rows: decoding, final norm, head, sampling */
+	double at;	 /* mean position of the rows, to which layer_ms belongs */
+	double deeper_ms; /* what a layer takes more for each row, MSG_DEEPER positions later */
 };
 
 /* Which of the facts that not every machine tells are there. */

@@ -59,6 +59,12 @@ static void add_telemetry(const struct msg_telemetry *t, struct json *o, const c
 		field_add_ms(o, "rtt_ms", t->rtt_ms);
 }
 
+/* A position, or a mean of some. */
+static int get_at(const struct json *o, const char *key, double *at, struct err *e)
+{
+	return json_get_f64(o, key, false, 0, FIELD_POS_MAX, at, e);
+}
+
 static int get_speed(void *item, const struct json *o, struct err *e)
 {
 	struct msg_speed *s = item;
@@ -70,9 +76,14 @@ static int get_speed(void *item, const struct json *o, struct err *e)
 	    (rc = field_get_ms(o, "embed_ms", &s->embed_ms, e)) ||
 	    (rc = field_get_ms(o, "local_layer_ms", &s->local_layer_ms, e)) ||
 	    (rc = field_get_ms(o, "local_ms", &s->local_ms, e)) ||
-	    (rc = field_get_ms(o, "head_ms", &s->head_ms, e)))
+	    (rc = field_get_ms(o, "head_ms", &s->head_ms, e)) ||
+	    (rc = field_get_ms(o, "encode_ms", &s->encode_ms, e)) ||
+	    (rc = get_at(o, "layer_token_at", &s->layer_token_at, e)) ||
+	    (rc = get_at(o, "layer_row_at", &s->layer_row_at, e)) ||
+	    (rc = get_at(o, "local_layer_at", &s->local_layer_at, e)) ||
+	    (rc = field_get_ms(o, "deeper_token_ms", &s->deeper_token_ms, e)))
 		return rc;
-	return field_get_ms(o, "encode_ms", &s->encode_ms, e);
+	return field_get_ms(o, "deeper_row_ms", &s->deeper_row_ms, e);
 }
 
 static void add_speed(const struct msg_speed *s, struct json *o)
@@ -85,6 +96,11 @@ static void add_speed(const struct msg_speed *s, struct json *o)
 	field_add_fine(o, "local_ms", s->local_ms);
 	field_add_fine(o, "head_ms", s->head_ms);
 	field_add_fine(o, "encode_ms", s->encode_ms);
+	field_add_fine(o, "layer_token_at", s->layer_token_at);
+	field_add_fine(o, "layer_row_at", s->layer_row_at);
+	field_add_fine(o, "local_layer_at", s->local_layer_at);
+	field_add_fine(o, "deeper_token_ms", s->deeper_token_ms);
+	field_add_fine(o, "deeper_row_ms", s->deeper_row_ms);
 }
 
 static int get_link(struct msg_link *l, const struct json *o, struct err *e)
@@ -234,9 +250,10 @@ static int get_batch(void *item, const struct json *o, struct err *e)
 	int rc;
 
 	if ((rc = json_get_u32(o, "rows", true, 1, FIELD_POS_MAX, &b->rows, e)) ||
-	    (rc = field_get_ms(o, "layer_ms", &b->layer_ms, e)))
+	    (rc = field_get_ms(o, "layer_ms", &b->layer_ms, e)) ||
+	    (rc = field_get_ms(o, "head_ms", &b->head_ms, e)) || (rc = get_at(o, "at", &b->at, e)))
 		return rc;
-	return field_get_ms(o, "head_ms", &b->head_ms, e);
+	return field_get_ms(o, "deeper_ms", &b->deeper_ms, e);
 }
 
 static void add_batch(const struct msg_batch *b, struct json *o)
@@ -244,6 +261,8 @@ static void add_batch(const struct msg_batch *b, struct json *o)
 	json_add_u64(o, "rows", b->rows);
 	field_add_fine(o, "layer_ms", b->layer_ms);
 	field_add_fine(o, "head_ms", b->head_ms);
+	field_add_fine(o, "at", b->at);
+	field_add_fine(o, "deeper_ms", b->deeper_ms);
 }
 
 int msg_get_worker_telemetry(struct msg *m, const struct json *o, struct err *e)

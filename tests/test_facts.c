@@ -150,6 +150,34 @@ static void speeds_that_lack_follow_from_the_weights(void **state)
 	facts_agent_finish(&f);
 }
 
+static void times_have_their_positions(void **state)
+{
+	struct msg_agent_profile p = profile_of();
+	struct msg_telemetry t = telemetry_of();
+	struct facts_agent f;
+	struct err e;
+
+	(void)state;
+	t.speeds[0].layer_token_at = 80;
+	t.speeds[0].layer_row_at = 20;
+	t.speeds[0].local_layer_at = 300;
+	t.speeds[0].deeper_token_ms = 0.5;
+	t.speeds[0].deeper_row_ms = 0.25;
+	assert_int_equal(facts_agent_init(&f, &p, &t, &e), 0);
+	for (unsigned i = 0; i < 2; i++) { /* the other front: attention knows no weights */
+		const struct plan_speed *s = &f.agent.speeds[i];
+
+		assert_true(s->token_depth.at == 80 && s->token_depth.deeper_ms == 0.0005);
+		assert_true(s->row_depth.at == 20 && s->row_depth.deeper_ms == 0.00025);
+		assert_true(s->local_depth.at == 80); /* whose time it is */
+	}
+	t.speeds[0].local_layer_ms = 1.5;
+	facts_agent_update(&f, &p, &t);
+	assert_true(f.agent.speeds[0].local_depth.at == 300);
+	assert_true(f.agent.speeds[0].local_depth.deeper_ms == 0.0005);
+	facts_agent_finish(&f);
+}
+
 static void too_many_layers_are_refused(void **state)
 {
 	struct msg_agent_profile p = profile_of();
@@ -172,11 +200,13 @@ static void a_worker_counts_when_it_serves_the_model(void **state)
 				       .kv_elements = 64,
 				       .budget_bytes = 1000,
 				       .weight_bytes = 300 };
-	struct msg_telemetry t = { .kv_bytes = 200,
-				   .weight_bytes = 310,
-				   .queue_ms = 0.5,
-				   .n_batches = 3,
-				   .batches = { { 1, 2, 3 }, { 8, 0, 1 }, { 64, 9, 5 } } };
+	struct msg_telemetry t = {
+		.kv_bytes = 200,
+		.weight_bytes = 310,
+		.queue_ms = 0.5,
+		.n_batches = 3,
+		.batches = { { 1, 2, 3, 0, 0 }, { 8, 0, 1, 0, 0 }, { 64, 9, 5, 200, 4 } }
+	};
 	struct plan_worker w;
 
 	(void)state;
@@ -185,6 +215,7 @@ static void a_worker_counts_when_it_serves_the_model(void **state)
 	assert_int_equal(w.used_bytes, 310 + 200 - 50);
 	assert_int_equal(w.n_batches, 2); /* not the one that nothing is known of */
 	assert_int_equal(w.batches[1].rows, 64);
+	assert_true(w.batches[1].depth.at == 200 && w.batches[1].depth.deeper_ms == 0.004);
 	assert_true(w.batch_rows == 1);
 	assert_true(w.queue_ms == 0.5);
 	assert_int_equal(w.kv_bytes[KV_F16], 128);
@@ -579,6 +610,7 @@ int main(void)
 		cmocka_unit_test(an_agent_is_what_its_profile_says),
 		cmocka_unit_test(a_decision_without_a_front_means_the_usual_one),
 		cmocka_unit_test(speeds_that_lack_follow_from_the_weights),
+		cmocka_unit_test(times_have_their_positions),
 		cmocka_unit_test(too_many_layers_are_refused),
 		cmocka_unit_test(a_worker_counts_when_it_serves_the_model),
 		cmocka_unit_test(the_link_is_taken_at_its_quantile),

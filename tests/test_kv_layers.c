@@ -346,6 +346,29 @@ static void bytes_that_do_not_fit_are_refused(void **state)
 	close_bench(&b);
 }
 
+static void made_up_positions_are_attended_to_like_others(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	open_bench(&b);
+	for (unsigned t = 0; t < KV_TYPE_COUNT; t++) {
+		struct kv *kv = cache(&b, NULL, 1, 3, (enum kv_type)t);
+
+		assert_int_equal(kv_rows_make_up(kv, ROWS + MORE + 1), ERR_CONTEXT);
+		assert_int_equal(kv_length(kv), 0);
+		assert_int_equal(kv_rows_make_up(kv, 3), 0);
+		assert_int_equal(kv_rows_make_up(kv, ROWS - 3), 0);
+		assert_int_equal(kv_length(kv), ROWS);
+		memcpy(b.x, b.in, b.hp.dim * sizeof(float));
+		assert_int_equal(model_forward(b.m, kv, b.x, 1), 0);
+		for (uint32_t i = 0; i < b.hp.dim; i++)
+			assert_true(isfinite(b.x[i]));
+		kv_destroy(kv);
+	}
+	close_bench(&b);
+}
+
 /* All numbers of layers [first, last). */
 static uint8_t *bytes_of(const struct bench *b, struct kv *kv, uint32_t first, uint32_t last,
 			 size_t *n)
@@ -433,6 +456,7 @@ int main(void)
 		cmocka_unit_test(a_view_goes_layer_by_layer),
 		cmocka_unit_test(what_does_not_meet_is_not_joined),
 		cmocka_unit_test(keys_and_values_travel_as_bytes),
+		cmocka_unit_test(made_up_positions_are_attended_to_like_others),
 		cmocka_unit_test(bytes_that_do_not_fit_are_refused),
 		cmocka_unit_test(another_type_means_the_same),
 	};

@@ -454,6 +454,32 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 	assert_near(other.encode_ms, 0.007, 1e-6, "encode_ms");
 }
 
+static void positions_of_jobs_tell_what_a_position_takes(void **state)
+{
+	struct meter m = { 0 };
+	struct meter_job early = { .layers = 4, .rows = 16, .layers_us = 4 * 16 * 50, .pos = 0 },
+			 late = { .layers = 4, .rows = 16, .layers_us = 4 * 16 * 60, .pos = 200 };
+	struct msg_speed s;
+
+	(void)state;
+	for (uint32_t i = 0; i < 400; i++)
+		meter_job(&m, &(struct meter_job){
+				      .layers = 4, .rows = 1, .pos = i, .layers_us = 400 + i });
+	meter_job(&m, &(struct meter_job){
+			      .layers = 4, .rows = 1, .pos = 7, .local = true, .layers_us = 400 });
+	meter_job(&m, &early);
+	meter_speed(&m, 0, &s);
+	assert_true(s.deeper_row_ms == 0);
+	meter_deeper(&m, &early, &late);
+	meter_speed(&m, 0, &s);
+	assert_near(s.layer_token_at, 271.5, 0.01, "layer_token_at");
+	assert_near(s.layer_token_ms, 0.1 + 271.5 / 4000, 0.01, "layer_token_ms");
+	assert_near(s.deeper_token_ms, 0.25, 0.01, "deeper_token_ms");
+	assert_near(s.local_layer_at, 7, 1e-6, "local_layer_at");
+	assert_near(s.layer_row_at, 8, 1e-6, "layer_row_at");
+	assert_near(s.deeper_row_ms, 0.05, 0.01, "deeper_row_ms");
+}
+
 static void rings_go_on_for_ever(void **state)
 {
 	struct way w = { 20, 1, 1000, 1000, 3 };
@@ -495,6 +521,7 @@ int main(void)
 		cmocka_unit_test(a_chunk_behind_another_one_is_not_worth_measuring),
 		cmocka_unit_test(a_beginning_is_what_it_takes_beside_its_trip),
 		cmocka_unit_test(speeds_are_medians_of_what_each_job_can_tell),
+		cmocka_unit_test(positions_of_jobs_tell_what_a_position_takes),
 		cmocka_unit_test(rings_go_on_for_ever),
 	};
 

@@ -154,20 +154,58 @@ static void plan(struct world *w)
 
 /* ---- the same, written another way: one choice at a time, chunk by chunk ---- */
 
-static double brute_step(const struct plan_worker *w, double rows, bool head)
+/* ms of `rows` rows at `at`, if they took ms elsewhere. */
+static double brute_deep(double ms, double rows, struct plan_depth d, double at)
+{
+	const double there = ms + d.deeper_ms * at * rows - d.deeper_ms * d.at * rows;
+
+	return there < 0.25 * ms ? 0.25 * ms : there;
+}
+
+/* A layer for rows of which `own` are ours. */
+static double brute_layer(const struct plan_worker *w, double rows, double own, double at)
 {
 	const struct plan_batch *b = w->batches, *last = &b[w->n_batches - 1];
-	double first = head ? b[0].head_ms : b[0].layer_ms;
+	double ms[PLAN_MAX_BATCHES];
 
+	for (uint32_t i = 0; i < w->n_batches; i++)
+		ms[i] = brute_deep(b[i].layer_ms, own * b[i].rows / rows, b[i].depth, at);
 	if (rows <= b[0].rows)
-		return first;
+		return ms[0];
 	if (rows > last->rows)
-		return (head ? last->head_ms : last->layer_ms) * rows / last->rows;
+		return ms[last - b] * rows / last->rows;
 	while (rows > b[1].rows)
 		b++;
-	first = head ? b[0].head_ms : b[0].layer_ms;
-	return first + ((head ? b[1].head_ms : b[1].layer_ms) - first) * (rows - b[0].rows) /
-			       (b[1].rows - b[0].rows);
+	return ms[b - w->batches] + (ms[b + 1 - w->batches] - ms[b - w->batches]) *
+					    (rows - b[0].rows) / (b[1].rows - b[0].rows);
+}
+
+static double brute_head(const struct plan_worker *w, double rows)
+{
+	const struct plan_batch *b = w->batches, *last = &b[w->n_batches - 1];
+
+	if (rows <= b[0].rows)
+		return b[0].head_ms;
+	if (rows > last->rows)
+		return last->head_ms * rows / last->rows;
+	while (rows > b[1].rows)
+		b++;
+	return b[0].head_ms +
+	       (b[1].head_ms - b[0].head_ms) * (rows - b[0].rows) / (b[1].rows - b[0].rows);
+}
+
+/* Mean position of the tokens to come, one by one. */
+static double brute_token_at(const struct world *w)
+{
+	double sum = 0, n = 0;
+
+	for (uint32_t i = 0; i < w->present.n_sessions; i++) {
+		for (uint32_t k = 0; k < w->present.sessions[i].tokens_left; k++, n++)
+			sum += w->present.sessions[i].kv_tokens + k + 0.5;
+	}
+	for (uint32_t k = 0; n == 0 && k < w->policy.answer_tokens; k++)
+		sum += w->policy.prompt_tokens + k + 0.5;
+	return sum / (n > 0 ? n : w->policy.answer_tokens);
 }
 
 static double brute_wire(double bytes, double kbit_s)
@@ -190,8 +228,11 @@ static double brute_chunk(const struct world *w, const struct plan_choice *c, ui
 	const struct plan_speed *s = &w->agent.speeds[c->front];
 	const bool local = c->split == w->agent.n_layers;
 	double full = w->accuracy.levels[c->level].chunk_rows;
-	double one = local ? s->local_layer_ms : s->layer_token_ms;
-	double row = s->layer_row_ms > 0 ? s->layer_row_ms : one, each = row;
+	const double at = w->policy.prompt_tokens / 2.0;
+	double one = brute_deep(local ? s->local_layer_ms : s->layer_token_ms, 1,
+				local ? s->local_depth : s->token_depth, at);
+	double row = s->layer_row_ms > 0 ? brute_deep(s->layer_row_ms, 1, s->row_depth, at) : one;
+	double each = row;
 
 	if (full > 1)
 		each = brute_max(0, (full * row - one) / (full - 1));
@@ -225,11 +266,12 @@ static double brute_ttft(const struct world *w, const struct plan_choice *c, dou
 		size = rows * brute_bytes(w, w->prompt_bits, c) + k->up_payload;
 		*bytes += size;
 		up = brute_max(up, agent) + brute_wire(size + k->up_packet, k->up_kbit_s);
-		worker = brute_max(worker, up) + tail * brute_step(&w->worker, rows, false);
+		worker = brute_max(worker, up) +
+			 tail * brute_layer(&w->worker, rows, rows, w->policy.prompt_tokens / 2.0);
 	}
 	if (local)
 		return agent + s->head_ms;
-	return worker + brute_step(&w->worker, 1, true) + k->rtt_ms + w->worker.queue_ms +
+	return worker + brute_head(&w->worker, 1) + k->rtt_ms + w->worker.queue_ms +
 	       brute_wire(k->down_payload + k->down_packet, k->down_kbit_s);
 }
 
@@ -251,7 +293,10 @@ static void brute_figures(const struct world *w, const struct plan_choice *c,
 				 (uint64_t)c->context_tokens * c->split * w->agent.kv_bytes[c->kv];
 	if (!tail) {
 		f->edge_bytes += w->fronts[c->front].head_bytes;
-		f->token_ms = s->local_ms + n * s->local_layer_ms + s->head_ms;
+		f->token_ms =
+			s->local_ms +
+			n * brute_deep(s->local_layer_ms, 1, s->local_depth, brute_token_at(w)) +
+			s->head_ms;
 		return;
 	}
 	f->edge_bytes += w->codec_bytes[c->split] +
@@ -261,14 +306,16 @@ static void brute_figures(const struct world *w, const struct plan_choice *c,
 		f->edge_bytes += w->weights[c->front][1]; /* that it rehearsed with */
 	f->worker_bytes =
 		(uint64_t)w->policy.sessions * tail * c->context_tokens * w->worker.kv_bytes[c->kv];
-	step = tail * brute_step(&w->worker, w->worker.batch_rows, false) +
-	       brute_step(&w->worker, w->worker.batch_rows, true);
+	step = tail * brute_layer(&w->worker, w->worker.batch_rows, 1, brute_token_at(w)) +
+	       brute_head(&w->worker, w->worker.batch_rows);
 	f->up_bytes = brute_bytes(w, w->row_bits, c) + k->up_payload;
 	f->down_bytes = k->down_payload;
-	f->token_ms = s->embed_ms + c->split * s->layer_token_ms + s->encode_ms +
-		      brute_wire(f->up_bytes + k->up_packet, k->up_kbit_s) + k->rtt_ms +
-		      w->worker.queue_ms + step +
-		      brute_wire(k->down_payload + k->down_packet, k->down_kbit_s);
+	f->token_ms =
+		s->embed_ms + s->encode_ms +
+		c->split * brute_deep(s->layer_token_ms, 1, s->token_depth, brute_token_at(w)) +
+		brute_wire(f->up_bytes + k->up_packet, k->up_kbit_s) + k->rtt_ms +
+		w->worker.queue_ms + step +
+		brute_wire(k->down_payload + k->down_packet, k->down_kbit_s);
 	f->session_bytes = prompt + (w->policy.answer_tokens - 1) * f->up_bytes +
 			   w->policy.answer_tokens * f->down_bytes;
 	f->worker_ms = step / w->worker.batch_rows;
@@ -437,6 +484,12 @@ static bool chance(struct dice *d, double p)
 	return draw(d, 0, 1) < p;
 }
 
+/* A slope that about doubles the time, or is too steep for it; or none. */
+static struct plan_depth draw_depth(struct dice *d, double ms)
+{
+	return (struct plan_depth){ draw(d, 0, 500), chance(d, 0.7) ? draw(d, 0, ms / 200) : 0 };
+}
+
 static void draw_fronts(struct world *w, struct dice *d)
 {
 	w->agent.n_fronts = pick(d, 1, 3);
@@ -454,6 +507,9 @@ static void draw_fronts(struct world *w, struct dice *d)
 					  .local_ms = draw(d, 0, 1),
 					  .head_ms = chance(d, 0.9) ? draw(d, 0.1, 30) : 0,
 					  .encode_ms = draw(d, 0, 1) };
+		s->token_depth = draw_depth(d, s->layer_token_ms);
+		s->local_depth = draw_depth(d, s->local_layer_ms);
+		s->row_depth = draw_depth(d, s->layer_token_ms);
 		s->layer_row_ms = chance(d, 0.8) ? s->layer_token_ms * draw(d, 0.1, 1.2) : 0;
 		if (chance(d, 0.1))
 			s->layer_token_ms = 0;
@@ -473,7 +529,10 @@ static void draw_worker(struct world *w, struct dice *d)
 	k->n_batches = chance(d, 0.95) ? pick(d, 1, PLAN_MAX_BATCHES) : 0;
 	for (uint32_t i = 0; i < k->n_batches; i++) {
 		rows += pick(d, 1, 20);
-		k->batches[i] = (struct plan_batch){ rows, draw(d, 0.1, 5), draw(d, 0, 5) };
+		k->batches[i] = (struct plan_batch){ .rows = rows,
+						     .layer_ms = draw(d, 0.1, 5),
+						     .head_ms = draw(d, 0, 5) };
+		k->batches[i].depth = draw_depth(d, k->batches[i].layer_ms / rows);
 	}
 	k->batch_rows = chance(d, 0.5) ? 1 : draw(d, 1, 100);
 	k->queue_ms = draw(d, 0, 5);
@@ -880,6 +939,62 @@ static void a_choice_that_breaks_a_limit_goes_at_once(void **state)
 	assert_int_equal(w->r.chosen.choice.split, w->r.best.choice.split);
 }
 
+/* Layers of both sides measured at position 50; 1 % more there for each position. */
+static void put_depths(struct world *w, double agent, double worker)
+{
+	struct plan_speed *s = &w->agent.speeds[0];
+
+	s->token_depth = s->local_depth = (struct plan_depth){ 50, agent * s->layer_token_ms };
+	s->row_depth = (struct plan_depth){ 50, agent * s->layer_row_ms };
+	for (uint32_t i = 0; i < w->worker.n_batches; i++)
+		w->worker.batches[i].depth =
+			(struct plan_depth){ 50, worker * w->worker.batches[i].layer_ms /
+							 w->worker.batches[i].rows };
+}
+
+static void later_positions_take_longer(void **state)
+{
+	struct world *w = *state;
+	double token_ms, local_ms, ttft_ms;
+
+	plan(w);
+	token_ms = w->r.splits[3].option.figures.token_ms;
+	local_ms = w->r.splits[8].option.figures.token_ms;
+	ttft_ms = w->r.splits[8].option.figures.ttft_ms;
+	put_depths(w, 0.01, 0.01); /* 64 + 32 / 2: 30 positions later, the prompt 18 earlier */
+	plan(w);
+	assert_true(fabs(w->r.splits[3].option.figures.token_ms - token_ms -
+			 0.3 * (3 * 2 + 5 * 0.2)) < 1e-6);
+	assert_true(fabs(w->r.splits[8].option.figures.token_ms - local_ms - 0.3 * 8 * 2) < 1e-6);
+	assert_true(w->r.splits[8].option.figures.ttft_ms < ttft_ms);
+	w->present.n_sessions = 2; /* tokens at 200 .. 220 and at 10: two in three are early */
+	w->present.sessions[0] = (struct plan_session){ .tokens_left = 20, .kv_tokens = 200 };
+	w->present.sessions[1] = (struct plan_session){ .tokens_left = 40, .kv_tokens = 10 };
+	plan(w);
+	assert_true(fabs(w->r.splits[8].option.figures.token_ms - local_ms -
+			 0.01 * ((210 + 2 * 30) / 3.0 - 50) * 8 * 2) < 1e-6);
+}
+
+/* So many tokens to come decide: where a short session is better off here, a long one is not. */
+static void who_grows_slower_with_depth_gets_deep_sessions(void **state)
+{
+	struct world *w = *state;
+
+	w->policy.prompt_tokens = 20;
+	w->policy.answer_tokens = 20;
+	w->link.rtt_ms = 16;
+	put_depths(w, 0.01, 0.0);
+	assert_int_equal(best(w)->split, 8);
+	w->policy.answer_tokens = 400;
+	assert_int_equal(best(w)->split, 0);
+	w->policy.answer_tokens = 20;
+	w->policy.token_ms = w->r.best.figures.token_ms / 2;
+	w->present.n_sessions = 1; /* at that depth nobody keeps the limit here */
+	w->present.sessions[0] = (struct plan_session){ .tokens_left = 300, .kv_tokens = 600 };
+	plan(w);
+	assert_int_equal(w->r.splits[8].limit, PLAN_TOKEN);
+}
+
 static void contradictions_are_refused(void **state)
 {
 	struct world *w = *state;
@@ -972,6 +1087,8 @@ int main(void)
 		TEST(a_split_goes_down_by_the_cheaper_way),
 		TEST(rows_are_as_fine_as_the_link_carries),
 		TEST(a_choice_that_breaks_a_limit_goes_at_once),
+		TEST(later_positions_take_longer),
+		TEST(who_grows_slower_with_depth_gets_deep_sessions),
 		TEST(contradictions_are_refused),
 		TEST(a_plan_for_40_layers_is_quick),
 		TEST(words_of_objectives),

@@ -138,6 +138,48 @@ static void all_sizes_fit_a_message(void **state)
 		assert_near(b[i].layer_ms, (20 + 5.0 * b[i].rows) / 1000, 1e-3);
 }
 
+/* A step whose rows take 25 us a layer, and 0.1 us more for each position. */
+static struct tempo_step deep_step(uint32_t rows, double at)
+{
+	return (struct tempo_step){ .row_layers = rows * 6,
+				    .layers = 6,
+				    .row_layer_positions = rows * 6 * at,
+				    .answers = 1,
+				    .layers_us = (uint32_t)(rows * 6 * (25 + 0.1 * at)) };
+}
+
+static void what_positions_take_is_learned(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+	struct tempo_step s, late;
+
+	(void)state;
+	for (unsigned at = 0; at < 300; at++) {
+		s = deep_step(1, at);
+		tempo_learn(&p, &s);
+		s = deep_step(4, 10);
+		tempo_learn(&p, &s);
+	}
+	assert_int_equal(tempo_batches(&p, b), 2);
+	assert_near(b[0].at, 295, 0.01); /* the newest steps', as the time */
+	assert_near(b[0].layer_ms, 0.0545, 0.01);
+	assert_near(b[0].deeper_ms, 0.1, 0.05); /* 1000 positions */
+	assert_int_equal(b[1].rows, 4);
+	assert_near(b[1].at, 10, 0.01);
+	assert_near(b[1].deeper_ms, 0.1, 0.05); /* for each of its rows */
+	s = deep_step(64, 32);
+	tempo_learn(&p, &s);
+	late = deep_step(64, 500);
+	late.layers_us += 64 * 6 * 30;
+	tempo_deeper(&p, &s, &late);
+	assert_int_equal(tempo_batches(&p, b), 3);
+	assert_near(b[2].deeper_ms, 0.1 + 1000 * 0.03 / 468, 0.05);
+	assert_near(b[0].deeper_ms, 0.1, 0.05);
+	tempo_deeper(&p, &(struct tempo_step){ 0 }, &late); /* there was no time for one */
+	assert_near(b[2].deeper_ms, 0.1 + 1000 * 0.03 / 468, 0.05);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -148,6 +190,7 @@ int main(void)
 		cmocka_unit_test(layers_are_those_of_the_step_rows_parts_of_rows),
 		cmocka_unit_test(a_prompt_has_one_answer_however_long_it_is),
 		cmocka_unit_test(all_sizes_fit_a_message),
+		cmocka_unit_test(what_positions_take_is_learned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static unsigned class_of(double rows)
+unsigned cost_class_of(double rows)
 {
 	unsigned i = 0;
 
@@ -61,7 +61,7 @@ static void fit(struct cost *c)
 
 void cost_learn(struct cost *c, double rows, double us)
 {
-	struct cost_class *k = &c->classes[class_of(rows)];
+	struct cost_class *k = &c->classes[cost_class_of(rows)];
 	unsigned n;
 
 	if (!(rows > 0) || !(us >= 0))

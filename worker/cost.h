@@ -24,6 +24,9 @@ struct cost {
 	double base_us, row_us; /* row_us > 0 once anything is known; base_us >= 0 */
 };
 
+/* Which class a step of so many rows belongs to. */
+unsigned cost_class_of(double rows);
+
 /* A step of so many rows (a row of some of the layers is part of a row) took us. Nothing to learn
  * from rows <= 0. */
 void cost_learn(struct cost *c, double rows, double us);

@@ -241,6 +241,12 @@ static int run_layers(struct runner *r, uint32_t pos)
 	return rc;
 }
 
+/* Mean of its rows. */
+static double position_of(const struct sched_part *p)
+{
+	return job_of(p)->hdr.pos + p->first + p->rows / 2.0;
+}
+
 /* The jobs of some parts are about to run, and to end. */
 static void weigh(struct runner *r, const struct sched_part *parts, unsigned n)
 {
@@ -248,6 +254,7 @@ static void weigh(struct runner *r, const struct sched_part *parts, unsigned n)
 		const double layers = (double)job_of(&parts[i])->sched.layers * r->seg->hp.n_layers;
 
 		r->took.row_layers += parts[i].rows * layers;
+		r->took.row_layer_positions += parts[i].rows * layers * position_of(&parts[i]);
 		r->took.layers = layers > r->took.layers ? layers : r->took.layers;
 	}
 }

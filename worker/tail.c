@@ -39,7 +39,7 @@ struct tail {
 	struct tempo tempo;                    /* compute thread */
 	/* What the loop may know of it: nanoseconds; rows 0 behind the last one. */
 	struct {
-		atomic_uint_least32_t rows, layer_ns, head_ns;
+		atomic_uint_least32_t rows, layer_ns, head_ns, at, deeper_ns;
 	} batches[MSG_BATCHES_MAX];
 };
 
@@ -226,6 +226,8 @@ static void tell_tempo(struct tail *t)
 	for (unsigned i = 0; i < MSG_BATCHES_MAX; i++) {
 		atomic_store(&t->batches[i].layer_ns, to_ns(b[i].layer_ms));
 		atomic_store(&t->batches[i].head_ns, to_ns(b[i].head_ms));
+		atomic_store(&t->batches[i].at, (uint32_t)b[i].at);
+		atomic_store(&t->batches[i].deeper_ns, to_ns(b[i].deeper_ms));
 		atomic_store(&t->batches[i].rows, b[i].rows);
 	}
 }
@@ -448,5 +450,7 @@ void tail_count(struct tail *t, struct tail_counts *counts)
 			break;
 		b->layer_ms = atomic_load(&t->batches[counts->n_batches].layer_ns) / 1e6;
 		b->head_ms = atomic_load(&t->batches[counts->n_batches].head_ns) / 1e6;
+		b->at = atomic_load(&t->batches[counts->n_batches].at);
+		b->deeper_ms = atomic_load(&t->batches[counts->n_batches].deeper_ns) / 1e6;
 	}
 }

@@ -2,15 +2,64 @@
 
 #define LEFT_OUT 128u /* a size too many for a message */
 
+static double rows_of(const struct tempo_step *s)
+{
+	return s->row_layers / s->layers;
+}
+
+static double at_of(const struct tempo_step *s)
+{
+	return s->row_layer_positions / s->row_layers;
+}
+
+/* One row in one layer. */
+static double row_ms(const struct tempo_step *s)
+{
+	return s->layers_us / s->row_layers / 1000;
+}
+
 void tempo_learn(struct tempo *p, const struct tempo_step *s)
 {
 	double rows;
+	unsigned class;
 
-	if (!(s->layers > 0))
+	if (!(s->layers > 0) || !(s->row_layers > 0))
 		return;
-	rows = s->row_layers / s->layers;
+	rows = rows_of(s);
+	class = cost_class_of(rows);
+	p->at[class][p->layer.classes[class].n % COST_KEPT] = (float)at_of(s);
 	cost_learn(&p->layer, rows, s->layers_us / s->layers);
 	cost_learn(&p->rest, s->answers, s->rest_us);
+	if (rows == 1)
+		depth_learn(&p->one, &p->one_slopes, at_of(s), row_ms(s));
+	else if (rows >= TEMPO_CHUNK_ROWS)
+		depth_learn(&p->chunk, &p->chunk_slopes, at_of(s), row_ms(s));
+}
+
+void tempo_deeper(struct tempo *p, const struct tempo_step *early, const struct tempo_step *late)
+{
+	if (early->row_layers > 0 && late->row_layers > 0)
+		depth_note(rows_of(early) < TEMPO_CHUNK_ROWS ? &p->one_slopes : &p->chunk_slopes,
+			   at_of(late) - at_of(early), row_ms(early), row_ms(late));
+}
+
+/* Mean position of the steps of a class. */
+static double mean_at(const struct tempo *p, unsigned class)
+{
+	const uint32_t ever = p->layer.classes[class].n, n = ever < COST_KEPT ? ever : COST_KEPT;
+	double sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += (double)p->at[class][i];
+	return n ? sum / n : 0;
+}
+
+/* Steps between one row and a chunk take for a position what one row does. */
+static double deeper_ms(const struct tempo *p, uint32_t rows)
+{
+	const struct depth_slopes *s = rows < TEMPO_CHUNK_ROWS ? &p->one_slopes : &p->chunk_slopes;
+
+	return MSG_DEEPER * depth_slope(s->n ? s : &p->one_slopes);
 }
 
 /* A class' median, moved to its smallest size along the line through all classes: at most as far
@@ -40,6 +89,8 @@ uint32_t tempo_batches(const struct tempo *p, struct msg_batch batches[static MS
 			.rows = rows,
 			.layer_ms = at_size(&p->layer, i, rows),
 			.head_ms = at_size(&p->rest, i, rows),
+			.at = mean_at(p, i),
+			.deeper_ms = deeper_ms(p, rows),
 		};
 	}
 	return n;

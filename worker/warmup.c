@@ -1,6 +1,7 @@
 #include "worker/warmup.h"
 
 #include "base/clock.h"
+#include "engine/kv_rows.h"
 
 #define REPEATS     3u /* steps of a size */
 #define MAX_ROWS    64u
@@ -10,7 +11,8 @@
 #define N_SIZES     3
 static const uint32_t sizes[N_SIZES] = { 1, 8, MAX_ROWS };
 
-#define CONTEXT (1u + REPEATS * (1u + 8u + MAX_ROWS))
+#define DEEP    512u /* positions that are made up, if there is room */
+#define CONTEXT (1u + 2 * REPEATS * (1u + 8u + MAX_ROWS))
 
 static void fill(struct segment *seg, uint32_t rows)
 {
@@ -40,7 +42,10 @@ static uint32_t answer(struct segment *seg, uint32_t rows)
 static bool step(struct segment *seg, struct kv *kv, uint32_t layers, uint32_t rows,
 		 struct tempo_step *s)
 {
-	struct tempo_step now = { .row_layers = (double)rows * layers, .layers = layers };
+	const double at = kv_length(kv) + rows / 2.0;
+	struct tempo_step now = { .row_layers = (double)rows * layers,
+				  .layers = layers,
+				  .row_layer_positions = rows * layers * at };
 
 	fill(seg, rows);
 	now.layers_us = (uint32_t)clock_now_us();
@@ -55,11 +60,41 @@ static bool step(struct segment *seg, struct kv *kv, uint32_t layers, uint32_t r
 }
 
 /* A cache for some layers; false when there is no room for it. */
-static bool begin(struct segment *seg, uint32_t layers, struct kv **kv)
+static bool begin(struct segment *seg, uint32_t layers, uint32_t context_tokens, struct kv **kv)
 {
 	struct err e;
 
-	return !segment_begin(seg, kv, seg->first, seg->first + layers, CONTEXT, seg->kv_type, &e);
+	return !segment_begin(seg, kv, seg->first, seg->first + layers, context_tokens,
+			      seg->kv_type, &e);
+}
+
+/* REPEATS steps at most, none that is expected to end later than that. */
+static bool repeat(struct segment *seg, struct kv *kv, uint32_t layers, uint32_t rows,
+		   uint64_t latest_us, struct tempo_step *best)
+{
+	bool fine = true;
+
+	for (unsigned i = 0; fine && i < REPEATS && clock_now_us() <= latest_us; i++)
+		fine = step(seg, kv, layers, rows, best);
+	return fine;
+}
+
+/* The same steps again, behind many positions. */
+static bool repeat_deep(struct segment *seg, struct kv *kv, uint32_t layers, uint32_t rows,
+			uint64_t latest_us, const struct tempo_step *early, struct tempo *p)
+{
+	const uint32_t length = kv_length(kv);
+	struct tempo_step late = { 0 };
+	bool fine;
+
+	if (rows > 1 && rows < MAX_ROWS) /* nothing that the others would not tell */
+		return true;
+	if (kv_rows_make_up(kv, DEEP))
+		return true;
+	fine = repeat(seg, kv, layers, rows, latest_us, &late);
+	tempo_deeper(p, early, &late);
+	kv_truncate(kv, length);
+	return fine;
 }
 
 /* The fastest step of each size through all layers, as far as time allows; returns what a row took
@@ -71,20 +106,21 @@ static uint64_t run_all(struct segment *seg, uint32_t layers, struct tempo *p)
 	struct kv *kv;
 	bool fine;
 
-	if (!begin(seg, layers, &kv))
+	if (!begin(seg, layers, CONTEXT + DEEP, &kv) && !begin(seg, layers, CONTEXT, &kv))
 		return 0;
 	fine = step(seg, kv, layers, 1, &first); /* brings the weights in */
 	end_us = clock_now_us() + WARMUP_US / 2;
 	for (unsigned i = 0; fine && i < N_SIZES; i++) {
 		struct tempo_step best = { 0 }; /* others may use the machine now */
 
-		for (unsigned k = 0; fine && k < REPEATS; k++) {
-			if (clock_now_us() + row_us * sizes[i] > end_us)
-				break;
-			fine = step(seg, kv, layers, sizes[i], &best);
-		}
+		/* Of a large model's single rows fewer, so that there is time for a deep one. */
+		fine = repeat(seg, kv, layers, sizes[i],
+			      i ? end_us - row_us * sizes[i] : end_us - WARMUP_US / 4, &best);
 		tempo_learn(p, &best);
 		row_us = i ? row_us : best.layers_us + best.rest_us;
+		if (fine)
+			fine = repeat_deep(seg, kv, layers, sizes[i], end_us - row_us * sizes[i],
+					   &best, p);
 	}
 	segment_end(seg, kv);
 	return row_us;
@@ -98,7 +134,7 @@ static void run_chunk(struct segment *seg, uint32_t layers, uint64_t row_us, str
 	struct kv *kv;
 
 	layers = n < 1 ? 1 : n < layers ? (uint32_t)n : layers;
-	if (!begin(seg, layers, &kv))
+	if (!begin(seg, layers, CONTEXT, &kv))
 		return;
 	if (step(seg, kv, layers, MAX_ROWS, &s))
 		tempo_learn(p, &s);

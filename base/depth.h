@@ -1,0 +1,45 @@
+/* base/depth.h - how much longer a row of a layer takes, the later its position: attention reads
+ * all positions before it.
+ *
+ * Two things. The newest times and their positions, whose medians belong together: a time, and the
+ * position where it holds. And the slope between late and early positions among them, as often as
+ * they are far enough apart: the median of the newest few such slopes, each of which counts by how
+ * far that was, so that a machine that was busy for a while does not look like depth. One set of slopes may take from several windows: those
+ * of sessions that differ in what a row takes, but not in what a position does.
+ *
+ * Pure. One thread. All 0: nothing is known. */
+#ifndef BASE_DEPTH_H
+#define BASE_DEPTH_H
+
+#include <stdint.h>
+
+#define DEPTH_KEPT     256u /* newest times */
+#define DEPTH_SLOPES   9u   /* newest slopes */
+#define DEPTH_DISTANCE 96.0 /* positions: over fewer, noise looks like a slope */
+
+struct depth_slopes {
+	float v[DEPTH_SLOPES]; /* ms per position */
+	float over[DEPTH_SLOPES]; /* so many positions */
+	uint32_t n;            /* ever */
+};
+
+struct depth {
+	float ms[DEPTH_KEPT], at[DEPTH_KEPT];
+	uint32_t n; /* ever */
+};
+
+/* A row at position `at` took ms. `slopes` learns whenever there is something to learn. */
+void depth_learn(struct depth *d, struct depth_slopes *slopes, double at, double ms);
+
+/* A row took `later_ms` at so many positions after one that took ms. Nothing to learn from fewer
+ * than DEPTH_DISTANCE. */
+void depth_note(struct depth_slopes *slopes, double positions, double ms, double later_ms);
+
+/* Median of the newest times, and of their positions; 0: none. */
+double depth_ms(const struct depth *d);
+double depth_at(const struct depth *d);
+
+/* ms per position, >= 0; 0 when none is known. */
+double depth_slope(const struct depth_slopes *slopes);
+
+#endif
