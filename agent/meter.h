@@ -71,9 +71,9 @@ struct meter_line {
 struct meter {
 	struct meter_front fronts[MSG_FRONTS_MAX];
 	struct meter_ring begin, local_begin, open; /* ms, of sessions; local: without a worker */
-	struct meter_trips trips;                   /* to the worker, without its own time */
-	struct meter_trips probes;                  /* to the broker */
-	double up_ms, down_ms;                      /* per byte, as last known; 0: not */
+	struct meter_trips trips;  /* to the worker, without its own time */
+	struct meter_trips probes; /* to the broker */
+	double up_ms, down_ms;     /* per byte, as last known; 0: not */
 	struct meter_line expected;
 	bool by_trips;      /* by enough of them: probes know nothing of the worker */
 	uint64_t odd_us;    /* since when trips take another time than expected */
@@ -92,7 +92,7 @@ struct meter_job {
 	uint32_t layers, rows;
 	uint32_t pos; /* of the first row */
 	bool sampled, encoded;
-	bool local;                             /* of a session without a worker */
+	bool local; /* of a session without a worker */
 	uint32_t layers_us, head_us, encode_us; /* layers alone, head and sampling, encoding */
 };
 void meter_job(struct meter *m, const struct meter_job *j);

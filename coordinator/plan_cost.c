@@ -46,8 +46,8 @@ double plan_cost_token_at(const struct plan_input *in)
 			  : in->policy->prompt_tokens + in->policy->answer_tokens / 2.0;
 }
 
-/* What `rows` rows of a layer took, at another position. A slope that does not fit the time must not
- * leave nothing of it. */
+/* What `rows` rows of a layer take at another position than where they took ms. A slope that does
+ * not fit the time must not leave nothing of it. */
 static double deeper(double ms, double rows, const struct plan_depth *d, double at)
 {
 	return fmax(ms / 4, ms + rows * d->deeper_ms * (at - d->at));

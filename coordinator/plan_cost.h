@@ -35,9 +35,9 @@ double plan_cost_handover(const struct plan_input *in, const struct plan_choice 
 double plan_cost_prompt_at(const struct plan_input *in);
 double plan_cost_token_at(const struct plan_input *in);
 
-/* Time of one layer (or of the head) of the worker for a step of so many rows, `own` of them at this
- * position, others where they were: between the sizes that were measured on a line, below the least
- * as that one, above the largest in proportion. */
+/* Time of one layer (or of the head) of the worker for a step of so many rows, `own` of them at
+ * this position, others where they were: between the sizes that were measured on a line, below the
+ * least as that one, above the largest in proportion. */
 double plan_cost_layer_ms(const struct plan_worker *w, double rows, double own, double at);
 double plan_cost_head_ms(const struct plan_worker *w, double rows);
 
