@@ -6,7 +6,13 @@
  * must leave the tile to be scaled: it is stored to a buffer, and vectors take it from there. Loads
  * have to wait until such stores are in the cache, so the vectors are one unit behind the tiles:
  * while the products of a unit (a chunk and 16 rows) are made, those of the unit before are added
- * up. */
+ * up, and a product takes the place of the one that was just read. For the same reason chunks are
+ * unpacked one ahead.
+ *
+ * What vectors need of activations is copied so that rows are a constant apart, and the sums stay
+ * here until a strip is done: rows of the result are a multiple of 4 KiB apart in many models, which
+ * leaves them one set of the first-level cache, and makes a load look as if it were of what was just
+ * stored. */
 #include "engine/strip_chunk.h"
 
 /* Below so many rows AVX-512 VNNI, whose weights need no way through tiles, is the faster one. */
@@ -14,8 +20,14 @@
 
 #define TILE_ROWS   16
 
+/* Rows that meet a strip together. */
+#define MOST_ROWS 96
+
 /* Products of a unit: 8 blocks, or both halves of 4 blocks. */
 #define TILES 8
+
+/* One is added up, one multiplied, one filled. */
+#define CHUNKS 3
 
 /* Vectors of zeros between the halves of a block: the eight from the first on are the lower half
  * and zeros, the eight from the fifth on zeros and the upper half. Both meet the same rows. */
@@ -28,8 +40,8 @@
 #define WEIGHTS_1 3
 #define SUMS_0    4
 #define SUMS_1    5
-#define ROWS_END  6 /* fewer than 16 rows */
-#define SUMS_END  7
+#define SUMS_2    6
+#define SUMS_3    7
 
 /* The operand of LDTILECFG. */
 struct config {
@@ -38,24 +50,30 @@ struct config {
 	uint8_t rows[16];
 };
 
-typedef int32_t sums[TILES][TILE_ROWS][16];
+/* Of 16 rows, for the blocks of a chunk: what vectors need; rows that are not there are zeros. */
+struct factors {
+	_Alignas(64) float step[TILE_ROWS][CHUNK_BLOCKS];
+	float whole[TILE_ROWS][CHUNK_BLOCKS];      /* CHUNK_SCALED_MIN */
+	int16_t sum[TILE_ROWS][CHUNK_BLOCKS][2]; /* CHUNK_HALVES_MIN */
+};
 
-/* A chunk against up to 16 rows of activations. */
+/* A chunk against 16 rows of activations. */
 struct unit {
 	const struct chunk *c;
 	size_t n_blocks;
-	const int8_t *q; /* of the first row, from the chunk's first block on; so the next two */
-	const float *step;
-	const int16_t *sum;
-	float *out;
-	size_t n_rows;
-	int32_t (*sums)[TILE_ROWS][16];
+	const int8_t *q; /* of the first row, from the chunk's first block on */
+	size_t row_bytes;
+	const struct factors *f;
+	float (*acc)[16];
 };
 
-/* What all units of a call share. */
-struct call {
-	const struct kern_acts *x;
-	size_t ldo;
+/* What a call works with: in the first-level cache, but for chunks that are not in use. */
+struct work {
+	_Alignas(64) int32_t sums[TILES][TILE_ROWS][16];
+	_Alignas(64) float acc[MOST_ROWS][16];
+	_Alignas(64) int8_t q[TILE_ROWS][32 * CHUNK_BLOCKS]; /* of fewer than 16 rows */
+	struct factors factors[2];
+	struct chunk chunks[CHUNKS];
 };
 
 /* What is written at p is in memory from here on: gcc 12 does not know that tiles are loaded from
@@ -65,148 +83,129 @@ INLINE void publish(const void *p)
 	__asm__ volatile("" : : "r"(p) : "memory");
 }
 
-static void configure(size_t last_rows)
+static void configure(void)
 {
 	struct config c = { .palette = 1 };
 
-	c.rows[ROWS_0] = c.rows[ROWS_1] = c.rows[SUMS_0] = c.rows[SUMS_1] = TILE_ROWS;
-	c.rows[WEIGHTS_0] = c.rows[WEIGHTS_1] = 8;
-	c.rows[ROWS_END] = c.rows[SUMS_END] = (uint8_t)last_rows;
-	c.row_bytes[ROWS_0] = c.row_bytes[ROWS_1] = 32;
-	c.row_bytes[WEIGHTS_0] = c.row_bytes[WEIGHTS_1] = 64;
-	c.row_bytes[SUMS_0] = c.row_bytes[SUMS_1] = 64;
-	c.row_bytes[ROWS_END] = last_rows ? 32 : 0;
-	c.row_bytes[SUMS_END] = last_rows ? 64 : 0;
+	for (unsigned t = ROWS_0; t <= SUMS_3; t++) {
+		const bool weights = t == WEIGHTS_0 || t == WEIGHTS_1;
+
+		c.rows[t] = weights ? 8 : TILE_ROWS;
+		c.row_bytes[t] = t == ROWS_0 || t == ROWS_1 ? 32 : 64;
+	}
 	publish(&c);
 	_tile_loadconfig(&c);
 }
 
-/* Blocks b and, if there, b + 1 of 16 rows. */
-INLINE void multiply_two(const struct unit *u, size_t b, size_t row_bytes)
+/* sums = rows at `rows` x weights at `weights`. */
+#define PRODUCT(sums, rows_tile, weights_tile, weights)                                            \
+	do {                                                                                       \
+		_tile_loadd(weights_tile, weights, 64);                                            \
+		_tile_zero(sums);                                                                  \
+		_tile_dpbssd(sums, rows_tile, weights_tile);                                       \
+	} while (0)
+
+/* Two products: of blocks b and, if there, b + 1, or of both halves of block b. They are in the
+ * first or the second pair of tiles for sums. */
+INLINE void multiply(const struct unit *u, size_t b, bool halves, bool second)
 {
-	_tile_loadd(ROWS_0, u->q + 32 * b, row_bytes);
-	_tile_loadd(WEIGHTS_0, u->c->q[chunk_group(b, 0, 0)], 64);
-	_tile_zero(SUMS_0);
-	_tile_dpbssd(SUMS_0, ROWS_0, WEIGHTS_0);
-	_tile_stored(SUMS_0, u->sums[b], 64);
-	if (b + 1 >= u->n_blocks)
+	const uint8_t *weights = u->c->q[chunk_group(b, 0, halves ? GAP : 0)];
+	const uint8_t *others = weights + 64 * (halves ? GAP : 8);
+
+	if (b >= u->n_blocks)
 		return;
-	_tile_loadd(ROWS_1, u->q + 32 * (b + 1), row_bytes);
-	_tile_loadd(WEIGHTS_1, u->c->q[chunk_group(b + 1, 0, 0)], 64);
-	_tile_zero(SUMS_1);
-	_tile_dpbssd(SUMS_1, ROWS_1, WEIGHTS_1);
-	_tile_stored(SUMS_1, u->sums[b + 1], 64);
-}
-
-/* Both halves of block b of 16 rows. */
-INLINE void multiply_halves(const struct unit *u, size_t b, size_t row_bytes)
-{
-	_tile_loadd(ROWS_0, u->q + 32 * b, row_bytes);
-	_tile_loadd(WEIGHTS_0, u->c->q[chunk_group(b, 0, GAP)], 64);
-	_tile_loadd(WEIGHTS_1, u->c->q[chunk_group(b, 0, GAP) + GAP], 64);
-	_tile_zero(SUMS_0);
-	_tile_dpbssd(SUMS_0, ROWS_0, WEIGHTS_0);
-	_tile_stored(SUMS_0, u->sums[2 * b], 64);
-	_tile_zero(SUMS_1);
-	_tile_dpbssd(SUMS_1, ROWS_0, WEIGHTS_1);
-	_tile_stored(SUMS_1, u->sums[2 * b + 1], 64);
-}
-
-/* The eight vectors at `weights` with fewer than 16 rows. */
-INLINE void multiply_end(const struct unit *u, size_t b, const void *weights, int32_t (*to)[16],
-			 size_t row_bytes)
-{
-	_tile_loadd(ROWS_END, u->q + 32 * b, row_bytes);
-	_tile_loadd(WEIGHTS_0, weights, 64);
-	_tile_zero(SUMS_END);
-	_tile_dpbssd(SUMS_END, ROWS_END, WEIGHTS_0);
-	_tile_stored(SUMS_END, to, 64);
-}
-
-/* The part of a unit's products that is done in turn `turn` of four. */
-INLINE void multiply(const struct unit *u, unsigned turn, bool halves, size_t row_bytes)
-{
-	const unsigned gap = halves ? GAP : 0;
-
-	for (size_t b = halves ? turn : 2 * turn, i = 0; i < (halves ? 1 : 2); i++, b++) {
-		const uint8_t *weights;
-
-		if (b >= u->n_blocks)
-			return;
-		if (u->n_rows == TILE_ROWS && halves)
-			multiply_halves(u, b, row_bytes);
-		else if (u->n_rows == TILE_ROWS)
-			multiply_two(u, b, row_bytes);
-		if (u->n_rows == TILE_ROWS)
-			return;
-		weights = u->c->q[chunk_group(b, 0, gap)];
-		multiply_end(u, b, weights, u->sums[halves ? 2 * b : b], row_bytes);
-		if (halves)
-			multiply_end(u, b, weights + 64 * GAP, u->sums[2 * b + 1], row_bytes);
+	_tile_loadd(ROWS_0, u->q + 32 * b, u->row_bytes);
+	if (second)
+		PRODUCT(SUMS_2, ROWS_0, WEIGHTS_0, weights);
+	else
+		PRODUCT(SUMS_0, ROWS_0, WEIGHTS_0, weights);
+	if (halves && second) {
+		PRODUCT(SUMS_3, ROWS_0, WEIGHTS_1, others);
+	} else if (halves) {
+		PRODUCT(SUMS_1, ROWS_0, WEIGHTS_1, others);
+	} else if (b + 1 < u->n_blocks) {
+		_tile_loadd(ROWS_1, u->q + 32 * (b + 1), u->row_bytes);
+		if (second)
+			PRODUCT(SUMS_3, ROWS_1, WEIGHTS_1, others);
+		else
+			PRODUCT(SUMS_1, ROWS_1, WEIGHTS_1, others);
 	}
 }
 
-/* Rows first .. first + n - 1 of a unit: what its products mean, added to what out holds. */
-INLINE void add_rows(const struct unit *u, size_t first, enum chunk_kind kind,
-		     const struct call *call, unsigned n)
+/* What multiply made goes to `to`, which has room for two. */
+INLINE void keep(const struct unit *u, size_t b, bool halves, bool second,
+		 int32_t (*to)[TILE_ROWS][16])
 {
-	const size_t blocks = call->x->blocks;
-	float whole[4][CHUNK_BLOCKS];
-	struct chunk_row at[4];
-	__m512 acc[4];
-
-	for (unsigned r = 0; r < n; r++) {
-		const size_t row = first + r;
-
-		at[r] = (struct chunk_row){ .step = u->step + row * blocks,
-					    .sum = u->sum + 2 * row * blocks,
-					    .whole = whole[r] };
-		if (kind == CHUNK_SCALED_MIN)
-			chunk_wholes(at[r].sum, u->n_blocks, whole[r]);
-		acc[r] = _mm512_loadu_ps(u->out + row * call->ldo);
-	}
-	for (size_t b = 0; b < u->n_blocks; b++) {
-		const size_t t = chunk_has_halves(kind) ? 2 * b : b;
-
-		for (unsigned r = 0; r < n; r++) {
-			__m512 dots[2];
-
-			dots[0] = _mm512_cvtepi32_ps(_mm512_load_si512(u->sums[t][first + r]));
-			dots[1] = !chunk_has_halves(kind) ? dots[0]
-							  : _mm512_cvtepi32_ps(_mm512_load_si512(
-								    u->sums[t + 1][first + r]));
-			acc[r] = chunk_add(acc[r], u->c, b, kind, at + r, dots);
-		}
-	}
-	for (unsigned r = 0; r < n; r++)
-		_mm512_storeu_ps(u->out + (first + r) * call->ldo, acc[r]);
+	if (b >= u->n_blocks)
+		return;
+	if (second)
+		_tile_stored(SUMS_2, to[0], 64);
+	else
+		_tile_stored(SUMS_0, to[0], 64);
+	if (!halves && b + 1 >= u->n_blocks)
+		return;
+	if (second)
+		_tile_stored(SUMS_3, to[1], 64);
+	else
+		_tile_stored(SUMS_1, to[1], 64);
 }
 
-/* The products of `now` while those of `before` are added up; either may be empty. */
-INLINE void step(const struct unit *now, const struct unit *before, enum chunk_kind kind,
-		 const struct call *call)
+/* Block b of a unit: what its products mean, added to acc. */
+INLINE void add_block(const struct unit *u, size_t b, enum chunk_kind kind,
+		      int32_t (*sums)[TILE_ROWS][16], __m512 acc[TILE_ROWS])
 {
-	for (unsigned turn = 0; turn < 4; turn++) {
-		size_t r = 4 * turn;
+#pragma GCC unroll 16
+	for (unsigned r = 0; r < TILE_ROWS; r++) {
+		const struct chunk_row row = { u->f->step[r], u->f->sum[r][0], u->f->whole[r] };
+		__m512 dots[2];
 
-		multiply(now, turn, chunk_has_halves(kind), 32 * call->x->blocks);
-		if (r + 4 <= before->n_rows) {
-			add_rows(before, r, kind, call, 4);
-			continue;
-		}
-		for (; r < before->n_rows && r < 4 * turn + 4; r++)
-			add_rows(before, r, kind, call, 1);
+		dots[0] = _mm512_cvtepi32_ps(_mm512_load_si512(sums[0][r]));
+		dots[1] = chunk_has_halves(kind)
+				  ? _mm512_cvtepi32_ps(_mm512_load_si512(sums[1][r]))
+				  : dots[0];
+		acc[r] = chunk_add(acc[r], u->c, b, kind, &row, dots);
 	}
 }
 
-typedef void step_of_kind(const struct unit *now, const struct unit *before,
-			  const struct call *call);
+/* A fourth of a step, from block b of both units on, with sums of two tiles. */
+INLINE void turn(const struct unit *now, const struct unit *before, size_t b, enum chunk_kind kind,
+		 bool second, int32_t (*sums)[TILE_ROWS][16], __m512 acc[TILE_ROWS])
+{
+	const bool halves = chunk_has_halves(kind);
+
+	multiply(now, b, halves, second);
+	if (b < before->n_blocks)
+		add_block(before, b, kind, sums, acc);
+	if (!halves && b + 1 < before->n_blocks)
+		add_block(before, b + 1, kind, sums + 1, acc);
+	keep(now, b, halves, second, sums);
+}
+
+/* The products of `now` while those of `before` are added up; either may have no blocks. */
+INLINE void step(struct work *w, const struct unit *now, const struct unit *before,
+		 enum chunk_kind kind)
+{
+	const size_t blocks = chunk_has_halves(kind) ? 1 : 2;
+	__m512 acc[TILE_ROWS];
+
+#pragma GCC unroll 16
+	for (unsigned r = 0; r < TILE_ROWS; r++)
+		acc[r] = _mm512_load_ps(before->acc[r]);
+	for (size_t t = 0; t < TILES / 2; t += 2) {
+		turn(now, before, blocks * t, kind, false, w->sums + 2 * t, acc);
+		turn(now, before, blocks * (t + 1), kind, true, w->sums + 2 * (t + 1), acc);
+	}
+#pragma GCC unroll 16
+	for (unsigned r = 0; r < TILE_ROWS; r++)
+		_mm512_store_ps(before->acc[r], acc[r]);
+}
+
+typedef void step_of_kind(struct work *w, const struct unit *now, const struct unit *before);
 
 #define STEP(name, kind)                                                                           \
-	static void step_##name(const struct unit *now, const struct unit *before,                 \
-				const struct call *call)                                           \
+	static void step_##name(struct work *w, const struct unit *now, const struct unit *before) \
 	{                                                                                          \
-		step(now, before, kind, call);                                                     \
+		step(w, now, before, kind);                                                        \
 	}
 
 STEP(plain, CHUNK_PLAIN)
@@ -222,52 +221,129 @@ static step_of_kind *const steps[] = {
 	[CHUNK_HALVES_MIN] = step_halves_min,
 };
 
-/* The unit with the rows from `row` on (of the call's), from block `at` on. */
-INLINE struct unit unit_at(const struct call *call, size_t first, size_t row, size_t rows,
-			   size_t at, float *out)
+/* Factors of n rows from row `row` of x on, for n_blocks blocks from `at` on. */
+INLINE void copy_factors(struct factors *f, const struct kern_acts *x, size_t row, size_t n,
+			 size_t at, size_t n_blocks, enum chunk_kind kind)
 {
-	const size_t i = (first + row) * call->x->blocks + at;
+	const __mmask8 there = (__mmask8)((1u << n_blocks) - 1);
 
-	return (struct unit){ .q = call->x->q + 32 * i,
-			      .step = call->x->step + i,
-			      .sum = call->x->sum + 2 * i,
-			      .out = out + row * call->ldo,
-			      .n_rows = rows - row < TILE_ROWS ? rows - row : TILE_ROWS };
+	for (size_t r = 0; r < TILE_ROWS; r++) {
+		const size_t i = (row + (r < n ? r : 0)) * x->blocks + at;
+		const __mmask8 mask = r < n ? there : 0;
+
+		_mm256_store_si256((__m256i *)f->step[r],
+				   _mm256_maskz_loadu_epi32(mask, x->step + i));
+		if (kind == CHUNK_SCALED_MIN)
+			chunk_wholes(x->sum + 2 * i, r < n ? n_blocks : 0, f->whole[r]);
+		if (kind == CHUNK_HALVES_MIN)
+			_mm256_store_si256((__m256i *)f->sum[r],
+					   _mm256_maskz_loadu_epi32(mask, x->sum + 2 * i));
+	}
+}
+
+/* Codes of the n < 16 last rows, so that a whole tile can be loaded. */
+INLINE void copy_codes(struct work *w, const int8_t *q, size_t row_bytes, size_t n, size_t n_blocks)
+{
+	for (size_t r = 0; r < n; r++)
+		memcpy(w->q[r], q + r * row_bytes, 32 * n_blocks);
+	publish(w->q);
+}
+
+/* A strip with some rows: what to do. */
+struct call {
+	chunk_fill *fill;
+	const void *src; /* of fill */
+	const struct kern_acts *x;
+	size_t first, rows; /* of x; at most MOST_ROWS */
+};
+
+/* u, which has a chunk, with the rows from `row` on (of the call's), from block `at` on. */
+INLINE void take_rows(struct unit *u, struct work *w, const struct call *call, size_t row,
+		      size_t at, struct factors *f, enum chunk_kind kind)
+{
+	const struct kern_acts *x = call->x;
+	const size_t left = call->rows - row, n = left < TILE_ROWS ? left : TILE_ROWS;
+
+	u->q = x->q + 32 * ((call->first + row) * x->blocks + at);
+	u->row_bytes = 32 * x->blocks;
+	u->f = f;
+	u->acc = w->acc + row;
+	copy_factors(f, x, call->first + row, n, at, u->n_blocks, kind);
+	if (n == TILE_ROWS)
+		return;
+	copy_codes(w, u->q, u->row_bytes, n, u->n_blocks);
+	u->q = w->q[0];
+	u->row_bytes = sizeof(w->q[0]);
+}
+
+/* Sums that nothing was added to, and what is not written but read. */
+INLINE void clear(struct work *w, size_t rows, bool halves)
+{
+	const __m512i zero = _mm512_setzero_si512();
+
+	for (size_t r = 0; r < (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS; r++)
+		_mm512_store_ps(w->acc[r], _mm512_setzero_ps());
+	if (rows % TILE_ROWS)
+		memset(w->q, 0, sizeof(w->q));
+	for (unsigned i = 0; halves && i < CHUNKS * TILES / 2 * GAP; i++) {
+		struct chunk *c = &w->chunks[i / GAP % CHUNKS];
+
+		_mm512_store_si512(c->q[chunk_group(i / GAP / CHUNKS, 3, GAP) + 1 + i % GAP], zero);
+	}
+}
+
+/* Chunk number `nth` of the strip, of `most` blocks; the last may have fewer, and then none. */
+INLINE struct unit fill_chunk(struct work *w, const struct call *call, size_t nth, size_t most,
+			      bool halves)
+{
+	struct chunk *c = &w->chunks[nth % CHUNKS];
+	const size_t at = nth * most, blocks = call->x->blocks;
+	const size_t left = at < blocks ? blocks - at : 0, n = left < most ? left : most;
+
+	if (n)
+		call->fill(c, call->src, at, n, CHUNK_SIGNED, halves ? GAP : 0);
+	publish(c);
+	return (struct unit){ .c = c, .n_blocks = n, .f = w->factors, .acc = w->acc };
+}
+
+/* The sums of a call, in w->acc. */
+INLINE void add_strip(struct work *w, const struct call *call, enum chunk_kind kind)
+{
+	const bool halves = chunk_has_halves(kind);
+	const size_t most = halves ? TILES / 2 : TILES;
+	struct unit before = { .c = w->chunks, .f = w->factors, .acc = w->acc };
+	struct unit now = fill_chunk(w, call, 0, most, halves);
+	unsigned turns = 0;
+
+	clear(w, call->rows, halves);
+	for (size_t nth = 0; now.n_blocks; nth++) {
+		struct unit next = fill_chunk(w, call, nth + 1, most, halves);
+
+		for (size_t row = 0; row < call->rows; row += TILE_ROWS, turns++) {
+			take_rows(&now, w, call, row, nth * most, &w->factors[turns % 2], kind);
+			steps[kind](w, &now, &before);
+			before = now;
+		}
+		now = next;
+	}
+	steps[kind](w, &now, &before);
 }
 
 /* The whole strip at src, as blocks of fill, with those rows. */
-INLINE void add_strip(chunk_fill *fill, enum chunk_kind kind, const void *src,
+INLINE void run_strip(chunk_fill *fill, enum chunk_kind kind, const void *src,
 		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
 {
-	const size_t most = chunk_has_halves(kind) ? TILES / 2 : TILES;
-	const struct call call = { .x = x, .ldo = ldo };
-	struct unit now, before = { .n_rows = 0 };
-	struct chunk chunks[2];
-	_Alignas(64) sums products[2];
-	unsigned turn = 0;
+	struct work w;
 
-	if (chunk_has_halves(kind))
-		memset(chunks, 0, sizeof(chunks));
-	for (size_t r = 0; r < rows; r++)
-		_mm512_storeu_ps(out + r * ldo, _mm512_setzero_ps());
-	configure(rows % TILE_ROWS);
-	for (size_t at = 0; at < x->blocks; at += most) {
-		struct chunk *c = &chunks[at / most % 2];
-		const size_t n = x->blocks - at < most ? x->blocks - at : most;
+	configure();
+	for (size_t at = 0; at < rows; at += MOST_ROWS) {
+		const size_t n = rows - at < MOST_ROWS ? rows - at : MOST_ROWS;
+		const struct call call = { fill, src, x, first + at, n };
 
-		fill(c, src, at, n, CHUNK_SIGNED, chunk_has_halves(kind) ? GAP : 0);
-		publish(c);
-		for (size_t row = 0; row < rows; row += TILE_ROWS, turn++) {
-			now = unit_at(&call, first, row, rows, at, out);
-			now.c = c;
-			now.n_blocks = n;
-			now.sums = products[turn % 2];
-			steps[kind](&now, &before, &call);
-			before = now;
-		}
+		add_strip(&w, &call, kind);
+		for (size_t r = 0; r < n; r++)
+			_mm512_storeu_ps(out + (at + r) * ldo, _mm512_load_ps(w.acc[r]));
 	}
-	now = (struct unit){ .n_blocks = 0 };
-	steps[kind](&now, &before, &call);
 	_tile_release();
 }
 
@@ -279,13 +355,13 @@ void strip_amx_strip(const struct kern_strips *w, size_t strip, const struct ker
 	if (rows < FEWEST_ROWS)
 		strip_avx512vnni_strip(w, strip, x, first, rows, out, ldo);
 	else if (w->type == QUANT_Q4_0)
-		add_strip(chunk_fill_q4_0, CHUNK_PLAIN, src, x, first, rows, out, ldo);
+		run_strip(chunk_fill_q4_0, CHUNK_PLAIN, src, x, first, rows, out, ldo);
 	else if (w->type == QUANT_Q8_0)
-		add_strip(chunk_fill_q8_0, CHUNK_PLAIN, src, x, first, rows, out, ldo);
+		run_strip(chunk_fill_q8_0, CHUNK_PLAIN, src, x, first, rows, out, ldo);
 	else if (w->type == QUANT_Q4_K)
-		add_strip(chunk_fill_q4_k, CHUNK_SCALED_MIN, src, x, first, rows, out, ldo);
+		run_strip(chunk_fill_q4_k, CHUNK_SCALED_MIN, src, x, first, rows, out, ldo);
 	else
-		add_strip(chunk_fill_q6_k, CHUNK_HALVES, src, x, first, rows, out, ldo);
+		run_strip(chunk_fill_q6_k, CHUNK_HALVES, src, x, first, rows, out, ldo);
 }
 
 void strip_amx_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,
@@ -295,7 +371,7 @@ void strip_amx_wide(const struct kern_wide *w, bool mins, const struct kern_acts
 		strip_avx512vnni_wide(w, mins, x, first, rows, out, ldo);
 		return;
 	}
-	add_strip(chunk_fill_wide, chunk_kind_of(w, x->blocks, mins), w, x, first, rows, out, ldo);
+	run_strip(chunk_fill_wide, chunk_kind_of(w, x->blocks, mins), w, x, first, rows, out, ldo);
 }
 
 void strip_amx_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)

@@ -13,9 +13,11 @@
 #include "engine/kern.h"
 #include "engine/pack.h"
 
-/* Most blocks of 32 of a row, rows of activations, and bytes of a row of 32-bit floats. */
+/* Most blocks of 32 of a row, rows of activations, and bytes of a row of 32-bit floats. Up to
+ * EACH_ROWS rows every number is tried, then some. */
 #define BLOCKS    40
-#define ROWS      40
+#define ROWS      116
+#define EACH_ROWS 40
 #define ROW_BYTES (BLOCKS * 32 * 2)
 
 static const enum quant_type packed_types[] = { QUANT_Q4_0, QUANT_Q8_0, QUANT_Q4_K, QUANT_Q6_K };
@@ -360,6 +362,12 @@ static void strips_with_panels_are_those_of_the_definition(void **state)
 	}
 }
 
+/* The number of rows that is tried after that one. */
+static size_t more_rows(size_t rows)
+{
+	return rows < EACH_ROWS ? rows + 1 : rows + 19;
+}
+
 static void strips_of_every_table_are_those_of_the_definition(void **state)
 {
 	const struct kern *k;
@@ -367,7 +375,7 @@ static void strips_of_every_table_are_those_of_the_definition(void **state)
 	(void)state;
 	FOR_EACH_KERN(k)
 	{
-		for (size_t rows = 1; rows <= ROWS; rows++) {
+		for (size_t rows = 1; rows <= ROWS; rows = more_rows(rows)) {
 			for (size_t t = 0; t < N_PACKED; t++) {
 				size_t step = quant_block_elements(packed_types[t]) / 32;
 				size_t blocks = step * (1 + rows % (step == 1 ? 11 : 3));
@@ -405,7 +413,7 @@ static void wide_blocks_of_every_table_and_type_are_those_of_the_definition(void
 	(void)state;
 	FOR_EACH_KERN(k)
 	{
-		for (size_t rows = 1; rows <= ROWS; rows++) {
+		for (size_t rows = 1; rows <= ROWS; rows = more_rows(rows)) {
 			for (unsigned type = 0; type < QUANT_TYPE_END; type++) {
 				size_t step = quant_block_elements(type) / 32;
 
