@@ -96,6 +96,8 @@ struct kern_strips {
 
 struct kern {
 	const char *name; /* "ref", "avx2", ... */
+	/* Rows of activations that strip and wide take at a time: they like multiples. */
+	size_t rows_step;
 
 	/* Continue the 16 lane sums of a dot; only the last call of a sum may have n % 16 != 0. */
 	void (*accumulate)(float lanes[KERN_LANES], const float *a, const float *b, size_t n);

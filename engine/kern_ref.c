@@ -111,6 +111,7 @@ float kern_exp(float x)
 
 const struct kern kern_ref = {
 	.name = "ref",
+	.rows_step = 1,
 	.accumulate = accumulate,
 	.dot = dot,
 	.tile = tile,

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/expand.h"
 
@@ -11,11 +12,10 @@
 /* Most rows of x that are made and rounded by one item. */
 #define ROUND_ROWS 8
 
-/* Bytes of rounded rows that meet a strip together: about half of a second-level cache; and how
- * many rows at most, in steps that suit all kernels. */
-#define BLOCK_BYTES      (192 * 1024)
-#define BLOCK_ROWS       96
-#define BLOCK_ROWS_SMALL 12
+/* Bytes of rounded rows that meet a strip together, unless three eighths of a second-level cache
+ * are more; and how many rows at most: all kernels like their multiples. */
+#define BLOCK_BYTES (192 * 1024)
+#define BLOCK_ROWS  96
 
 /* Strips of an item: enough items for threads to share evenly, and streams as long as may be. */
 #define ITEM_STRIPS      8
@@ -73,6 +73,17 @@ size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols)
 	return threads * thread_floats(max_cols) + blocks * (8 + 1 + 1);
 }
 
+static size_t block_bytes(void)
+{
+#ifdef _SC_LEVEL2_CACHE_SIZE
+	const long cache = sysconf(_SC_LEVEL2_CACHE_SIZE); /* 0 or -1: not known */
+
+	if (cache / 8 * 3 > BLOCK_BYTES)
+		return (size_t)cache / 8 * 3;
+#endif
+	return BLOCK_BYTES;
+}
+
 void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size_t max_rows,
 		 size_t max_cols, float *scratch)
 {
@@ -84,7 +95,8 @@ void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size
 			      .max_rows = max_rows,
 			      .max_cols = max_cols,
 			      .scratch = scratch,
-			      .thread_floats = thread_floats(max_cols) };
+			      .thread_floats = thread_floats(max_cols),
+			      .block_bytes = block_bytes() };
 	acts = scratch + pool_threads(pool) * m->thread_floats;
 	m->acts.q = (int8_t *)acts;
 	m->acts.step = acts + 8 * blocks;
@@ -121,12 +133,13 @@ static void round_rows(struct job *j)
 }
 
 /* How many rows meet a strip together. */
-static size_t block_rows(size_t cols)
+static size_t block_rows(const struct matmul *m, size_t cols)
 {
-	size_t rows = BLOCK_BYTES / (cols + cols / 4) / BLOCK_ROWS_SMALL * BLOCK_ROWS_SMALL;
+	const size_t step = m->kern->rows_step, rows = m->block_bytes / (cols + cols / 4);
 
-	rows = rows < BLOCK_ROWS ? rows : BLOCK_ROWS;
-	return rows ? rows : BLOCK_ROWS_SMALL;
+	if (rows < step)
+		return step;
+	return rows < BLOCK_ROWS ? rows / step * step : BLOCK_ROWS;
 }
 
 /* n rows from r on with the wide form of a strip of p, or, when that is NULL, the packed one. The
@@ -291,7 +304,7 @@ void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned 
 			 .outs = outs,
 			 .n_outs = n_outs,
 			 .in = in,
-			 .block_rows = block_rows(outs[0].w->cols),
+			 .block_rows = block_rows(m, outs[0].w->cols),
 			 .acts = m->acts };
 	size_t strips = 0, items = 0;
 

@@ -17,8 +17,9 @@ struct matmul {
 	const struct kern *kern;
 	struct pool *pool;
 	size_t max_rows, max_cols;
-	float *scratch;        /* [threads][...] */
+	float *scratch; /* [threads][...] */
 	size_t thread_floats;
+	size_t block_bytes;    /* of rounded rows that meet a strip together */
 	struct kern_acts acts; /* rounded rows, [max_rows] */
 };
 

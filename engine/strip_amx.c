@@ -10,9 +10,9 @@
  * unpacked one ahead.
  *
  * What vectors need of activations is copied so that rows are a constant apart, and the sums stay
- * here until a strip is done: rows of the result are a multiple of 4 KiB apart in many models, which
- * leaves them one set of the first-level cache, and makes a load look as if it were of what was just
- * stored. */
+ * here until a strip is done: rows of the result are a multiple of 4 KiB apart in many models,
+ * which leaves them one set of the first-level cache, and makes a load look as if it were of what
+ * was just stored. */
 #include "engine/strip_chunk.h"
 
 /* Below so many rows AVX-512 VNNI, whose weights need no way through tiles, is the faster one. */
@@ -53,7 +53,7 @@ struct config {
 /* Of 16 rows, for the blocks of a chunk: what vectors need; rows that are not there are zeros. */
 struct factors {
 	_Alignas(64) float step[TILE_ROWS][CHUNK_BLOCKS];
-	float whole[TILE_ROWS][CHUNK_BLOCKS];      /* CHUNK_SCALED_MIN */
+	float whole[TILE_ROWS][CHUNK_BLOCKS];    /* CHUNK_SCALED_MIN */
 	int16_t sum[TILE_ROWS][CHUNK_BLOCKS][2]; /* CHUNK_HALVES_MIN */
 };
 
@@ -160,9 +160,8 @@ INLINE void add_block(const struct unit *u, size_t b, enum chunk_kind kind,
 		__m512 dots[2];
 
 		dots[0] = _mm512_cvtepi32_ps(_mm512_load_si512(sums[0][r]));
-		dots[1] = chunk_has_halves(kind)
-				  ? _mm512_cvtepi32_ps(_mm512_load_si512(sums[1][r]))
-				  : dots[0];
+		dots[1] = chunk_has_halves(kind) ? _mm512_cvtepi32_ps(_mm512_load_si512(sums[1][r]))
+						 : dots[0];
 		acc[r] = chunk_add(acc[r], u->c, b, kind, &row, dots);
 	}
 }
