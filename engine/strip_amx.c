@@ -85,15 +85,12 @@ INLINE void publish(const void *p)
 
 static void configure(void)
 {
-	struct config c = { .palette = 1 };
+	static const struct config c = {
+		.palette = 1,
+		.row_bytes = { 32, 32, 64, 64, 64, 64, 64, 64 },
+		.rows = { 16, 16, 8, 8, 16, 16, 16, 16 },
+	};
 
-	for (unsigned t = ROWS_0; t <= SUMS_3; t++) {
-		const bool weights = t == WEIGHTS_0 || t == WEIGHTS_1;
-
-		c.rows[t] = weights ? 8 : TILE_ROWS;
-		c.row_bytes[t] = t == ROWS_0 || t == ROWS_1 ? 32 : 64;
-	}
-	publish(&c);
 	_tile_loadconfig(&c);
 }
 
@@ -109,11 +106,12 @@ static void configure(void)
  * first or the second pair of tiles for sums. */
 INLINE void multiply(const struct unit *u, size_t b, bool halves, bool second)
 {
-	const uint8_t *weights = u->c->q[chunk_group(b, 0, halves ? GAP : 0)];
-	const uint8_t *others = weights + 64 * (halves ? GAP : 8);
+	const uint8_t *weights, *others;
 
 	if (b >= u->n_blocks)
 		return;
+	weights = u->c->q[chunk_group(b, 0, halves ? GAP : 0)];
+	others = weights + 64 * (halves ? GAP : 8);
 	_tile_loadd(ROWS_0, u->q + 32 * b, u->row_bytes);
 	if (second)
 		PRODUCT(SUMS_2, ROWS_0, WEIGHTS_0, weights);
@@ -225,19 +223,23 @@ INLINE void copy_factors(struct factors *f, const struct kern_acts *x, size_t ro
 			 size_t at, size_t n_blocks, enum chunk_kind kind)
 {
 	const __mmask8 there = (__mmask8)((1u << n_blocks) - 1);
+	size_t i = row * x->blocks + at, r = 0;
 
-	for (size_t r = 0; r < TILE_ROWS; r++) {
-		const size_t i = (row + (r < n ? r : 0)) * x->blocks + at;
-		const __mmask8 mask = r < n ? there : 0;
-
+#pragma GCC unroll 1
+	for (; r < n; r++, i += x->blocks) {
 		_mm256_store_si256((__m256i *)f->step[r],
-				   _mm256_maskz_loadu_epi32(mask, x->step + i));
+				   _mm256_maskz_loadu_epi32(there, x->step + i));
 		if (kind == CHUNK_SCALED_MIN)
-			chunk_wholes(x->sum + 2 * i, r < n ? n_blocks : 0, f->whole[r]);
+			chunk_wholes(x->sum + 2 * i, n_blocks, f->whole[r]);
 		if (kind == CHUNK_HALVES_MIN)
 			_mm256_store_si256((__m256i *)f->sum[r],
-					   _mm256_maskz_loadu_epi32(mask, x->sum + 2 * i));
+					   _mm256_maskz_loadu_epi32(there, x->sum + 2 * i));
 	}
+	if (r == TILE_ROWS)
+		return;
+	memset(f->step[r], 0, (TILE_ROWS - r) * sizeof(f->step[r]));
+	memset(f->whole[r], 0, (TILE_ROWS - r) * sizeof(f->whole[r]));
+	memset(f->sum[r], 0, (TILE_ROWS - r) * sizeof(f->sum[r]));
 }
 
 /* Codes of the n < 16 last rows, so that a whole tile can be loaded. */
@@ -256,23 +258,27 @@ struct call {
 	size_t first, rows; /* of x; at most MOST_ROWS */
 };
 
-/* u, which has a chunk, with the rows from `row` on (of the call's), from block `at` on. */
-INLINE void take_rows(struct unit *u, struct work *w, const struct call *call, size_t row,
-		      size_t at, struct factors *f, enum chunk_kind kind)
+/* u becomes the rows from `row` on (of the call's) against n_blocks blocks of c, from block `at` on.
+ *
+ * Fields are written one by one and never copied as a whole: a load of several stores at once would
+ * have to wait until they are in the cache, which is after all that is under way. */
+INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t row,
+		     const struct chunk *c, size_t at, size_t n_blocks, struct factors *f,
+		     enum chunk_kind kind)
 {
 	const struct kern_acts *x = call->x;
 	const size_t left = call->rows - row, n = left < TILE_ROWS ? left : TILE_ROWS;
+	const int8_t *q = x->q + 32 * ((call->first + row) * x->blocks + at);
 
-	u->q = x->q + 32 * ((call->first + row) * x->blocks + at);
-	u->row_bytes = 32 * x->blocks;
+	copy_factors(f, x, call->first + row, n, at, n_blocks, kind);
+	if (n < TILE_ROWS)
+		copy_codes(w, q, 32 * x->blocks, n, n_blocks);
+	u->c = c;
+	u->n_blocks = n_blocks;
+	u->q = n < TILE_ROWS ? w->q[0] : q;
+	u->row_bytes = n < TILE_ROWS ? sizeof(w->q[0]) : 32 * x->blocks;
 	u->f = f;
 	u->acc = w->acc + row;
-	copy_factors(f, x, call->first + row, n, at, u->n_blocks, kind);
-	if (n == TILE_ROWS)
-		return;
-	copy_codes(w, u->q, u->row_bytes, n, u->n_blocks);
-	u->q = w->q[0];
-	u->row_bytes = sizeof(w->q[0]);
 }
 
 /* Sums that nothing was added to, and what is not written but read. */
@@ -291,9 +297,10 @@ INLINE void clear(struct work *w, size_t rows, bool halves)
 	}
 }
 
-/* Chunk number `nth` of the strip, of `most` blocks; the last may have fewer, and then none. */
-INLINE struct unit fill_chunk(struct work *w, const struct call *call, size_t nth, size_t most,
-			      bool halves)
+/* Chunk number `nth` of the strip, of `most` blocks; the last may have fewer, and then none. Returns
+ * how many it has. */
+INLINE size_t fill_chunk(struct work *w, const struct call *call, size_t nth, size_t most,
+			 bool halves)
 {
 	struct chunk *c = &w->chunks[nth % CHUNKS];
 	const size_t at = nth * most, blocks = call->x->blocks;
@@ -302,7 +309,7 @@ INLINE struct unit fill_chunk(struct work *w, const struct call *call, size_t nt
 	if (n)
 		call->fill(c, call->src, at, n, CHUNK_SIGNED, halves ? GAP : 0);
 	publish(c);
-	return (struct unit){ .c = c, .n_blocks = n, .f = w->factors, .acc = w->acc };
+	return n;
 }
 
 /* The sums of a call, in w->acc. */
@@ -310,22 +317,23 @@ INLINE void add_strip(struct work *w, const struct call *call, enum chunk_kind k
 {
 	const bool halves = chunk_has_halves(kind);
 	const size_t most = halves ? TILES / 2 : TILES;
-	struct unit before = { .c = w->chunks, .f = w->factors, .acc = w->acc };
-	struct unit now = fill_chunk(w, call, 0, most, halves);
+	struct unit units[2] = { { .acc = w->acc }, { .acc = w->acc } };
+	size_t n = fill_chunk(w, call, 0, most, halves), next;
 	unsigned turns = 0;
 
 	clear(w, call->rows, halves);
-	for (size_t nth = 0; now.n_blocks; nth++) {
-		struct unit next = fill_chunk(w, call, nth + 1, most, halves);
-
+	for (size_t nth = 0; n; nth++, n = next) {
+		next = fill_chunk(w, call, nth + 1, most, halves);
 		for (size_t row = 0; row < call->rows; row += TILE_ROWS, turns++) {
-			take_rows(&now, w, call, row, nth * most, &w->factors[turns % 2], kind);
-			steps[kind](w, &now, &before);
-			before = now;
+			struct unit *now = &units[turns % 2];
+
+			set_unit(now, w, call, row, &w->chunks[nth % CHUNKS], nth * most, n,
+				 &w->factors[turns % 2], kind);
+			steps[kind](w, now, &units[(turns + 1) % 2]);
 		}
-		now = next;
 	}
-	steps[kind](w, &now, &before);
+	units[turns % 2].n_blocks = 0;
+	steps[kind](w, &units[turns % 2], &units[(turns + 1) % 2]);
 }
 
 /* The whole strip at src, as blocks of fill, with those rows. */
