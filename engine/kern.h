@@ -141,14 +141,13 @@ struct kern {
 	 * a = max |x|: step = a / 127 and q = x * (127 / a), rounded to nearest, ties to even;
 	 * all zero when a < 1e-36; step NaN and q 0 when an element is NaN or infinite. */
 	void (*quantize)(const float *x, size_t n, int8_t *q, float *step, int16_t *sum);
-	/* out[r * ldo + i] = the dot of weight row i of that strip, i < 16, with row first + r of
-	 * x, for r < rows, rows >= 1. */
-	void (*strip)(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
-		      size_t first, size_t rows, float *out, size_t ldo);
+	/* out[r * ldo + i] = the dot of weight row i of the n strips from that one on, i < 16 * n,
+	 * with row first + r of x, for r < rows, rows >= 1. */
+	void (*strip)(const struct kern_strips *w, size_t strip, size_t n,
+		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo);
 	/* For many rows, KERN_PANEL_LEAST .. KERN_PANEL_MOST: lay rows first .. of x out at `to`,
 	 * 64-byte aligned, KERN_PANEL_BYTES for each block of every four rows, the last may be
-	 * less; then as strip for n strips from that one on, i < 16 * n. Both NULL: nothing is
-	 * gained by it. */
+	 * less; then as strip. Both NULL: nothing is gained by it. */
 	void (*panels)(const struct kern_acts *x, size_t first, size_t rows, void *to);
 	void (*strips)(const struct kern_strips *w, size_t strip, size_t n, const void *panels,
 		       size_t rows, float *out, size_t ldo);

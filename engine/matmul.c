@@ -143,7 +143,7 @@ static size_t block_rows(const struct matmul *m, size_t cols)
 }
 
 /* n rows from r on with the wide form of a strip of p, or, when that is NULL, the packed one. The
- * last strip of a matrix may have fewer outputs. */
+ * last strip of a matrix may have fewer outputs than it has room for. */
 static void run_strip(const struct job *j, const struct part *p, size_t strip, size_t r, size_t n,
 		      const struct kern_wide *wide)
 {
@@ -157,7 +157,7 @@ static void run_strip(const struct job *j, const struct part *p, size_t strip, s
 	if (wide)
 		j->m->kern->wide(wide, expand_mins(w->rows.type), &j->acts, r, n, out, ldo);
 	else
-		j->m->kern->strip(&w->strips, strip, &j->acts, r, n, out, ldo);
+		j->m->kern->strip(&w->strips, strip, 1, &j->acts, r, n, out, ldo);
 	for (size_t i = 0; left < KERN_STRIP && i < n; i++)
 		memcpy(y + i * ldy, tail + i * KERN_STRIP, left * sizeof(*y));
 }
@@ -187,17 +187,18 @@ static void run_panels(struct job *j, const struct part *p, size_t n, unsigned t
 
 static void run_packed(struct job *j, const struct part *p, unsigned thread)
 {
-	const size_t last = (p->first + p->n + KERN_STRIP - 1) / KERN_STRIP;
-	size_t first = p->first / KERN_STRIP;
+	const struct matmul_out *o = p->out;
+	const size_t first = p->first / KERN_STRIP, whole = p->n / KERN_STRIP;
 
 	if (j->m->kern->strips && j->in->rows >= KERN_PANEL_LEAST) {
-		run_panels(j, p, p->n / KERN_STRIP, thread);
-		first += p->n / KERN_STRIP;
+		run_panels(j, p, whole, thread);
+	} else {
+		for (size_t r = 0; r < j->in->rows && whole; r += j->block_rows)
+			j->m->kern->strip(&o->w->strips, first, whole, &j->acts, r, rows_at(j, r),
+					  o->y + r * o->ldy + p->first, o->ldy);
 	}
-	for (size_t r = 0; r < j->in->rows; r += j->block_rows) {
-		for (size_t s = first; s < last; s++)
-			run_strip(j, p, s, r, rows_at(j, r), NULL);
-	}
+	for (size_t r = 0; r < j->in->rows && p->n % KERN_STRIP; r += j->block_rows)
+		run_strip(j, p, first + whole, r, rows_at(j, r), NULL);
 }
 
 static void run_wide(const struct job *j, const struct part *p, float *scratch)

@@ -16,8 +16,9 @@
 
 #define STRIP_FUNCTIONS(isa)                                                                       \
 	void isa##_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum);       \
-	void isa##_strip(const struct kern_strips *w, size_t strip, const struct kern_acts *x,     \
-			 size_t first, size_t rows, float *out, size_t ldo);                       \
+	void isa##_strip(const struct kern_strips *w, size_t strip, size_t n,                      \
+			 const struct kern_acts *x, size_t first, size_t rows, float *out,         \
+			 size_t ldo);                                                              \
 	void isa##_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x,           \
 			size_t first, size_t rows, float *out, size_t ldo)
 

@@ -258,7 +258,8 @@ struct call {
 	size_t first, rows; /* of x; at most MOST_ROWS */
 };
 
-/* u becomes the rows from `row` on (of the call's) against n_blocks blocks of c, from block `at` on.
+/* u becomes the rows from `row` on (of the call's) against n_blocks blocks of c, the first of which
+ * is number `at`.
  *
  * Fields are written one by one and never copied as a whole: a load of several stores at once would
  * have to wait until they are in the cache, which is after all that is under way. */
@@ -297,8 +298,8 @@ INLINE void clear(struct work *w, size_t rows, bool halves)
 	}
 }
 
-/* Chunk number `nth` of the strip, of `most` blocks; the last may have fewer, and then none. Returns
- * how many it has. */
+/* Chunk number `nth` of the strip, of `most` blocks; the last may have fewer, and then none.
+ * Returns how many it has. */
 INLINE size_t fill_chunk(struct work *w, const struct call *call, size_t nth, size_t most,
 			 bool halves)
 {
@@ -336,39 +337,44 @@ INLINE void add_strip(struct work *w, const struct call *call, enum chunk_kind k
 	steps[kind](w, &units[turns % 2], &units[(turns + 1) % 2]);
 }
 
-/* The whole strip at src, as blocks of fill, with those rows. */
-INLINE void run_strip(chunk_fill *fill, enum chunk_kind kind, const void *src,
-		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
+/* n whole strips at src, `bytes` apart, as blocks of fill, with those rows. */
+INLINE void run_strips(chunk_fill *fill, enum chunk_kind kind, const uint8_t *src, size_t bytes,
+		       size_t n, const struct kern_acts *x, size_t first, size_t rows, float *out,
+		       size_t ldo)
 {
 	struct work w;
 
 	configure();
-	for (size_t at = 0; at < rows; at += MOST_ROWS) {
-		const size_t n = rows - at < MOST_ROWS ? rows - at : MOST_ROWS;
-		const struct call call = { fill, src, x, first + at, n };
+	for (; n; n--, src += bytes, out += KERN_STRIP) {
+		for (size_t at = 0; at < rows; at += MOST_ROWS) {
+			const size_t most = rows - at < MOST_ROWS ? rows - at : MOST_ROWS;
+			const struct call call = { fill, src, x, first + at, most };
 
-		add_strip(&w, &call, kind);
-		for (size_t r = 0; r < n; r++)
-			_mm512_storeu_ps(out + (at + r) * ldo, _mm512_load_ps(w.acc[r]));
+			add_strip(&w, &call, kind);
+			for (size_t r = 0; r < most; r++)
+				_mm512_storeu_ps(out + (at + r) * ldo, _mm512_load_ps(w.acc[r]));
+		}
 	}
 	_tile_release();
 }
 
-void strip_amx_strip(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
+void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
 		     size_t first, size_t rows, float *out, size_t ldo)
 {
-	const uint8_t *src = w->data + strip * w->strip_bytes;
+	const size_t bytes = w->strip_bytes;
+	const uint8_t *src = w->data + strip * bytes;
 
 	if (rows < FEWEST_ROWS)
-		strip_avx512vnni_strip(w, strip, x, first, rows, out, ldo);
+		strip_avx512vnni_strip(w, strip, n, x, first, rows, out, ldo);
 	else if (w->type == QUANT_Q4_0)
-		run_strip(chunk_fill_q4_0, CHUNK_PLAIN, src, x, first, rows, out, ldo);
+		run_strips(chunk_fill_q4_0, CHUNK_PLAIN, src, bytes, n, x, first, rows, out, ldo);
 	else if (w->type == QUANT_Q8_0)
-		run_strip(chunk_fill_q8_0, CHUNK_PLAIN, src, x, first, rows, out, ldo);
+		run_strips(chunk_fill_q8_0, CHUNK_PLAIN, src, bytes, n, x, first, rows, out, ldo);
 	else if (w->type == QUANT_Q4_K)
-		run_strip(chunk_fill_q4_k, CHUNK_SCALED_MIN, src, x, first, rows, out, ldo);
+		run_strips(chunk_fill_q4_k, CHUNK_SCALED_MIN, src, bytes, n, x, first, rows, out,
+			   ldo);
 	else
-		run_strip(chunk_fill_q6_k, CHUNK_HALVES, src, x, first, rows, out, ldo);
+		run_strips(chunk_fill_q6_k, CHUNK_HALVES, src, bytes, n, x, first, rows, out, ldo);
 }
 
 void strip_amx_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,
@@ -378,7 +384,8 @@ void strip_amx_wide(const struct kern_wide *w, bool mins, const struct kern_acts
 		strip_avx512vnni_wide(w, mins, x, first, rows, out, ldo);
 		return;
 	}
-	run_strip(chunk_fill_wide, chunk_kind_of(w, x->blocks, mins), w, x, first, rows, out, ldo);
+	run_strips(chunk_fill_wide, chunk_kind_of(w, x->blocks, mins), (const void *)w, 0, 1, x,
+		   first, rows, out, ldo);
 }
 
 void strip_amx_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)

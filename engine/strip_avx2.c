@@ -400,8 +400,8 @@ static void run(tile_fn *const *tiles, const uint8_t *w, const struct kern_acts 
 	}
 }
 
-void strip_avx2_strip(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
-		      size_t first, size_t rows, float *out, size_t ldo)
+void strip_avx2_strip(const struct kern_strips *w, size_t strip, size_t n,
+		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
 {
 	static tile_fn *const *const types[QUANT_TYPE_END] = {
 		[QUANT_Q4_0] = q4_0_tiles,
@@ -410,7 +410,9 @@ void strip_avx2_strip(const struct kern_strips *w, size_t strip, const struct ke
 		[QUANT_Q6_K] = q6_k_tiles,
 	};
 
-	run(types[w->type], w->data + strip * w->strip_bytes, x, first, rows, out, ldo);
+	for (size_t i = 0; i < n; i++)
+		run(types[w->type], w->data + (strip + i) * w->strip_bytes, x, first, rows,
+		    out + i * KERN_STRIP, ldo);
 }
 
 void strip_avx2_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,

@@ -1,15 +1,19 @@
 /* Compiled for AVX-512 F, BW, DQ, VL and VNNI; kern.c looks before it calls.
  *
  * A vector is four columns of the 16 rows of a strip; vpdpbusd adds its products with four codes of
- * one row of activations, which are broadcast on their way from memory. Eight rows of activations
- * meet each vector while it is in a register. Weights must be unsigned there: codes are moved up by
- * a constant, and the sum of the activations times that constant, taken off again, is where each
- * sum begins (one vpmaddwd for eight blocks of a row; from there it is broadcast by a load). */
+ * one row of activations, which are broadcast on their way from memory. Eight sums are in registers
+ * at once: of one strip and eight rows of activations, or, since loads are what there are too many
+ * of, of two strips and four rows, which use each broadcast twice. Weights must be unsigned there:
+ * codes are moved up by a constant, and the sum of the activations times that constant, taken off
+ * again, is where each sum begins. */
 #include "engine/strip_chunk.h"
 
 #include <math.h>
 
-/* n <= 8 rows of activations from a chunk on; its blocks; sums of the dots so far. */
+/* Sums that are in registers at once. */
+#define MOST 8
+
+/* Rows of activations, from a chunk on; their blocks; sums of the dots so far. */
 struct rows {
 	const int8_t *q;
 	const float *step;
@@ -17,6 +21,12 @@ struct rows {
 	size_t blocks; /* per row: how far rows are apart */
 	float *out;
 	size_t ldo;
+};
+
+/* Where a row's sums begin in each block of a chunk, or in both halves of each: what codes that
+ * were moved up have too much. */
+struct begin {
+	int32_t at[2][CHUNK_BLOCKS];
 };
 
 INLINE __m512i quad(const int8_t *p)
@@ -27,94 +37,87 @@ INLINE __m512i quad(const int8_t *p)
 	return _mm512_set1_epi32(four);
 }
 
-/* What the sums of up to eight rows begin with, by half of a block: codes moved up make them too
- * large by that times the sum of the activations. */
-struct starts {
-	int32_t at[2][8][CHUNK_BLOCKS];
-};
-
-/* Of the row whose n sums are at sum; its halves' codes are moved up by `low` and `high`. */
-INLINE void start(const int16_t *sum, size_t n, int low, int high, int32_t at[CHUNK_BLOCKS])
+/* n blocks of a row; moved: what codes are moved up by. */
+INLINE void set_begin(struct begin *to, const int16_t *sum, size_t n, int moved, bool halves)
 {
-	const uint32_t pair = (uint16_t)-low | (uint32_t)-high << 16;
-	__m256i sums = _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), sum);
+	const __m256i pairs = _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), sum);
+	const uint32_t low = (uint16_t)-moved, high = (uint32_t)-moved << 16;
+	const __m256i first = _mm256_set1_epi32((int32_t)(halves ? low : low | high));
 
-	_mm256_storeu_si256((__m256i *)at,
-			    _mm256_madd_epi16(sums, _mm256_set1_epi32((int32_t)pair)));
+	_mm256_storeu_si256((__m256i *)to->at[0], _mm256_madd_epi16(pairs, first));
+	if (halves)
+		_mm256_storeu_si256((__m256i *)to->at[1],
+				    _mm256_madd_epi16(pairs, _mm256_set1_epi32((int32_t)high)));
 }
 
-/* n rows of a chunk whose codes are moved up. */
-INLINE void start_rows(const struct rows *x, size_t n_blocks, bool halves, int moved,
-		       struct starts *s, unsigned n)
-{
-	for (unsigned r = 0; r < n; r++) {
-		const int16_t *sum = x->sum + 2 * r * x->blocks;
-
-		start(sum, n_blocks, moved, halves ? 0 : moved, s->at[0][r]);
-		if (halves)
-			start(sum, n_blocks, 0, moved, s->at[1][r]);
-	}
-}
-
-/* Groups [4 first, 4 last) of block b with n rows, from `from` on or from 0 (NULL); as floats. */
+/* Groups [4 first, 4 last) of block b of ns strips with n rows, added to sums[strip][row]; as
+ * floats. */
 INLINE void multiply(const struct chunk *c, const struct rows *x, size_t b, unsigned first,
-		     unsigned last, int32_t (*from)[CHUNK_BLOCKS], __m512 *dots, unsigned n)
+		     unsigned last, __m512i *sums, __m512 *dots, unsigned ns, unsigned n)
 {
-	__m512i sums[8];
-
-	for (unsigned r = 0; r < n; r++)
-		sums[r] = from ? _mm512_set1_epi32(from[r][b]) : _mm512_setzero_si512();
 	for (unsigned g = 4 * first; g < 4 * last; g++) {
-		__m512i w = _mm512_load_si512(c->q[chunk_group(b, g, 0)]);
+		__m512i w[2];
 
-		for (unsigned r = 0; r < n; r++)
-			sums[r] = _mm512_dpbusd_epi32(
-				sums[r], w, quad(x->q + 32 * (r * x->blocks + b) + 4 * g));
+		for (unsigned s = 0; s < ns; s++)
+			w[s] = _mm512_load_si512(c[s].q[chunk_group(b, g, 0)]);
+		for (unsigned r = 0; r < n; r++) {
+			__m512i q = quad(x->q + 32 * (r * x->blocks + b) + 4 * g);
+
+			for (unsigned s = 0; s < ns; s++)
+				sums[s * n + r] = _mm512_dpbusd_epi32(sums[s * n + r], w[s], q);
+		}
 	}
-	for (unsigned r = 0; r < n; r++)
-		dots[r] = _mm512_cvtepi32_ps(sums[r]);
+	for (unsigned i = 0; i < ns * n; i++)
+		dots[i] = _mm512_cvtepi32_ps(sums[i]);
 }
 
-/* One block with n rows of activations; s: NULL where codes are not moved up. */
+/* One block of ns strips with n rows of activations, added to acc[strip][row]. */
 INLINE void add_block(const struct chunk *c, const struct rows *x, size_t b, enum chunk_kind kind,
-		      struct starts *s, const struct chunk_row *at, __m512 *acc, unsigned n)
+		      const struct begin *begin, const struct chunk_row *at, __m512 *acc,
+		      unsigned ns, unsigned n)
 {
 	const bool halves = chunk_has_halves(kind);
-	__m512 low[8], high[8];
+	__m512 low[MOST], high[MOST];
+	__m512i sums[MOST];
 
-	multiply(c, x, b, 0, halves ? 1 : 2, s ? s->at[0] : NULL, low, n);
+	for (unsigned i = 0; i < ns * n; i++)
+		sums[i] = begin ? _mm512_set1_epi32(begin[i % n].at[0][b]) : _mm512_setzero_si512();
+	multiply(c, x, b, 0, halves ? 1 : 2, sums, low, ns, n);
+	for (unsigned i = 0; halves && i < ns * n; i++)
+		sums[i] = begin ? _mm512_set1_epi32(begin[i % n].at[1][b]) : _mm512_setzero_si512();
 	if (halves)
-		multiply(c, x, b, 1, 2, s ? s->at[1] : NULL, high, n);
-	for (unsigned r = 0; r < n; r++) {
-		__m512 dots[2] = { low[r], halves ? high[r] : low[r] };
+		multiply(c, x, b, 1, 2, sums, high, ns, n);
+	for (unsigned i = 0; i < ns * n; i++) {
+		__m512 dots[2] = { low[i], halves ? high[i] : low[i] };
 
-		acc[r] = chunk_add(acc[r], c, b, kind, at + r, dots);
+		acc[i] = chunk_add(acc[i], c + i / n, b, kind, at + i % n, dots);
 	}
 }
 
-/* A chunk of n_blocks with n rows of activations. */
+/* A chunk of n_blocks of each of ns strips with n rows of activations, ns * n <= MOST. */
 INLINE void add_rows(const struct chunk *c, size_t n_blocks, const struct rows *x,
-		     enum chunk_kind kind, int moved, unsigned n)
+		     enum chunk_kind kind, int moved, unsigned ns, unsigned n)
 {
-	float whole[8][CHUNK_BLOCKS];
-	struct chunk_row at[8];
-	struct starts s;
-	__m512 acc[8];
+	float whole[MOST][CHUNK_BLOCKS];
+	struct begin begin[MOST];
+	struct chunk_row at[MOST];
+	__m512 acc[MOST];
 
-	if (moved)
-		start_rows(x, n_blocks, chunk_has_halves(kind), moved, &s, n);
 	for (unsigned r = 0; r < n; r++) {
 		at[r] = (struct chunk_row){ .step = x->step + r * x->blocks,
 					    .sum = x->sum + 2 * r * x->blocks,
 					    .whole = whole[r] };
 		if (kind == CHUNK_SCALED_MIN)
 			chunk_wholes(at[r].sum, n_blocks, whole[r]);
-		acc[r] = _mm512_loadu_ps(x->out + r * x->ldo);
+		if (moved)
+			set_begin(&begin[r], at[r].sum, n_blocks, moved, chunk_has_halves(kind));
 	}
+	for (unsigned i = 0; i < ns * n; i++)
+		acc[i] = _mm512_loadu_ps(x->out + i % n * x->ldo + i / n * KERN_STRIP);
 	for (size_t b = 0; b < n_blocks; b++)
-		add_block(c, x, b, kind, moved ? &s : NULL, at, acc, n);
-	for (unsigned r = 0; r < n; r++)
-		_mm512_storeu_ps(x->out + r * x->ldo, acc[r]);
+		add_block(c, x, b, kind, moved ? begin : NULL, at, acc, ns, n);
+	for (unsigned i = 0; i < ns * n; i++)
+		_mm512_storeu_ps(x->out + i % n * x->ldo + i / n * KERN_STRIP, acc[i]);
 }
 
 INLINE void next_rows(struct rows *x, size_t n)
@@ -125,95 +128,125 @@ INLINE void next_rows(struct rows *x, size_t n)
 	x->out += n * x->ldo;
 }
 
-/* A chunk with all rows. */
-INLINE void add_chunk(const struct chunk *c, size_t n_blocks, struct rows x, size_t rows,
-		      enum chunk_kind kind, int moved)
+/* A chunk, which begins with block `at`, of each of ns strips with all rows. */
+INLINE void add_chunk(const struct chunk *c, size_t n_blocks, const struct rows *all, size_t at,
+		      size_t rows, enum chunk_kind kind, int moved, unsigned ns)
 {
-	for (; rows >= 8; rows -= 8, next_rows(&x, 8))
-		add_rows(c, n_blocks, &x, kind, moved, 8);
-	if (rows & 4) {
-		add_rows(c, n_blocks, &x, kind, moved, 4);
+	struct rows x = *all;
+
+	x.q += 32 * at;
+	x.step += at;
+	x.sum += 2 * at;
+	for (; rows >= MOST / ns; rows -= MOST / ns, next_rows(&x, MOST / ns))
+		add_rows(c, n_blocks, &x, kind, moved, ns, MOST / ns);
+	if (ns == 1 && (rows & 4)) {
+		add_rows(c, n_blocks, &x, kind, moved, ns, 4);
 		next_rows(&x, 4);
 	}
 	if (rows & 2) {
-		add_rows(c, n_blocks, &x, kind, moved, 2);
+		add_rows(c, n_blocks, &x, kind, moved, ns, 2);
 		next_rows(&x, 2);
 	}
 	if (rows & 1)
-		add_rows(c, n_blocks, &x, kind, moved, 1);
+		add_rows(c, n_blocks, &x, kind, moved, ns, 1);
 }
 
-typedef void add_of_kind(const struct chunk *c, size_t n_blocks, struct rows x, size_t rows,
-			 int moved);
+/* all is the same for all chunks of a strip: what was just written would have to be waited for. */
+typedef void add_of_kind(const struct chunk *c, size_t n_blocks, const struct rows *all, size_t at,
+			 size_t rows);
 
-#define ADD(name, kind, by)                                                                        \
-	static void add_##name(const struct chunk *c, size_t n_blocks, struct rows x, size_t rows, \
-			       int moved)                                                          \
+#define ADD(name, kind, moved, ns)                                                                 \
+	static void add_##name(const struct chunk *c, size_t n_blocks, const struct rows *all,     \
+			       size_t at, size_t rows)                                             \
 	{                                                                                          \
-		(void)moved;                                                                       \
-		add_chunk(c, n_blocks, x, rows, kind, by);                                         \
+		add_chunk(c, n_blocks, all, at, rows, kind, moved, ns);                            \
 	}
 
-ADD(plain, CHUNK_PLAIN, moved)
-ADD(scaled, CHUNK_SCALED, moved)
-ADD(scaled_min, CHUNK_SCALED_MIN, moved)
-ADD(scaled_min_unmoved, CHUNK_SCALED_MIN, 0)
-ADD(halves, CHUNK_HALVES, moved)
-ADD(halves_min, CHUNK_HALVES_MIN, moved)
+ADD(q4_0, CHUNK_PLAIN, 8, 1)
+ADD(q4_0_twice, CHUNK_PLAIN, 8, 2)
+ADD(q8_0, CHUNK_PLAIN, 128, 1)
+ADD(q8_0_twice, CHUNK_PLAIN, 128, 2)
+ADD(q4_k, CHUNK_SCALED_MIN, 0, 1)
+ADD(q4_k_twice, CHUNK_SCALED_MIN, 0, 2)
+ADD(q6_k, CHUNK_HALVES, 32, 1)
+ADD(q6_k_twice, CHUNK_HALVES, 32, 2)
+ADD(scaled, CHUNK_SCALED, 128, 1)
+ADD(scaled_min, CHUNK_SCALED_MIN, 128, 1)
+ADD(halves, CHUNK_HALVES, 128, 1)
+ADD(halves_min, CHUNK_HALVES_MIN, 128, 1)
 #undef ADD
 
-/* The whole strip at src, as blocks of fill, with those rows. */
-INLINE void add_strip(chunk_fill *fill, add_of_kind *add, int moved, const void *src,
-		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
+/* ns whole strips at src, `bytes` apart, as blocks of fill, with those rows. */
+INLINE void add_strips(chunk_fill *fill, add_of_kind *add, const uint8_t *src, size_t bytes,
+		       unsigned ns, const struct kern_acts *x, size_t first, size_t rows,
+		       float *out, size_t ldo)
 {
-	struct rows at = { .q = x->q + 32 * first * x->blocks,
-			   .step = x->step + first * x->blocks,
-			   .sum = x->sum + 2 * first * x->blocks,
-			   .blocks = x->blocks,
-			   .out = out,
-			   .ldo = ldo };
-	struct chunk c;
+	const struct rows all = { .q = x->q + 32 * first * x->blocks,
+				  .step = x->step + first * x->blocks,
+				  .sum = x->sum + 2 * first * x->blocks,
+				  .blocks = x->blocks,
+				  .out = out,
+				  .ldo = ldo };
+	struct chunk c[2];
 
-	for (size_t r = 0; r < rows; r++)
-		_mm512_storeu_ps(out + r * ldo, _mm512_setzero_ps());
+	for (size_t r = 0; r < rows; r++) {
+		for (unsigned s = 0; s < ns; s++)
+			_mm512_storeu_ps(out + r * ldo + s * KERN_STRIP, _mm512_setzero_ps());
+	}
 	for (size_t b = 0; b < x->blocks; b += CHUNK_BLOCKS) {
 		size_t n = x->blocks - b < CHUNK_BLOCKS ? x->blocks - b : CHUNK_BLOCKS;
 
-		fill(&c, src, b, n, CHUNK_UNSIGNED, 0);
-		add(&c, n, at, rows, moved);
-		at.q += 32 * CHUNK_BLOCKS;
-		at.step += CHUNK_BLOCKS;
-		at.sum += 2 * CHUNK_BLOCKS;
+		for (unsigned s = 0; s < ns; s++)
+			fill(&c[s], src + s * bytes, b, n, CHUNK_UNSIGNED, 0);
+		add(c, n, &all, b, rows);
 	}
 }
 
-void strip_avx512vnni_strip(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
-			    size_t first, size_t rows, float *out, size_t ldo)
+/* n strips, two at a time where there are rows enough. */
+INLINE void add_all(chunk_fill *fill, add_of_kind *one, add_of_kind *two,
+		    const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
+		    size_t first, size_t rows, float *out, size_t ldo)
 {
 	const uint8_t *src = w->data + strip * w->strip_bytes;
+	const size_t bytes = w->strip_bytes;
 
+	for (; n >= 2 && rows >= MOST / 2; n -= 2, src += 2 * bytes, out += 2 * KERN_STRIP)
+		add_strips(fill, two, src, bytes, 2, x, first, rows, out, ldo);
+	for (; n; n--, src += bytes, out += KERN_STRIP)
+		add_strips(fill, one, src, bytes, 1, x, first, rows, out, ldo);
+}
+
+void strip_avx512vnni_strip(const struct kern_strips *w, size_t strip, size_t n,
+			    const struct kern_acts *x, size_t first, size_t rows, float *out,
+			    size_t ldo)
+{
 	if (w->type == QUANT_Q4_0)
-		add_strip(chunk_fill_q4_0, add_plain, 8, src, x, first, rows, out, ldo);
+		add_all(chunk_fill_q4_0, add_q4_0, add_q4_0_twice, w, strip, n, x, first, rows, out,
+			ldo);
 	else if (w->type == QUANT_Q8_0)
-		add_strip(chunk_fill_q8_0, add_plain, 128, src, x, first, rows, out, ldo);
+		add_all(chunk_fill_q8_0, add_q8_0, add_q8_0_twice, w, strip, n, x, first, rows, out,
+			ldo);
 	else if (w->type == QUANT_Q4_K)
-		add_strip(chunk_fill_q4_k, add_scaled_min_unmoved, 0, src, x, first, rows, out,
-			  ldo);
+		add_all(chunk_fill_q4_k, add_q4_k, add_q4_k_twice, w, strip, n, x, first, rows, out,
+			ldo);
 	else
-		add_strip(chunk_fill_q6_k, add_halves, 32, src, x, first, rows, out, ldo);
+		add_all(chunk_fill_q6_k, add_q6_k, add_q6_k_twice, w, strip, n, x, first, rows, out,
+			ldo);
 }
 
 void strip_avx512vnni_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x,
 			   size_t first, size_t rows, float *out, size_t ldo)
 {
 	static add_of_kind *const adds[] = {
-		[CHUNK_PLAIN] = add_plain,           [CHUNK_SCALED] = add_scaled,
-		[CHUNK_SCALED_MIN] = add_scaled_min, [CHUNK_HALVES] = add_halves,
+		[CHUNK_PLAIN] = add_q8_0,
+		[CHUNK_SCALED] = add_scaled,
+		[CHUNK_SCALED_MIN] = add_scaled_min,
+		[CHUNK_HALVES] = add_halves,
 		[CHUNK_HALVES_MIN] = add_halves_min,
 	};
 
-	add_strip(chunk_fill_wide, adds[chunk_kind_of(w, x->blocks, mins)], 128, w, x, first, rows,
-		  out, ldo);
+	add_strips(chunk_fill_wide, adds[chunk_kind_of(w, x->blocks, mins)], (const void *)w, 0, 1,
+		   x, first, rows, out, ldo);
 }
 
 /* Largest of the lanes, which are not negative. */

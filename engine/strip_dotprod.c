@@ -24,10 +24,12 @@ void strip_dotprod_quantize(const float *x, size_t n, int8_t *q, float *step, in
 	strip_neon_quantize(x, n, q, step, sum);
 }
 
-void strip_dotprod_strip(const struct kern_strips *w, size_t at, const struct kern_acts *x,
-			 size_t first, size_t rows, float *out, size_t ldo)
+void strip_dotprod_strip(const struct kern_strips *w, size_t at, size_t n,
+			 const struct kern_acts *x, size_t first, size_t rows, float *out,
+			 size_t ldo)
 {
-	strip(w, at, x, first, rows, out, ldo);
+	for (size_t i = 0; i < n; i++)
+		strip(w, at + i, x, first, rows, out + i * KERN_STRIP, ldo);
 }
 
 void strip_dotprod_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x,

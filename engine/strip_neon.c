@@ -36,10 +36,11 @@ INLINE void settle(int32x4_t *s, unsigned nx)
 	(void)nx;
 }
 
-void strip_neon_strip(const struct kern_strips *w, size_t at, const struct kern_acts *x,
+void strip_neon_strip(const struct kern_strips *w, size_t at, size_t n, const struct kern_acts *x,
 		      size_t first, size_t rows, float *out, size_t ldo)
 {
-	strip(w, at, x, first, rows, out, ldo);
+	for (size_t i = 0; i < n; i++)
+		strip(w, at + i, x, first, rows, out + i * KERN_STRIP, ldo);
 }
 
 void strip_neon_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,

@@ -78,11 +78,10 @@ void strip_ref_wide(const struct kern_wide *w, bool mins, const struct kern_acts
 	}
 }
 
-void strip_ref_strip(const struct kern_strips *w, size_t strip, const struct kern_acts *x,
-		     size_t first, size_t rows, float *out, size_t ldo)
+static void one_strip(const struct kern_strips *w, const uint8_t *src, const struct kern_acts *x,
+		      size_t first, size_t rows, float *out, size_t ldo)
 {
 	const size_t step = quant_block_elements(w->type) / 32;
-	const uint8_t *src = w->data + strip * w->strip_bytes;
 	struct kern_wide wide[8];
 
 	for (size_t r = 0; r < rows; r++)
@@ -93,4 +92,12 @@ void strip_ref_strip(const struct kern_strips *w, size_t strip, const struct ker
 			add_blocks(wide, b, step, w->type == QUANT_Q4_K, x, first + r,
 				   out + r * ldo);
 	}
+}
+
+void strip_ref_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
+		     size_t first, size_t rows, float *out, size_t ldo)
+{
+	for (size_t i = 0; i < n; i++)
+		one_strip(w, w->data + (strip + i) * w->strip_bytes, x, first, rows,
+			  out + i * KERN_STRIP, ldo);
 }

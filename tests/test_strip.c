@@ -277,7 +277,7 @@ static void packed_strips_give_the_bits_of_rows_in_the_file(void **state)
 		fill_rows(type, data, n_rows * row, kind);
 		pack_strip(type, data, row, n_rows, blocks * 32, strip);
 		expand_rows(type, data, row, n_rows, blocks * 32, wide);
-		ref()->strip(&w, 0, &x, 0, 5, got, 16);
+		ref()->strip(&w, 0, 1, &x, 0, 5, got, 16);
 		ref()->wide(wide, expand_mins(type), &x, 0, 5, want, 16);
 		assert_same(quant_name(type), got, want, 5 * 16);
 		for (size_t i = n_rows; i < 16 && kind == PLAIN; i++)
@@ -285,29 +285,31 @@ static void packed_strips_give_the_bits_of_rows_in_the_file(void **state)
 	}
 }
 
-/* Strips 0..2 of a packed matrix; the bits of strip 1 by both tables, and nothing else written. */
+/* Some of the strips of a packed matrix; their bits by both tables, and nothing else written. */
 static void compare_strips(const struct kern *k, enum quant_type type, size_t blocks, size_t rows,
 			   enum kind kind)
 {
-	static uint8_t raw[16 * ROW_BYTES], data[3 * 16 * ROW_BYTES + 64];
-	static float got[ROWS * 20], want[ROWS * 20];
-	const size_t shift = draw(64), first = draw(ROWS - rows + 1), ldo = 16 + draw(5);
-	const size_t bytes = quant_row_bytes(type, blocks * 32);
+	enum { MOST = 3, LDO = 16 * MOST + 5 };
+	static uint8_t raw[16 * ROW_BYTES], data[(MOST + 2) * 16 * ROW_BYTES + 64];
+	static float got[ROWS * LDO], want[ROWS * LDO];
+	const size_t shift = draw(64), first = draw(ROWS - rows + 1), n = 1 + draw(MOST);
+	const size_t bytes = quant_row_bytes(type, blocks * 32), ldo = 16 * n + draw(5);
 	struct kern_acts x = fill_acts(blocks, draw(64), kind);
 	struct kern_strips w = { .type = type,
 				 .data = data + shift,
 				 .strip_bytes = pack_strip_bytes(type, blocks * 32),
 				 .blocks = blocks };
 
-	for (size_t s = 0; s < 3; s++) {
+	for (size_t s = 0; s < n + 2; s++) {
 		fill_rows(type, raw, 16 * bytes, kind);
 		pack_strip(type, raw, bytes, 16, blocks * 32, data + shift + s * w.strip_bytes);
 	}
 	memset(got, 0x5a, sizeof(got));
 	memset(want, 0x5a, sizeof(want));
-	k->strip(&w, 1, &x, first, rows, got, ldo);
-	ref()->strip(&w, 1, &x, first, rows, want, ldo);
-	assert_same(k->name, got, want, ROWS * 20);
+	k->strip(&w, 1, n, &x, first, rows, got, ldo);
+	for (size_t s = 0; s < n; s++)
+		ref()->strip(&w, 1 + s, 1, &x, first, rows, want + 16 * s, ldo);
+	assert_same(k->name, got, want, ROWS * LDO);
 }
 
 /* Several strips in one call, with panels, where a table has that. */
@@ -335,7 +337,7 @@ static void compare_several(const struct kern *k, enum quant_type type, size_t b
 	k->panels(&x, first, rows, panels);
 	k->strips(&w, 1, n, panels, rows, got, LDO);
 	for (size_t s = 0; s < n; s++)
-		ref()->strip(&w, 1 + s, &x, first, rows, want + 16 * s, LDO);
+		ref()->strip(&w, 1 + s, 1, &x, first, rows, want + 16 * s, LDO);
 	assert_same(k->name, got, want, ROWS * LDO);
 }
 
