@@ -15,10 +15,8 @@
  * was just stored. */
 #include "engine/strip_chunk.h"
 
-/* Below so many rows AVX-512 VNNI, whose weights need no way through tiles, is the faster one. */
-#define FEWEST_ROWS 8
-
-#define TILE_ROWS   16
+/* Fewer rows than a tile has, also those at the end, are left to AVX-512 VNNI. */
+#define TILE_ROWS 16
 
 /* Rows that meet a strip together. */
 #define MOST_ROWS 96
@@ -50,7 +48,7 @@ struct config {
 	uint8_t rows[16];
 };
 
-/* Of 16 rows, for the blocks of a chunk: what vectors need; rows that are not there are zeros. */
+/* Of 16 rows, for the blocks of a chunk: what vectors need. */
 struct factors {
 	_Alignas(64) float step[TILE_ROWS][CHUNK_BLOCKS];
 	float whole[TILE_ROWS][CHUNK_BLOCKS];    /* CHUNK_SCALED_MIN */
@@ -71,7 +69,6 @@ struct unit {
 struct work {
 	_Alignas(64) int32_t sums[TILES][TILE_ROWS][16];
 	_Alignas(64) float acc[MOST_ROWS][16];
-	_Alignas(64) int8_t q[TILE_ROWS][32 * CHUNK_BLOCKS]; /* of fewer than 16 rows */
 	struct factors factors[2];
 	struct chunk chunks[CHUNKS];
 };
@@ -104,15 +101,15 @@ static void configure(void)
 
 /* Two products: of blocks b and, if there, b + 1, or of both halves of block b. They are in the
  * first or the second pair of tiles for sums. */
-INLINE void multiply(const struct unit *u, size_t b, bool halves, bool second)
+INLINE void multiply(struct unit u, size_t b, bool halves, bool second)
 {
 	const uint8_t *weights, *others;
 
-	if (b >= u->n_blocks)
+	if (b >= u.n_blocks)
 		return;
-	weights = u->c->q[chunk_group(b, 0, halves ? GAP : 0)];
+	weights = u.c->q[chunk_group(b, 0, halves ? GAP : 0)];
 	others = weights + 64 * (halves ? GAP : 8);
-	_tile_loadd(ROWS_0, u->q + 32 * b, u->row_bytes);
+	_tile_loadd(ROWS_0, u.q + 32 * b, u.row_bytes);
 	if (second)
 		PRODUCT(SUMS_2, ROWS_0, WEIGHTS_0, weights);
 	else
@@ -121,8 +118,8 @@ INLINE void multiply(const struct unit *u, size_t b, bool halves, bool second)
 		PRODUCT(SUMS_3, ROWS_0, WEIGHTS_1, others);
 	} else if (halves) {
 		PRODUCT(SUMS_1, ROWS_0, WEIGHTS_1, others);
-	} else if (b + 1 < u->n_blocks) {
-		_tile_loadd(ROWS_1, u->q + 32 * (b + 1), u->row_bytes);
+	} else if (b + 1 < u.n_blocks) {
+		_tile_loadd(ROWS_1, u.q + 32 * (b + 1), u.row_bytes);
 		if (second)
 			PRODUCT(SUMS_3, ROWS_1, WEIGHTS_1, others);
 		else
@@ -131,16 +128,15 @@ INLINE void multiply(const struct unit *u, size_t b, bool halves, bool second)
 }
 
 /* What multiply made goes to `to`, which has room for two. */
-INLINE void keep(const struct unit *u, size_t b, bool halves, bool second,
-		 int32_t (*to)[TILE_ROWS][16])
+INLINE void keep(struct unit u, size_t b, bool halves, bool second, int32_t (*to)[TILE_ROWS][16])
 {
-	if (b >= u->n_blocks)
+	if (b >= u.n_blocks)
 		return;
 	if (second)
 		_tile_stored(SUMS_2, to[0], 64);
 	else
 		_tile_stored(SUMS_0, to[0], 64);
-	if (!halves && b + 1 >= u->n_blocks)
+	if (!halves && b + 1 >= u.n_blocks)
 		return;
 	if (second)
 		_tile_stored(SUMS_3, to[1], 64);
@@ -149,31 +145,32 @@ INLINE void keep(const struct unit *u, size_t b, bool halves, bool second,
 }
 
 /* Block b of a unit: what its products mean, added to acc. */
-INLINE void add_block(const struct unit *u, size_t b, enum chunk_kind kind,
-		      int32_t (*sums)[TILE_ROWS][16], __m512 acc[TILE_ROWS])
+INLINE void add_block(struct unit u, size_t b, enum chunk_kind kind, int32_t (*sums)[TILE_ROWS][16],
+		      __m512 acc[TILE_ROWS])
 {
+	if (b >= u.n_blocks)
+		return;
 #pragma GCC unroll 16
 	for (unsigned r = 0; r < TILE_ROWS; r++) {
-		const struct chunk_row row = { u->f->step[r], u->f->sum[r][0], u->f->whole[r] };
+		const struct chunk_row row = { u.f->step[r], u.f->sum[r][0], u.f->whole[r] };
 		__m512 dots[2];
 
 		dots[0] = _mm512_cvtepi32_ps(_mm512_load_si512(sums[0][r]));
 		dots[1] = chunk_has_halves(kind) ? _mm512_cvtepi32_ps(_mm512_load_si512(sums[1][r]))
 						 : dots[0];
-		acc[r] = chunk_add(acc[r], u->c, b, kind, &row, dots);
+		acc[r] = chunk_add(acc[r], u.c, b, kind, &row, dots);
 	}
 }
 
 /* A fourth of a step, from block b of both units on, with sums of two tiles. */
-INLINE void turn(const struct unit *now, const struct unit *before, size_t b, enum chunk_kind kind,
-		 bool second, int32_t (*sums)[TILE_ROWS][16], __m512 acc[TILE_ROWS])
+INLINE void turn(struct unit now, struct unit before, size_t b, enum chunk_kind kind, bool second,
+		 int32_t (*sums)[TILE_ROWS][16], __m512 acc[TILE_ROWS])
 {
 	const bool halves = chunk_has_halves(kind);
 
 	multiply(now, b, halves, second);
-	if (b < before->n_blocks)
-		add_block(before, b, kind, sums, acc);
-	if (!halves && b + 1 < before->n_blocks)
+	add_block(before, b, kind, sums, acc);
+	if (!halves)
 		add_block(before, b + 1, kind, sums + 1, acc);
 	keep(now, b, halves, second, sums);
 }
@@ -183,18 +180,20 @@ INLINE void step(struct work *w, const struct unit *now, const struct unit *befo
 		 enum chunk_kind kind)
 {
 	const size_t blocks = chunk_has_halves(kind) ? 1 : 2;
+	/* In registers: every load from here on may look like one of a tile that is stored. */
+	const struct unit to = *now, from = *before;
 	__m512 acc[TILE_ROWS];
 
 #pragma GCC unroll 16
 	for (unsigned r = 0; r < TILE_ROWS; r++)
-		acc[r] = _mm512_load_ps(before->acc[r]);
+		acc[r] = _mm512_load_ps(from.acc[r]);
 	for (size_t t = 0; t < TILES / 2; t += 2) {
-		turn(now, before, blocks * t, kind, false, w->sums + 2 * t, acc);
-		turn(now, before, blocks * (t + 1), kind, true, w->sums + 2 * (t + 1), acc);
+		turn(to, from, blocks * t, kind, false, w->sums + 2 * t, acc);
+		turn(to, from, blocks * (t + 1), kind, true, w->sums + 2 * (t + 1), acc);
 	}
 #pragma GCC unroll 16
 	for (unsigned r = 0; r < TILE_ROWS; r++)
-		_mm512_store_ps(before->acc[r], acc[r]);
+		_mm512_store_ps(from.acc[r], acc[r]);
 }
 
 typedef void step_of_kind(struct work *w, const struct unit *now, const struct unit *before);
@@ -218,36 +217,23 @@ static step_of_kind *const steps[] = {
 	[CHUNK_HALVES_MIN] = step_halves_min,
 };
 
-/* Factors of n rows from row `row` of x on, for n_blocks blocks from `at` on. */
-INLINE void copy_factors(struct factors *f, const struct kern_acts *x, size_t row, size_t n,
-			 size_t at, size_t n_blocks, enum chunk_kind kind)
+/* Factors of the rows from `row` of x on, for n blocks from block `at` on. */
+INLINE void copy_factors(struct factors *f, const struct kern_acts *x, size_t row, size_t at,
+			 size_t n, enum chunk_kind kind)
 {
-	const __mmask8 there = (__mmask8)((1u << n_blocks) - 1);
-	size_t i = row * x->blocks + at, r = 0;
+	const __mmask8 there = (__mmask8)((1u << n) - 1);
+	size_t i = row * x->blocks + at;
 
 #pragma GCC unroll 1
-	for (; r < n; r++, i += x->blocks) {
+	for (size_t r = 0; r < TILE_ROWS; r++, i += x->blocks) {
 		_mm256_store_si256((__m256i *)f->step[r],
 				   _mm256_maskz_loadu_epi32(there, x->step + i));
 		if (kind == CHUNK_SCALED_MIN)
-			chunk_wholes(x->sum + 2 * i, n_blocks, f->whole[r]);
+			chunk_wholes(x->sum + 2 * i, n, f->whole[r]);
 		if (kind == CHUNK_HALVES_MIN)
 			_mm256_store_si256((__m256i *)f->sum[r],
 					   _mm256_maskz_loadu_epi32(there, x->sum + 2 * i));
 	}
-	if (r == TILE_ROWS)
-		return;
-	memset(f->step[r], 0, (TILE_ROWS - r) * sizeof(f->step[r]));
-	memset(f->whole[r], 0, (TILE_ROWS - r) * sizeof(f->whole[r]));
-	memset(f->sum[r], 0, (TILE_ROWS - r) * sizeof(f->sum[r]));
-}
-
-/* Codes of the n < 16 last rows, so that a whole tile can be loaded. */
-INLINE void copy_codes(struct work *w, const int8_t *q, size_t row_bytes, size_t n, size_t n_blocks)
-{
-	for (size_t r = 0; r < n; r++)
-		memcpy(w->q[r], q + r * row_bytes, 32 * n_blocks);
-	publish(w->q);
 }
 
 /* A strip with some rows: what to do. */
@@ -255,29 +241,25 @@ struct call {
 	chunk_fill *fill;
 	const void *src; /* of fill */
 	const struct kern_acts *x;
-	size_t first, rows; /* of x; at most MOST_ROWS */
+	size_t first, rows; /* of x: a multiple of TILE_ROWS, at most MOST_ROWS */
 };
 
 /* u becomes the rows from `row` on (of the call's) against n_blocks blocks of c, the first of which
  * is number `at`.
  *
- * Fields are written one by one and never copied as a whole: a load of several stores at once would
- * have to wait until they are in the cache, which is after all that is under way. */
+ * Fields are written and read one by one: a load of several stores at once would have to wait until
+ * they are in the cache, which is after all that is under way. */
 INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t row,
 		     const struct chunk *c, size_t at, size_t n_blocks, struct factors *f,
 		     enum chunk_kind kind)
 {
 	const struct kern_acts *x = call->x;
-	const size_t left = call->rows - row, n = left < TILE_ROWS ? left : TILE_ROWS;
-	const int8_t *q = x->q + 32 * ((call->first + row) * x->blocks + at);
 
-	copy_factors(f, x, call->first + row, n, at, n_blocks, kind);
-	if (n < TILE_ROWS)
-		copy_codes(w, q, 32 * x->blocks, n, n_blocks);
+	copy_factors(f, x, call->first + row, at, n_blocks, kind);
 	u->c = c;
 	u->n_blocks = n_blocks;
-	u->q = n < TILE_ROWS ? w->q[0] : q;
-	u->row_bytes = n < TILE_ROWS ? sizeof(w->q[0]) : 32 * x->blocks;
+	u->q = x->q + 32 * ((call->first + row) * x->blocks + at);
+	u->row_bytes = 32 * x->blocks;
 	u->f = f;
 	u->acc = w->acc + row;
 }
@@ -287,10 +269,8 @@ INLINE void clear(struct work *w, size_t rows, bool halves)
 {
 	const __m512i zero = _mm512_setzero_si512();
 
-	for (size_t r = 0; r < (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS; r++)
+	for (size_t r = 0; r < rows; r++)
 		_mm512_store_ps(w->acc[r], _mm512_setzero_ps());
-	if (rows % TILE_ROWS)
-		memset(w->q, 0, sizeof(w->q));
 	for (unsigned i = 0; halves && i < CHUNKS * TILES / 2 * GAP; i++) {
 		struct chunk *c = &w->chunks[i / GAP % CHUNKS];
 
@@ -337,7 +317,7 @@ INLINE void add_strip(struct work *w, const struct call *call, enum chunk_kind k
 	steps[kind](w, &units[turns % 2], &units[(turns + 1) % 2]);
 }
 
-/* n whole strips at src, `bytes` apart, as blocks of fill, with those rows. */
+/* n whole strips at src, `bytes` apart, as blocks of fill, with whole tiles of rows. */
 INLINE void run_strips(chunk_fill *fill, enum chunk_kind kind, const uint8_t *src, size_t bytes,
 		       size_t n, const struct kern_acts *x, size_t first, size_t rows, float *out,
 		       size_t ldo)
@@ -358,15 +338,13 @@ INLINE void run_strips(chunk_fill *fill, enum chunk_kind kind, const uint8_t *sr
 	_tile_release();
 }
 
-void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
-		     size_t first, size_t rows, float *out, size_t ldo)
+static void run_packed(const struct kern_strips *w, size_t strip, size_t n,
+		       const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
 {
 	const size_t bytes = w->strip_bytes;
 	const uint8_t *src = w->data + strip * bytes;
 
-	if (rows < FEWEST_ROWS)
-		strip_avx512vnni_strip(w, strip, n, x, first, rows, out, ldo);
-	else if (w->type == QUANT_Q4_0)
+	if (w->type == QUANT_Q4_0)
 		run_strips(chunk_fill_q4_0, CHUNK_PLAIN, src, bytes, n, x, first, rows, out, ldo);
 	else if (w->type == QUANT_Q8_0)
 		run_strips(chunk_fill_q8_0, CHUNK_PLAIN, src, bytes, n, x, first, rows, out, ldo);
@@ -377,15 +355,29 @@ void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const 
 		run_strips(chunk_fill_q6_k, CHUNK_HALVES, src, bytes, n, x, first, rows, out, ldo);
 }
 
+void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
+		     size_t first, size_t rows, float *out, size_t ldo)
+{
+	const size_t whole = rows / TILE_ROWS * TILE_ROWS;
+
+	if (whole)
+		run_packed(w, strip, n, x, first, whole, out, ldo);
+	if (whole < rows)
+		strip_avx512vnni_strip(w, strip, n, x, first + whole, rows - whole,
+				       out + whole * ldo, ldo);
+}
+
 void strip_amx_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,
 		    size_t rows, float *out, size_t ldo)
 {
-	if (rows < FEWEST_ROWS) {
-		strip_avx512vnni_wide(w, mins, x, first, rows, out, ldo);
-		return;
-	}
-	run_strips(chunk_fill_wide, chunk_kind_of(w, x->blocks, mins), (const void *)w, 0, 1, x,
-		   first, rows, out, ldo);
+	const size_t whole = rows / TILE_ROWS * TILE_ROWS;
+
+	if (whole)
+		run_strips(chunk_fill_wide, chunk_kind_of(w, x->blocks, mins), (const void *)w, 0,
+			   1, x, first, whole, out, ldo);
+	if (whole < rows)
+		strip_avx512vnni_wide(w, mins, x, first + whole, rows - whole, out + whole * ldo,
+				      ldo);
 }
 
 void strip_amx_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)
