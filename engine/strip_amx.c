@@ -6,7 +6,8 @@
  * must leave the tile to be scaled: it is stored to a buffer, and vectors take it from there. Loads
  * have to wait until such stores are in the cache, so the vectors are one unit behind the tiles:
  * while the products of a unit (a chunk and 16 rows) are made, those of the unit before are added
- * up. For the same reason chunks are unpacked one ahead.
+ * up, and a product takes the place of one that has just been read. For the same reason chunks are
+ * unpacked one ahead.
  *
  * What vectors need of activations is copied so that rows are a constant apart, and the sums stay
  * here until a strip is done: rows of the result are a multiple of 4 KiB apart in many models,
@@ -25,10 +26,6 @@
 
 /* One is added up, one multiplied, one filled. */
 #define CHUNKS 3
-
-/* Rows of a block that are added up while two tiles are multiplied and stored. */
-#define AMONG_PLAIN 16
-#define AMONG       8
 
 /* Vectors of zeros between the halves of a block: the eight from the first on are the lower half
  * and zeros, the eight from the fifth on zeros and the upper half. Both meet the same rows. */
@@ -66,12 +63,11 @@ struct unit {
 	size_t row_bytes;
 	const struct factors *f;
 	float (*acc)[16];
-	int32_t (*sums)[TILE_ROWS][16];
 };
 
 /* What a call works with: in the first-level cache, but for chunks that are not in use. */
 struct work {
-	_Alignas(64) int32_t sums[2][TILES][TILE_ROWS][16]; /* of two units in turn */
+	_Alignas(64) int32_t sums[TILES][TILE_ROWS][16];
 	_Alignas(64) float acc[MOST_ROWS][16];
 	struct factors factors[2];
 	struct chunk chunks[CHUNKS];
@@ -148,16 +144,14 @@ INLINE void keep(struct unit u, size_t b, bool halves, bool second, int32_t (*to
 		_tile_stored(SUMS_1, to[1], 64);
 }
 
-/* Rows [first, last) of block b of a unit: what its products mean, added to acc. */
-INLINE void add_rows(struct unit u, size_t b, enum chunk_kind kind, unsigned first, unsigned last,
-		     __m512 acc[TILE_ROWS])
+/* Block b of a unit: what its products mean, added to acc. */
+INLINE void add_block(struct unit u, size_t b, enum chunk_kind kind, int32_t (*sums)[TILE_ROWS][16],
+		      __m512 acc[TILE_ROWS])
 {
-	int32_t(*sums)[TILE_ROWS][16] = u.sums + (chunk_has_halves(kind) ? 2 * b : b);
-
 	if (b >= u.n_blocks)
 		return;
 #pragma GCC unroll 16
-	for (unsigned r = first; r < last; r++) {
+	for (unsigned r = 0; r < TILE_ROWS; r++) {
 		const struct chunk_row row = { u.f->step[r], u.f->sum[r][0], u.f->whole[r] };
 		__m512 dots[2];
 
@@ -168,45 +162,52 @@ INLINE void add_rows(struct unit u, size_t b, enum chunk_kind kind, unsigned fir
 	}
 }
 
-/* The products of `now` while those of `before` are added up; either may have no blocks.
- *
- * While tiles are at work, vectors have one of their two ports. So there are no more vectors among
- * the tiles than take as long as these: of each of four blocks the first rows; the rest follows. */
-INLINE void step(const struct unit *now, const struct unit *before, enum chunk_kind kind)
+/* A fourth of a step, from block b of both units on, with sums of two tiles. */
+INLINE void turn(struct unit now, struct unit before, size_t b, enum chunk_kind kind, bool second,
+		 int32_t (*sums)[TILE_ROWS][16], __m512 acc[TILE_ROWS])
 {
 	const bool halves = chunk_has_halves(kind);
-	const size_t blocks = halves ? 1 : 2;
-	const unsigned among = kind == CHUNK_PLAIN ? AMONG_PLAIN : AMONG;
+
+	multiply(now, b, halves, second);
+	add_block(before, b, kind, sums, acc);
+	if (!halves)
+		add_block(before, b + 1, kind, sums + 1, acc);
+	keep(now, b, halves, second, sums);
+}
+
+/* The products of `now` while those of `before` are added up; either may have no blocks.
+ *
+ * While tiles are at work, vectors have one of their two ports. With minimums there are too many of
+ * them to be among the tiles: they go first. */
+INLINE void step(struct work *w, const struct unit *now, const struct unit *before,
+		 enum chunk_kind kind)
+{
+	const size_t blocks = chunk_has_halves(kind) ? 1 : 2, tiles = 2 / blocks;
 	/* In registers: every load from here on may look like one of a tile that is stored. */
-	const struct unit to = *now, from = *before;
+	struct unit to = *now, from = *before;
 	__m512 acc[TILE_ROWS];
 
 #pragma GCC unroll 16
 	for (unsigned r = 0; r < TILE_ROWS; r++)
 		acc[r] = _mm512_load_ps(from.acc[r]);
+	for (size_t b = 0; chunk_has_min(kind) && b < from.n_blocks; b++)
+		add_block(from, b, kind, w->sums + tiles * b, acc);
+	from.n_blocks = chunk_has_min(kind) ? 0 : from.n_blocks;
 	for (size_t t = 0; t < TILES / 2; t += 2) {
-		multiply(to, blocks * t, halves, false);
-		add_rows(from, t, kind, 0, among, acc);
-		keep(to, blocks * t, halves, false, to.sums + 2 * t);
-		multiply(to, blocks * (t + 1), halves, true);
-		add_rows(from, t + 1, kind, 0, among, acc);
-		keep(to, blocks * (t + 1), halves, true, to.sums + 2 * t + 2);
+		turn(to, from, blocks * t, kind, false, w->sums + 2 * t, acc);
+		turn(to, from, blocks * (t + 1), kind, true, w->sums + 2 * (t + 1), acc);
 	}
-	for (size_t b = 0; among < TILE_ROWS && b < TILES / 2; b++)
-		add_rows(from, b, kind, among, TILE_ROWS, acc);
-	for (size_t b = TILES / 2; !halves && b < TILES; b++)
-		add_rows(from, b, kind, 0, TILE_ROWS, acc);
 #pragma GCC unroll 16
 	for (unsigned r = 0; r < TILE_ROWS; r++)
 		_mm512_store_ps(from.acc[r], acc[r]);
 }
 
-typedef void step_of_kind(const struct unit *now, const struct unit *before);
+typedef void step_of_kind(struct work *w, const struct unit *now, const struct unit *before);
 
 #define STEP(name, kind)                                                                           \
-	static void step_##name(const struct unit *now, const struct unit *before)                 \
+	static void step_##name(struct work *w, const struct unit *now, const struct unit *before) \
 	{                                                                                          \
-		step(now, before, kind);                                                           \
+		step(w, now, before, kind);                                                        \
 	}
 
 STEP(plain, CHUNK_PLAIN)
@@ -255,18 +256,17 @@ struct call {
  * Fields are written and read one by one: a load of several stores at once would have to wait until
  * they are in the cache, which is after all that is under way. */
 INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t row,
-		     const struct chunk *c, size_t at, size_t n_blocks, unsigned turn,
+		     const struct chunk *c, size_t at, size_t n_blocks, struct factors *f,
 		     enum chunk_kind kind)
 {
 	const struct kern_acts *x = call->x;
 
-	copy_factors(&w->factors[turn], x, call->first + row, at, n_blocks, kind);
+	copy_factors(f, x, call->first + row, at, n_blocks, kind);
 	u->c = c;
 	u->n_blocks = n_blocks;
 	u->q = x->q + 32 * ((call->first + row) * x->blocks + at);
 	u->row_bytes = 32 * x->blocks;
-	u->f = &w->factors[turn];
-	u->sums = w->sums[turn];
+	u->f = f;
 	u->acc = w->acc + row;
 }
 
@@ -304,8 +304,7 @@ INLINE void add_strip(struct work *w, const struct call *call, enum chunk_kind k
 {
 	const bool halves = chunk_has_halves(kind);
 	const size_t most = halves ? TILES / 2 : TILES;
-	struct unit units[2] = { { .acc = w->acc, .sums = w->sums[0] },
-				 { .acc = w->acc, .sums = w->sums[0] } };
+	struct unit units[2] = { { .acc = w->acc }, { .acc = w->acc } };
 	size_t n = fill_chunk(w, call, 0, most, halves), next;
 	unsigned turns = 0;
 
@@ -316,12 +315,12 @@ INLINE void add_strip(struct work *w, const struct call *call, enum chunk_kind k
 			struct unit *now = &units[turns % 2];
 
 			set_unit(now, w, call, row, &w->chunks[nth % CHUNKS], nth * most, n,
-				 turns % 2, kind);
-			steps[kind](now, &units[(turns + 1) % 2]);
+				 &w->factors[turns % 2], kind);
+			steps[kind](w, now, &units[(turns + 1) % 2]);
 		}
 	}
 	units[turns % 2].n_blocks = 0;
-	steps[kind](&units[turns % 2], &units[(turns + 1) % 2]);
+	steps[kind](w, &units[turns % 2], &units[(turns + 1) % 2]);
 }
 
 /* n whole strips at src, `bytes` apart, as blocks of fill, with whole tiles of rows. */
