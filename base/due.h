@@ -19,6 +19,7 @@ struct due {
 	uint32_t n;                  /* waits so far */
 	uint32_t shy;                /* waits to sleep through, since others want the processor */
 	uint32_t shyness;            /* how many it was last time */
+	uint32_t calm;               /* waits since that nobody else disturbed */
 };
 
 /* A part of a wait, from its beginning. */
@@ -27,7 +28,8 @@ struct due_window {
 };
 
 /* One more wait has ended; others had the processor while it was looked for, which is left to them
- * for some waits then, each time for twice as many until there is one that they did not disturb. */
+ * for some waits then, each time for twice as many. Only many waits that they did not disturb make
+ * it fewer again: to be late costs more than to be early gains. */
 void due_learn(struct due *d, uint64_t waited_us, bool crowded);
 
 /* Where to look, for at most spin_us. False: nowhere, most waits of late were of different

@@ -91,9 +91,30 @@ static void who_was_in_the_way_of_others_stays_away_longer_each_time(void **stat
 		assert_true(n < 1000);
 		last = n;
 	}
-	due_learn(&d, 500, false); /* looked for, and in nobody's way */
+	learn(&d, 500, 5); /* looked for, and in nobody's way: that may be chance */
 	due_learn(&d, 500, true);
-	assert_int_equal(shy_waits(&d), 1);
+	assert_int_equal(shy_waits(&d), last);
+}
+
+/* One wait in five that others disturb would cost more than the other four gain. */
+static void who_is_in_the_way_now_and_then_stays_away_too(void **state)
+{
+	struct due_window w;
+	struct due d = { 0 };
+	unsigned looked = 0;
+
+	(void)state;
+	learn(&d, 500, DUE_KEPT);
+	for (unsigned i = 0; i < 4000; i++) {
+		const bool looks = due_window(&d, SPIN_US, &w);
+
+		due_learn(&d, 500, looks && looked % 5 == 0);
+		looked += looks;
+	}
+	assert_in_range(looked, 20, 400);
+	learn(&d, 500, 2000); /* alone again */
+	due_learn(&d, 500, true);
+	assert_in_range(shy_waits(&d), 1, 15);
 }
 
 /* ---- with a queue ---- */
@@ -180,6 +201,7 @@ int main(void)
 		cmocka_unit_test(long_waits_are_slept_through_until_just_before_their_end),
 		cmocka_unit_test(waits_of_all_lengths_are_slept_through),
 		cmocka_unit_test(who_was_in_the_way_of_others_stays_away_longer_each_time),
+		cmocka_unit_test(who_is_in_the_way_now_and_then_stays_away_too),
 		cmocka_unit_test(items_that_are_due_all_arrive_and_then_the_end),
 		cmocka_unit_test(looking_for_an_item_has_an_end),
 	};
