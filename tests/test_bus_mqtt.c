@@ -145,6 +145,48 @@ static void many_filters_hold_after_each_connect(void **state)
 	broker_destroy(small);
 }
 
+/* How often the broker logged it. */
+static unsigned logged(const struct broker *b, const char *what)
+{
+	FILE *f = fopen(broker_path(b, "broker.log"), "r");
+	char line[512];
+	unsigned n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, what) != NULL;
+	(void)fclose(f);
+	return n;
+}
+
+/* On a slow link each packet would be a round trip. */
+static void filters_go_out_in_one_packet(void **state)
+{
+	static const char *const filters[] = { "a", "b/+", "c/#", "d", "e" };
+	struct broker *b;
+	struct box a;
+	unsigned before;
+
+	(void)state;
+	box_need_broker();
+	b = broker_create();
+	broker_start(b, "allow_anonymous true\nlog_type all");
+	box_open_up(&a, b, "a");
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(bus_subscribe(a.bus, filters[i], 1), 0);
+	box_say(&a, "e", "1", 1);
+	box_expect(&a, "e", "1", false);
+	broker_kill(b);
+	box_await(&a, BUS_DOWN);
+	before = logged(b, "Received SUBSCRIBE from a");
+	assert_int_equal(before, 5); /* each when it was wanted */
+	broker_restart(b);
+	box_await(&a, BUS_UP);
+	assert_int_equal(logged(b, "Received SUBSCRIBE from a"), before + 1);
+	box_close(&a);
+	broker_destroy(b);
+}
+
 static void payloads_up_to_256_kib_arrive_whole(void **state)
 {
 	static const size_t sizes[] = { 1, 127, 16383, 16384, 65536, 262144 };
@@ -370,6 +412,7 @@ int main(void)
 		cmocka_unit_test(an_expired_message_is_not_delivered),
 		cmocka_unit_test(subscriptions_and_birth_made_before_the_connection_hold),
 		cmocka_unit_test(many_filters_hold_after_each_connect),
+		cmocka_unit_test(filters_go_out_in_one_packet),
 		cmocka_unit_test(payloads_up_to_256_kib_arrive_whole),
 		cmocka_unit_test(a_burst_of_20000_messages_arrives_in_order),
 		cmocka_unit_test(a_burst_at_qos_1_does_not_stall),
