@@ -70,9 +70,9 @@ static void subscribe_crowd(struct office *o)
 	assert_int_equal(bus_subscribe(o->crowd.bus, "splitmq/v1/" TOY_FLEET "/decision/+", 1), 0);
 }
 
-static struct office *office_create(void)
+static int office_open(void **state)
 {
-	struct office *o = calloc(1, sizeof(*o));
+	struct office *o = *state = calloc(1, sizeof(*o));
 
 	assert_non_null(o);
 	o->now_ms = 1000;
@@ -83,11 +83,13 @@ static struct office *office_create(void)
 	toy_open_node(&o->crowd, o->broker, "crowd", 0);
 	subscribe_crowd(o);
 	bus_mem_pump(o->broker, o->now_ms);
-	return o;
+	return 0;
 }
 
-static void office_destroy(struct office *o)
+static int office_close(void **state)
 {
+	struct office *o = *state;
+
 	close_coordinator(o);
 	if (o->standby_open) {
 		coordinator_core_finish(&o->standby);
@@ -96,6 +98,7 @@ static void office_destroy(struct office *o)
 	toy_close_node(&o->crowd);
 	bus_mem_destroy(o->broker);
 	free(o);
+	return 0;
 }
 
 static void hear(struct office *o)
@@ -149,13 +152,19 @@ static void pass(struct office *o, uint64_t ms)
 	}
 }
 
-static void publish_agent(struct office *o, const char *topic_name, struct msg_agent_status st)
+static void publish_agent_as(struct office *o, const char *topic_name, struct msg_agent_status st)
 {
 	struct topic t = { .kind = TOPIC_AGENT_STATUS, .fleet = TOY_FLEET };
 	struct msg m = { .type = MSG_AGENT_STATUS, .u.agent_status = st };
 
 	snprintf(t.agent, sizeof(t.agent), "%s", topic_name);
 	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+}
+
+/* It is ready. */
+static void publish_agent(struct office *o, const char *name)
+{
+	publish_agent_as(o, name, agent_of(name, MSG_READY, 1));
 }
 
 static void publish_worker(struct office *o, struct msg_worker_status st)
@@ -167,14 +176,30 @@ static void publish_worker(struct office *o, struct msg_worker_status st)
 	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
 }
 
+/* As somebody else would, for gw. */
+static void publish_decision(struct office *o, const char *text)
+{
+	const struct bus_publish p = { .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
+				       .payload = text,
+				       .len = strlen(text),
+				       .retain = true };
+
+	assert_int_equal(bus_publish(o->crowd.bus, &p), 0);
+}
+
+/* A coordinator, and a gateway that it decides for, at this split. */
+static void begin_with_gateway(struct office *o, uint32_t split)
+{
+	o->conf.policy.split = split;
+	open_coordinator(o, 1);
+	publish_agent(o, "gw");
+}
+
 static void an_agent_gets_one_decision_that_is_retained(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
-	o->conf.policy.split = 2;
-	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	begin_with_gateway(o, 2);
 	pass(o, 2000);
 	assert_int_equal(o->n_heard, 1);
 	assert_int_equal(o->heard.number, 1);
@@ -185,45 +210,33 @@ static void an_agent_gets_one_decision_that_is_retained(void **state)
 	pass(o, 1000);
 	assert_int_equal(o->n_heard, 2);
 	assert_true(o->heard_retained);
-	office_destroy(o);
 }
 
 static void nothing_is_decided_before_the_retained_messages_are_in(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	pass(o, 290);
 	assert_int_equal(o->n_heard, 0);
 	pass(o, 50);
 	assert_int_equal(o->n_heard, 1);
-	office_destroy(o);
 }
 
 static void a_decision_that_the_broker_lost_is_said_again(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
-	o->conf.policy.split = 2;
-	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	begin_with_gateway(o, 2);
 	pass(o, 1000);
-	assert_int_equal(
-		bus_publish(o->crowd.bus,
-			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
-						   .payload = "",
-						   .retain = true }),
-		0);
+	publish_decision(o, "");
 	pass(o, 1000);
 	assert_int_equal(o->n_heard, 2);
 	assert_int_equal(o->heard.number, 1);
 	roster_doubt(&o->core.roster); /* as after a broker that kept nothing */
 	pass(o, 1000);
 	assert_int_equal(o->n_heard, 3);
-	office_destroy(o);
 }
 
 static void publish_telemetry(struct office *o, double rtt_ms)
@@ -270,11 +283,10 @@ static void publish_profile(struct office *o)
 /* A round trip that swings between 10 and 20 ms, of a choice that the operator fixed. */
 static void predictions_are_told_again_twice_a_minute_at_most(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 	uint64_t number;
 	unsigned told;
 
-	(void)state;
 	o->conf.policy.split = 1;
 	snprintf(o->conf.policy.objective, sizeof(o->conf.policy.objective), "latency");
 	snprintf(o->conf.policy.codec, sizeof(o->conf.policy.codec), "f32");
@@ -286,7 +298,7 @@ static void predictions_are_told_again_twice_a_minute_at_most(void **state)
 	};
 	open_coordinator(o, 1);
 	publish_worker(o, worker_of("w0", MSG_READY, 1, TOY_MODEL));
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	publish_profile(o);
 	pass(o, 500);
 	publish_telemetry(o, 10);
@@ -308,48 +320,36 @@ static void predictions_are_told_again_twice_a_minute_at_most(void **state)
 	assert_true(o->heard.predicted.token_ms > 20);
 	assert_int_equal(o->heard.number, number);
 	assert_int_equal(o->heard.split, 1);
-	office_destroy(o);
 }
 
 static void two_coordinators_do_not_flood_the_broker(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 	static const char theirs[] = "{\"type\":\"decision\",\"agent\":\"gw\",\"number\":10,"
 				     "\"split\":3}";
 
-	(void)state;
-	o->conf.policy.split = 2;
-	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	begin_with_gateway(o, 2);
 	pass(o, 500);
 	assert_int_equal(o->heard.number, 1);
-	assert_int_equal(
-		bus_publish(o->crowd.bus,
-			    &(struct bus_publish){ .topic = "splitmq/v1/" TOY_FLEET "/decision/gw",
-						   .payload = theirs,
-						   .len = strlen(theirs),
-						   .retain = true }),
-		0);
+	publish_decision(o, theirs);
 	pass(o, 100);
 	assert_int_equal(o->heard.number, 10);
 	pass(o, 1500);
 	assert_int_equal(o->heard.number, 11);
 	assert_int_equal(o->heard.split, 2);
-	office_destroy(o);
 }
 
 static void while_messages_wait_they_are_read_before_much_is_decided(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	open_coordinator(o, 1);
 	o->core.behind = true;
 	for (unsigned i = 0; i < 200; i++) {
 		char name[16];
 
 		snprintf(name, sizeof(name), "gw%u", i);
-		publish_agent(o, name, agent_of(name, MSG_READY, 1));
+		publish_agent(o, name);
 	}
 	while (!o->n_heard && o->now_ms < 5000)
 		pass(o, 10);
@@ -358,17 +358,13 @@ static void while_messages_wait_they_are_read_before_much_is_decided(void **stat
 	o->core.behind = false;
 	pass(o, 50);
 	assert_int_equal(o->n_heard, 200);
-	office_destroy(o);
 }
 
 static void the_number_counts_on_over_a_restart(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
-	o->conf.policy.split = 2;
-	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	begin_with_gateway(o, 2);
 	pass(o, 1000);
 	close_coordinator(o);
 	open_coordinator(o, 2); /* the same policy: nothing new to say */
@@ -381,14 +377,12 @@ static void the_number_counts_on_over_a_restart(void **state)
 	assert_int_equal(o->n_heard, 2);
 	assert_int_equal(o->heard.number, 2);
 	assert_int_equal(o->heard.split, 3);
-	office_destroy(o);
 }
 
 static void an_override_speaks_where_it_says_something(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	o->conf.policy = (struct config_policy){
 		.split = 2, .codec = "q8", .kv = "q8_0", .context_tokens = 64
 	};
@@ -399,32 +393,30 @@ static void an_override_speaks_where_it_says_something(void **state)
 	snprintf(o->conf.agents[0].kv, sizeof(o->conf.agents[0].kv), "q4_0");
 	o->conf.n_agents = 1;
 	open_coordinator(o, 1);
-	publish_agent(o, "gw2", agent_of("gw2", MSG_READY, 1));
+	publish_agent(o, "gw2");
 	pass(o, 1000);
 	assert_string_equal(o->heard.agent, "gw2");
 	assert_int_equal(o->heard.split, 0);
 	assert_string_equal(o->heard.codec, "f16");
 	assert_string_equal(o->heard.kv, "q4_0");
 	assert_int_equal(o->heard.context_tokens, 64);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	pass(o, 1000);
 	assert_string_equal(o->heard.agent, "gw");
 	assert_int_equal(o->heard.split, 2);
 	assert_string_equal(o->heard.codec, "q8");
 	assert_string_equal(o->heard.kv, "q8_0");
 	assert_int_equal(o->n_heard, 2);
-	office_destroy(o);
 }
 
 static void a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	o->conf.policy.split = 2;
 	snprintf(o->conf.policy.worker, sizeof(o->conf.policy.worker), "w1");
 	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	pass(o, 1000);
 	assert_string_equal(o->heard.worker, "");
 	publish_worker(o, worker_of("w1", MSG_READY, 5, TOY_MODEL));
@@ -439,7 +431,6 @@ static void a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes(v
 	assert_int_equal(o->n_heard, 3);
 	assert_int_equal(o->heard.number, 3);
 	assert_string_equal(o->heard.worker, "");
-	office_destroy(o);
 }
 
 static void what_somebody_else_decides_is_overruled(void **state)
@@ -447,32 +438,27 @@ static void what_somebody_else_decides_is_overruled(void **state)
 	struct topic t = { .kind = TOPIC_DECISION, .fleet = TOY_FLEET, .agent = "gw" };
 	struct msg m = { .type = MSG_DECISION,
 			 .u.decision = { .agent = "gw", .number = 9, .split = 1, .reason = "me" } };
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
-	o->conf.policy.split = 2;
-	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	begin_with_gateway(o, 2);
 	pass(o, 1000);
 	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
 	pass(o, 1000);
 	assert_int_equal(o->heard.number, 10);
 	assert_int_equal(o->heard.split, 2);
-	office_destroy(o);
 }
 
 static void a_standby_follows_and_decides_nothing(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	o->conf.policy.split = 2;
 	open_coordinator(o, 1);
 	pass(o, 500);
 	o->conf.policy.split = 3; /* the standby would decide otherwise */
 	open_standby(o);
 	o->conf.policy.split = 2;
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	pass(o, 5000);
 	assert_int_equal(o->n_heard, 1);
 	assert_int_equal(o->heard.split, 2);
@@ -481,35 +467,31 @@ static void a_standby_follows_and_decides_nothing(void **state)
 	assert_false(lease_is_active(&o->standby.lease, o->now_ms));
 	assert_int_equal(roster_ready_agents(&o->standby.roster), 1);
 	assert_int_equal(roster_find_agent(&o->standby.roster, "gw")->decision.number, 1);
-	office_destroy(o);
 }
 
 static void a_standby_takes_over_within_the_timeout(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	o->conf.policy.split = 2;
 	open_coordinator(o, 1);
 	open_standby(o);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	pass(o, 1000);
 	assert_true(lease_is_active(&o->core.lease, o->now_ms));
 	close_coordinator(o); /* without a word */
-	publish_agent(o, "gw2", agent_of("gw2", MSG_READY, 1));
+	publish_agent(o, "gw2");
 	pass(o, o->conf.lease_ms + 200);
 	assert_int_equal(o->n_heard, 2); /* what was right is not said again */
 	assert_string_equal(o->heard.agent, "gw2");
 	assert_string_equal(o->heard.coordinator, "standby");
 	assert_int_equal(o->heard.term, 2);
-	office_destroy(o);
 }
 
 static void a_coordinator_that_stops_hands_over_at_once(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	o->conf.lease_ms = 60000;
 	open_coordinator(o, 1);
 	open_standby(o);
@@ -520,7 +502,6 @@ static void a_coordinator_that_stops_hands_over_at_once(void **state)
 	close_coordinator(o);
 	pass(o, 700); /* two settle times of 300 */
 	assert_true(lease_is_active(&o->standby.lease, o->now_ms));
-	office_destroy(o);
 }
 
 static void a_deposed_coordinator_is_silent_and_overruled(void **state)
@@ -529,29 +510,26 @@ static void a_deposed_coordinator_is_silent_and_overruled(void **state)
 	struct msg m = { .type = MSG_COORDINATOR_LEASE,
 			 .u.coordinator_lease = {
 				 .coordinator = "other", .boot = 5, .term = 9, .lease_ms = 1000 } };
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	open_coordinator(o, 1);
 	pass(o, 1000);
 	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	pass(o, 900);
 	assert_int_equal(o->n_heard, 0);
 	pass(o, 400); /* the other one is never heard of again */
 	assert_int_equal(o->n_heard, 1);
 	assert_int_equal(o->heard.term, 10);
-	office_destroy(o);
 }
 
 static void a_status_under_another_name_and_malformed_ones_are_refused(void **state)
 {
 	static const char *const texts[] = { "", "{", "null", "{\"type\":\"agent.status\"}" };
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	open_coordinator(o, 1);
-	publish_agent(o, "gw2", agent_of("gw", MSG_READY, 1));
+	publish_agent_as(o, "gw2", agent_of("gw", MSG_READY, 1));
 	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		assert_int_equal(bus_publish(o->crowd.bus,
 					     &(struct bus_publish){
@@ -562,16 +540,14 @@ static void a_status_under_another_name_and_malformed_ones_are_refused(void **st
 	pass(o, 1000);
 	assert_int_equal(o->n_heard, 0);
 	assert_int_equal(o->core.roster.n_agents, 0);
-	office_destroy(o);
 }
 
 static void an_unpublished_decision_is_tried_again(void **state)
 {
-	struct office *o = office_create();
+	struct office *o = *state;
 
-	(void)state;
 	open_coordinator(o, 1);
-	publish_agent(o, "gw", agent_of("gw", MSG_READY, 1));
+	publish_agent(o, "gw");
 	pass(o, 200);
 	bus_mem_cut(o->broker, "coordinator");
 	pass(o, 1000);
@@ -579,29 +555,29 @@ static void an_unpublished_decision_is_tried_again(void **state)
 	bus_mem_restore(o->broker, "coordinator");
 	pass(o, 1000);
 	assert_int_equal(o->n_heard, 1);
-	office_destroy(o);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, office_open, office_close)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_agent_gets_one_decision_that_is_retained),
-		cmocka_unit_test(a_decision_that_the_broker_lost_is_said_again),
-		cmocka_unit_test(predictions_are_told_again_twice_a_minute_at_most),
-		cmocka_unit_test(two_coordinators_do_not_flood_the_broker),
-		cmocka_unit_test(nothing_is_decided_before_the_retained_messages_are_in),
-		cmocka_unit_test(while_messages_wait_they_are_read_before_much_is_decided),
-		cmocka_unit_test(the_number_counts_on_over_a_restart),
-		cmocka_unit_test(an_override_speaks_where_it_says_something),
-		cmocka_unit_test(
-			a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes),
-		cmocka_unit_test(what_somebody_else_decides_is_overruled),
-		cmocka_unit_test(a_standby_follows_and_decides_nothing),
-		cmocka_unit_test(a_standby_takes_over_within_the_timeout),
-		cmocka_unit_test(a_coordinator_that_stops_hands_over_at_once),
-		cmocka_unit_test(a_deposed_coordinator_is_silent_and_overruled),
-		cmocka_unit_test(a_status_under_another_name_and_malformed_ones_are_refused),
-		cmocka_unit_test(an_unpublished_decision_is_tried_again),
+		TEST(an_agent_gets_one_decision_that_is_retained),
+		TEST(a_decision_that_the_broker_lost_is_said_again),
+		TEST(predictions_are_told_again_twice_a_minute_at_most),
+		TEST(two_coordinators_do_not_flood_the_broker),
+		TEST(nothing_is_decided_before_the_retained_messages_are_in),
+		TEST(while_messages_wait_they_are_read_before_much_is_decided),
+		TEST(the_number_counts_on_over_a_restart),
+		TEST(an_override_speaks_where_it_says_something),
+		TEST(a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes),
+		TEST(what_somebody_else_decides_is_overruled),
+		TEST(a_standby_follows_and_decides_nothing),
+		TEST(a_standby_takes_over_within_the_timeout),
+		TEST(a_coordinator_that_stops_hands_over_at_once),
+		TEST(a_deposed_coordinator_is_silent_and_overruled),
+		TEST(a_status_under_another_name_and_malformed_ones_are_refused),
+		TEST(an_unpublished_decision_is_tried_again),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
