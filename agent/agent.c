@@ -224,6 +224,13 @@ static uint32_t split_of(const struct config_agent *conf, const struct segment *
 	return conf->split == UINT32_MAX ? seg->last : conf->split;
 }
 
+static int read_codec(struct codec_spec *codec, const struct config_agent *conf, struct err *e)
+{
+	const int rc = spec_parse(codec, conf->codec, e);
+
+	return rc ? err_wrap(e, "codec") : 0;
+}
+
 static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct err *e)
 {
 	const struct config_agent *conf = a->conf;
@@ -264,7 +271,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 		cc->kv_position_bytes[t] = kv_rows_position_bytes(&seg->hp, (enum kv_type)t);
 	if (msg_class_parse(&cc->class, conf->class))
 		return err_set(e, ERR_CONFIG, "class must be " MSG_CLASS_WORDS);
-	return spec_parse(&cc->codec, conf->codec, e);
+	return read_codec(&cc->codec, conf, e);
 }
 
 /* For the proof that a session as configured fits. */
@@ -302,7 +309,7 @@ static int open_head(struct head **h, const struct config_agent *conf, head_done
 		.extra = extra,
 		.extra_ctx = &x,
 	};
-	int rc = spec_parse(&x.codec, conf->codec, e);
+	int rc = read_codec(&x.codec, conf, e);
 
 	return rc ? rc : fallback_open(h, &sc, conf, done, a, front, e);
 }
@@ -477,15 +484,11 @@ void agent_get_facts(const struct agent *a, struct agent_facts *f)
 
 int agent_check(const struct config_agent *conf, const char **front, struct err *e)
 {
-	unsigned at = 0;
-
 	struct fronts *f = NULL;
 	struct head *h = NULL;
-	struct codec_spec spec;
-	int rc = spec_parse(&spec, conf->codec, e);
+	unsigned at = 0;
+	int rc = open_head(&h, conf, NULL, NULL, &at, e);
 
-	if (!rc)
-		rc = open_head(&h, conf, NULL, NULL, &at, e);
 	if (!rc)
 		rc = fronts_create(&f, conf, h, NULL, e);
 	*front = at ? conf->fronts[at - 1].front : NULL;

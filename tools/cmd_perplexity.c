@@ -77,8 +77,9 @@ static int score_rows(struct local *l, const float *x, const uint32_t *next, uin
 			return rc;
 		for (uint32_t r = 0; r < rows; r++) {
 			if (next[at + r] >= hp->n_vocab)
-				return err_set(e, ERR_LIMIT, "a token id is not in 0..%" PRIu32,
-					       hp->n_vocab - 1);
+				return err_set(e, ERR_LIMIT,
+					       "token id %" PRIu32 " is not in 0..%" PRIu32,
+					       next[at + r], hp->n_vocab - 1);
 			s->nll +=
 				nll_of(logits + (size_t)r * hp->n_vocab, hp->n_vocab, next[at + r]);
 			s->tokens++;

@@ -21,6 +21,8 @@
 
 struct listening {
 	struct capture *capture;
+	const struct config_broker *broker;
+	bool up; /* the broker was there */
 	struct queue *inbox;
 	struct bus *bus;
 };
@@ -71,13 +73,16 @@ static int join(struct listening *l, const struct config_coordinator *conf, stru
 	return rc ? err_set(e, rc, "%s", err_phrase(rc)) : 0;
 }
 
-/* A message that cannot be read is told and passed over: others may do. */
+/* A message that cannot be read is told and passed over: others may do. A broker that was never
+ * there is not waited for. */
 static int handle(struct listening *l, const struct bus_event *ev, struct err *e)
 {
 	struct err why = { 0 };
 
-	if (ev->kind == BUS_FATAL)
-		return err_set(e, ERR_REFUSED, "%s", ev->text);
+	l->up |= ev->kind == BUS_UP;
+	if (ev->kind == BUS_FATAL || (ev->kind == BUS_DOWN && !l->up))
+		return err_set(e, ev->kind == BUS_FATAL ? ERR_REFUSED : ERR_OFFLINE,
+			       "broker %s:%u: %s", l->broker->host, l->broker->port, ev->text);
 	if (ev->kind == BUS_MESSAGE && ev->len &&
 	    capture_message(l->capture, (const char *)ev->payload, ev->len, &why))
 		fprintf(stderr, "splitmq plan: %s: %s\n", ev->topic, why.text);
@@ -111,7 +116,7 @@ static int listen_on(struct listening *l, uint64_t wait_ms, struct err *e)
 static int ask_broker(struct capture *c, const struct config_coordinator *conf, uint64_t wait_ms,
 		      struct err *e)
 {
-	struct listening l = { .capture = c };
+	struct listening l = { .capture = c, .broker = &conf->broker };
 	int rc = 0;
 
 	daemon_block_signals();

@@ -284,12 +284,22 @@ static int cross(struct local *l, const uint32_t *ids, uint32_t rows, struct err
 	return rc;
 }
 
+static int refuse_ids(const struct local *l, const uint32_t *ids, uint32_t n, struct err *e)
+{
+	uint32_t i = 0;
+
+	while (i + 1 < n && ids[i] < l->hp.n_vocab)
+		i++;
+	return err_set(e, ERR_LIMIT, "token id %" PRIu32 " is not in 0..%" PRIu32, ids[i],
+		       l->hp.n_vocab - 1);
+}
+
 int local_run(struct local *l, const uint32_t *ids, uint32_t n, const float **x, struct err *e)
 {
 	int rc;
 
 	if (model_embed(l->front.model, ids, n, l->x))
-		return err_set(e, ERR_LIMIT, "a token id is not in 0..%" PRIu32, l->hp.n_vocab - 1);
+		return refuse_ids(l, ids, n, e);
 	rc = model_forward(l->front.model, l->front.kv, l->x, n);
 	if (!rc && l->back.model) {
 		rc = cross(l, ids, n, e);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/near.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
 
@@ -40,6 +41,23 @@ static int list(FILE *out)
 	return out == stdout ? CMD_OK : CMD_USAGE;
 }
 
+static int unknown(const char *word)
+{
+	unsigned best = near_limit(word);
+	const char *near = NULL;
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		const char *name = commands[i].name;
+		const unsigned d = near_distance(word, name, strlen(name));
+
+		near = d < best ? name : near;
+		best = d < best ? d : best;
+	}
+	fprintf(stderr, "splitmq: no command \"%s\"%s%s%s (see: splitmq --help)\n", word,
+		near ? "; is " : "", near ? near : "", near ? " meant?" : "");
+	return CMD_USAGE;
+}
+
 /* What could not be written was not done: a full disk must not look like success. */
 static int finish(int status)
 {
@@ -63,6 +81,5 @@ int main(int argc, char **argv)
 		if (!strcmp(commands[i].name, argv[1]))
 			return finish(commands[i].run(argc - 1, argv + 1));
 	}
-	fprintf(stderr, "splitmq: no command \"%s\" (see: splitmq --help)\n", argv[1]);
-	return CMD_USAGE;
+	return unknown(argv[1]);
 }
