@@ -8,8 +8,8 @@ LONG_TOKENS = 400  # long enough to be disturbed
 LONG_KEYS = {"temperature": 3, "seed": 11, "raw": True, "max_tokens": LONG_TOKENS}
 
 
-def long_answer(w):
-    return w.generate(PROMPT, LONG_TOKENS, *LONG)
+def long_answer(w, *more):
+    return w.generate(PROMPT, LONG_TOKENS, *LONG, *more)
 
 
 def begin_long(w, sub, prompt_id="long", **more):

@@ -7,6 +7,7 @@ import struct
 
 Size = collections.namedtuple("Size", "dim ff heads scale")
 BIG = Size(1024, 2816, 16, 0.0008)  # resident memory tells which layers were read
+MEDIUM = Size(512, 1408, 8, 0.001)  # tokens of some milliseconds: there is time to interfere
 SMALL = Size(64, 128, 2, 0.003)  # a token costs next to nothing, even under a sanitizer
 LAYERS = 8
 Q8_0, F32 = 8, 0

@@ -51,11 +51,11 @@ def free_port():
 class Process:
     """A child with its stderr in a file."""
 
-    def __init__(self, world, name, argv, env=None):
+    def __init__(self, world, name, argv, env=None, stdin=subprocess.DEVNULL):
         self.name = name
         self.log_path = os.path.join(world.dir, f"{name}.{len(world.processes)}.log")
         with open(self.log_path, "wb") as log:
-            self.p = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            self.p = subprocess.Popen(argv, stdout=log, stderr=log, stdin=stdin,
                                       env={**os.environ, **(env or {})}, cwd=world.dir,
                                       preexec_fn=die_with_parent)
         world.processes.append(self)
@@ -192,10 +192,26 @@ class World:
         subprocess.run(["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t",
                         f"splitmq/v1/{FLEET}/{topic}", *args, "-m", text], check=True, timeout=30)
 
+    def publisher(self, topic):
+        return Publisher(self, topic)
+
     def listen(self, topic="#"):
         p = Listener(self, topic)
         p.wait_ready()
         return p
+
+
+class Publisher(Process):
+    """mosquitto_pub that stays: a message is out at once, however busy the machine is."""
+
+    def __init__(self, world, topic):
+        super().__init__(world, "pub", ["mosquitto_pub", "-p", str(world.port), "-q", "1", "-r",
+                                        "-l", "-t", f"splitmq/v1/{FLEET}/{topic}"],
+                         stdin=subprocess.PIPE)
+
+    def send(self, text):
+        self.p.stdin.write(text.encode() + b"\n")
+        self.p.stdin.flush()
 
 
 class Listener(Process):
