@@ -3,9 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Positions that are converted at a time: keys or values of all stay in the first-level cache. */
-#define PART 16
-
 /* Pairs per thread from which on a pair is not shared: the threads come out even as it is. */
 #define PAIRS_PER_THREAD 4
 
@@ -38,14 +35,15 @@ struct work {
 	const struct kv *kv;
 	const struct kern *kern;
 	uint32_t head, group;
-	float *part;    /* [PART] stored rows, for caches that are not f32 */
-	float *queries; /* [ATTENTION_ROWS][group] stored rows, for caches that rotate */
-	float *scores;  /* [ATTENTION_ROWS][group][ATTENTION_BLOCK] */
+	int8_t *codes;  /* [KV_BLOCK * ATTENTION_BLOCK] of one block of a page */
+	float *queries; /* [ATTENTION_ROWS][group] stored rows of keys, scaled */
+	float *scores;  /* [ATTENTION_ROWS][group][ATTENTION_BLOCK], then weights */
+	float *stepped; /* the same: weights times the steps of a block's rows */
 };
 
 /* Floats of a thread's scratch. */
 struct sizes {
-	size_t part, queries, scores, work; /* work: all three */
+	size_t codes, queries, scores, work; /* work: all, scores twice */
 };
 
 static size_t lines(size_t floats)
@@ -53,16 +51,15 @@ static size_t lines(size_t floats)
 	return (floats + 15) / 16 * 16;
 }
 
-static struct sizes sizes_of(uint32_t dim, uint32_t dim_v, size_t group)
+static struct sizes sizes_of(uint32_t dim, size_t group)
 {
-	const size_t row = KV_ROW_MAX(dim), row_v = KV_ROW_MAX(dim_v);
 	struct sizes s = {
-		.part = lines(PART * (row > row_v ? row : row_v)),
-		.queries = lines(ATTENTION_ROWS * group * row),
+		.codes = lines(KV_BLOCK * ATTENTION_BLOCK / sizeof(float)),
+		.queries = lines(ATTENTION_ROWS * group * KV_ROW_MAX(dim)),
 		.scores = lines(ATTENTION_ROWS * group * ATTENTION_BLOCK),
 	};
 
-	s.work = s.part + s.queries + s.scores;
+	s.work = s.codes + s.queries + 2 * s.scores;
 	return s;
 }
 
@@ -76,7 +73,7 @@ static size_t sums_floats(uint32_t dim_v, size_t group, uint32_t rows)
 size_t attention_scratch(const struct model_hparams *hp, unsigned threads)
 {
 	const size_t group = hp->n_heads / hp->n_kv_heads;
-	const struct sizes s = sizes_of(hp->head_dim, hp->head_dim_v, group);
+	const struct sizes s = sizes_of(hp->head_dim, group);
 
 	return threads * (s.work + 2 * sums_floats(hp->head_dim_v, group, ATTENTION_ROWS));
 }
@@ -85,7 +82,7 @@ static struct work work_for(const struct job *j, size_t pair, unsigned thread)
 {
 	const uint32_t n_heads = j->spans->kv->n_heads;
 	const struct attention_span *span = &j->spans[pair / n_heads];
-	const struct sizes s = sizes_of(span->kv->head_dim, span->kv->head_dim_v, j->group);
+	const struct sizes s = sizes_of(span->kv->head_dim, j->group);
 	float *mine = j->a->scratch + thread * s.work;
 
 	return (struct work){ .job = j,
@@ -94,45 +91,22 @@ static struct work work_for(const struct job *j, size_t pair, unsigned thread)
 			      .kern = j->a->kern,
 			      .head = (uint32_t)(pair % n_heads),
 			      .group = j->group,
-			      .part = mine,
-			      .queries = mine + s.part,
-			      .scores = mine + s.part + s.queries };
+			      .codes = (int8_t *)mine,
+			      .queries = mine + s.codes,
+			      .scores = mine + s.codes + s.queries,
+			      .stepped = mine + s.codes + s.queries + s.scores };
 }
 
 /* Sums number `slot` of all. */
 static struct sums sums_at(const struct job *j, size_t slot)
 {
 	const struct kv *kv = j->spans->kv;
-	const struct sizes s = sizes_of(kv->head_dim, kv->head_dim_v, j->group);
+	const struct sizes s = sizes_of(kv->head_dim, j->group);
 	const size_t sets = (size_t)j->rows * j->group;
 	float *at = j->a->scratch + pool_threads(j->a->pool) * s.work +
 		    slot * sums_floats(kv->head_dim_v, j->group, j->rows);
 
 	return (struct sums){ at, at + sets * kv->head_dim_v, at + sets * (kv->head_dim_v + 1) };
-}
-
-/* A head's keys or values in a page. */
-struct rows {
-	const uint8_t *here;
-	const uint8_t *next; /* the same in the page that will be read after this; or NULL */
-	size_t row, bytes;   /* of a stored row: elements and bytes */
-	uint32_t n;
-};
-
-/* PART rows from `first` on (fewer at the end) as f32: the cache itself, or converted into the
- * scratch. The same rows of the next page are asked for meanwhile: pages of a head do not follow
- * each other in memory, so nothing else foresees them. */
-static const float *load(const struct work *w, const struct rows *rows, uint32_t first)
-{
-	const uint32_t n = rows->n - first < PART ? rows->n - first : PART;
-	const uint8_t *src = rows->here + first * rows->bytes;
-
-	for (size_t i = 0; rows->next && i < n * rows->bytes; i += 64)
-		__builtin_prefetch(rows->next + first * rows->bytes + i);
-	if (w->kv->type == KV_F32)
-		return (const float *)(const void *)src;
-	w->kern->dequant(w->kv->format, src, w->part, n * rows->row);
-	return w->part;
 }
 
 /* Row r of the span in a tensor [rows][H][dim], at this group of heads. */
@@ -152,108 +126,224 @@ static uint32_t seen(const struct work *w, uint32_t r, uint32_t from, uint32_t m
 	return n < most ? n : most;
 }
 
-/* Queries as the keys lie in the cache: [rows][group] stored rows. */
-static void rotate_queries(const struct work *w)
+/* Queries as the keys lie in the cache, scaled: [rows][group] stored rows. */
+static void take_queries(const struct work *w)
 {
 	const size_t dim = w->kv->head_dim, row = w->kv->key_row;
+	const float scale = 1.0f / sqrtf((float)dim);
+	float *to = w->queries;
 
 	for (uint32_t r = 0; r < w->span->rows; r++) {
 		const float *q = w->job->q + at(w, r, dim);
 
-		for (uint32_t g = 0; g < w->group; g++)
-			w->kern->rotate(w->queries + ((size_t)r * w->group + g) * row, q + g * dim,
-					KV_QUERY_SCALE, dim);
+		for (uint32_t g = 0; g < w->group; g++, q += dim, to += row) {
+			if (kv_has_blocks(w->kv->type)) {
+				w->kern->rotate(to, q, scale * KV_QUERY_SCALE, dim);
+			} else {
+				memcpy(to, q, dim * sizeof(*q));
+				w->kern->scale(to, scale, dim);
+			}
+		}
 	}
 }
 
-/* Scores of the positions from + part .. of a page. */
-static void score(const struct work *w, const float *keys, uint32_t from, uint32_t part)
+/* A page of a head, and the one that follows (NULL: none), which is asked for meanwhile: pages of a
+ * head do not follow each other in memory, so nothing else foresees them. */
+struct page {
+	const uint8_t *keys, *values;
+	const uint8_t *next_keys, *next_values;
+	uint32_t from, n; /* first position; how many the last row sees */
+	uint32_t rows;    /* how many there is room for */
+};
+
+static struct page page_at(const struct work *w, uint32_t nth)
+{
+	const uint32_t layer = w->job->layer, head = w->head, from = nth * ATTENTION_BLOCK;
+	const uint32_t last = w->span->rows - 1;
+	struct page p = { .keys = kv_keys(w->kv, layer, head, nth),
+			  .values = kv_values(w->kv, layer, head, nth),
+			  .from = from,
+			  .n = seen(w, last, from, ATTENTION_BLOCK),
+			  .rows = kv_page_rows(w->kv, nth) };
+
+	if (seen(w, last, from + ATTENTION_BLOCK, 1)) {
+		p.next_keys = kv_keys(w->kv, layer, head, nth + 1);
+		p.next_values = kv_values(w->kv, layer, head, nth + 1);
+	}
+	return p;
+}
+
+/* The codes of a block, as they lie at src or, of Q4_0, made of n bytes there. */
+static const int8_t *codes(const struct work *w, const uint8_t *src, const uint8_t *next, size_t n)
+{
+	if (w->kv->type == KV_Q8_0)
+		return (const int8_t *)src;
+	for (size_t i = 0; next && i < n; i += 64)
+		__builtin_prefetch(next + i);
+	w->kern->nibbles(src, w->codes, n);
+	return w->codes;
+}
+
+/* Scores of a page whose keys have blocks. */
+static void score_blocks(const struct work *w, struct kern_mix *m, const struct page *p)
+{
+	const size_t block = quant_block_bytes(w->kv->format), skip = p->rows * sizeof(uint16_t);
+	const bool q4 = w->kv->type == KV_Q4_0;
+
+	m->type = KERN_I8;
+	m->nv = KV_BLOCK;
+	for (size_t i = 0; i < w->kv->key_row / KV_BLOCK; i++) {
+		const size_t at = i * block * p->rows;
+		const uint8_t *next = p->next_keys ? p->next_keys + at + skip : NULL;
+
+		m->w = w->queries + i * KV_BLOCK;
+		m->steps = p->keys + at;
+		m->v = codes(w, p->keys + at + skip, next, p->rows * KV_BLOCK / 2);
+		m->ahead = q4 ? NULL : next;
+		m->fresh = i == 0;
+		w->kern->mix(m);
+	}
+}
+
+/* Scores of all rows with what the last one sees of a page; and with a few positions behind that,
+ * which nobody looks at: whole registers are faster. */
+static void score(const struct work *w, const struct page *p)
 {
 	const struct kv *kv = w->kv;
+	const size_t columns = lines(p->n);
+	struct kern_mix m = {
+		.y = w->scores,
+		.w = w->queries,
+		.v = p->keys,
+		.ahead = p->next_keys,
+		.type = kv->type == KV_F16 ? KERN_F16 : KERN_F32,
+		.ldy = ATTENTION_BLOCK,
+		.ldw = kv->key_row,
+		.ldv = p->rows,
+		.ny = (size_t)w->span->rows * w->group,
+		.nv = kv->key_row,
+		.n = columns < p->rows ? columns : p->rows,
+		.fresh = true,
+	};
 
-	for (uint32_t r = 0; r < w->span->rows; r++) {
-		const struct kern_tile t = {
-			.w = keys,
-			.ldw = kv->key_row,
-			.nw = seen(w, r, from + part, PART),
-			.x = kv_rotates(kv->type) ? w->queries + r * w->group * kv->key_row
-						  : w->job->q + at(w, r, kv->head_dim),
-			.ldx = kv->key_row,
-			.nx = w->group,
-			.out = w->scores + (size_t)r * w->group * ATTENTION_BLOCK + part,
-			.ldo = ATTENTION_BLOCK,
-			.n = kv->key_row,
-		};
-
-		w->kern->tile(&t);
-	}
+	if (kv_has_blocks(kv->type))
+		score_blocks(w, &m, p);
+	else
+		w->kern->mix(&m);
 }
 
-/* Scores [n] of a query become weights; what it has gathered shrinks when a larger one came. */
-static void weigh(const struct work *w, const struct sums *s, float *scores, uint32_t n, size_t set)
-{
-	const struct kern *k = w->kern;
-	const size_t dim = w->kv->head_dim_v;
-	float top;
-
-	k->scale(scores, 1.0f / sqrtf((float)w->kv->head_dim), n);
-	top = k->max(scores, n);
-	if (top > s->top[set]) {
-		float shrink = kern_exp(s->top[set] - top);
-
-		s->sum[set] *= shrink;
-		k->scale(s->out + set * dim, shrink, dim);
-		s->top[set] = top;
-	}
-	s->sum[set] += k->exp_sum(scores, n, s->top[set]);
-}
-
-static void mix(const struct work *w, const struct sums *s, const float *values, uint32_t from,
-		uint32_t part)
+static void weigh(const struct work *w, const struct sums *s, const struct page *p)
 {
 	const size_t dim = w->kv->head_dim_v;
 
 	for (uint32_t r = 0; r < w->span->rows; r++) {
 		const size_t set = (size_t)r * w->group;
-		const struct kern_mix m = {
-			.y = s->out + set * dim,
-			.w = w->scores + set * ATTENTION_BLOCK + part,
-			.v = values,
-			.ldy = dim,
-			.ldw = ATTENTION_BLOCK,
-			.ldv = w->kv->value_row,
-			.ny = w->group,
-			.nv = seen(w, r, from + part, PART),
-			.n = dim,
-		};
+		const struct kern_weigh k = { .x = w->scores + set * ATTENTION_BLOCK,
+					      .y = s->out + set * dim,
+					      .top = s->top + set,
+					      .sum = s->sum + set,
+					      .ldx = ATTENTION_BLOCK,
+					      .ldy = dim,
+					      .nx = w->group,
+					      .n = seen(w, r, p->from, ATTENTION_BLOCK),
+					      .dim = dim };
 
-		w->kern->mix(&m);
+		if (k.n)
+			w->kern->weigh(&k);
 	}
 }
 
-static void run_page(const struct work *w, const struct sums *s, uint32_t page)
+/* Rows that see all of a page take m's values together, others one by one what they see of it. */
+static void mix_rows(const struct work *w, struct kern_mix *m, const struct page *p)
+{
+	const uint32_t rows = w->span->rows, group = w->group;
+	const bool all = seen(w, 0, p->from, ATTENTION_BLOCK) == p->n;
+	float *y = m->y;
+	const float *weights = m->w;
+
+	m->ny = all ? rows * group : group;
+	for (uint32_t r = 0; r < rows; r += all ? rows : 1) {
+		m->y = y + (size_t)r * group * m->ldy;
+		m->w = weights + (size_t)r * group * ATTENTION_BLOCK;
+		m->nv = seen(w, r, p->from, ATTENTION_BLOCK);
+		w->kern->mix(m);
+	}
+}
+
+/* Columns [from, from + most) of the values, as far as there are such. */
+static void mix_codes(const struct work *w, const struct sums *s, const struct page *p,
+		      struct kern_mix m, size_t from, size_t most)
+{
+	const size_t dim = w->kv->head_dim_v;
+
+	if (from >= dim)
+		return;
+	m.y = s->out + from;
+	m.n = dim - from < most ? dim - from : most;
+	m.ldv = most;
+	mix_rows(w, &m, p);
+}
+
+/* Values that have blocks: their steps go into the weights. */
+static void mix_blocks(const struct work *w, const struct sums *s, const struct page *p,
+		       struct kern_mix m)
+{
+	const size_t block = quant_block_bytes(w->kv->format), skip = p->rows * sizeof(uint16_t);
+	struct kern_stretch k = { .dst = w->stepped,
+				  .src = w->scores,
+				  .ldd = ATTENTION_BLOCK,
+				  .lds = ATTENTION_BLOCK,
+				  .nx = (size_t)w->span->rows * w->group,
+				  .n = p->n };
+
+	m.w = w->stepped;
+	m.type = KERN_I8;
+	for (size_t i = 0; i < w->kv->value_row / KV_BLOCK; i++) {
+		const size_t at = i * block * p->rows;
+		const uint8_t *next = p->next_values ? p->next_values + at + skip : NULL;
+		const int8_t *v = codes(w, p->values + at + skip, next, p->n * KV_BLOCK / 2);
+
+		k.steps = p->values + at;
+		w->kern->stretch(&k);
+		m.v = v;
+		m.ahead = NULL;
+		if (w->kv->type == KV_Q8_0) {
+			m.ahead = next;
+			mix_codes(w, s, p, m, i * KV_BLOCK, KV_BLOCK);
+			continue;
+		}
+		mix_codes(w, s, p, m, i * KV_BLOCK, KV_BLOCK / 2);
+		m.v = v + p->n * KV_BLOCK / 2;
+		mix_codes(w, s, p, m, i * KV_BLOCK + KV_BLOCK / 2, KV_BLOCK / 2);
+	}
+}
+
+static void mix(const struct work *w, const struct sums *s, const struct page *p)
 {
 	const struct kv *kv = w->kv;
-	const uint32_t layer = w->job->layer, head = w->head, from = page * ATTENTION_BLOCK;
-	const uint32_t n = seen(w, w->span->rows - 1, from, ATTENTION_BLOCK); /* by the last row */
-	const bool more = seen(w, w->span->rows - 1, from + ATTENTION_BLOCK, 1);
-	const struct rows keys = { kv_keys(kv, layer, head, page),
-				   more ? kv_keys(kv, layer, head, page + 1) : NULL, kv->key_row,
-				   kv->key_bytes, n };
-	const struct rows values = { kv_values(kv, layer, head, page),
-				     more ? kv_values(kv, layer, head, page + 1) : NULL,
-				     kv->value_row, kv->value_bytes, n };
+	struct kern_mix m = { .y = s->out,
+			      .w = w->scores,
+			      .v = p->values,
+			      .ahead = p->next_values,
+			      .type = kv->type == KV_F16 ? KERN_F16 : KERN_F32,
+			      .ldy = kv->head_dim_v,
+			      .ldw = ATTENTION_BLOCK,
+			      .ldv = kv->value_row,
+			      .n = kv->head_dim_v };
 
-	for (uint32_t i = 0; i < n; i += PART)
-		score(w, load(w, &keys, i), from, i);
-	for (uint32_t r = 0; r < w->span->rows; r++) {
-		const uint32_t mine = seen(w, r, from, ATTENTION_BLOCK);
+	if (kv_has_blocks(kv->type))
+		mix_blocks(w, s, p, m);
+	else
+		mix_rows(w, &m, p);
+}
 
-		for (size_t set = r * w->group; mine && set < (size_t)(r + 1) * w->group; set++)
-			weigh(w, s, w->scores + set * ATTENTION_BLOCK, mine, set);
-	}
-	for (uint32_t i = 0; i < n; i += PART)
-		mix(w, s, load(w, &values, i), from, i);
+static void run_page(const struct work *w, const struct sums *s, uint32_t nth)
+{
+	const struct page p = page_at(w, nth);
+
+	score(w, &p);
+	weigh(w, s, &p);
+	mix(w, s, &p);
 }
 
 static uint32_t n_segments(const struct attention_span *s)
@@ -272,8 +362,7 @@ static void run_segment(const struct work *w, const struct sums *s, uint32_t seg
 		s->sum[i] = 0;
 	}
 	memset(s->out, 0, sets * w->kv->head_dim_v * sizeof(*s->out));
-	if (kv_rotates(w->kv->type))
-		rotate_queries(w);
+	take_queries(w);
 	for (uint32_t p = segment * pages; p < (segment + 1) * pages; p++) {
 		if (p * ATTENTION_BLOCK < end)
 			run_page(w, s, p);

@@ -15,7 +15,7 @@
 
 #define ATTENTION_BLOCK   KV_PAGE
 #define ATTENTION_SEGMENT 1024 /* positions; whole blocks */
-#define ATTENTION_ROWS    8    /* rows that share a converted block of the cache */
+#define ATTENTION_ROWS    8    /* rows that read the cache together */
 
 struct attention {
 	const struct kern *kern;

@@ -44,13 +44,39 @@ struct kern_tile {
 	size_t nw, nx, n;
 };
 
-/* y[j * ldy + i] += sum over p of w[j * ldw + p] * v[p * ldv + i] for i < n, j < ny, p < nv: fused,
- * in ascending p. */
+enum kern_number { KERN_F32, KERN_F16, KERN_I8 };
+
+/* Weighted sums of rows of v. For i < n and j < ny, with y0 = y[j * ldy + i], or 0 when fresh:
+ *   s = steps ? 0 : y0; for p < nv in ascending order s = fmaf(w[j * ldw + p], v[p * ldv + i], s)
+ *   y[j * ldy + i] = steps ? fmaf(s, steps[i], y0) : s */
 struct kern_mix {
 	float *y;
-	const float *w, *v;
-	size_t ldy, ldw, ldv;
+	const float *w;
+	const void *v;
+	const void *ahead;     /* NULL, or like v: what will be read next, asked for meanwhile */
+	const uint8_t *steps;  /* NULL, or n of f16 */
+	enum kern_number type; /* of v */
+	size_t ldy, ldw, ldv;  /* in numbers */
 	size_t ny, nv, n;
+	bool fresh;
+};
+
+/* dst[j * ldd + i] = src[j * lds + i] * steps[i] for i < n, j < nx; steps are f16. */
+struct kern_stretch {
+	float *dst;
+	const float *src;
+	const uint8_t *steps;
+	size_t ldd, lds;
+	size_t nx, n;
+};
+
+/* Softmax of rows of scores that come piece by piece. Of each row j, with m = the largest of x[j]:
+ * where m > top[j], y[j] and sum[j] shrink by kern_exp(top[j] - m), and top[j] = m. Then
+ * x[j] = kern_exp(x[j] - top[j]), and sum[j] grows by its sum, lanes as in dot. */
+struct kern_weigh {
+	float *x, *y, *top, *sum; /* [nx][n], [nx][dim], [nx], [nx] */
+	size_t ldx, ldy;
+	size_t nx, n, dim;
 };
 
 /* n_rows rows of a weight tensor, row_bytes apart. */
@@ -120,12 +146,13 @@ struct kern {
 	 * dot(rotate(a, s), rotate(b, t)) = 32 s t dot(a, b). */
 	void (*rotate)(float *dst, const float *src, float scale, size_t n);
 
-	/* Weighted sums of rows. */
+	/* What attention consists of. */
 	void (*mix)(const struct kern_mix *m);
-	/* Largest of x (NaN is passed over); -inf when n is 0. */
-	float (*max)(const float *x, size_t n);
-	/* x[i] = kern_exp(x[i] - max); returns their sum, lanes as in dot. */
-	float (*exp_sum)(float *x, size_t n, float max);
+	void (*weigh)(const struct kern_weigh *w);
+	void (*stretch)(const struct kern_stretch *s);
+	/* Codes of Q4_0 from n bytes: the low four bits of each to dst[0..n), the high ones to
+	 * dst[n..2n), less 8. */
+	void (*nibbles)(const uint8_t *src, int8_t *dst, size_t n);
 	/* y[i] *= a; y[i] += x[i]. */
 	void (*scale)(float *y, float a, size_t n);
 	void (*add)(float *y, const float *x, size_t n);

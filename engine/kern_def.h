@@ -71,6 +71,15 @@ static inline float def_reduce(float lanes[KERN_LANES])
 	return lanes[0];
 }
 
+/* kern.nibbles from byte `from` on. */
+static inline void def_nibbles(const uint8_t *src, int8_t *dst, size_t n, size_t from)
+{
+	for (size_t i = from; i < n; i++) {
+		dst[i] = (int8_t)((src[i] & 15) - 8);
+		dst[n + i] = (int8_t)((src[i] >> 4) - 8);
+	}
+}
+
 /* Elements that are dequantized at a time where no kernel of its own exists for a type: a
  * multiple of every block and of the lanes, and small enough to stay in the first-level cache. */
 #define DEF_CHUNK 512

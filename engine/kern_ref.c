@@ -1,3 +1,4 @@
+#include "base/le.h"
 #include "engine/expand.h"
 #include "engine/kern_block.h"
 #include "engine/kern_def.h"
@@ -46,25 +47,49 @@ static void to_f16(const float *src, uint16_t *dst, size_t n)
 		dst[i] = quant_f32_to_f16(src[i]);
 }
 
+static float number(const struct kern_mix *m, size_t at)
+{
+	if (m->type == KERN_F16)
+		return quant_f16_to_f32(le_get16((const uint8_t *)m->v + 2 * at));
+	return m->type == KERN_I8 ? ((const int8_t *)m->v)[at] : ((const float *)m->v)[at];
+}
+
+static float mix_one(const struct kern_mix *m, size_t j, size_t i)
+{
+	const float y = m->fresh ? 0 : m->y[j * m->ldy + i];
+	float s = m->steps ? 0 : y;
+
+	for (size_t p = 0; p < m->nv; p++)
+		s = fmaf(m->w[j * m->ldw + p], number(m, p * m->ldv + i), s);
+	return m->steps ? fmaf(s, quant_f16_to_f32(le_get16(m->steps + 2 * i)), y) : s;
+}
+
 static void mix(const struct kern_mix *m)
 {
 	for (size_t j = 0; j < m->ny; j++) {
-		float *y = m->y + j * m->ldy;
-
-		for (size_t p = 0; p < m->nv; p++) {
-			for (size_t i = 0; i < m->n; i++)
-				y[i] = fmaf(m->w[j * m->ldw + p], m->v[p * m->ldv + i], y[i]);
-		}
+		for (size_t i = 0; i < m->n; i++)
+			m->y[j * m->ldy + i] = mix_one(m, j, i);
 	}
 }
 
-static float max(const float *x, size_t n)
+static void stretch(const struct kern_stretch *s)
 {
-	float m = -INFINITY;
+	for (size_t j = 0; j < s->nx; j++) {
+		for (size_t i = 0; i < s->n; i++)
+			s->dst[j * s->ldd + i] = s->src[j * s->lds + i] *
+						 quant_f16_to_f32(le_get16(s->steps + 2 * i));
+	}
+}
 
+static void nibbles(const uint8_t *src, int8_t *dst, size_t n)
+{
+	def_nibbles(src, dst, n, 0);
+}
+
+static void scale(float *y, float a, size_t n)
+{
 	for (size_t i = 0; i < n; i++)
-		m = x[i] > m ? x[i] : m;
-	return m;
+		y[i] *= a;
 }
 
 static float exp_sum(float *x, size_t n, float top)
@@ -78,10 +103,22 @@ static float exp_sum(float *x, size_t n, float top)
 	return def_reduce(lanes);
 }
 
-static void scale(float *y, float a, size_t n)
+static void weigh(const struct kern_weigh *w)
 {
-	for (size_t i = 0; i < n; i++)
-		y[i] *= a;
+	for (size_t j = 0; j < w->nx; j++) {
+		float *x = w->x + j * w->ldx, m = -INFINITY;
+
+		for (size_t i = 0; i < w->n; i++)
+			m = x[i] > m ? x[i] : m;
+		if (m > w->top[j]) {
+			float shrink = def_exp(w->top[j] - m);
+
+			scale(w->y + j * w->ldy, shrink, w->dim);
+			w->sum[j] *= shrink;
+			w->top[j] = m;
+		}
+		w->sum[j] += exp_sum(x, w->n, w->top[j]);
+	}
 }
 
 static void add(float *y, const float *x, size_t n)
@@ -122,8 +159,9 @@ const struct kern kern_ref = {
 	.to_q4_0 = to_q4_0,
 	.rotate = rotate,
 	.mix = mix,
-	.max = max,
-	.exp_sum = exp_sum,
+	.weigh = weigh,
+	.stretch = stretch,
+	.nibbles = nibbles,
 	.scale = scale,
 	.add = add,
 	.silu_mul = silu_mul,

@@ -270,81 +270,207 @@ static void to_f16(const float *src, uint16_t *dst, size_t n)
 	}
 }
 
-/* ny sums of 16 * nc columns from i on, in registers; both are constants. */
-INLINE void mix_block(const struct kern_mix *m, size_t j, size_t i, unsigned ny, unsigned nc)
+/* Bytes of a number of v. */
+INLINE size_t mix_bytes(enum kern_number type)
 {
-	const float *w = m->w + j * m->ldw, *v = m->v + i;
-	float *y = m->y + j * m->ldy + i;
-	struct vf s[16];
+	return type == KERN_F32 ? 4 : type == KERN_F16 ? 2 : 1;
+}
 
-	for (unsigned k = 0; k < ny * nc; k++)
-		s[k] = vf_load(y + k / nc * m->ldy + k % nc * KERN_LANES);
-	for (size_t p = 0; p < m->nv; p++) {
+/* Sixteen numbers, and the first n of them with zeros after them. */
+INLINE struct vf mix_load(enum kern_number type, const uint8_t *v)
+{
+	if (type == KERN_F32)
+		return vf_load((const float *)(const void *)v);
+	return type == KERN_F16 ? vf_of_f16(v) : vf_load_i8(v);
+}
+
+INLINE struct vf mix_load_n(enum kern_number type, const uint8_t *v, size_t n)
+{
+	_Alignas(float) uint8_t all[KERN_LANES * sizeof(float)] = { 0 };
+
+	memcpy(all, v, n * mix_bytes(type));
+	return mix_load(type, all);
+}
+
+/* Constants of a loop of mix. */
+struct mix_kind {
+	enum kern_number type;
+	unsigned ny, nc; /* sums of so many rows of w, and of 16 * nc columns */
+	bool ask;        /* for what is ahead */
+};
+
+/* The sums from w and v on, of nv rows, into s. */
+INLINE void mix_loop(const struct kern_mix *m, struct mix_kind k, const float *w, size_t i,
+		     struct vf *s)
+{
+	const size_t each = mix_bytes(k.type), row = m->ldv * each;
+	const uint8_t *v = (const uint8_t *)m->v + i * each;
+	const uint8_t *ahead = k.ask ? (const uint8_t *)m->ahead + i * each : NULL;
+
+	for (size_t p = 0; p < m->nv; p++, v += row) {
 		struct vf x[4];
 
-		for (unsigned c = 0; c < nc; c++)
-			x[c] = vf_load(v + p * m->ldv + c * KERN_LANES);
-		for (unsigned k = 0; k < ny; k++) {
-			struct vf a = vf_set(w[k * m->ldw + p]);
+		for (unsigned c = 0; c < k.nc; c++)
+			x[c] = mix_load(k.type, v + c * KERN_LANES * each);
+		for (unsigned c = 0; k.ask && c < k.nc; c++)
+			__builtin_prefetch(ahead + p * row + c * KERN_LANES * each, 0, 2);
+		for (unsigned j = 0; j < k.ny; j++) {
+			struct vf a = vf_set(w[j * m->ldw + p]);
 
-			for (unsigned c = 0; c < nc; c++)
-				s[k * nc + c] = vf_fma(a, x[c], s[k * nc + c]);
+			for (unsigned c = 0; c < k.nc; c++)
+				s[j * k.nc + c] = vf_fma(a, x[c], s[j * k.nc + c]);
 		}
 	}
-	for (unsigned k = 0; k < ny * nc; k++)
-		vf_store(y + k / nc * m->ldy + k % nc * KERN_LANES, s[k]);
+}
+
+/* All sums of a block stay in registers. */
+INLINE void mix_block(const struct kern_mix *m, struct mix_kind k, size_t j, size_t i)
+{
+	float *y = m->y + j * m->ldy + i;
+	struct vf s[VEC_MIX_SUMS];
+
+	for (unsigned c = 0; c < k.ny * k.nc; c++)
+		s[c] = m->fresh || m->steps
+			       ? vf_set(0)
+			       : vf_load(y + c / k.nc * m->ldy + c % k.nc * KERN_LANES);
+	mix_loop(m, k, m->w + j * m->ldw, i, s);
+	for (unsigned c = 0; c < k.ny * k.nc; c++) {
+		float *to = y + c / k.nc * m->ldy + c % k.nc * KERN_LANES;
+
+		if (m->steps)
+			s[c] = vf_fma(s[c], vf_of_f16(m->steps + 2 * (i + c % k.nc * KERN_LANES)),
+				      m->fresh ? vf_set(0) : vf_load(to));
+		vf_store(to, s[c]);
+	}
 }
 
 /* The last columns, fewer than 16. */
-static void mix_rest(const struct kern_mix *m, size_t j, size_t i)
+INLINE void mix_rest(const struct kern_mix *m, struct mix_kind k, size_t j, size_t i)
 {
+	const size_t n = m->n - i, each = mix_bytes(k.type);
+	const uint8_t *v = (const uint8_t *)m->v + i * each;
 	float *y = m->y + j * m->ldy + i;
-	struct vf s = vf_load_n(y, m->n - i);
+	struct vf s[VEC_MIX_SUMS];
 
-	for (size_t p = 0; p < m->nv; p++)
-		s = vf_fma(vf_set(m->w[j * m->ldw + p]), vf_load_n(m->v + p * m->ldv + i, m->n - i),
-			   s);
-	vf_store_n(y, s, m->n - i);
+	for (unsigned c = 0; c < k.ny; c++)
+		s[c] = m->fresh || m->steps ? vf_set(0) : vf_load_n(y + c * m->ldy, n);
+	for (size_t p = 0; p < m->nv; p++) {
+		const struct vf x = mix_load_n(k.type, v + p * m->ldv * each, n);
+
+		for (unsigned c = 0; c < k.ny; c++)
+			s[c] = vf_fma(vf_set(m->w[(j + c) * m->ldw + p]), x, s[c]);
+	}
+	for (unsigned c = 0; c < k.ny; c++) {
+		if (m->steps)
+			s[c] = vf_fma(s[c], mix_load_n(KERN_F16, m->steps + 2 * i, n),
+				      m->fresh ? vf_set(0) : vf_load_n(y + c * m->ldy, n));
+		vf_store_n(y + c * m->ldy, s[c], n);
+	}
 }
 
-/* All columns of ny sums; one sum has registers for four times as many at once. */
-INLINE void mix_rows(const struct kern_mix *m, size_t j, unsigned ny)
+/* All columns of ny sums, as many at once as there are registers for. */
+INLINE void mix_rows(const struct kern_mix *m, enum kern_number type, size_t j, unsigned ny,
+		     bool ask)
 {
-	const unsigned nc = ny == 1 ? 4 : VEC_MIX_C;
+	const unsigned most = VEC_MIX_SUMS / ny, nc = most >= 4 ? 4 : most >= 2 ? 2 : 1;
+	const struct mix_kind many = { type, ny, nc, ask }, one = { type, ny, 1, ask };
 	size_t i = 0;
 
 	for (; i + nc * KERN_LANES <= m->n; i += nc * KERN_LANES)
-		mix_block(m, j, i, ny, nc);
+		mix_block(m, many, j, i);
 	for (; i + KERN_LANES <= m->n; i += KERN_LANES)
-		mix_block(m, j, i, ny, 1);
-	for (unsigned k = 0; i < m->n && k < ny; k++)
-		mix_rest(m, j + k, i);
+		mix_block(m, one, j, i);
+	if (i < m->n)
+		mix_rest(m, one, j, i);
+}
+
+/* Six sums use a row of v best, but eight are two times four. Returns how many rows of w of those
+ * that are left were taken. */
+INLINE size_t mix_some(const struct kern_mix *m, enum kern_number type, size_t j, bool ask)
+{
+	const size_t left = m->ny - j;
+
+	if (left >= 9 || left == 6) {
+		mix_rows(m, type, j, 6, ask);
+		return 6;
+	}
+	if (left >= 4) {
+		mix_rows(m, type, j, 4, ask);
+		return 4;
+	}
+	if (left == 3)
+		mix_rows(m, type, j, 3, ask);
+	else if (left == 2)
+		mix_rows(m, type, j, 2, ask);
+	else
+		mix_rows(m, type, j, 1, ask);
+	return left;
+}
+
+INLINE void mix_of(const struct kern_mix *m, enum kern_number type)
+{
+	size_t j = 0;
+
+	if (m->ahead && m->ny)
+		j = mix_some(m, type, 0, true);
+	while (j < m->ny)
+		j += mix_some(m, type, j, false);
+}
+
+static void mix_f32(const struct kern_mix *m)
+{
+	mix_of(m, KERN_F32);
+}
+
+static void mix_f16(const struct kern_mix *m)
+{
+	mix_of(m, KERN_F16);
+}
+
+static void mix_i8(const struct kern_mix *m)
+{
+	mix_of(m, KERN_I8);
 }
 
 static void mix(const struct kern_mix *m)
 {
-	size_t j = 0;
-
-	for (; j + 4 <= m->ny; j += 4)
-		mix_rows(m, j, 4);
-	for (; j + 2 <= m->ny; j += 2)
-		mix_rows(m, j, 2);
-	if (j < m->ny)
-		mix_rows(m, j, 1);
+	if (m->type == KERN_F32)
+		mix_f32(m);
+	else if (m->type == KERN_F16)
+		mix_f16(m);
+	else
+		mix_i8(m);
 }
 
-static float max(const float *x, size_t n)
+static void stretch(const struct kern_stretch *s)
 {
-	struct vf m = vf_set(-INFINITY);
-	size_t i = 0;
-	float top;
+	for (size_t j = 0; j < s->nx; j++) {
+		const float *src = s->src + j * s->lds;
+		float *dst = s->dst + j * s->ldd;
+		size_t i = 0;
 
-	for (; i + KERN_LANES <= n; i += KERN_LANES)
-		m = vf_max(vf_load(x + i), m);
-	top = vf_largest(m);
-	for (; i < n; i++)
-		top = x[i] > top ? x[i] : top;
-	return top;
+		for (; i + KERN_LANES <= s->n; i += KERN_LANES)
+			vf_store(dst + i, vf_mul(vf_load(src + i), vf_of_f16(s->steps + 2 * i)));
+		if (i < s->n)
+			vf_store_n(dst + i,
+				   vf_mul(vf_load_n(src + i, s->n - i),
+					  mix_load_n(KERN_F16, s->steps + 2 * i, s->n - i)),
+				   s->n - i);
+	}
+}
+
+static void nibbles(const uint8_t *src, int8_t *dst, size_t n)
+{
+	const struct vb mid = vb_set(8);
+	size_t i = 0;
+
+	for (; i + 16 <= n; i += 16) {
+		const struct vb b = vb_load(src + i);
+
+		vb_store(dst + i, vb_sub(low4(b), mid));
+		vb_store(dst + n + i, vb_sub(high4(b), mid));
+	}
+	def_nibbles(src, dst, n, i);
 }
 
 /* def_exp, sixteen at a time. */
@@ -368,26 +494,6 @@ INLINE struct vf exp_16(struct vf x)
 	return vf_of_bits(vi_add(vi_of_bits(p), vi_shl23(vi_of_bits(t))));
 }
 
-static float exp_sum(float *x, size_t n, float top)
-{
-	struct vf s = vf_set(0), m = vf_set(top);
-	float lanes[KERN_LANES];
-	size_t i = 0;
-
-	for (; i + KERN_LANES <= n; i += KERN_LANES) {
-		struct vf y = exp_16(vf_sub(vf_load(x + i), m));
-
-		vf_store(x + i, y);
-		s = vf_add(s, y);
-	}
-	vf_store(lanes, s);
-	for (unsigned j = 0; i < n; i++, j++) {
-		x[i] = def_exp(x[i] - top);
-		lanes[j] += x[i];
-	}
-	return def_reduce(lanes);
-}
-
 static void scale(float *y, float a, size_t n)
 {
 	size_t i = 0;
@@ -396,6 +502,55 @@ static void scale(float *y, float a, size_t n)
 		vf_store(y + i, vf_mul(vf_load(y + i), vf_set(a)));
 	for (; i < n; i++)
 		y[i] *= a;
+}
+
+static float max(const float *x, size_t n)
+{
+	struct vf m = vf_set(-INFINITY);
+	size_t i = 0;
+	float top;
+
+	for (; i + KERN_LANES <= n; i += KERN_LANES)
+		m = vf_max(vf_load(x + i), m);
+	top = vf_largest(m);
+	for (; i < n; i++)
+		top = x[i] > top ? x[i] : top;
+	return top;
+}
+
+static float exp_sum(float *x, size_t n, float top)
+{
+	struct vf s = vf_set(0), m = vf_set(top);
+	size_t i = 0;
+
+	for (; i + KERN_LANES <= n; i += KERN_LANES) {
+		struct vf y = exp_16(vf_sub(vf_load(x + i), m));
+
+		vf_store(x + i, y);
+		s = vf_add(s, y);
+	}
+	if (i < n) {
+		vf_store_n(x + i, exp_16(vf_sub(vf_load_n(x + i, n - i), m)), n - i);
+		s = vf_add(s, vf_load_n(x + i, n - i));
+	}
+	return vf_reduce(s);
+}
+
+static void weigh(const struct kern_weigh *w)
+{
+	for (size_t j = 0; j < w->nx; j++) {
+		float *x = w->x + j * w->ldx;
+		const float m = max(x, w->n);
+
+		if (m > w->top[j]) {
+			const float shrink = def_exp(w->top[j] - m);
+
+			scale(w->y + j * w->ldy, shrink, w->dim);
+			w->sum[j] *= shrink;
+			w->top[j] = m;
+		}
+		w->sum[j] += exp_sum(x, w->n, w->top[j]);
+	}
 }
 
 static void add(float *y, const float *x, size_t n)
@@ -441,10 +596,11 @@ static void rms_norm(float *dst, const float *x, const float *w, size_t n, float
 	{                                                                                          \
 		.name = title, .rows_step = step, .accumulate = accumulate, .dot = dot,            \
 		.tile = tile, .dequant = dequant, .rows = rows, .to_f16 = to_f16,                  \
-		.to_q8_0 = to_q8_0, .to_q4_0 = to_q4_0, .rotate = rotate, .mix = mix, .max = max,  \
-		.exp_sum = exp_sum, .scale = scale, .add = add, .silu_mul = silu_mul,              \
-		.rms_norm = rms_norm, .expand = VEC_EXPAND, .quantize = isa##_quantize,            \
-		.strip = isa##_strip, .panels = put, .strips = many, .wide = isa##_wide,           \
+		.to_q8_0 = to_q8_0, .to_q4_0 = to_q4_0, .rotate = rotate, .mix = mix,              \
+		.weigh = weigh, .stretch = stretch, .nibbles = nibbles, .scale = scale,            \
+		.add = add, .silu_mul = silu_mul, .rms_norm = rms_norm, .expand = VEC_EXPAND,      \
+		.quantize = isa##_quantize, .strip = isa##_strip, .panels = put, .strips = many,   \
+		.wide = isa##_wide,                                                                \
 	}
 
 #endif

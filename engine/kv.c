@@ -183,8 +183,7 @@ void kv_truncate(struct kv *kv, uint32_t length)
 	kv->length = length;
 }
 
-/* Positions of a page. */
-static size_t page_rows(const struct kv *kv, uint32_t page)
+uint32_t kv_page_rows(const struct kv *kv, uint32_t page)
 {
 	uint32_t left = kv->capacity - page * KV_PAGE;
 
@@ -194,17 +193,124 @@ static size_t page_rows(const struct kv *kv, uint32_t page)
 uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page)
 {
 	return layer_data(kv, layer) + (size_t)page * KV_PAGE * kv->position_bytes +
-	       head * page_rows(kv, page) * kv->key_bytes;
+	       head * kv_page_rows(kv, page) * kv->key_bytes;
 }
 
 uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page)
 {
-	return kv_keys(kv, layer, kv->n_heads, page) + head * page_rows(kv, page) * kv->value_bytes;
+	return kv_keys(kv, layer, kv->n_heads, page) +
+	       head * kv_page_rows(kv, page) * kv->value_bytes;
 }
 
-/* One value of a head into its row of the cache. */
-static void store_value(const struct kern *k, enum kv_type type, const float *src, size_t dim,
-			uint8_t *dst)
+/* What stored rows consist of: a step for each block, where there are blocks, and units. */
+static const struct {
+	uint8_t step_bytes, unit_bytes;
+} forms[KV_TYPE_COUNT] = {
+	[KV_F16] = { 0, 2 },
+	[KV_F32] = { 0, 4 },
+	[KV_Q8_0] = { 2, 1 },
+	[KV_Q4_0] = { 2, 1 },
+};
+
+/* Where a piece of a row lies. */
+struct piece {
+	uint8_t *step; /* NULL: none */
+	uint8_t *units;
+	size_t n, unit_bytes, apart; /* bytes from one unit to the next */
+};
+
+/* Bytes [from, from + n) of a row: a block, or units where there are no blocks. */
+static struct piece piece_at(const struct kv *kv, const struct kv_place *at, size_t from, size_t n)
+{
+	const uint32_t page = at->pos / KV_PAGE, nth = at->pos % KV_PAGE;
+	const size_t rows = kv_page_rows(kv, page), step = forms[kv->type].step_bytes;
+	const size_t unit = forms[kv->type].unit_bytes;
+	uint8_t *all = at->key ? kv_keys(kv, at->layer, at->head, page)
+			       : kv_values(kv, at->layer, at->head, page);
+
+	all += from * rows;
+	return (struct piece){ .step = step ? all + nth * step : NULL,
+			       .units = all + rows * step + nth * (at->key ? unit : n - step),
+			       .n = (n - step) / unit,
+			       .unit_bytes = unit,
+			       .apart = at->key ? rows * unit : unit };
+}
+
+static inline void copy(uint8_t *dst, size_t dst_apart, const uint8_t *src, size_t src_apart,
+			size_t n, size_t unit_bytes)
+{
+	for (size_t i = 0; i < n; i++)
+		memcpy(dst + i * dst_apart, src + i * src_apart, unit_bytes);
+}
+
+/* The sizes as constants; values lie as in a row. */
+static void copy_units(uint8_t *dst, size_t dst_apart, const uint8_t *src, size_t src_apart,
+		       size_t n, size_t unit_bytes)
+{
+	if (dst_apart == src_apart)
+		memcpy(dst, src, n * unit_bytes);
+	else if (unit_bytes == 1)
+		copy(dst, dst_apart, src, src_apart, n, 1);
+	else if (unit_bytes == 2)
+		copy(dst, dst_apart, src, src_apart, n, 2);
+	else
+		copy(dst, dst_apart, src, src_apart, n, 4);
+}
+
+static void put_piece(const struct piece *p, const uint8_t *src)
+{
+	if (p->step) {
+		memcpy(p->step, src, 2);
+		src += 2;
+	}
+	copy_units(p->units, p->apart, src, p->unit_bytes, p->n, p->unit_bytes);
+}
+
+static void get_piece(const struct piece *p, uint8_t *dst)
+{
+	if (p->step) {
+		memcpy(dst, p->step, 2);
+		dst += 2;
+	}
+	copy_units(dst, p->unit_bytes, p->units, p->apart, p->n, p->unit_bytes);
+}
+
+/* Bytes of a row, and of a piece of it. */
+static size_t stored_bytes(const struct kv *kv, bool key)
+{
+	return key ? kv->key_bytes : kv->value_bytes;
+}
+
+static size_t piece_bytes(const struct kv *kv, bool key)
+{
+	return kv_has_blocks(kv->type) ? quant_block_bytes(kv->format) : stored_bytes(kv, key);
+}
+
+void kv_get_row(const struct kv *kv, const struct kv_place *at, uint8_t *dst)
+{
+	const size_t n = piece_bytes(kv, at->key);
+
+	for (size_t i = 0; i < stored_bytes(kv, at->key); i += n) {
+		const struct piece p = piece_at(kv, at, i, n);
+
+		get_piece(&p, dst + i);
+	}
+}
+
+void kv_put_row(const struct kv *kv, const struct kv_place *at, const uint8_t *src)
+{
+	const size_t n = piece_bytes(kv, at->key);
+
+	for (size_t i = 0; i < stored_bytes(kv, at->key); i += n) {
+		const struct piece p = piece_at(kv, at, i, n);
+
+		put_piece(&p, src + i);
+	}
+}
+
+/* Numbers as the cache's type stores them. */
+static void encode(const struct kern *k, enum kv_type type, const float *src, size_t dim,
+		   uint8_t *dst)
 {
 	switch (type) {
 	case KV_F32:
@@ -221,41 +327,60 @@ static void store_value(const struct kern *k, enum kv_type type, const float *sr
 	}
 }
 
-/* Likewise a key. */
-static void store_key(const struct kern *k, const struct kv *kv, const float *src, uint8_t *dst)
+/* n <= KV_BLOCK elements -> their bytes. Returns how many. */
+static size_t encode_piece(const struct kv *kv, const struct kern *k, bool key, const float *src,
+			   size_t n, uint8_t *dst)
 {
-	const size_t dim = kv->head_dim;
 	float block[KV_BLOCK];
 
-	if (!kv_rotates(kv->type)) {
-		store_value(k, kv->type, src, dim, dst);
-		return;
+	if (!kv_has_blocks(kv->type)) {
+		encode(k, kv->type, src, n, dst);
+		return n * forms[kv->type].unit_bytes;
 	}
+	if (key) {
+		k->rotate(block, src, KV_KEY_SCALE, n);
+		encode(k, kv->type, block, KV_BLOCK, dst);
+	} else {
+		encode(k, kv->type, src, n, dst);
+	}
+	return quant_block_bytes(kv->format);
+}
+
+static void put_pieces(const struct kv *kv, const struct kern *k, const struct kv_place *at,
+		       const float *src)
+{
+	const size_t dim = at->key ? kv->head_dim : kv->head_dim_v;
+	size_t from = 0;
+
 	for (size_t i = 0; i < dim; i += KV_BLOCK) {
-		k->rotate(block, src + i, KV_KEY_SCALE, dim - i < KV_BLOCK ? dim - i : KV_BLOCK);
-		store_value(k, kv->type, block, KV_BLOCK, dst);
-		dst += quant_block_bytes(kv->format);
+		const size_t n = dim - i < KV_BLOCK ? dim - i : KV_BLOCK;
+		_Alignas(float) uint8_t bytes[KV_BLOCK * sizeof(float)];
+		const size_t n_bytes = encode_piece(kv, k, at->key, src + i, n, bytes);
+		const struct piece p = piece_at(kv, at, from, n_bytes);
+
+		put_piece(&p, bytes);
+		from += n_bytes;
 	}
 }
 
-void kv_put_head(const struct kv *kv, const struct kern *k, bool key, const float *src,
-		 uint8_t *dst)
+void kv_put_head(const struct kv *kv, const struct kern *k, const struct kv_place *at,
+		 const float *src)
 {
-	if (key)
-		store_key(k, kv, src, dst);
+	if (at->key || kv_has_blocks(kv->type))
+		put_pieces(kv, k, at, src);
 	else
-		store_value(k, kv->type, src, kv->head_dim_v, dst);
+		encode(k, kv->type, src, kv->head_dim_v,
+		       piece_at(kv, at, 0, kv->value_bytes).units);
 }
 
 void kv_put(const struct kv *kv, const struct kern *k, uint32_t layer, uint32_t pos,
 	    const float *keys, const float *values)
 {
-	const uint32_t page = pos / KV_PAGE, row = pos % KV_PAGE;
-
 	for (uint32_t h = 0; h < kv->n_heads; h++) {
-		store_key(k, kv, keys + (size_t)h * kv->head_dim,
-			  kv_keys(kv, layer, h, page) + row * kv->key_bytes);
-		store_value(k, kv->type, values + (size_t)h * kv->head_dim_v, kv->head_dim_v,
-			    kv_values(kv, layer, h, page) + row * kv->value_bytes);
+		struct kv_place at = { layer, h, pos, true };
+
+		kv_put_head(kv, k, &at, keys + (size_t)h * kv->head_dim);
+		at.key = false;
+		kv_put_head(kv, k, &at, values + (size_t)h * kv->head_dim_v);
 	}
 }

@@ -1,11 +1,13 @@
 /* engine/kv.h - the inside of a KV cache, for the attention code. Contract: model.h.
  *
  * A layer is a row of pages of KV_PAGE positions (the last one may be cut short). In a page the
- * keys of each key/value head lie together, rows of D elements, then the values of each, rows of
- * D_v: attention reads one head at a time, page by page. A row of a type with blocks is filled up
- * to whole ones, and keys are rotated before (kern.h), as queries must be then: an outlier in one
- * channel, usual in keys, would take all of its block's few steps. Source: arXiv 2404.00456
- * (rotations), 2402.02750 (outliers of keys).
+ * keys of each key/value head lie together, then the values of each: attention reads one head at a
+ * time, page by page. Values are rows, [positions][D_v]; keys are columns, [D][positions], so that
+ * the scores of neighbouring positions are neighbours in a register. In a type with blocks that is
+ * so block by block, each with its steps [positions] before its codes. A row of such a type is
+ * filled up to whole blocks, and keys are rotated before (kern.h), as queries must be then: an
+ * outlier in one channel, usual in keys, would take all of its block's few steps. Source: arXiv
+ * 2404.00456 (rotations), 2402.02750 (outliers of keys).
  *
  * Layers are private mappings: the kernel gives memory where a page is first written, and
  * takes back what kv_truncate forgets. So filling a cache needs no list of free pages and no lock,
@@ -40,8 +42,8 @@ struct kv {
 #define KV_KEY_SCALE   0.25f
 #define KV_QUERY_SCALE 0.125f
 
-/* Keys are stored rotated: the type has blocks. */
-static inline bool kv_rotates(enum kv_type type)
+/* Then keys are stored rotated, too. */
+static inline bool kv_has_blocks(enum kv_type type)
 {
 	return type == KV_Q8_0 || type == KV_Q4_0;
 }
@@ -54,16 +56,29 @@ static inline bool kv_rotates(enum kv_type type)
 /* Bytes of the mapping of a layer: whole pages of the system. */
 size_t kv_layer_map_bytes(const struct kv *kv);
 
-/* First key (value) of a head in a page, in kv->format. layer is in [first, last). */
+/* Keys (values) of a head in a page, in kv->format. layer is in [first, last). */
 uint8_t *kv_keys(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page);
 uint8_t *kv_values(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t page);
+
+/* Positions of a page, whether they are filled or not. */
+uint32_t kv_page_rows(const struct kv *kv, uint32_t page);
 
 /* Elements of a stored row of dim elements: whole blocks. */
 size_t kv_stored_row(enum kv_type type, uint32_t dim);
 
-/* One head's key [D], or value [D_v], into its row of the cache at dst. */
-void kv_put_head(const struct kv *kv, const struct kern *k, bool key, const float *src,
-		 uint8_t *dst);
+/* One head's key or value at a position. */
+struct kv_place {
+	uint32_t layer, head, pos;
+	bool key;
+};
+
+/* Its numbers, [D] or [D_v], into the cache. */
+void kv_put_head(const struct kv *kv, const struct kern *k, const struct kv_place *at,
+		 const float *src);
+
+/* The same as a row of the cache's type: kv->key_bytes or value_bytes, block after block. */
+void kv_get_row(const struct kv *kv, const struct kv_place *at, uint8_t *dst);
+void kv_put_row(const struct kv *kv, const struct kv_place *at, const uint8_t *src);
 
 /* Keys [n_heads][D] and values [n_heads][D_v] of one position of a layer into the cache. */
 void kv_put(const struct kv *kv, const struct kern *k, uint32_t layer, uint32_t pos,

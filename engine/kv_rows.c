@@ -8,15 +8,6 @@
 
 #define KV_ROWS_MAX_DIM 1024 /* elements of a head */
 
-/* One head's key or value in a cache. */
-static uint8_t *stored(const struct kv *kv, uint32_t layer, uint32_t head, uint32_t pos, bool key)
-{
-	const uint32_t page = pos / KV_PAGE, row = pos % KV_PAGE;
-
-	return key ? kv_keys(kv, layer, head, page) + row * kv->key_bytes
-		   : kv_values(kv, layer, head, page) + row * kv->value_bytes;
-}
-
 size_t kv_rows_position_bytes(const struct model_hparams *hp, enum kv_type type)
 {
 	return kv_bytes(hp, 1, 1, type);
@@ -38,17 +29,27 @@ static bool within(const struct kv *kv, const struct kv_rows_range *r)
 	       r->pos <= kv->length && r->rows <= kv->length - r->pos;
 }
 
+/* One position of a layer -> dst. Returns where it ends. */
+static uint8_t *get_position(const struct kv *kv, uint32_t layer, uint32_t pos, uint8_t *dst)
+{
+	for (unsigned key = 2; key-- > 0;) {
+		for (uint32_t h = 0; h < kv->n_heads; h++) {
+			const struct kv_place at = { layer, h, pos, key };
+
+			kv_get_row(kv, &at, dst);
+			dst += key ? kv->key_bytes : kv->value_bytes;
+		}
+	}
+	return dst;
+}
+
 int kv_rows_get(const struct kv *kv, const struct kv_rows_range *r, uint8_t *dst, size_t cap)
 {
 	if (!within(kv, r) || (size_t)(r->last - r->first) * r->rows > cap / kv->position_bytes)
 		return ERR_LIMIT;
 	for (uint32_t l = r->first; l < r->last; l++) {
-		for (uint32_t p = r->pos; p < r->pos + r->rows; p++) {
-			for (uint32_t h = 0; h < kv->n_heads; h++, dst += kv->key_bytes)
-				memcpy(dst, stored(kv, l, h, p, true), kv->key_bytes);
-			for (uint32_t h = 0; h < kv->n_heads; h++, dst += kv->value_bytes)
-				memcpy(dst, stored(kv, l, h, p, false), kv->value_bytes);
-		}
+		for (uint32_t p = r->pos; p < r->pos + r->rows; p++)
+			dst = get_position(kv, l, p, dst);
 	}
 	return 0;
 }
@@ -89,7 +90,7 @@ static bool next(struct source *s, float *x, uint32_t dim)
 /* Keys as they were before they were stored. */
 static void turn_back(const struct source *s, float *x, uint32_t dim)
 {
-	if (!kv_rotates(s->type))
+	if (!kv_has_blocks(s->type))
 		return;
 	for (size_t i = 0; i < dim; i += KV_BLOCK) {
 		float block[KV_BLOCK];
@@ -108,19 +109,19 @@ static int put_position(const struct kv *kv, struct source *s, uint32_t layer, u
 		const uint32_t dim = key ? kv->head_dim : kv->head_dim_v;
 
 		for (uint32_t h = 0; h < kv->n_heads; h++) {
-			float x[KV_ROWS_MAX_DIM];
+			const struct kv_place at = { layer, h, pos, key };
 			const uint8_t *from = s->at;
+			float x[KV_ROWS_MAX_DIM];
 
 			if (!next(s, x, dim))
 				return ERR_NOT_FINITE;
 			if (same) {
-				memcpy(stored(kv, layer, h, pos, key), from,
-				       (size_t)(s->at - from));
+				kv_put_row(kv, &at, from);
 				continue;
 			}
 			if (key)
 				turn_back(s, x, dim);
-			kv_put_head(kv, s->k, key, x, stored(kv, layer, h, pos, key));
+			kv_put_head(kv, s->k, &at, x);
 		}
 	}
 	return 0;
@@ -170,17 +171,18 @@ static int convert_layer(struct kv *kv, const struct kv *of, uint32_t l, uint8_t
 	return 0;
 }
 
-/* A head's key or value of numbers in [-1, 1), as the cache stores it. */
-static void invent(const struct kv *kv, bool key, uint8_t *dst)
+/* A head's key or value of numbers in [-1, 1) into the cache, and as a row. */
+static void invent(const struct kv *kv, const struct kv_place *at, uint8_t *row)
 {
 	float x[KV_ROWS_MAX_DIM];
-	uint32_t state = key ? 1 : 2;
+	uint32_t state = at->key ? 1 : 2;
 
-	for (uint32_t i = 0; i < (key ? kv->head_dim : kv->head_dim_v); i++) {
+	for (uint32_t i = 0; i < (at->key ? kv->head_dim : kv->head_dim_v); i++) {
 		state = state * 1664525u + 1013904223u;
 		x[i] = (float)(state >> 8) / (1u << 23) - 1;
 	}
-	kv_put_head(kv, kern_at(0), key, x, dst);
+	kv_put_head(kv, kern_at(0), at, x);
+	kv_get_row(kv, at, row);
 }
 
 int kv_rows_make_up(struct kv *kv, uint32_t rows)
@@ -190,14 +192,17 @@ int kv_rows_make_up(struct kv *kv, uint32_t rows)
 	if (rows > kv->capacity - kv->length || kv->head_dim > KV_ROWS_MAX_DIM ||
 	    kv->head_dim_v > KV_ROWS_MAX_DIM)
 		return ERR_CONTEXT;
-	invent(kv, true, head[0]);
-	invent(kv, false, head[1]);
-	for (uint32_t l = kv->first; l < kv->last; l++) {
-		for (uint32_t i = 0; i < rows * kv->n_heads; i++) {
-			const uint32_t pos = kv->length + i / kv->n_heads, h = i % kv->n_heads;
+	for (uint32_t key = 0; key < 2 && rows && kv->first < kv->last; key++) {
+		const struct kv_place at = { kv->first, 0, kv->length, key };
 
-			memcpy(stored(kv, l, h, pos, true), head[0], kv->key_bytes);
-			memcpy(stored(kv, l, h, pos, false), head[1], kv->value_bytes);
+		invent(kv, &at, head[key]);
+	}
+	for (uint32_t l = kv->first; l < kv->last; l++) {
+		for (uint32_t i = 0; i < rows * kv->n_heads * 2; i++) {
+			const struct kv_place at = { l, i / 2 % kv->n_heads,
+						     kv->length + i / 2 / kv->n_heads, i % 2 };
+
+			kv_put_row(kv, &at, head[at.key]);
 		}
 	}
 	kv->length += rows;

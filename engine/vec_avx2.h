@@ -15,10 +15,10 @@
 #define VEC_TILE_W 2
 #define VEC_TILE_X 3
 
-/* Columns, in sixteens, of four sums of mix that stay in registers. */
-#define VEC_MIX_C 1
+/* Sums of mix, sixteen columns each, that stay in registers beside what they are made of. */
+#define VEC_MIX_SUMS 6
 
-#define VEC_EXPAND expand_avx2
+#define VEC_EXPAND   expand_avx2
 
 struct vf {
 	__m256 lo, hi;
@@ -183,6 +183,16 @@ static inline struct vf vf_of_i8(struct vb a)
 
 	return (struct vf){ _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a.v)),
 			    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(upper)) };
+}
+
+/* Sixteen from memory. */
+static inline struct vf vf_load_i8(const uint8_t *p)
+{
+	const __m128i lo = _mm_loadl_epi64((const __m128i *)p);
+	const __m128i hi = _mm_loadl_epi64((const __m128i *)(p + 8));
+
+	return (struct vf){ _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(lo)),
+			    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(hi)) };
 }
 
 static inline struct vf vf_of_f16(const uint8_t *p)

@@ -14,10 +14,10 @@
 #define VEC_TILE_W 4
 #define VEC_TILE_X 6
 
-/* Columns, in sixteens, of four sums of mix that stay in registers. */
-#define VEC_MIX_C 4
+/* Sums of mix, sixteen columns each, that stay in registers beside what they are made of. */
+#define VEC_MIX_SUMS 24
 
-#define VEC_EXPAND expand_avx2
+#define VEC_EXPAND   expand_avx2
 
 struct vf {
 	__m512 v;
@@ -156,6 +156,14 @@ static inline struct vf vf_of_u8(struct vb a)
 static inline struct vf vf_of_i8(struct vb a)
 {
 	return (struct vf){ _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a.v)) };
+}
+
+/* Sixteen from memory. */
+static inline struct vf vf_load_i8(const uint8_t *p)
+{
+	const __m128i bytes = _mm_loadu_si128((const __m128i *)p);
+
+	return (struct vf){ _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)) };
 }
 
 static inline struct vf vf_of_f16(const uint8_t *p)

@@ -8,6 +8,11 @@ static inline struct vb vb_load(const uint8_t *p)
 	return (struct vb){ _mm_loadu_si128((const __m128i *)p) };
 }
 
+static inline void vb_store(int8_t *p, struct vb a)
+{
+	_mm_storeu_si128((__m128i *)p, a.v);
+}
+
 static inline struct vb vb_set(int8_t x)
 {
 	return (struct vb){ _mm_set1_epi8(x) };

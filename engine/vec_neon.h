@@ -15,8 +15,8 @@
 #define VEC_TILE_W 2
 #define VEC_TILE_X 2
 
-/* Columns, in sixteens, of four sums of mix that stay in registers. */
-#define VEC_MIX_C 1
+/* Sums of mix, sixteen columns each, that stay in registers beside what they are made of. */
+#define VEC_MIX_SUMS 6
 
 struct vf {
 	float32x4_t v[4];
@@ -219,9 +219,20 @@ static inline struct vb vb_load(const uint8_t *p)
 	return (struct vb){ vld1q_u8(p) };
 }
 
+static inline void vb_store(int8_t *p, struct vb a)
+{
+	vst1q_s8(p, vreinterpretq_s8_u8(a.v));
+}
+
 static inline struct vb vb_set(int8_t x)
 {
 	return (struct vb){ vdupq_n_u8((uint8_t)x) };
+}
+
+/* Sixteen from memory. */
+static inline struct vf vf_load_i8(const uint8_t *p)
+{
+	return vf_of_i8(vb_load(p));
 }
 
 static inline struct vb vb_and(struct vb a, struct vb b)

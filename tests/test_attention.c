@@ -25,12 +25,14 @@ static const struct model_hparams hp = { .n_layers = 2,
 					 .head_dim = DIM,
 					 .head_dim_v = DIM_V };
 
-/* Two caches of random keys and values, and what was asked of them. */
+/* Two caches of random keys and values, and what was asked of them. One for each type. */
 struct hall {
 	const struct kern *kern;
 	struct kv *kv[2];
 	float *keys, *values, *queries; /* [DEPTH] rows, of the first cache */
 };
+
+static struct hall halls[KV_TYPE_COUNT];
 
 static float *numbers(uint64_t seed, size_t n, float size)
 {
@@ -119,26 +121,58 @@ static const uint32_t places[] = { 0,    1,    62,   63,   64,   65,   1022,    
 
 #define N_PLACES (sizeof(places) / sizeof(places[0]))
 
-static void sums_over_segments_are_those_of_softmax(void **state)
+/* One head's key or value as the first cache has it, keys turned back -> x. */
+static void recall_head(const struct hall *h, const struct kv_place *at, float *x)
 {
-	struct hall h;
+	const struct kv *kv = h->kv[0];
+	float stored[KV_BLOCK], turned[KV_BLOCK];
+	uint8_t row[4 * KV_BLOCK];
 
-	(void)state;
-	open_hall(&h, KV_F32);
+	kv_get_row(kv, at, row);
+	kern_at(0)->dequant(kv->format, row, stored, at->key ? kv->key_row : kv->value_row);
+	if (at->key && kv_has_blocks(kv->type)) {
+		kern_at(0)->rotate(turned, stored, 1 / (32 * KV_KEY_SCALE), KV_BLOCK);
+		memcpy(stored, turned, sizeof(turned));
+	}
+	memcpy(x, stored, (at->key ? DIM : DIM_V) * sizeof(*x));
+}
+
+/* Keys and values of the first cache become what is left of them there. */
+static void recall(struct hall *h)
+{
+	for (uint32_t i = 0; i < 2 * DEPTH; i++) {
+		const struct kv_place key = { 1, i % 2, i / 2, true };
+		const struct kv_place value = { 1, i % 2, i / 2, false };
+
+		recall_head(h, &key, h->keys + (size_t)i * DIM);
+		recall_head(h, &value, h->values + (size_t)i * DIM_V);
+	}
+}
+
+static void compare_with_softmax(struct hall *h)
+{
+	recall(h);
 	for (unsigned i = 0; i < N_PLACES; i++) {
 		float got[OUT];
 		double want[DIM_V];
 
-		run_alone(&h, 0, places[i], got);
+		run_alone(h, 0, places[i], got);
 		for (unsigned k = 0; k < OUT; k++) {
 			if (k % DIM_V == 0)
-				plain(&h, places[i], k / DIM_V, want);
+				plain(h, places[i], k / DIM_V, want);
 			if (!(fabs((double)got[k] - want[k % DIM_V]) <= 1e-5))
-				fail_msg("position %u: %g, not %g", places[i], (double)got[k],
+				fail_msg("%s, position %u: %g, not %g",
+					 kv_type_name(h->kv[0]->type), places[i], (double)got[k],
 					 want[k % DIM_V]);
 		}
 	}
-	close_hall(&h);
+}
+
+static void sums_over_segments_are_those_of_softmax(void **state)
+{
+	(void)state;
+	for (unsigned type = 0; type < KV_TYPE_COUNT; type++)
+		compare_with_softmax(&halls[type]);
 }
 
 /* Rows [pos, pos + n) of the first cache, as prefill cuts them, and each of them alone. */
@@ -163,12 +197,19 @@ static void compare_chunk(const struct hall *h, uint32_t pos, uint32_t n, unsign
 	free(out);
 }
 
+/* Rows of all places in both caches, each alone. */
+static void run_each_alone(const struct hall *h, float *out)
+{
+	for (unsigned i = 0; i < 2 * N_PLACES; i++)
+		run_alone(h, i / N_PLACES, places[i % N_PLACES], out + i * (size_t)OUT);
+}
+
 /* Tokens of both caches together: few pairs, which the threads share in rounds. */
-static void compare_tokens(const struct hall *h, unsigned threads)
+static void compare_tokens(const struct hall *h, unsigned threads, const float *alone)
 {
 	struct attention_span spans[N_PLACES];
 	float *q = numbers(5, N_PLACES * HEADS * (size_t)DIM, 1);
-	float *out = numbers(6, N_PLACES * OUT, 1), alone[OUT];
+	float *out = numbers(6, N_PLACES * OUT, 1);
 
 	for (unsigned n = 1; n <= N_PLACES; n += 1 + n / 3) {
 		for (unsigned i = 0; i < n; i++) {
@@ -182,8 +223,10 @@ static void compare_tokens(const struct hall *h, unsigned threads)
 		}
 		run(h, threads, spans, n, q, out);
 		for (unsigned i = 0; i < n; i++) {
-			run_alone(h, i % 2, spans[i].pos, alone);
-			assert_memory_equal(out + i * (size_t)OUT, alone, sizeof(alone));
+			const size_t nth = i % 2 * N_PLACES + N_PLACES - 1 - i;
+
+			assert_memory_equal(out + i * (size_t)OUT, alone + nth * OUT,
+					    OUT * sizeof(*out));
 		}
 	}
 	free(q);
@@ -192,21 +235,38 @@ static void compare_tokens(const struct hall *h, unsigned threads)
 
 static void a_row_is_the_same_in_any_company(void **state)
 {
+	float *alone = numbers(7, 2 * N_PLACES * OUT, 1);
+
 	(void)state;
 	for (unsigned type = 0; type < KV_TYPE_COUNT; type++) {
-		struct hall h;
+		const struct hall *h = &halls[type];
 
-		open_hall(&h, (enum kv_type)type);
-		compare_chunk(&h, 0, 70, 1);
-		compare_chunk(&h, 1019, 13, 1);
-		compare_chunk(&h, 2045, 7, 2);
-		compare_chunk(&h, 3070, 1, 3);
-		compare_chunk(&h, DEPTH - 21, 21, 5);
-		compare_tokens(&h, 1);
-		compare_tokens(&h, 2);
-		compare_tokens(&h, 9);
-		close_hall(&h);
+		compare_chunk(h, 0, 70, 1);
+		compare_chunk(h, 1019, 13, 1);
+		compare_chunk(h, 2045, 7, 2);
+		compare_chunk(h, 3070, 1, 3);
+		compare_chunk(h, DEPTH - 11, 11, 5);
+		run_each_alone(h, alone);
+		compare_tokens(h, 2, alone);
+		compare_tokens(h, 9, alone);
 	}
+	free(alone);
+}
+
+static int open_halls(void **state)
+{
+	(void)state;
+	for (unsigned type = 0; type < KV_TYPE_COUNT; type++)
+		open_hall(&halls[type], (enum kv_type)type);
+	return 0;
+}
+
+static int close_halls(void **state)
+{
+	(void)state;
+	for (unsigned type = 0; type < KV_TYPE_COUNT; type++)
+		close_hall(&halls[type]);
+	return 0;
 }
 
 int main(void)
@@ -216,5 +276,5 @@ int main(void)
 		cmocka_unit_test(a_row_is_the_same_in_any_company),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, open_halls, close_halls);
 }

@@ -457,33 +457,223 @@ static void rotations_agree_and_keep_products(void **state)
 	}
 }
 
+#define MIX_V (40 * 300) /* numbers of v in the test of mix */
+#define MIX_Y (16 * 300)
+
+/* What v holds, as numbers of each type; and steps. */
+struct mix_data {
+	_Alignas(4) uint8_t v[MIX_V * sizeof(float)];
+	uint16_t steps[300];
+	float w[16 * 43], y[MIX_Y];
+};
+
+static void fill_mix(struct mix_data *d, enum kern_number type)
+{
+	static float x[MIX_V];
+
+	fill(x, MIX_V);
+	fill(d->w, 16 * 43);
+	fill(d->y, MIX_Y);
+	if (type == KERN_F32)
+		memcpy(d->v, x, sizeof(x));
+	else if (type == KERN_F16)
+		ref()->to_f16(x, (uint16_t *)(void *)d->v, MIX_V);
+	for (size_t i = 0; type == KERN_I8 && i < MIX_V; i++)
+		d->v[i] = (uint8_t)rng_u64(1, counter++);
+	ref()->to_f16(x, d->steps, 300);
+}
+
+/* n columns on every table, in a shape that n gives. */
+static void compare_mix(const struct mix_data *d, enum kern_number type, size_t n)
+{
+	static float got[MIX_Y], want[MIX_Y];
+	const struct kern *k;
+
+	FOR_EACH_KERN(k)
+	{
+		const size_t each = type == KERN_F32 ? 4 : type == KERN_F16 ? 2 : 1;
+		struct kern_mix m = { .y = got + 1,
+				      .w = d->w,
+				      .v = d->v + n % 5 * each,
+				      .ahead = n % 2 ? d->v : NULL,
+				      .steps = n % 3 ? NULL : (const uint8_t *)d->steps,
+				      .type = type,
+				      .ldy = n + 7,
+				      .ldw = 43,
+				      .ldv = n + 2,
+				      .ny = n % 17,
+				      .nv = n % 40,
+				      .n = n,
+				      .fresh = n % 4 == 0 };
+
+		memcpy(got, d->y, sizeof(got));
+		memcpy(want, d->y, sizeof(want));
+		k->mix(&m);
+		m.y = want + 1;
+		ref()->mix(&m);
+		assert_same(k->name, got, want, MIX_Y);
+	}
+}
+
 static void weighted_sums_run_in_the_order_of_positions(void **state)
 {
-	static float v[40 * 300], w[8 * 43], got[8 * 300], want[8 * 300];
+	static struct mix_data d;
+
+	(void)state;
+	for (size_t n = 0; n <= 280; n++) {
+		for (unsigned type = KERN_F32; type <= KERN_I8; type++) {
+			fill_mix(&d, (enum kern_number)type);
+			compare_mix(&d, (enum kern_number)type, n);
+		}
+	}
+}
+
+/* What a mix is, told another way. */
+static void a_weighted_sum_is_right_to_rounding(void **state)
+{
+	const float w[] = { 2, -3, 0.5f };
+	const int8_t v[] = { 1, 2, 3, 4, 5, 6, -7, 8, 9 };
+	const uint16_t steps[] = { 0x3c00, 0x4000, 0xb800 }; /* 1, 2, -0.5 */
+	const float want[] = { -13.5f + 10, -7 * 2.0f + 10, -7.5f * -0.5f + 10 };
+	const struct kern *k;
+
+	(void)state;
+	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
+		float y[] = { 10, 10, 10 };
+		const struct kern_mix m = { .y = y,
+					    .w = w,
+					    .v = v,
+					    .steps = (const uint8_t *)steps,
+					    .type = KERN_I8,
+					    .ldy = 3,
+					    .ldw = 3,
+					    .ldv = 3,
+					    .ny = 1,
+					    .nv = 3,
+					    .n = 3 };
+		k->mix(&m);
+		for (unsigned i = 0; i < 3; i++) {
+			if (y[i] != want[i])
+				fail_msg("%s: %g, not %g", k->name, (double)y[i], (double)want[i]);
+		}
+	}
+}
+
+#define WEIGH_ROWS 5
+
+struct weighed {
+	float x[WEIGH_ROWS * 210], y[WEIGH_ROWS * 50], top[WEIGH_ROWS], sum[WEIGH_ROWS];
+};
+
+static void weigh_on(const struct kern *k, struct weighed *d, size_t n)
+{
+	const struct kern_weigh w = { .x = d->x + n % 7,
+				      .y = d->y + 1,
+				      .top = d->top,
+				      .sum = d->sum,
+				      .ldx = n + 3,
+				      .ldy = n % 40 + 2,
+				      .nx = n % (WEIGH_ROWS + 1),
+				      .n = n,
+				      .dim = n % 40 };
+
+	k->weigh(&w);
+	for (unsigned i = 0; i < WEIGH_ROWS; i++)
+		d->top[i] += 0.0f; /* either zero may be the largest */
+}
+
+/* With tops above, amidst and below the scores. */
+static void weights_agree_on_every_length(void **state)
+{
+	static struct weighed before, got, want;
 	const struct kern *k;
 
 	(void)state;
 	FOR_EACH_KERN(k)
 	{
-		for (size_t n = 0; n <= 280; n++) {
-			struct kern_mix m = { .y = got + 1,
-					      .w = w,
-					      .v = v + n % 5,
-					      .ldy = n + 7,
-					      .ldw = 43,
-					      .ldv = n + 2,
-					      .ny = n % 9,
-					      .nv = n % 40,
-					      .n = n };
+		for (size_t n = 1; n <= 200; n++) {
+			fill(before.x, WEIGH_ROWS * 210);
+			fill(before.y, WEIGH_ROWS * 50);
+			for (unsigned i = 0; i < WEIGH_ROWS; i++) {
+				before.top[i] = i % 2 ? uniform(-4, 4) : i ? 100 : -INFINITY;
+				before.sum[i] = uniform(0, 10);
+			}
+			got = want = before;
+			weigh_on(k, &got, n);
+			weigh_on(ref(), &want, n);
+			assert_same(k->name, got.x, want.x, WEIGH_ROWS * 210);
+			assert_same(k->name, got.y, want.y, WEIGH_ROWS * 50);
+			assert_same(k->name, got.top, want.top, WEIGH_ROWS);
+			assert_same(k->name, got.sum, want.sum, WEIGH_ROWS);
+		}
+	}
+}
 
-			fill(v, 40 * 300);
-			fill(w, 8 * 43);
-			fill(got, 8 * 300);
-			memcpy(want, got, sizeof(got));
-			k->mix(&m);
-			m.y = want + 1;
-			ref()->mix(&m);
-			assert_same(k->name, got, want, 8 * 300);
+static void pieces_of_a_softmax_are_a_softmax(void **state)
+{
+	const float scores[] = { 1, 3, -2, 0, 5, 4 };
+	const struct kern *k;
+
+	(void)state;
+	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
+		float x[6], y = 0, top = -INFINITY, sum = 0;
+		double want = 0, total = 0;
+
+		memcpy(x, scores, sizeof(x));
+		for (unsigned i = 0; i < 6; i += 2) {
+			const struct kern_weigh w = { .x = x + i,
+						      .y = &y,
+						      .top = &top,
+						      .sum = &sum,
+						      .nx = 1,
+						      .n = 2,
+						      .dim = 1 };
+
+			k->weigh(&w);
+			y += x[i] * (float)i + x[i + 1] * (float)(i + 1);
+		}
+		for (unsigned i = 0; i < 6; i++) {
+			total += exp((double)scores[i]);
+			want += exp((double)scores[i]) * i;
+		}
+		assert_true(top == 5);
+		assert_true(fabs((double)(y / sum) - want / total) < 1e-6);
+	}
+}
+
+static void codes_and_steps_agree_on_every_length(void **state)
+{
+	static float src[3 * 210], got[3 * 210], want[3 * 210];
+	static uint8_t bytes[300];
+	static uint16_t steps[300];
+	const struct kern *k;
+
+	(void)state;
+	FOR_EACH_KERN(k)
+	{
+		for (size_t n = 0; n <= 200; n++) {
+			struct kern_stretch s = { .dst = got + 1,
+						  .src = src + n % 3,
+						  .steps = (const uint8_t *)steps,
+						  .ldd = n + 5,
+						  .lds = n + 2,
+						  .nx = n % 4,
+						  .n = n };
+			int8_t codes[2][402] = { 0 };
+
+			fill(src, 3 * 210);
+			ref()->to_f16(src, steps, 300);
+			memcpy(got, src, sizeof(got));
+			memcpy(want, src, sizeof(want));
+			k->stretch(&s);
+			s.dst = want + 1;
+			ref()->stretch(&s);
+			assert_same(k->name, got, want, 3 * 210);
+			for (size_t i = 0; i < 300; i++)
+				bytes[i] = (uint8_t)rng_u64(1, counter++);
+			k->nibbles(bytes + n % 9, codes[0] + 1, n);
+			ref()->nibbles(bytes + n % 9, codes[1] + 1, n);
+			assert_memory_equal(codes[0], codes[1], sizeof(codes[0]));
 		}
 	}
 }
@@ -497,11 +687,9 @@ static void elementwise_kernels_agree_on_every_length(void **state)
 	FOR_EACH_KERN(k)
 	{
 		for (size_t n = 1; n <= 200; n++) {
-			float top, want;
-
 			fill(a, 300);
 			fill(b, 300);
-			for (unsigned op = 0; op < 5; op++) {
+			for (unsigned op = 0; op < 4; op++) {
 				memcpy(x, a, sizeof(a));
 				memcpy(y, a, sizeof(a));
 				for (unsigned t = 0; t < 2; t++) {
@@ -514,20 +702,11 @@ static void elementwise_kernels_agree_on_every_length(void **state)
 						one->add(z, b, n);
 					else if (op == 2)
 						one->silu_mul(z, b, n);
-					else if (op == 3)
-						one->rms_norm(z, z, b, n, 1e-5f);
 					else
-						(void)one->exp_sum(z, n, 2.5f);
+						one->rms_norm(z, z, b, n, 1e-5f);
 				}
 				assert_same(k->name, x, y, 300);
 			}
-			top = k->max(a, n);
-			want = ref()->max(a, n);
-			assert_true(top == want);
-			memcpy(x, a, sizeof(a));
-			top = k->exp_sum(x, n, want);
-			want = ref()->exp_sum(a, n, want);
-			assert_same(k->name, &top, &want, 1);
 		}
 	}
 }
@@ -553,7 +732,10 @@ static void a_nan_is_never_lost(void **state)
 	(void)state;
 	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
 		for (size_t bad = 0; bad < 40; bad++) {
-			float x[40], one[40], y[40] = { 0 };
+			float x[40], one[40], y[40] = { 0 }, top = 1, sum = 0;
+			const struct kern_weigh w = {
+				.x = x, .y = y, .top = &top, .sum = &sum, .nx = 1, .n = 40
+			};
 
 			for (unsigned i = 0; i < 40; i++)
 				x[i] = one[i] = 1;
@@ -561,7 +743,8 @@ static void a_nan_is_never_lost(void **state)
 			assert_true(isnan(k->dot(x, one, 40)));
 			k->silu_mul(x, one, 40);
 			assert_true(isnan(x[bad]));
-			assert_true(isnan(k->exp_sum(x, 40, 1)));
+			k->weigh(&w);
+			assert_true(isnan(sum));
 			k->rms_norm(y, x, one, 40, 1e-5f);
 			assert_true(isnan(y[0]));
 		}
@@ -601,6 +784,10 @@ int main(void)
 		cmocka_unit_test(what_f16_cannot_hold_makes_its_block_nan_and_no_other),
 		cmocka_unit_test(rotations_agree_and_keep_products),
 		cmocka_unit_test(weighted_sums_run_in_the_order_of_positions),
+		cmocka_unit_test(a_weighted_sum_is_right_to_rounding),
+		cmocka_unit_test(weights_agree_on_every_length),
+		cmocka_unit_test(pieces_of_a_softmax_are_a_softmax),
+		cmocka_unit_test(codes_and_steps_agree_on_every_length),
 		cmocka_unit_test(elementwise_kernels_agree_on_every_length),
 		cmocka_unit_test(the_exponential_is_right_to_three_units_in_the_last_place),
 		cmocka_unit_test(a_nan_is_never_lost),

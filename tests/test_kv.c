@@ -105,6 +105,78 @@ static void no_two_heads_overlap(void **state)
 	heads_lie_apart(KV_Q4_0, 18, 18);
 }
 
+static const struct model_hparams wide = {
+	.n_layers = 1, .n_kv_heads = 2, .head_dim = 40, .head_dim_v = 70
+};
+
+/* A row as a cache of that type stores it. */
+static void store(const struct kv *kv, bool key, float x[96], uint8_t row[static 400])
+{
+	const size_t n = key ? kv->key_row : kv->value_row;
+	const struct kern *k = kern_at(0);
+
+	for (size_t e = 0; key && kv_has_blocks(kv->type) && e < n; e += KV_BLOCK) {
+		float turned[KV_BLOCK];
+
+		k->rotate(turned, x + e, KV_KEY_SCALE, KV_BLOCK);
+		memcpy(x + e, turned, sizeof(turned));
+	}
+	if (kv->type == KV_F32)
+		memcpy(row, x, n * sizeof(*x));
+	else if (kv->type == KV_F16)
+		k->to_f16(x, (uint16_t *)(void *)row, n);
+	else if (kv->type == KV_Q8_0)
+		k->to_q8_0(x, row, n);
+	else
+		k->to_q4_0(x, row, n);
+}
+
+/* Key or value i of all, of numbers or of bytes. */
+static struct kv_place place(uint32_t i)
+{
+	return (struct kv_place){ 0, i % 2, i / 4, i / 2 % 2 };
+}
+
+/* What is put as numbers is there as rows, in whole pages and in the last; so is what is put as
+ * rows. */
+static void rows_come_back(enum kv_type type)
+{
+	struct kv *numbers = NULL, *rows = NULL;
+	_Alignas(4) uint8_t want[400];
+	uint8_t got[400];
+
+	assert_int_equal(kv_create(&numbers, NULL, &wide, 0, 1, POSITIONS, type), 0);
+	assert_int_equal(kv_create(&rows, NULL, &wide, 0, 1, POSITIONS - 3, type), 0);
+	for (uint32_t i = 0; i < 2 * (POSITIONS - 3) * 4; i++) {
+		const struct kv_place at = place(i % ((POSITIONS - 3) * 4));
+		const size_t bytes = at.key ? rows->key_bytes : rows->value_bytes;
+		const bool put = i < (POSITIONS - 3) * 4;
+		float x[96] = { 0 };
+
+		for (uint32_t e = 0; e < (at.key ? 40 : 70); e++)
+			x[e] = (float)((int)(at.pos * 11 + at.head * 7 + at.key * 3 + e * 5) % 23 -
+				       11);
+		if (put)
+			kv_put_head(numbers, kern_at(0), &at, x);
+		store(rows, at.key, x, want);
+		if (put)
+			kv_put_row(rows, &at, want);
+		kv_get_row(put ? numbers : rows, &at, got);
+		assert_memory_equal(got, want, bytes);
+		kv_get_row(numbers, &at, got);
+		assert_memory_equal(got, want, bytes);
+	}
+	kv_destroy(numbers);
+	kv_destroy(rows);
+}
+
+static void every_type_gives_back_its_rows(void **state)
+{
+	(void)state;
+	for (unsigned t = 0; t < KV_TYPE_COUNT; t++)
+		rows_come_back((enum kv_type)t);
+}
+
 static void truncation_only_shortens(void **state)
 {
 	struct kv *kv = NULL;
@@ -170,7 +242,7 @@ static void memory_is_taken_when_filled_and_given_back_when_cut(void **state)
 	kv_truncate(kv, 100);
 	assert_in_range(resident(kv), of_100, of_100 + 3 * edge);
 	assert_int_equal(kv_length(kv), 100);
-	assert_true(((float *)(void *)kv_keys(kv, 3, 0, 1))[1] == 2); /* what was kept */
+	assert_true(((float *)(void *)kv_keys(kv, 3, 0, 1))[KV_PAGE] == 2); /* what was kept */
 	fill(kv, 100, 256);
 	assert_in_range(resident(kv), of_256, of_256 + 3 * edge);
 	kv_truncate(kv, 0);
@@ -237,6 +309,7 @@ int main(void)
 		cmocka_unit_test(types_have_names),
 		cmocka_unit_test(bytes_are_those_of_keys_and_values),
 		cmocka_unit_test(no_two_heads_overlap),
+		cmocka_unit_test(every_type_gives_back_its_rows),
 		cmocka_unit_test(truncation_only_shortens),
 		cmocka_unit_test(memory_is_taken_when_filled_and_given_back_when_cut),
 		cmocka_unit_test(the_last_page_is_given_back_whole),

@@ -15,7 +15,7 @@
 #define PREPARE_US     250  /* of weights between two steps */
 #define TEMPO_RARE     8u   /* of so many steps one is learned from, once a pace is known */
 
-#define ATTENTION_DEAR 3 /* a multiply-add of attention takes as long as so many of matrices */
+#define ATTENTION_DEAR 2 /* a multiply-add of attention takes as long as so many of matrices */
 #define FRAME_BYTES    (64u << 10)
 
 struct tail {
