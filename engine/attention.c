@@ -174,12 +174,10 @@ static struct page page_at(const struct work *w, uint32_t nth)
 }
 
 /* The codes of a block, as they lie at src or, of Q4_0, made of n bytes there. */
-static const int8_t *codes(const struct work *w, const uint8_t *src, const uint8_t *next, size_t n)
+static const int8_t *codes(const struct work *w, const uint8_t *src, size_t n)
 {
 	if (w->kv->type == KV_Q8_0)
 		return (const int8_t *)src;
-	for (size_t i = 0; next && i < n; i += 64)
-		__builtin_prefetch(next + i);
 	w->kern->nibbles(src, w->codes, n);
 	return w->codes;
 }
@@ -188,18 +186,17 @@ static const int8_t *codes(const struct work *w, const uint8_t *src, const uint8
 static void score_blocks(const struct work *w, struct kern_mix *m, const struct page *p)
 {
 	const size_t block = quant_block_bytes(w->kv->format), skip = p->rows * sizeof(uint16_t);
-	const bool q4 = w->kv->type == KV_Q4_0;
 
 	m->type = KERN_I8;
 	m->nv = KV_BLOCK;
+	m->ahead_bytes = block * ATTENTION_BLOCK;
 	for (size_t i = 0; i < w->kv->key_row / KV_BLOCK; i++) {
 		const size_t at = i * block * p->rows;
-		const uint8_t *next = p->next_keys ? p->next_keys + at + skip : NULL;
 
 		m->w = w->queries + i * KV_BLOCK;
 		m->steps = p->keys + at;
-		m->v = codes(w, p->keys + at + skip, next, p->rows * KV_BLOCK / 2);
-		m->ahead = q4 ? NULL : next;
+		m->v = codes(w, p->keys + at + skip, p->rows * KV_BLOCK / 2);
+		m->ahead = p->next_keys ? p->next_keys + at : NULL;
 		m->fresh = i == 0;
 		w->kern->mix(m);
 	}
@@ -216,6 +213,7 @@ static void score(const struct work *w, const struct page *p)
 		.w = w->queries,
 		.v = p->keys,
 		.ahead = p->next_keys,
+		.ahead_bytes = kv->key_bytes * ATTENTION_BLOCK,
 		.type = kv->type == KV_F16 ? KERN_F16 : KERN_F32,
 		.ldy = ATTENTION_BLOCK,
 		.ldw = kv->key_row,
@@ -300,20 +298,20 @@ static void mix_blocks(const struct work *w, const struct sums *s, const struct 
 	m.type = KERN_I8;
 	for (size_t i = 0; i < w->kv->value_row / KV_BLOCK; i++) {
 		const size_t at = i * block * p->rows;
-		const uint8_t *next = p->next_values ? p->next_values + at + skip : NULL;
-		const int8_t *v = codes(w, p->values + at + skip, next, p->n * KV_BLOCK / 2);
+		const int8_t *v = codes(w, p->values + at + skip, p->n * KV_BLOCK / 2);
 
 		k.steps = p->values + at;
 		w->kern->stretch(&k);
 		m.v = v;
-		m.ahead = NULL;
+		m.ahead = p->next_values ? p->next_values + at : NULL;
+		m.ahead_bytes = block * ATTENTION_BLOCK;
 		if (w->kv->type == KV_Q8_0) {
-			m.ahead = next;
 			mix_codes(w, s, p, m, i * KV_BLOCK, KV_BLOCK);
 			continue;
 		}
 		mix_codes(w, s, p, m, i * KV_BLOCK, KV_BLOCK / 2);
 		m.v = v + p->n * KV_BLOCK / 2;
+		m.ahead = NULL;
 		mix_codes(w, s, p, m, i * KV_BLOCK + KV_BLOCK / 2, KV_BLOCK / 2);
 	}
 }
@@ -325,6 +323,7 @@ static void mix(const struct work *w, const struct sums *s, const struct page *p
 			      .w = w->scores,
 			      .v = p->values,
 			      .ahead = p->next_values,
+			      .ahead_bytes = kv->value_bytes * ATTENTION_BLOCK,
 			      .type = kv->type == KV_F16 ? KERN_F16 : KERN_F32,
 			      .ldy = kv->head_dim_v,
 			      .ldw = ATTENTION_BLOCK,

@@ -53,7 +53,8 @@ struct kern_mix {
 	float *y;
 	const float *w;
 	const void *v;
-	const void *ahead;     /* NULL, or like v: what will be read next, asked for meanwhile */
+	const uint8_t *ahead; /* NULL, or what will be read next: asked for meanwhile, evenly */
+	size_t ahead_bytes;
 	const uint8_t *steps;  /* NULL, or n of f16 */
 	enum kern_number type; /* of v */
 	size_t ldy, ldw, ldv;  /* in numbers */

@@ -296,36 +296,75 @@ INLINE struct vf mix_load_n(enum kern_number type, const uint8_t *v, size_t n)
 struct mix_kind {
 	enum kern_number type;
 	unsigned ny, nc; /* sums of so many rows of w, and of 16 * nc columns */
-	bool ask;        /* for what is ahead */
 };
 
-/* The sums from w and v on, of nv rows, into s. */
-INLINE void mix_loop(const struct kern_mix *m, struct mix_kind k, const float *w, size_t i,
+/* What is asked for next: some of it every so many rows of v. */
+#define MIX_TURN 4
+
+struct mix_ahead {
+	const uint8_t *at, *end;
+	size_t step;
+};
+
+/* By about how many turns there will be: most loops use two thirds of the registers, or all. */
+INLINE struct mix_ahead mix_ahead_of(const struct kern_mix *m)
+{
+	const size_t each = m->ny * m->n / (VEC_MIX_SUMS * 2 / 3 * KERN_LANES);
+	const size_t turns = (m->nv / MIX_TURN + 1) * (each ? each : 1);
+	const uint8_t *at = m->ahead;
+
+	if (!at)
+		return (struct mix_ahead){ NULL, NULL, 0 };
+	return (struct mix_ahead){ at, at + m->ahead_bytes, m->ahead_bytes / turns + 1 };
+}
+
+/* The next so many bytes. */
+INLINE void mix_ask(struct mix_ahead *a, size_t bytes)
+{
+	if (a->at >= a->end)
+		return;
+	for (size_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch(a->at + i, 0, 2);
+	a->at += bytes;
+}
+
+/* One row of v at v, weights at w. */
+INLINE void mix_turn(const struct kern_mix *m, struct mix_kind k, const float *w, const uint8_t *v,
 		     struct vf *s)
 {
-	const size_t each = mix_bytes(k.type), row = m->ldv * each;
-	const uint8_t *v = (const uint8_t *)m->v + i * each;
-	const uint8_t *ahead = k.ask ? (const uint8_t *)m->ahead + i * each : NULL;
+	struct vf x[4];
 
-	for (size_t p = 0; p < m->nv; p++, v += row) {
-		struct vf x[4];
+	for (unsigned c = 0; c < k.nc; c++)
+		x[c] = mix_load(k.type, v + c * KERN_LANES * mix_bytes(k.type));
+	for (unsigned j = 0; j < k.ny; j++) {
+		struct vf y = vf_set(w[j * m->ldw]);
 
 		for (unsigned c = 0; c < k.nc; c++)
-			x[c] = mix_load(k.type, v + c * KERN_LANES * each);
-		for (unsigned c = 0; k.ask && c < k.nc; c++)
-			__builtin_prefetch(ahead + p * row + c * KERN_LANES * each, 0, 2);
-		for (unsigned j = 0; j < k.ny; j++) {
-			struct vf a = vf_set(w[j * m->ldw + p]);
-
-			for (unsigned c = 0; c < k.nc; c++)
-				s[j * k.nc + c] = vf_fma(a, x[c], s[j * k.nc + c]);
-		}
+			s[j * k.nc + c] = vf_fma(y, x[c], s[j * k.nc + c]);
 	}
 }
 
-/* All sums of a block stay in registers. */
-INLINE void mix_block(const struct kern_mix *m, struct mix_kind k, size_t j, size_t i)
+/* The sums from w and v on, of nv rows, into s. */
+INLINE void mix_loop(const struct kern_mix *m, struct mix_kind k, const float *w, const uint8_t *v,
+		     struct mix_ahead *ask, struct vf *s)
 {
+	const size_t row = m->ldv * mix_bytes(k.type);
+	size_t p = 0;
+
+	for (; p + MIX_TURN <= m->nv; p += MIX_TURN) {
+		mix_ask(ask, ask->step);
+		for (unsigned t = 0; t < MIX_TURN; t++, v += row)
+			mix_turn(m, k, w + p + t, v, s);
+	}
+	for (; p < m->nv; p++, v += row)
+		mix_turn(m, k, w + p, v, s);
+}
+
+/* All sums of a block stay in registers. */
+INLINE void mix_block(const struct kern_mix *m, struct mix_kind k, size_t j, size_t i,
+		      struct mix_ahead *ask)
+{
+	const uint8_t *v = (const uint8_t *)m->v + i * mix_bytes(k.type);
 	float *y = m->y + j * m->ldy + i;
 	struct vf s[VEC_MIX_SUMS];
 
@@ -333,7 +372,7 @@ INLINE void mix_block(const struct kern_mix *m, struct mix_kind k, size_t j, siz
 		s[c] = m->fresh || m->steps
 			       ? vf_set(0)
 			       : vf_load(y + c / k.nc * m->ldy + c % k.nc * KERN_LANES);
-	mix_loop(m, k, m->w + j * m->ldw, i, s);
+	mix_loop(m, k, m->w + j * m->ldw, v, ask, s);
 	for (unsigned c = 0; c < k.ny * k.nc; c++) {
 		float *to = y + c / k.nc * m->ldy + c % k.nc * KERN_LANES;
 
@@ -370,51 +409,37 @@ INLINE void mix_rest(const struct kern_mix *m, struct mix_kind k, size_t j, size
 
 /* All columns of ny sums, as many at once as there are registers for. */
 INLINE void mix_rows(const struct kern_mix *m, enum kern_number type, size_t j, unsigned ny,
-		     bool ask)
+		     struct mix_ahead *ask)
 {
 	const unsigned most = VEC_MIX_SUMS / ny, nc = most >= 4 ? 4 : most >= 2 ? 2 : 1;
-	const struct mix_kind many = { type, ny, nc, ask }, one = { type, ny, 1, ask };
+	const struct mix_kind many = { type, ny, nc }, one = { type, ny, 1 };
 	size_t i = 0;
 
 	for (; i + nc * KERN_LANES <= m->n; i += nc * KERN_LANES)
-		mix_block(m, many, j, i);
+		mix_block(m, many, j, i, ask);
 	for (; i + KERN_LANES <= m->n; i += KERN_LANES)
-		mix_block(m, one, j, i);
+		mix_block(m, one, j, i, ask);
 	if (i < m->n)
 		mix_rest(m, one, j, i);
 }
 
-/* Six sums use a row of v best, but eight are two times four. Returns how many rows of w of those
- * that are left were taken. */
-INLINE size_t mix_some(const struct kern_mix *m, enum kern_number type, size_t j, bool ask)
-{
-	const size_t left = m->ny - j;
-
-	if (left >= 9 || left == 6) {
-		mix_rows(m, type, j, 6, ask);
-		return 6;
-	}
-	if (left >= 4) {
-		mix_rows(m, type, j, 4, ask);
-		return 4;
-	}
-	if (left == 3)
-		mix_rows(m, type, j, 3, ask);
-	else if (left == 2)
-		mix_rows(m, type, j, 2, ask);
-	else
-		mix_rows(m, type, j, 1, ask);
-	return left;
-}
-
+/* Six sums use a row of v best, but eight are two times four. */
 INLINE void mix_of(const struct kern_mix *m, enum kern_number type)
 {
+	struct mix_ahead ask = mix_ahead_of(m);
 	size_t j = 0;
 
-	if (m->ahead && m->ny)
-		j = mix_some(m, type, 0, true);
-	while (j < m->ny)
-		j += mix_some(m, type, j, false);
+	for (; m->ny - j >= 9 || m->ny - j == 6; j += 6)
+		mix_rows(m, type, j, 6, &ask);
+	for (; m->ny - j >= 4; j += 4)
+		mix_rows(m, type, j, 4, &ask);
+	if (m->ny - j == 3)
+		mix_rows(m, type, j, 3, &ask);
+	else if (m->ny - j == 2)
+		mix_rows(m, type, j, 2, &ask);
+	else if (m->ny - j == 1)
+		mix_rows(m, type, j, 1, &ask);
+	mix_ask(&ask, (size_t)(ask.end - ask.at));
 }
 
 static void mix_f32(const struct kern_mix *m)

@@ -496,6 +496,7 @@ static void compare_mix(const struct mix_data *d, enum kern_number type, size_t 
 				      .w = d->w,
 				      .v = d->v + n % 5 * each,
 				      .ahead = n % 2 ? d->v : NULL,
+				      .ahead_bytes = n * 16,
 				      .steps = n % 3 ? NULL : (const uint8_t *)d->steps,
 				      .type = type,
 				      .ldy = n + 7,
