@@ -558,6 +558,20 @@ void agent_core_use_front(struct agent_core *c, const struct agent_front *front)
 	offline_front(c);
 }
 
+void agent_core_front_lost(struct agent_core *c, const char *name, uint64_t missing_bytes,
+			   const char *reason)
+{
+	struct msg_decision_answer answer = { .number = c->decision.number,
+					      .code = missing_bytes ? ERR_LIMIT : ERR_NOT_FOUND,
+					      .missing_bytes = missing_bytes };
+
+	if (!c->has_decision || strcmp(c->decision.front, name))
+		return;
+	snprintf(answer.agent, sizeof(answer.agent), "%s", c->conf.agent);
+	snprintf(answer.reason, sizeof(answer.reason), "front %s: %s", name, reason);
+	verdict_publish(c, &answer);
+}
+
 bool agent_core_can_use(const struct agent_core *c, const struct agent_front *front)
 {
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {

@@ -110,6 +110,10 @@ MUST_CHECK int agent_core_start(struct agent_core *c, struct bus *bus);
 
 /* Jobs that can have it run with this front from now on. */
 void agent_core_use_front(struct agent_core *c, const struct agent_front *front);
+/* The front that was wished for cannot be had: when the decision names it, its answer is corrected.
+ * missing_bytes 0: memory was not the matter. */
+void agent_core_front_lost(struct agent_core *c, const char *name, uint64_t missing_bytes,
+			   const char *reason);
 /* All sessions have only layers that this front has. */
 bool agent_core_can_use(const struct agent_core *c, const struct agent_front *front);
 bool agent_core_uses_front(const struct agent_core *c, unsigned index); /* a job with it is out */

@@ -448,6 +448,7 @@ static bool make_room(struct fronts *f, struct agent_core *core)
 	}
 	log_event(LOG_LEVEL_WARN, "front.refused", "front=%s missing=%llu", fr->name,
 		  (unsigned long long)a.missing_bytes);
+	agent_core_front_lost(core, fr->name, a.missing_bytes, "it does not fit any more");
 	restore(f);
 	return false;
 }
@@ -456,8 +457,10 @@ static bool make_room(struct fronts *f, struct agent_core *core)
 static void go_on(struct fronts *f, struct agent_core *core)
 {
 	if (f->list[f->wish].state == FRONT_ABSENT && !f->loading && make_room(f, core) &&
-	    !begin(f))
+	    !begin(f)) {
+		agent_core_front_lost(core, f->list[f->wish].name, 0, "no memory for a thread");
 		restore(f);
+	}
 	if (f->list[f->wish].state == FRONT_READY)
 		use(f, core);
 }
@@ -506,8 +509,10 @@ void fronts_loaded(struct fronts *f, struct agent_core *core)
 	f->loading = 0;
 	if (f->rc) {
 		give_up(f, at, f->err.text);
-		if (at == f->wish) /* not again before the next decision */
+		if (at == f->wish) { /* not again before the next decision */
+			agent_core_front_lost(core, f->list[at].name, 0, f->err.text);
 			restore(f);
+		}
 	} else {
 		f->list[at].state = FRONT_READY;
 		head_set_front(f->head, at, &f->list[at].seg);

@@ -362,6 +362,41 @@ static void a_codec_that_is_refused_is_not_tried_again(void **state)
 	assert_string_not_equal(decided(f, "gw")->codec, first.codec);
 }
 
+/* Another precision, half as large: an agent is faster with it. */
+static void add_front(struct fleet *f, const char *name)
+{
+	struct msg_agent_profile *p = &agent(f, name)->profile;
+
+	p->n_fronts = 2;
+	p->fronts[1] = p->fronts[0];
+	snprintf(p->fronts[1].name, sizeof(p->fronts[1].name), "Q4_0");
+	p->fronts[1].layer_bytes = calloc(LAYERS, sizeof(uint64_t));
+	assert_non_null(p->fronts[1].layer_bytes);
+	for (unsigned i = 0; i < LAYERS; i++)
+		p->fronts[1].layer_bytes[i] = LAYER_BYTES / 2;
+	tell_agent(f, name, 10000, 10);
+}
+
+static void a_front_that_was_taken_and_then_is_not_there_is_not_tried_again(void **state)
+{
+	struct fleet *f = *state;
+	struct msg_decision_answer taken = { .agent = "gw", .taken = true };
+	struct msg_decision first;
+
+	f->conf.policy.split = 3;
+	add_worker(f, "w1");
+	add_agent(f, "gw");
+	add_front(f, "gw");
+	first = *decided(f, "gw");
+	assert_string_equal(first.front, "Q4_0");
+	taken.number = first.number;
+	assert_int_equal(roster_answer(&f->roster, &taken), 0);
+	assert_int_equal(decided(f, "gw")->number, first.number);
+	refuse(f, "gw", ERR_NOT_FOUND, 0); /* the same one: loading it failed */
+	assert_string_equal(decided(f, "gw")->front, "Q8_0");
+	assert_int_equal(decided(f, "gw")->number, first.number + 1);
+}
+
 /* *d is what is said when gw's link is so. */
 static enum decide_news news(struct fleet *f, double kbit_s, double rtt_ms, struct msg_decision *d)
 {
@@ -598,6 +633,7 @@ int main(void)
 		TEST(a_refusal_is_not_repeated_but_learnt_from),
 		TEST(a_refusal_holds_over_a_restart_and_until_there_is_more_memory),
 		TEST(a_codec_that_is_refused_is_not_tried_again),
+		TEST(a_front_that_was_taken_and_then_is_not_there_is_not_tried_again),
 		TEST(a_prediction_that_is_no_longer_true_is_said_again),
 		TEST(a_change_that_does_not_pay_now_waits_for_the_next_session),
 		TEST(a_slower_link_moves_the_decision_and_a_little_noise_does_not),

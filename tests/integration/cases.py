@@ -295,6 +295,12 @@ def budget_with(w: World, keys, share):
     return process + weights + 2 * scratch + one + int(share * weights)
 
 
+def refusals(sub, number):
+    """Answers to that decision which say no."""
+    answers = [json.loads(p) for t, p in sub.lines() if t.endswith("/answer") and p]
+    return [a for a in answers if a["number"] == number and not a["taken"]]
+
+
 def a_front_takes_the_place_of_another(w: World):
     """Two do not fit beside each other: they change places while no session runs."""
     keys = "codec: f32\nsplit: 2\ncontext_tokens: 256\n"
@@ -324,14 +330,18 @@ def a_front_takes_the_place_of_another(w: World):
     os.unlink(fronts["lost"])
     decide(w, 3, split=2, front="lost")
     agent.wait_log("front.failed front=lost")
+    wait_until("a corrected answer", lambda: refusals(sub, 3))
+    refusal = refusals(sub, 3)[-1]
+    expect(refusal["code"], "not_found", "why a front that is not there was not taken")
+    assert "front lost" in refusal["reason"], refusal
     wait_until("the one before", lambda: agent.log().count("front.ready front=twin") == 2)
     w.prompt(prompt=PROMPT, id="again", max_tokens=40)
     reply = sub.final("again")
     expect((reply["ids"], reply["stats"]["front"]), (wanted, "twin"), "after a load that failed")
     begin_long(w, sub)
     decide(w, 4, split=2, front="same")
-    wait_until("a refusal", lambda: [p for t, p in sub.lines() if '"taken":false' in p])
-    refusal = json.loads([p for t, p in sub.lines() if '"taken":false' in p][-1])
+    wait_until("a refusal", lambda: refusals(sub, 4))
+    refusal = refusals(sub, 4)[-1]
     assert refusal["missing_bytes"] > 0 and "when none runs" in refusal["reason"], refusal
     sub.final("long")
     own = json.loads([p for t, p in sub.lines() if t.endswith("/profile")][0])["fronts"][0]
