@@ -430,7 +430,8 @@ static int plan(struct decide *p, const struct roster *r, const struct roster_ag
 	if (!choose(p, r, a, wish, &best) && is_possible(&best)) {
 		fill(p, r, a, &best, d);
 		news = news_of(a, d);
-		*waits = best.result->verdict == PLAN_KEEP_HANDOVER;
+		*waits = best.result->verdict == PLAN_KEEP_HANDOVER ||
+			 best.result->verdict == PLAN_ROWS;
 	}
 	facts_agent_finish(&p->agent);
 	return news;

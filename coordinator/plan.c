@@ -275,6 +275,17 @@ static double session_ms(const struct plan_input *in, const struct plan_figures 
 	return f->ttft_ms + in->policy->answer_tokens * f->token_ms;
 }
 
+/* A choice with rows of another level, where that keeps all limits. */
+static bool with_level(const struct plan_input *in, const struct plan_choice *c, uint32_t level,
+		       struct plan_option *o)
+{
+	double need, allowed;
+
+	o->choice = *c;
+	o->choice.level = level;
+	return plan_evaluate(in, &o->choice, &o->figures, &need, &allowed) == PLAN_OK;
+}
+
 /* Coarse rows are for links that need them: of the best choice's levels, the one that loses least
  * among those that cost next to nothing. */
 static void spare_loss(const struct plan_input *in, struct plan_option *best)
@@ -282,15 +293,14 @@ static void spare_loss(const struct plan_input *in, struct plan_option *best)
 	const double more = in->policy->tolerance;
 	const double cost = best->figures.cost + more * fabs(best->figures.cost);
 	const double ms = (1 + more) * session_ms(in, &best->figures);
-	struct plan_option o = *best;
-	double need, allowed;
+	const struct plan_choice c = best->choice;
+	struct plan_option o;
 
-	if (!(more > 0) || o.choice.split == in->agent->n_layers)
+	if (!(more > 0) || c.split == in->agent->n_layers)
 		return;
 	for (uint32_t level = 0; level < in->accuracy->n_levels; level++) {
-		o.choice.level = level;
-		if (plan_evaluate(in, &o.choice, &o.figures, &need, &allowed) == PLAN_OK &&
-		    o.figures.cost <= cost && session_ms(in, &o.figures) <= ms &&
+		if (with_level(in, &c, level, &o) && o.figures.cost <= cost &&
+		    session_ms(in, &o.figures) <= ms &&
 		    known_or_worst(o.figures.loss) < known_or_worst(best->figures.loss))
 			*best = o;
 	}
@@ -313,6 +323,11 @@ static bool is_finer(const struct plan_input *in, const struct plan_option *best
 	       known_or_worst(best->figures.loss) < known_or_worst(now->figures.loss);
 }
 
+static bool is_gain(const struct plan_input *in, double each, const struct plan_option *now)
+{
+	return each > 0 && each >= in->policy->min_gain * fabs(now->figures.cost);
+}
+
 /* Does the best one gain enough over `now` to be worth the change? */
 static enum plan_verdict weigh(const struct plan_input *in, struct plan_result *r,
 			       const struct plan_option *now)
@@ -326,15 +341,33 @@ static enum plan_verdict weigh(const struct plan_input *in, struct plan_result *
 	r->handover = plan_cost_handover(in, &now->choice, &r->best.choice);
 	if (is_finer(in, &r->best, now))
 		return PLAN_CHANGE;
-	if (!(each > 0) || each < in->policy->min_gain * fabs(now->figures.cost))
+	if (!is_gain(in, each, now))
 		return PLAN_KEEP_GAIN;
 	return r->handover > 0 && r->gain <= r->handover ? PLAN_KEEP_HANDOVER : PLAN_CHANGE;
+}
+
+/* The best that needs no move of what runs, for as long as moving does not pay: other rows, which a
+ * session may have from its next token on. */
+static bool better_rows(const struct plan_input *in, const struct plan_option *now,
+			struct plan_option *best)
+{
+	struct plan_option o;
+
+	*best = *now;
+	if (!in->present->same_worker || now->choice.split == in->agent->n_layers)
+		return false;
+	for (uint32_t level = 0; level < in->accuracy->n_levels; level++) {
+		if (with_level(in, &now->choice, level, &o) && plan_compare(&o, best) < 0)
+			*best = o;
+	}
+	spare_loss(in, best);
+	return is_gain(in, now->figures.cost - best->figures.cost, now);
 }
 
 /* Hysteresis. */
 static void choose(const struct plan_input *in, struct plan_result *r)
 {
-	struct plan_option now = { .choice = in->present->choice };
+	struct plan_option now = { .choice = in->present->choice }, rows;
 	double need, allowed;
 
 	r->chosen = r->best;
@@ -350,6 +383,10 @@ static void choose(const struct plan_input *in, struct plan_result *r)
 		r->verdict = weigh(in, r, &now);
 	if (r->verdict == PLAN_KEEP_GAIN || r->verdict == PLAN_KEEP_HANDOVER)
 		r->chosen = now;
+	if (r->verdict == PLAN_KEEP_HANDOVER && better_rows(in, &now, &rows)) {
+		r->chosen = rows;
+		r->verdict = PLAN_ROWS;
+	}
 }
 
 /* Indices and counts that the loops rely on. */

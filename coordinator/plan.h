@@ -218,13 +218,15 @@ enum plan_verdict {
 	PLAN_FORCED,        /* the present choice breaks a limit */
 	PLAN_KEEP_GAIN,     /* the best one gains less than min_gain */
 	PLAN_KEEP_HANDOVER, /* ... less than moving the running sessions costs */
+	PLAN_ROWS,          /* likewise; other rows, which need no move, gain min_gain meanwhile */
 	PLAN_VERDICTS
 };
 
 struct plan_result {
 	enum plan_verdict verdict;
 	struct plan_option best;   /* of all; unless PLAN_NONE */
-	struct plan_option chosen; /* what to decide: best, or the present choice that is kept */
+	struct plan_option chosen; /* what to decide: best, or the present choice that is kept, with
+				    * other rows by PLAN_ROWS */
 	bool has_runner_up;
 	struct plan_option runner_up;  /* the best with another split */
 	enum plan_limit present_limit; /* why the present choice is forced out */
