@@ -8,6 +8,7 @@
 #define MAX_RESENDS 3u /* of FILL frames, or OPENs, before the handover is given up */
 #define MAX_UNACKED 2u /* FILL frames on their way */
 #define LAST_ROWS   4u /* of a piece that a token may wait for, here or at the worker */
+#define PURSUIT     2u /* positions for each new row, that side work comes nearer by */
 
 static struct session_fill *current_fill(struct session *s)
 {
@@ -259,6 +260,18 @@ static bool nearly(const struct session *s)
 	return h->out == left || (!h->out && s->state == SESSION_LOCAL);
 }
 
+/* Where a position takes about as long as a token, side work would never catch up by what tokens
+ * leave: then they wait for it, one or two positions each. */
+static bool lags(const struct session *s)
+{
+	const struct session_handover *h = &s->handover;
+	const uint32_t next = h->out ? h->out : s->conf.side_rows;
+
+	return h->way == SESSION_UP && s->state == SESSION_OPEN && h->done &&
+	       reach(s) > h->done + LAST_ROWS &&
+	       h->done + next < PURSUIT * (s->computed - h->since);
+}
+
 bool handover_holds(struct session *s, struct session_effects *fx)
 {
 	struct session_handover *h = &s->handover;
@@ -272,7 +285,7 @@ bool handover_holds(struct session *s, struct session_effects *fx)
 	if (h->tries) /* it was held long enough once */
 		return false;
 	h->holding = nearly(s);
-	return h->holding;
+	return h->holding || lags(s);
 }
 
 bool handover_parts(struct session *s, struct session_effects *fx)
@@ -355,6 +368,8 @@ void handover_on_side(struct session *s, const struct session_event *ev, struct 
 		ok = put_fill(s, ev, fx);
 	else if (h->way == SESSION_BACK)
 		ok = put_chunk(s, ev, fx);
+	if (!h->done)
+		h->since = s->computed;
 	h->done += h->out;
 	h->bytes += ev->len;
 	h->out = 0;

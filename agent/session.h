@@ -76,6 +76,7 @@ struct session_handover {
 	enum session_way way;
 	uint32_t from, to; /* splits */
 	uint32_t done;     /* positions whose side work is done */
+	uint32_t since;    /* UP: positions that had rows when its first piece was done */
 	uint32_t acked;    /* DOWN: those that the worker has */
 	uint32_t out;      /* rows of the side effect that is out; 0: none is */
 	bool holding;      /* rows wait for the last piece */

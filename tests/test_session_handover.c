@@ -75,6 +75,46 @@ static void a_token_waits_for_the_last_piece(void **state)
 	assert_true(m.fx.moved && m.fx.compute);
 }
 
+/* Tokens that come while a piece is out, until one has to wait; its rows are not asked for. */
+static unsigned tokens_until_one_waits(void)
+{
+	for (unsigned n = 0;; n++) {
+		give_token(7);
+		if (!m.fx.compute)
+			return n;
+		give_rows();
+	}
+}
+
+static void side_work_catches_up_with_quick_tokens(void **state)
+{
+	unsigned n;
+
+	(void)state;
+	open_machine(12);
+	decide(3, false);
+	for (n = 0; n < 4; n++) { /* before the first piece: weights may have to be prepared */
+		give_token(7);
+		give_rows();
+	}
+	give_side();
+	assert_int_equal(m.s.handover.done, 4);
+	assert_int_equal(tokens_until_one_waits(), 5); /* 2 * 5 > 4 + 4 */
+	assert_false(m.fx.moved || m.s.handover.holding);
+	give_side();
+	assert_true(m.fx.compute);
+	give_rows();
+	for (n = 0; m.s.conf.split != 3 && n < 20; n++) { /* a piece a token is enough */
+		if (m.s.handover.out)
+			give_side();
+		if (m.s.computing)
+			give_rows();
+		else
+			give_token(7);
+	}
+	assert_int_equal(m.s.conf.split, 3);
+}
+
 static void a_split_moves_down_when_the_worker_has_all(void **state)
 {
 	uint32_t chunks;
@@ -176,6 +216,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_split_moves_up_between_two_tokens),
 		TEST(a_token_waits_for_the_last_piece),
+		TEST(side_work_catches_up_with_quick_tokens),
 		TEST(a_split_moves_down_when_the_worker_has_all),
 		TEST(a_fill_that_is_refused_leaves_the_session_as_it_was),
 		TEST(silence_about_a_fill_is_asked_then_given_up),
