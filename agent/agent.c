@@ -161,8 +161,9 @@ static bool finished(const struct agent *a)
 /* Call the loop when it shall end, or is to wake up earlier than it knows. */
 static void leave(struct agent *a)
 {
-	queue_leave(a->inbox,
-		    finished(a) || a->fatal.code || agent_core_due_us(a->core) < a->wake_us);
+	queue_leave(a->inbox, finished(a) || a->fatal.code ||
+				      agent_core_due_us(a->core) < a->wake_us ||
+				      (a->conf->telemetry_s && sounding_calls(a->core)));
 }
 
 /* Compute thread. */

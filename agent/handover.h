@@ -10,9 +10,9 @@
  *         [l', l) beside; when it has said that all are there, the next rows are at l'.
  *   BACK  from LOCAL to a worker: it is opened, and the same rows are its prefill.
  *
- * At most one token waits for the last piece (`holding`). On the way UP tokens also wait for a piece
- * where new rows come faster than half of those that are run again: so it ends before there are
- * twice as many as when it began. Any trouble ends the handover, not the
+ * At most one token waits for the last piece (`holding`). On the way UP tokens also wait for a
+ * piece, where new rows come faster than half of those that are run again: so it ends before there
+ * are twice as many as when it began. Any trouble ends the handover, not the
  * session; the next decision may begin another. What a replay needs is in the log: each chunk has
  * its split, and FILL frames that were joined are sent before the chunk that joined them. */
 #ifndef AGENT_HANDOVER_H

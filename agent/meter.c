@@ -232,6 +232,7 @@ static void watch(struct meter *m, const struct meter_trip *t, uint32_t odd, uin
 	m->expected = (struct meter_line){ 0 }; /* nothing, until it is known again */
 	m->unsure = true;
 	m->changes++;
+	m->changed_us = t->at_us;
 }
 
 void meter_trip(struct meter *m, const struct meter_trip *t)

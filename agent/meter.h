@@ -81,6 +81,7 @@ struct meter {
 	uint32_t very_odd;  /* ... of these, the newest ones, by more than a factor of two */
 	bool odd_is_longer; /* all of them; else all are shorter */
 	uint32_t changes;   /* of the link, ever */
+	uint64_t changed_us; /* when the newest of them was noticed */
 	bool unsure;        /* its rate is not known since the newest of them */
 	uint64_t free_us;   /* by then all that was sent has left, as far as is known */
 	uint32_t sends;     /* ever */

@@ -8,6 +8,7 @@
 static void begin_round(struct probe *p, uint64_t now_us)
 {
 	p->left = p->serial ? 2 : 2 * PROBE_ROUNDS;
+	p->confirmed = 0;
 	if (!p->pause_us)
 		p->pause_us = p->every_us;
 	p->due_us = now_us + p->pause_us;
@@ -56,6 +57,14 @@ uint32_t probe_next(struct probe *p, enum probe_need need, uint64_t now_us)
 	if (p->left % 2)
 		return PROBE_SHORT;
 	return beside ? PROBE_LONG_BESIDE : PROBE_LONG;
+}
+
+void probe_confirm(struct probe *p)
+{
+	if (p->left || p->confirmed == PROBE_CONFIRMS)
+		return;
+	p->confirmed++;
+	p->left = 2;
 }
 
 void probe_put(const struct probe *p, uint8_t *dst, size_t len)

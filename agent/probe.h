@@ -23,6 +23,7 @@
 #define PROBE_ROUNDS      3u
 #define PROBE_PATIENCE_US 10000000ull
 #define PROBE_SLOWEST_US  600000000ull
+#define PROBE_CONFIRMS    4u /* rounds in a row that come at once */
 
 struct probe {
 	uint64_t every_us; /* 0: never */
@@ -32,6 +33,7 @@ struct probe {
 	uint64_t sent_us;   /* 0: none is out */
 	uint64_t unsure_us; /* beside sessions none before this */
 	unsigned left;      /* to be sent of this round */
+	unsigned confirmed; /* rounds that came at once, since one that was due */
 };
 
 enum probe_need {
@@ -43,6 +45,10 @@ enum probe_need {
 
 /* Bytes to be sent now; 0: none. */
 uint32_t probe_next(struct probe *p, enum probe_need need, uint64_t now_us);
+
+/* What came back is not what was expected: once the round is over another one comes at once, so
+ * that a change is sure soon. */
+void probe_confirm(struct probe *p);
 
 /* What to send: dst[len], len >= 16. */
 void probe_put(const struct probe *p, uint8_t *dst, size_t len);

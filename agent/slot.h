@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "agent/core.h"
+#include "agent/hurry.h"
 #include "agent/meter.h"
 #include "agent/pace.h"
 #include "agent/probe.h"
@@ -121,7 +122,7 @@ struct agent_core {
 	double token_ms, rtt_ms; /* of the newest finished session */
 	struct meter meter;
 	struct probe probe;
-	uint32_t changes_told; /* of the link, that telemetry was hurried for */
+	struct hurry hurry;
 };
 
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */

@@ -5,8 +5,7 @@
 #include "agent/slot.h"
 #include "base/log.h"
 
-#define EXPIRY_S   10
-#define CHANGED_MS 1000 /* probes are back by then */
+#define EXPIRY_S 10
 
 static enum probe_need need_of(const struct agent_core *c)
 {
@@ -51,16 +50,24 @@ void sounding_take(struct agent_core *c, const struct bus_event *ev, uint64_t no
 	const uint64_t at_us = ev->at_us ? ev->at_us : now_us; /* layers may keep us from looking */
 	struct meter_trip trip;
 
-	if (probe_take(&c->probe, ev->payload, ev->len, at_us, &trip))
+	if (probe_take(&c->probe, ev->payload, ev->len, at_us, &trip)) {
 		meter_probe(&c->meter, &trip);
+		if (c->meter.odd)
+			probe_confirm(&c->probe);
+	}
 	sounding_send(c, now_us);
 }
 
 void sounding_hurry(struct agent_core *c, uint64_t *due_ms, uint64_t now_ms)
 {
-	const bool changed = c->meter.changes != c->changes_told;
+	const uint64_t due_us =
+		hurry_due(&c->hurry, &c->meter, &c->probe, *due_ms * 1000, now_ms * 1000);
 
-	c->changes_told = c->meter.changes;
-	if (changed && c->conf.probe_us && *due_ms > now_ms + CHANGED_MS)
-		*due_ms = now_ms + CHANGED_MS;
+	if (c->conf.probe_us)
+		*due_ms = due_us / 1000;
+}
+
+bool sounding_calls(const struct agent_core *c)
+{
+	return c->conf.probe_us && hurry_calls(&c->hurry, &c->meter, &c->probe);
 }

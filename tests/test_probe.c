@@ -136,6 +136,34 @@ static void a_link_that_changed_under_sessions_is_probed_once(void **state)
 	assert_int_equal(probe_next(&p, PROBE_BUSY, now_us + 11 * SECOND_US), 0);
 }
 
+static void what_was_not_expected_is_asked_again_at_once(void **state)
+{
+	struct probe p = begin();
+	uint64_t now_us = SECOND_US;
+	struct meter_trip t;
+
+	(void)state;
+	while (answer(&p, &now_us, 1000, &t))
+		;
+	now_us += 10 * SECOND_US;
+	assert_int_equal(answer(&p, &now_us, 1000, &t), PROBE_SHORT);
+	probe_confirm(&p); /* not before the round is over */
+	assert_int_equal(answer(&p, &now_us, 1000, &t), PROBE_LONG);
+	assert_int_equal(answer(&p, &now_us, 1000, &t), 0);
+	for (unsigned i = 0; i < PROBE_CONFIRMS; i++) {
+		probe_confirm(&p);
+		assert_int_equal(answer(&p, &now_us, 1000, &t), PROBE_SHORT);
+		assert_int_equal(answer(&p, &now_us, 1000, &t), PROBE_LONG);
+	}
+	probe_confirm(&p); /* whatever comes back, the link is not flooded */
+	assert_int_equal(answer(&p, &now_us, 1000, &t), 0);
+	now_us += 20 * SECOND_US;
+	assert_int_equal(answer(&p, &now_us, 1000, &t), PROBE_SHORT);
+	assert_int_equal(answer(&p, &now_us, 1000, &t), PROBE_LONG);
+	probe_confirm(&p);
+	assert_int_equal(answer(&p, &now_us, 1000, &t), PROBE_SHORT);
+}
+
 static void a_probe_that_is_lost_is_not_repeated_at_once(void **state)
 {
 	struct probe p = begin();
@@ -213,6 +241,7 @@ int main(void)
 		cmocka_unit_test(sessions_make_probes_wait),
 		cmocka_unit_test(sessions_that_stay_here_leave_the_link_to_be_probed),
 		cmocka_unit_test(a_link_that_changed_under_sessions_is_probed_once),
+		cmocka_unit_test(what_was_not_expected_is_asked_again_at_once),
 		cmocka_unit_test(a_probe_that_is_lost_is_not_repeated_at_once),
 		cmocka_unit_test(only_our_own_probe_counts),
 		cmocka_unit_test(never_is_never),

@@ -59,11 +59,23 @@ static void rehearse(struct sim_world *w, struct sim_agent *a)
 	}
 }
 
+static enum probe_need need_of(const struct sim_world *w, const struct sim_agent *a)
+{
+	bool crosses = false;
+
+	for (uint32_t i = 0; i < a->max_sessions; i++) {
+		const struct sim_session *s = &a->sessions[i];
+
+		crosses |= s->phase != SIM_UNUSED && s->by.split < w->conf.model.layers;
+	}
+	if (crosses)
+		return a->meter->unsure ? PROBE_UNSURE : PROBE_BUSY;
+	return a->n_sessions ? PROBE_LOCAL : PROBE_IDLE;
+}
+
 void sim_agent_probe(struct sim_world *w, struct sim_agent *a)
 {
-	const enum probe_need busy = a->meter->unsure ? PROBE_UNSURE : PROBE_BUSY;
-	uint32_t bytes =
-		probe_next(&a->probe, a->n_sessions || a->n_waiting ? busy : PROBE_IDLE, w->now_us);
+	uint32_t bytes = probe_next(&a->probe, need_of(w, a), w->now_us);
 	struct sim_trip up, down;
 
 	if (!bytes)
@@ -94,9 +106,31 @@ static void take_probe(struct sim_world *w, struct sim_agent *a, const struct si
 	if (ev->life != (uint32_t)a->probe.serial)
 		return; /* too late: another one is out */
 	probe_put(&a->probe, bytes, ev->rows);
-	if (probe_take(&a->probe, bytes, ev->rows, w->now_us, &t))
+	if (probe_take(&a->probe, bytes, ev->rows, w->now_us, &t)) {
 		meter_probe(a->meter, &t);
+		if (a->meter->odd)
+			probe_confirm(&a->probe);
+	}
 	sim_agent_probe(w, a);
+	sim_agent_heard(w, a);
+}
+
+static void plan_telemetry(struct sim_world *w, struct sim_agent *a, uint64_t wait_us)
+{
+	a->telemetry_us = w->now_us + wait_us;
+	sim_after(w, wait_us, SIM_TELEMETRY, a->index);
+}
+
+void sim_agent_heard(struct sim_world *w, struct sim_agent *a)
+{
+	uint64_t due_us;
+
+	if (!hurry_calls(&a->hurry, a->meter, &a->probe))
+		return;
+	sim_agent_probe(w, a);
+	due_us = hurry_due(&a->hurry, a->meter, &a->probe, a->telemetry_us, w->now_us);
+	if (due_us < a->telemetry_us)
+		plan_telemetry(w, a, due_us - w->now_us);
 }
 
 void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index)
@@ -131,7 +165,7 @@ static void start(struct sim_world *w, struct sim_agent *a)
 	look_for_probe(w, a);
 	sim_say_agent(w, a, MSG_READY);
 	sim_say_profile(w, a);
-	sim_after(w, (uint64_t)(1e6 * c->telemetry_s * sim_unit(&a->rng)), SIM_TELEMETRY, a->index);
+	plan_telemetry(w, a, (uint64_t)(1e6 * c->telemetry_s * sim_unit(&a->rng)));
 	sim_after(w, sim_wait_us(&a->rng, c->session.per_hour), SIM_ARRIVAL, a->index);
 	sim_after(w, sim_wait_us(&a->rng, c->agent.throttles_per_hour), SIM_HOT, a->index);
 	sim_after(w, sim_wait_us(&a->rng, c->link.steps_per_hour), SIM_STEP, a->index);
@@ -151,10 +185,10 @@ void sim_agent_changed(struct sim_world *w, struct sim_agent *a, bool by_worker)
 
 static void telemetry(struct sim_world *w, struct sim_agent *a)
 {
-	uint64_t interval_us = 1000000u * (uint64_t)w->conf.telemetry_s;
-
+	if (w->now_us != a->telemetry_us)
+		return; /* it was hurried */
 	sim_say_agent_telemetry(w, a);
-	sim_after(w, interval_us, SIM_TELEMETRY, a->index);
+	plan_telemetry(w, a, 1000000u * (uint64_t)w->conf.telemetry_s);
 }
 
 static void arrive(struct sim_world *w, struct sim_agent *a)

@@ -2,6 +2,7 @@
 #ifndef TOOLS_SIM_IMPL_H
 #define TOOLS_SIM_IMPL_H
 
+#include "agent/hurry.h"
 #include "agent/meter.h"
 #include "agent/probe.h"
 #include "base/kv_type.h"
@@ -103,6 +104,8 @@ struct sim_agent {
 	bool worker_changed;   /* that change is its worker's */
 	struct meter *meter; /* the one of real agents, in units of the first front */
 	struct probe probe;
+	struct hurry hurry;
+	uint64_t telemetry_us; /* when the next one is due; another event for one counts not */
 	struct sim_window token;
 	uint64_t tokens, rows, bytes_up, bytes_down, done, failed, retries;
 	uint32_t n_waiting; /* prompts */
@@ -161,6 +164,8 @@ void sim_agent_init(struct sim_world *w, struct sim_agent *a, uint32_t index);
 void sim_agent_event(struct sim_world *w, struct sim_agent *a, const struct sim_event *ev);
 /* Its next probe, when it is time for one. */
 void sim_agent_probe(struct sim_world *w, struct sim_agent *a);
+/* Its meter heard something: probe and telemetry may be due. */
+void sim_agent_heard(struct sim_world *w, struct sim_agent *a);
 /* Its world changed: a decision may be due. */
 void sim_agent_changed(struct sim_world *w, struct sim_agent *a, bool by_worker);
 /* All of memory that a front end of `split` layers and so many sessions need. */

@@ -397,6 +397,7 @@ static void answered(struct sim_world *w, struct sim_agent *a, struct sim_sessio
 							   .ms = (float)us / 1000 });
 	if (a->meter->unsure)
 		sim_agent_probe(w, a);
+	sim_agent_heard(w, a);
 	token(w, a, s);
 }
 
