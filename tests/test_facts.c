@@ -604,9 +604,25 @@ static void lines_may_have_topics_and_the_wrong_one_is_told(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, desk_open, desk_close)
 
+static void words_of_objectives(void **state)
+{
+	enum plan_objective o;
+
+	(void)state;
+	assert_int_equal(plan_objective_parse(&o, "bytes"), 0);
+	assert_int_equal(o, PLAN_BYTES);
+	assert_string_equal(plan_objective_name(PLAN_CONTEXT), "context");
+	assert_int_equal(plan_objective_parse(&o, "speed"), ERR_CONFIG);
+	for (unsigned i = 0; i < PLAN_LIMITS; i++)
+		assert_non_null(plan_limit_name((enum plan_limit)i));
+	for (unsigned i = 0; i < PLAN_VERDICTS; i++)
+		assert_non_null(plan_verdict_name((enum plan_verdict)i));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(words_of_objectives),
 		cmocka_unit_test(an_agent_is_what_its_profile_says),
 		cmocka_unit_test(a_decision_without_a_front_means_the_usual_one),
 		cmocka_unit_test(speeds_that_lack_follow_from_the_weights),
