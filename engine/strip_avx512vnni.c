@@ -59,7 +59,7 @@ INLINE void multiply(const struct chunk *c, const struct rows *x, size_t b, unsi
 		__m512i w[2];
 
 		for (unsigned s = 0; s < ns; s++)
-			w[s] = _mm512_load_si512(c[s].q[chunk_group(b, g, 0)]);
+			w[s] = _mm512_load_si512(c[s].q[chunk_group(b, g)]);
 		for (unsigned r = 0; r < n; r++) {
 			__m512i q = quad(x->q + 32 * (r * x->blocks + b) + 4 * g);
 
@@ -197,7 +197,7 @@ INLINE void add_strips(chunk_fill *fill, add_of_kind *add, const uint8_t *src, s
 		size_t n = x->blocks - b < CHUNK_BLOCKS ? x->blocks - b : CHUNK_BLOCKS;
 
 		for (unsigned s = 0; s < ns; s++)
-			fill(&c[s], src + s * bytes, b, n, CHUNK_UNSIGNED, 0);
+			fill(&c[s], src + s * bytes, b, n, CHUNK_UNSIGNED);
 		add(c, n, &all, b, rows);
 	}
 }

@@ -30,16 +30,16 @@ enum chunk_kind {
 enum chunk_codes { CHUNK_SIGNED, CHUNK_UNSIGNED };
 
 struct chunk {
-	_Alignas(64) uint8_t q[CHUNK_BLOCKS * 8][64]; /* group g of block b: chunk_group(...) */
+	_Alignas(64) uint8_t q[CHUNK_BLOCKS * 8][64]; /* chunk_group */
 	_Alignas(64) float d[CHUNK_BLOCKS][16], m[CHUNK_BLOCKS][16];
 	float scale[2][CHUNK_BLOCKS][16];
 	float min[CHUNK_BLOCKS][16];       /* CHUNK_SCALED_MIN */
 	int16_t mins[CHUNK_BLOCKS][16][2]; /* CHUNK_HALVES_MIN */
 };
 
-/* Fill c from n blocks at number `at` of the strip at src. gap: chunk_group. */
+/* Fill c from n blocks at number `at` of the strip at src. */
 typedef void chunk_fill(struct chunk *c, const void *src, size_t at, size_t n,
-			enum chunk_codes codes, unsigned gap);
+			enum chunk_codes codes);
 
 INLINE bool chunk_has_halves(enum chunk_kind kind)
 {
@@ -51,15 +51,15 @@ INLINE bool chunk_has_min(enum chunk_kind kind)
 	return kind == CHUNK_SCALED_MIN || kind == CHUNK_HALVES_MIN;
 }
 
-/* Vector of c->q with columns 4g..4g+3 of block b, when `gap` vectors lie between the halves. */
-INLINE size_t chunk_group(size_t b, unsigned g, unsigned gap)
+/* Vector of c->q with columns 4g..4g+3 of block b. */
+INLINE size_t chunk_group(size_t b, unsigned g)
 {
-	return b * (8 + gap) + g + (g < 4 ? 0 : gap);
+	return b * 8 + g;
 }
 
-INLINE void chunk_put(struct chunk *c, size_t b, unsigned g, unsigned gap, __m512i codes)
+INLINE void chunk_put(struct chunk *c, size_t b, unsigned g, __m512i codes)
 {
-	_mm512_store_si512(c->q[chunk_group(b, g, gap)], codes);
+	_mm512_store_si512(c->q[chunk_group(b, g)], codes);
 }
 
 INLINE __m512 chunk_halves(const uint8_t *p)
@@ -105,7 +105,7 @@ INLINE void chunk_prefetch(const uint8_t *p, size_t bytes)
 }
 
 INLINE void chunk_fill_q4_0(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes, unsigned gap)
+			    enum chunk_codes codes)
 {
 	const uint8_t *p = (const uint8_t *)src + at * 288;
 	const __m512i mid = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 8 : 0);
@@ -116,14 +116,14 @@ INLINE void chunk_fill_q4_0(struct chunk *c, const void *src, size_t at, size_t 
 		for (unsigned v = 0; v < 4; v++) {
 			__m512i nib = chunk_vector(p + 32 + 64 * v);
 
-			chunk_put(c, b, v, gap, _mm512_sub_epi8(chunk_low(nib), mid));
-			chunk_put(c, b, v + 4, gap, _mm512_sub_epi8(chunk_high(nib), mid));
+			chunk_put(c, b, v, _mm512_sub_epi8(chunk_low(nib), mid));
+			chunk_put(c, b, v + 4, _mm512_sub_epi8(chunk_high(nib), mid));
 		}
 	}
 }
 
 INLINE void chunk_fill_q8_0(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes, unsigned gap)
+			    enum chunk_codes codes)
 {
 	const uint8_t *p = (const uint8_t *)src + at * 544;
 	const __m512i top = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 0 : -128);
@@ -132,7 +132,7 @@ INLINE void chunk_fill_q8_0(struct chunk *c, const void *src, size_t at, size_t 
 		chunk_prefetch(p, 544);
 		_mm512_store_ps(c->d[b], chunk_halves(p));
 		for (unsigned g = 0; g < 8; g++)
-			chunk_put(c, b, g, gap,
+			chunk_put(c, b, g,
 				  _mm512_xor_si512(chunk_vector(p + 32 + 64 * g), top));
 	}
 }
@@ -157,7 +157,7 @@ INLINE void chunk_scales_q4_k(struct chunk *c, const uint8_t *p, size_t b)
 
 /* at and n are multiples of 8. */
 INLINE void chunk_fill_q4_k(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes, unsigned gap)
+			    enum chunk_codes codes)
 {
 	const uint8_t *p = (const uint8_t *)src + at / 8 * 2304;
 	__m512 d = chunk_halves(p), m = _mm512_sub_ps(_mm512_set1_ps(-0.0f), chunk_halves(p + 32));
@@ -173,15 +173,15 @@ INLINE void chunk_fill_q4_k(struct chunk *c, const void *src, size_t at, size_t 
 		for (unsigned v = 0; v < 4; v++) {
 			__m512i nib = chunk_vector(nibbles + 64 * v);
 
-			chunk_put(c, b, v, gap, chunk_low(nib));
-			chunk_put(c, b, v + 4, gap, chunk_high(nib));
+			chunk_put(c, b, v, chunk_low(nib));
+			chunk_put(c, b, v + 4, chunk_high(nib));
 		}
 	}
 }
 
 /* Codes of groups 4 half .. 4 half + 3 of block b: four low bits and two high ones. */
 INLINE void chunk_codes_q6_k(struct chunk *c, size_t b, unsigned half, const uint8_t *nibbles,
-			     const uint8_t *high, __m512i mid, unsigned gap)
+			     const uint8_t *high, __m512i mid)
 {
 	const __m512i bits = chunk_vector(high + 64 * half), upper = _mm512_set1_epi8(0x30);
 	const __m512i top[4] = { _mm512_slli_epi16(bits, 4), _mm512_slli_epi16(bits, 2), bits,
@@ -192,13 +192,13 @@ INLINE void chunk_codes_q6_k(struct chunk *c, size_t b, unsigned half, const uin
 
 		low = half ? chunk_high(low) : chunk_low(low);
 		low = _mm512_or_si512(low, _mm512_and_si512(top[k], upper));
-		chunk_put(c, b, 4 * half + k, gap, _mm512_sub_epi8(low, mid));
+		chunk_put(c, b, 4 * half + k, _mm512_sub_epi8(low, mid));
 	}
 }
 
 /* at and n are multiples of 4. */
 INLINE void chunk_fill_q6_k(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes, unsigned gap)
+			    enum chunk_codes codes)
 {
 	const uint8_t *p = (const uint8_t *)src + at / 8 * 3360;
 	const __m512i mid = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 32 : 0);
@@ -213,14 +213,14 @@ INLINE void chunk_fill_q6_k(struct chunk *c, const void *src, size_t at, size_t 
 		for (unsigned half = 0; half < 2; half++) {
 			_mm512_store_ps(c->scale[half][b],
 					chunk_floats_i8(chunk_bytes(p + 32 + 32 * i + 16 * half)));
-			chunk_codes_q6_k(c, b, half, nibbles, high, mid, gap);
+			chunk_codes_q6_k(c, b, half, nibbles, high, mid);
 		}
 	}
 }
 
 /* Everything that any kind may want of a block. */
 INLINE void chunk_fill_wide(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes, unsigned gap)
+			    enum chunk_codes codes)
 {
 	const struct kern_wide *w = (const struct kern_wide *)src + at;
 	const __m512i top = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 0 : -128);
@@ -236,7 +236,7 @@ INLINE void chunk_fill_wide(struct chunk *c, const void *src, size_t at, size_t 
 		_mm512_store_ps(c->min[b], _mm512_cvtepi32_ps(min0));
 		_mm512_store_si512(c->mins[b], _mm512_or_si512(min0, _mm512_slli_epi32(min1, 16)));
 		for (unsigned g = 0; g < 8; g++)
-			chunk_put(c, b, g, gap,
+			chunk_put(c, b, g,
 				  _mm512_xor_si512(chunk_vector((const uint8_t *)w->q[g]), top));
 	}
 }
