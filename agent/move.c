@@ -111,13 +111,13 @@ void move_done(struct segment *seg, struct head_job *job, struct head_job *side,
 	if (m->to > m->from) {
 		kv_truncate(side->kv, len);
 		rc = kv_layers_join(job->kv, side->kv);
-		kv_layers_settle(side->kv);
+		segment_resized(seg, side->kv);
 	} else {
 		rc = kv_layers_keep(job->kv, 0, m->to);
 	}
 	assert(!rc);
 	(void)rc;
-	kv_layers_settle(job->kv);
+	segment_resized(seg, job->kv);
 	job->booked_bytes += side->booked_bytes;
 	side->booked_bytes = 0;
 	codec_state_destroy(job->state);
@@ -134,7 +134,7 @@ int move_convert(struct segment *seg, struct head_job *job, enum kv_type type, s
 	if (rc)
 		return err_set(e, rc, "no room for it beside the one that there is: %s",
 			       err_phrase(rc));
-	segment_end(seg, job->kv);
+	segment_replaced(seg, job->kv, kv);
 	job->kv = kv;
 	return 0;
 }

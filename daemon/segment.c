@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "daemon/daemon.h"
+#include "engine/kv_layers.h"
 
 /* Of a thread that computes: what its stack and the like take. */
 #define THREAD_BYTES (64u << 10)
@@ -449,6 +450,22 @@ void segment_end(struct segment *s, struct kv *kv)
 		s->sessions_bytes -= kv_size_bytes(kv);
 	kv_destroy(kv);
 	s->look->read_us = 0;
+}
+
+void segment_resized(struct segment *s, struct kv *kv)
+{
+	const size_t before = kv_size_bytes(kv);
+
+	kv_layers_settle(kv);
+	s->sessions_bytes += kv_size_bytes(kv);
+	s->sessions_bytes -= before;
+	s->look->read_us = 0;
+}
+
+void segment_replaced(struct segment *s, struct kv *old, const struct kv *kv)
+{
+	s->sessions_bytes += kv_size_bytes(kv);
+	segment_end(s, old);
 }
 
 int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,

@@ -139,6 +139,12 @@ MUST_CHECK int segment_begin(struct segment *s, struct kv **kv, uint32_t first, 
 /* kv is destroyed: no job of it may be out. NULL is fine. */
 void segment_end(struct segment *s, struct kv *kv);
 
+/* Layers have joined kv or left it: book what it takes now. */
+void segment_resized(struct segment *s, struct kv *kv);
+
+/* old ends; kv, which was booked when it was made, but not by segment_begin, takes its place. */
+void segment_replaced(struct segment *s, struct kv *old, const struct kv *kv);
+
 /* What a session at this split predicts rows with. ERR_NOMEM. */
 MUST_CHECK int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,
 				   struct err *e);

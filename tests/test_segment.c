@@ -11,6 +11,8 @@
 
 #include "daemon/memory.h"
 #include "daemon/segment.h"
+#include "engine/kv_layers.h"
+#include "engine/kv_rows.h"
 
 #define CONTEXT 512u
 
@@ -182,6 +184,27 @@ static void a_session_alone_has_the_room_of_all(void **state)
 	segment_close(&s);
 }
 
+/* What a session has given up, or has in another form, is not taken for its own. */
+static void a_cache_that_changes_is_counted_as_it_is(void **state)
+{
+	struct kv *kv, *other;
+	struct segment s;
+
+	(void)state;
+	open_front(&s, 1u << 30);
+	assert_int_equal(segment_begin(&s, &kv, 0, 4, CONTEXT, KV_F16, NULL), 0);
+	assert_int_equal(s.sessions_bytes, kv_bytes(&s.hp, 4, CONTEXT, KV_F16));
+	assert_int_equal(kv_layers_keep(kv, 0, 1), 0);
+	segment_resized(&s, kv);
+	assert_int_equal(s.sessions_bytes, kv_bytes(&s.hp, 1, CONTEXT, KV_F16));
+	assert_int_equal(kv_rows_convert(&other, kv, &s.hp, KV_Q8_0), 0);
+	segment_replaced(&s, kv, other);
+	assert_int_equal(s.sessions_bytes, kv_bytes(&s.hp, 1, CONTEXT, KV_Q8_0));
+	segment_end(&s, other);
+	assert_int_equal(s.sessions_bytes, 0);
+	segment_close(&s);
+}
+
 /* Sanitizers keep shadows of everything. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define EXACT false
@@ -329,6 +352,7 @@ int main(void)
 		cmocka_unit_test(a_refusal_names_what_would_be_enough),
 		cmocka_unit_test(what_is_left_to_others_counts),
 		cmocka_unit_test(a_session_alone_has_the_room_of_all),
+		cmocka_unit_test(a_cache_that_changes_is_counted_as_it_is),
 		cmocka_unit_test(bookings_are_what_the_process_takes),
 		cmocka_unit_test(weighing_again_books_what_is_in_memory),
 		cmocka_unit_test(weights_that_were_given_back_come_again),

@@ -13,7 +13,6 @@
 #include "daemon/link.h"
 #include "daemon/memory.h"
 #include "daemon/spare.h"
-#include "engine/kv_layers.h"
 #include "worker/core.h"
 #include "worker/tail.h"
 
@@ -82,8 +81,9 @@ static void end_side(void *ctx, struct kv *kv)
 
 static void settle(void *ctx, struct kv *kv)
 {
-	(void)ctx;
-	kv_layers_settle(kv);
+	struct worker *w = ctx;
+
+	segment_resized(tail_segment(w->tail), kv);
 }
 
 static int begin_codec(void *ctx, struct codec_state **state, uint32_t split, struct err *e)
