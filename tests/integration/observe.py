@@ -75,6 +75,7 @@ def telemetry_adds_up_to_what_a_token_takes(w: World):
         stats = sub.final(f"q{i}")["stats"]
         agent = later_telemetry(sub, "agent", "gw1", i + 1)
         worker = later_telemetry(sub, "worker", "w1", i + 1)
+        assert agent.get("begin_ms") and agent["link"].get("open_ms"), agent
         predicted = predict_ms(3, 8, agent, worker, stats)
         head = agent["speeds"][0]["layer_token_ms"] * 3
         seen.append((predicted, 1000 / stats["tok_s"], head, stats["head_ms"]))
