@@ -104,8 +104,7 @@ static void make_world(struct world *w)
 				      .budget_bytes = 10000000,
 				      .context_tokens = 512,
 				      .n_batches = 2,
-				      .batches = { { .rows = 1, .layer_ms = 0.2, .head_ms = 0.5 },
-						   { .rows = 64, .layer_ms = 3.2, .head_ms = 4 } },
+				      .batches = { { 1, .2, .5, { 0 } }, { 64, 3.2, 4, { 0 } } },
 				      .batch_rows = 1 };
 	w->link = (struct plan_link){ .rtt_ms = 20,
 				      .up_kbit_s = 1000,
