@@ -17,7 +17,6 @@
 #define SCENARIOS 1000
 #define LAYERS    40
 #define MAX_ROWS  64u
-
 /* All facts of a plan in one place. */
 struct world {
 	struct plan_agent agent;
@@ -98,14 +97,14 @@ static void make_world(struct world *w)
 					.token_bytes = 100,
 					.context_tokens = 512 };
 	put_front(w, 0, 8, 10000);
-	w->worker =
-		(struct plan_worker){ .present = true,
-				      .kv_bytes = { 512, 1024, 272, 144 },
-				      .budget_bytes = 10000000,
-				      .context_tokens = 512,
-				      .n_batches = 2,
-				      .batches = { { 1, .2, .5, { 0 } }, { 64, 3.2, 4, { 0 } } },
-				      .batch_rows = 1 };
+	w->worker = (struct plan_worker){ .present = true,
+					  .kv_bytes = { 512, 1024, 272, 144 },
+					  .budget_bytes = 10000000,
+					  .context_tokens = 512,
+					  .n_batches = 2,
+					  .batch_rows = 1 };
+	w->worker.batches[0] = (struct plan_batch){ .rows = 1, .layer_ms = 0.2, .head_ms = 0.5 };
+	w->worker.batches[1] = (struct plan_batch){ .rows = 64, .layer_ms = 3.2, .head_ms = 4 };
 	w->link = (struct plan_link){ .rtt_ms = 20,
 				      .up_kbit_s = 1000,
 				      .down_kbit_s = 1000,
