@@ -489,8 +489,8 @@ def an_idle_session_makes_room_and_goes_on_later(w: World):
     expect(reply.get("error"), None, "error")
     expect(reply["ids"], wanted["ids"], "ids of the session that was evicted")
     assert reply["stats"]["epochs"] > 1, reply["stats"]
-    told = [json.loads(p) for t, p in sub.lines() if t.endswith("worker/w1/telemetry")]
     wait_until("telemetry", lambda: [p for t, p in sub.lines() if '"evictions":1' in p])
+    told = [json.loads(p) for t, p in sub.lines() if t.endswith("worker/w1/telemetry")]
     assert all(one < t["kv_budget_bytes"] < one * 3 // 2 for t in told), (one, told)
 
 
