@@ -46,7 +46,7 @@ struct pool {
 
 	cpu_set_t processors; /* that the process may use; for pinning */
 	atomic_bool pin;
-	bool caller_pinned;
+	bool pinned[POOL_MAX_THREADS]; /* each its thread's */
 
 	/* The loop in progress. Whoever lowers `left` owns items of that round, and the round
 	 * cannot end before the owner has counted them in `finished`: so fn, arg and n hold still
@@ -112,6 +112,30 @@ static size_t take(struct pool *p, size_t *first)
 	return 0;
 }
 
+/* The calling thread, to the nth processor of the process. */
+static void pin_to(const struct pool *p, unsigned nth)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, &p->processors) && nth-- == 0) {
+			CPU_SET(cpu, &one);
+			(void)sched_setaffinity(0, sizeof(one), &one); /* no harm without */
+			return;
+		}
+	}
+}
+
+/* Looked at for each share, as a thread may go from one loop to the next without a pause. */
+static void pin_once(struct pool *p, unsigned thread)
+{
+	if (!p->pinned[thread] && atomic_load_explicit(&p->pin, memory_order_relaxed)) {
+		pin_to(p, thread);
+		p->pinned[thread] = true;
+	}
+}
+
 /* Run items until none is left; the last one to finish wakes the caller. */
 static void work(struct pool *p, unsigned thread)
 {
@@ -120,6 +144,7 @@ static void work(struct pool *p, unsigned thread)
 	while ((taken = take(p, &first)) > 0) {
 		const size_t n = p->n;
 
+		pin_once(p, thread);
 		for (size_t i = 0; i < taken; i++)
 			p->fn(p->arg, first + i, thread);
 		if (atomic_fetch_add(&p->finished, taken) + taken == n && thread > 0 &&
@@ -162,36 +187,15 @@ static void wait_finished(struct pool *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* The calling thread, to the nth processor of the process. */
-static void pin_to(const struct pool *p, unsigned nth)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (CPU_ISSET(cpu, &p->processors) && nth-- == 0) {
-			CPU_SET(cpu, &one);
-			(void)sched_setaffinity(0, sizeof(one), &one); /* no harm without */
-			return;
-		}
-	}
-}
-
 static void *worker_main(void *arg)
 {
 	const struct worker *w = arg;
-	bool pinned = false;
 	char name[16];
 
 	snprintf(name, sizeof(name), "compute-%u", w->index);
 	prctl(PR_SET_NAME, name);
-	while (wait_items(w->pool)) {
-		if (!pinned && atomic_load_explicit(&w->pool->pin, memory_order_relaxed)) {
-			pin_to(w->pool, w->index);
-			pinned = true;
-		}
+	while (wait_items(w->pool))
 		work(w->pool, w->index);
-	}
 	return NULL;
 }
 
@@ -265,20 +269,12 @@ void pool_pin(struct pool *p)
 		atomic_store(&p->pin, true);
 }
 
-static void pin_caller(struct pool *p)
-{
-	if (!p->caller_pinned && atomic_load_explicit(&p->pin, memory_order_relaxed)) {
-		pin_to(p, 0);
-		p->caller_pinned = true;
-	}
-}
-
 void pool_run(struct pool *p, void (*fn)(void *arg, size_t item, unsigned thread), void *arg,
 	      size_t n)
 {
 	unsigned long long round;
 
-	pin_caller(p);
+	pin_once(p, 0);
 	if (p->threads == 1 || n <= 1) {
 		for (size_t i = 0; i < n; i++)
 			fn(arg, i, 0);
