@@ -472,7 +472,7 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d, bool
 
 		if (!sl->used || sl->session.state == SESSION_ENDED)
 			continue;
-		if (d->codec[0])
+		if (d->codec[0] && d->split < c->conf.n_layers)
 			slot_decide(c, sl, &spec);
 		slot_decide_kv(sl, d->kv);
 		slot_move(c, sl, d->split, now_us);

@@ -75,7 +75,7 @@ static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
 		.side = true,
 		.kept = side->kept,
 		.encode = h->to < h->from && !h->values,
-		.codec = sl->job.codec,
+		.codec = *slot_codec(sl),
 		.cap = position_bytes(sl) * sl->session.conf.chunk_rows,
 	};
 	side->bytes = malloc(side->cap + 1);

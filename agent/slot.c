@@ -84,6 +84,11 @@ static void put_history(struct msg_open *o, const struct session *s)
 	memcpy(o->history, s->ids + s->n_ids - o->n_history, o->n_history * sizeof(o->history[0]));
 }
 
+const struct codec_spec *slot_codec(const struct slot *sl)
+{
+	return sl->has_next_codec ? &sl->next_codec : &sl->job.codec;
+}
+
 const char *slot_calibration(const struct agent_core *c, const struct slot *sl)
 {
 	return sl->predicts ? c->conf.calibration : "";
@@ -102,7 +107,7 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 	o->dim = c->conf.dim;
 	o->split = session_open_split(s);
 	o->context_tokens = s->conf.max_ids;
-	spec_print(&sl->job.codec, o->codec);
+	spec_print(slot_codec(sl), o->codec);
 	if (sl->kv_wished)
 		snprintf(o->kv, sizeof(o->kv), "%s", kv_type_name(sl->worker_kv));
 	snprintf(o->calibration, sizeof(o->calibration), "%s", slot_calibration(c, sl));
@@ -328,6 +333,8 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		tempo_keep(c, sl, token, ev->now_us);
 	if (fx.close)
 		send_close(c, sl, &fx);
+	if (fx.side_begin && sl->session.handover.way == SESSION_BACK)
+		tempo_meet(c, sl);
 	if (fx.open)
 		send_open(c, sl);
 	rows_send(c, sl, &fx, ev->now_us);
@@ -419,8 +426,7 @@ void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job 
 
 void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec *spec)
 {
-	if (sl->codec_given || sl->session.conf.local ||
-	    codec_bound(spec, c->conf.dim, 1) > sl->row_bytes)
+	if (sl->codec_given || codec_bound(spec, c->conf.dim, 1) > sl->row_bytes)
 		return;
 	sl->base_codec = *spec;
 	tempo_set_codec(c, sl);
@@ -496,28 +502,6 @@ bool slot_is_local(const struct agent_core *c, const struct msg_prompt *m)
 	return split_of(c, m) == c->conf.n_layers;
 }
 
-/* Rows may be predicted when the workers can. Those of a codec that wants to be are also when no
- * worker is known yet: it will refuse if it cannot. */
-static void choose_prediction(const struct agent_core *c, struct slot *sl,
-			      const struct session_conf *sc)
-{
-	struct codec_spec *codec = &sl->job.codec;
-	const bool wants = codec->tabq && codec->predict != SPEC_PREDICT_NONE;
-	enum workers_calibrated have = WORKERS_LACK;
-
-	if (c->conf.calibration[0] && !sc->local) {
-		have = workers_calibrated(&c->workers, c->conf.model, c->conf.calibration,
-					  sc->worker);
-		if (have == WORKERS_LACK && wants)
-			log_event(LOG_LEVEL_WARN, "codec.unpredicted",
-				  "id=%s reason=\"a worker has not calibration %s\"", sl->id,
-				  c->conf.calibration);
-	}
-	sl->predicts = have == WORKERS_HAVE || (have == WORKERS_UNKNOWN && wants);
-	if (!sl->predicts)
-		codec->predict = SPEC_PREDICT_NONE;
-}
-
 /* What the session shall be: the prompt's wish, else the decision, else the configuration. */
 static int choose(const struct agent_core *c, struct slot *sl, const struct msg_prompt *m,
 		  struct session_conf *sc, struct err *e)
@@ -539,7 +523,10 @@ static int choose(const struct agent_core *c, struct slot *sl, const struct msg_
 		memcpy(sc->worker, d->worker, sizeof(sc->worker));
 	if (spec && spec_parse(codec, spec, e))
 		return e->code = ERR_UNSUPPORTED;
-	choose_prediction(c, sl, sc);
+	sl->base_codec = *codec;
+	sl->predicts = !sc->local && tempo_predicts(c, sl, sc->worker);
+	if (!sl->predicts)
+		codec->predict = SPEC_PREDICT_NONE;
 	return 0;
 }
 

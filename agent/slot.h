@@ -56,7 +56,7 @@ struct slot {
 	bool split_given;             /* by the prompt: decisions do not change it */
 	bool codec_given;             /* by the prompt: decisions do not change it */
 	struct pace pace;             /* how it stands with its deadlines */
-	struct codec_spec base_codec; /* before the pace made it coarser */
+	struct codec_spec base_codec; /* before the pace made it coarser; predicted or not */
 	struct codec_spec next_codec; /* decided while a job was out: from the next job on */
 	bool has_next_codec;
 	bool predicts;          /* OPEN says the calibration: rows may be predicted, now or later */
@@ -108,7 +108,7 @@ struct agent_core {
 	size_t frame_cap;
 	struct agent_front front; /* of jobs, where it has their layers; index 0: the first */
 	bool up, draining;
-	bool held; /* no session begins (agent_core_hold) */
+	bool held;               /* no session begins (agent_core_hold) */
 	bool alone;              /* the fleet is away, and all runs here (offline.h) */
 	bool offline_loading;    /* it waits for a front that has all layers */
 	bool offline_arrived;    /* ... and the answer to that is there */
@@ -155,8 +155,12 @@ void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job 
 /* Id of the calibration that rows of the slot may be predicted with; empty: they never are. */
 const char *slot_calibration(const struct agent_core *c, const struct slot *sl);
 
+/* How rows of the next job are coded. */
+const struct codec_spec *slot_codec(const struct slot *sl);
+
 /* A decision for a session that runs: rows go by this codec from the next chunk on, unless the
- * prompt named one, or the log has no room for it. */
+ * prompt named one, or the log has no room for it. One that is alone has it when it gets a worker.
+ */
 void slot_decide(struct agent_core *c, struct slot *sl, const struct codec_spec *spec);
 
 /* Likewise the split, which moves at a token boundary (handover.h), unless the prompt named it. */

@@ -4,10 +4,34 @@
 
 void tempo_set_codec(const struct agent_core *c, struct slot *sl)
 {
+	if (!sl->codec_given)
+		sl->pace.conf.levels = pace_levels(&sl->base_codec, c->conf.max_delta);
 	sl->next_codec = pace_codec(&sl->base_codec, c->conf.max_delta, sl->pace.level);
 	if (!sl->predicts) /* no row is predicted that OPEN did not speak of */
 		sl->next_codec.predict = SPEC_PREDICT_NONE;
 	sl->has_next_codec = true;
+}
+
+bool tempo_predicts(const struct agent_core *c, const struct slot *sl, const char *worker)
+{
+	const struct codec_spec *codec = &sl->base_codec;
+	const bool wants = codec->tabq && codec->predict != SPEC_PREDICT_NONE;
+	enum workers_calibrated have;
+
+	if (!c->conf.calibration[0])
+		return false;
+	have = workers_calibrated(&c->workers, c->conf.model, c->conf.calibration, worker);
+	if (have == WORKERS_LACK && wants)
+		log_event(LOG_LEVEL_WARN, "codec.unpredicted",
+			  "id=%s reason=\"a worker has not calibration %s\"", sl->id,
+			  c->conf.calibration);
+	return have == WORKERS_HAVE || (have == WORKERS_UNKNOWN && wants);
+}
+
+void tempo_meet(const struct agent_core *c, struct slot *sl)
+{
+	sl->predicts = tempo_predicts(c, sl, sl->session.conf.worker);
+	tempo_set_codec(c, sl);
 }
 
 /* A prompt's wish, or the configured one. */
@@ -21,7 +45,6 @@ void tempo_begin(const struct agent_core *c, struct slot *sl, const struct msg_p
 {
 	const bool fixed = sl->codec_given || sl->session.conf.local;
 
-	sl->base_codec = sl->job.codec;
 	pace_init(&sl->pace,
 		  &(struct pace_conf){
 			  .begun_us = now_us,
@@ -49,6 +72,8 @@ void tempo_keep(const struct agent_core *c, struct slot *sl, bool token, uint64_
 	if (token)
 		pace_token(&sl->pace, now_us);
 	s->token_us = pace_token_us(&sl->pace);
+	if (s->conf.local) /* no rows */
+		return;
 	if (!token && s->n_ids == s->n_prompt)
 		coarser =
 			pace_prompt_coarser(&sl->pace, now_us, s->computed, s->n_ids - s->computed);

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "base/log.h"
 #include "tests/hall.h"
 
@@ -205,6 +207,83 @@ static void other_figures_of_a_decision_ask_for_nothing(void **state)
 	assert_int_equal(hall_n_of_type(h, MSG_DECISION_ANSWER), 3);
 }
 
+/* One job at a time, so that there is time between two tokens; *codec: of what it gave. sides:
+ * those of a handover as well. */
+static void run_job(struct hall *h, bool sides, uint8_t *codec)
+{
+	const unsigned i = h->jobs[0]->side && !sides;
+	struct head_job *job;
+
+	if (i >= h->n_jobs)
+		return;
+	job = h->jobs[i];
+	h->n_jobs--;
+	memmove(&h->jobs[i], &h->jobs[i + 1], (h->n_jobs - i) * sizeof(h->jobs[0]));
+	toy_run_head(job);
+	*codec = job->codec_id;
+	agent_core_computed(h->agent, job, h->now_us);
+}
+
+#define ALONE "\"split\":4,\"codec\":\"q8\""
+
+/* A session that begins as `before` says, and for which `after` is decided when it has two tokens.
+ * The codec byte of what went out last. On the way to the last layer nothing gets on. */
+static uint8_t decide_between_tokens(struct hall *h, const char *before, const char *after,
+				     const char *keys)
+{
+	const bool sides = !strcmp(before, ALONE);
+	uint8_t codec = 0;
+
+	hall_open_worker(h, 0);
+	hall_decide(h, before);
+	h->hold_heads = true;
+	hall_ask(h, "a", keys);
+	for (unsigned i = 0; !hall_n_finals(h, "a") && i < 100; i++) {
+		hall_pass(h, 2);
+		if (i == 3)
+			hall_decide(h, after);
+		if (h->n_jobs)
+			run_job(h, sides, &codec);
+	}
+	assert_int_equal(hall_final(h, "a")->error, 0);
+	return codec;
+}
+
+static void a_session_that_comes_back_has_the_decided_rows(void **state)
+{
+	struct hall *h = *state;
+	const uint8_t codec = decide_between_tokens(
+		h, ALONE, "\"split\":2,\"codec\":\"tabq:delta=0.05,predict=tokens\"", "");
+	const struct msg_open *o = &hall_last_of_type(h, MSG_OPEN)->m.u.open;
+
+	assert_int_equal(hall_final(h, "a")->stats.handovers, 1);
+	assert_int_equal(codec, CODEC_TABQ | CODEC_RANS | SPEC_TOKENS << 2);
+	assert_non_null(strstr(o->codec, "tabq:delta=0.05,"));
+	assert_non_null(strstr(hall_final(h, "a")->stats.codec, "tabq:delta=0.05,"));
+	assert_string_equal(o->calibration, toy_agent_conf().calibration);
+}
+
+static void a_session_that_comes_back_has_the_rows_that_its_prompt_named(void **state)
+{
+	struct hall *h = *state;
+	const uint8_t codec = decide_between_tokens(h, ALONE, "\"split\":2,\"codec\":\"q8\"",
+						    "\"codec\":\"f16\"");
+
+	assert_int_equal(hall_final(h, "a")->stats.handovers, 1);
+	assert_int_equal(codec, PLAIN_F16);
+	assert_string_equal(hall_last_of_type(h, MSG_OPEN)->m.u.open.codec, "f16");
+}
+
+/* There will be no rows: what is said of them is not for those that still cross. */
+static void rows_on_the_way_to_the_last_layer_stay_as_they_are(void **state)
+{
+	struct hall *h = *state;
+
+	assert_int_equal(decide_between_tokens(h, "\"split\":2,\"codec\":\"f16\"", ALONE, ""),
+			 PLAIN_F16);
+	assert_int_equal(hall_final(h, "a")->stats.handovers, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -219,6 +298,9 @@ int main(void)
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
 		TEST(a_decision_is_answered_with_what_would_fit),
 		TEST(other_figures_of_a_decision_ask_for_nothing),
+		TEST(a_session_that_comes_back_has_the_decided_rows),
+		TEST(a_session_that_comes_back_has_the_rows_that_its_prompt_named),
+		TEST(rows_on_the_way_to_the_last_layer_stay_as_they_are),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
