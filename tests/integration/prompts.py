@@ -13,6 +13,7 @@ def long_answer(w, *more):
 
 
 def begin_long(w, sub, prompt_id="long", **more):
-    """Start a long session and return once it is under way."""
-    w.prompt(prompt=PROMPT, id=prompt_id, stream=True, **{**LONG_KEYS, **more})
+    """Start a long session and return once it is under way; it has time on the slowest machine."""
+    w.prompt(prompt=PROMPT, id=prompt_id, stream=True,
+             **{"deadline_ms": 600000, **LONG_KEYS, **more})
     wait_until("the first pieces", lambda: len(sub.replies(prompt_id)) >= 3)
