@@ -17,8 +17,8 @@ void tempo_keep(const struct agent_core *c, struct slot *sl, bool token, uint64_
 /* From the next job on rows go by sl->base_codec, or as much coarser as the pace is. */
 void tempo_set_codec(const struct agent_core *c, struct slot *sl);
 
-/* Whether this worker (empty: any) can decode predicted rows of sl. Where none is known yet those of
- * a codec that wants to be predicted are: it will refuse if it cannot. */
+/* Whether this worker (empty: any) can decode predicted rows of sl. Where none is known yet those
+ * of a codec that wants to be predicted are: it will refuse if it cannot. */
 bool tempo_predicts(const struct agent_core *c, const struct slot *sl, const char *worker);
 
 /* A session that was alone is opened: its rows are what a new one's would be. */
