@@ -198,6 +198,7 @@ static void what_is_unknown_is_named_with_what_may_be_meant(void **state)
 	(void)state;
 	assert_wrong("-m a --thraeds 3", "--thraeds: no such option; is --threads meant?");
 	assert_wrong("-m a --Jsno", "is --json meant?");
+	assert_wrong("-m a --takes 3", "--takes: no such option (see");
 	assert_wrong("-m a --wonderful=3", "--wonderful: no such option (see");
 	assert_wrong("-m a -xj", "-x: no such option");
 	assert_wrong("-m a --json=1", "--json takes no value");
