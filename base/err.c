@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,6 +60,16 @@ int err_wrap(struct err *e, const char *fmt, ...)
 		memcpy(e->text, joined, strlen(joined) + 1);
 	}
 	return e->code;
+}
+
+int err_create(struct err *e, const char *path, int number)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (number == ENOENT && slash)
+		return err_set(e, ERR_IO, "%s: there is no folder %.*s", path, (int)(slash - path),
+			       path);
+	return err_set(e, ERR_IO, "%s: %s", path, strerror(number));
 }
 
 /* Lower-case names, made once per call site from the upper-case list; constant strings. */

@@ -47,6 +47,10 @@ int err_set(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Put "context: " before the text that is there. Returns e's code (or ERR_INTERNAL without e). */
 int err_wrap(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Why the file `path` could not be created, by the `number` that errno had: "path: ..."; a folder
+ * that is missing is named. Returns ERR_IO. */
+int err_create(struct err *e, const char *path, int number);
+
 /* "ERR_LIMIT" -> "limit": the lower-case word used on the wire and in logs; "unknown" otherwise. */
 const char *err_name(int code);
 

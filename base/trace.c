@@ -37,6 +37,7 @@ static struct {
 	struct ring rings[TRACE_THREADS];
 	const char *tracks[TRACE_TRACKS]; /* names */
 	char process[NAME_MAX_BYTES];
+	char path[160]; /* of the file, for messages */
 } trace;
 
 static _Thread_local struct {
@@ -58,8 +59,10 @@ int trace_open(const char *path, const char *process, struct err *e)
 {
 	FILE *f = fopen(path, "w");
 
-	if (!f)
-		return err_set(e, ERR_IO, "trace %s: %s", path, strerror(errno));
+	if (!f) {
+		err_create(e, path, errno);
+		return err_wrap(e, "trace");
+	}
 	trace.spans = calloc((size_t)TRACE_THREADS * TRACE_SPANS, sizeof(*trace.spans));
 	if (!trace.spans) {
 		fclose(f);
@@ -71,6 +74,7 @@ int trace_open(const char *path, const char *process, struct err *e)
 		atomic_store(&trace.rings[i].n, 0);
 	}
 	trace.file = f;
+	snprintf(trace.path, sizeof(trace.path), "%s", path);
 	snprintf(trace.process, sizeof(trace.process), "%s", process);
 	memset(trace.tracks, 0, sizeof(trace.tracks));
 	atomic_store(&trace.n_rings, 0);
@@ -202,5 +206,5 @@ int trace_close(struct err *e)
 	free(trace.spans);
 	trace.file = NULL;
 	trace.spans = NULL;
-	return bad ? err_set(e, ERR_IO, "trace: %s", strerror(errno)) : 0;
+	return bad ? err_set(e, ERR_IO, "trace %s: %s", trace.path, strerror(errno)) : 0;
 }

@@ -162,13 +162,15 @@ int cal_print(const struct cal *c, uint8_t **out, size_t *len)
 	return 0;
 }
 
-static int write_file(const char *path, const uint8_t *data, size_t len, struct err *e)
+/* path: of whom messages speak. */
+static int write_file(const char *path, const char *temporary, const uint8_t *data, size_t len,
+		      struct err *e)
 {
-	FILE *f = fopen(path, "wb");
+	FILE *f = fopen(temporary, "wb");
 	bool good;
 
 	if (!f)
-		return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+		return err_create(e, path, errno);
 	good = fwrite(data, 1, len, f) == len;
 	good = !fclose(f) && good;
 	return good ? 0 : err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
@@ -186,7 +188,7 @@ int cal_save(const struct cal *c, const char *path, struct err *e)
 	rc = cal_print(c, &data, &len);
 	if (rc)
 		return err_set(e, rc, "%s: out of memory", path);
-	rc = write_file(temporary, data, len, e);
+	rc = write_file(path, temporary, data, len, e);
 	if (!rc && rename(temporary, path))
 		rc = err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
 	if (rc)

@@ -176,7 +176,7 @@ static int put(struct gguf_write *w, const void *bytes, size_t n, struct err *e)
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
-			return err_set(e, ERR_IO, "%s: %s", w->temp, strerror(errno));
+			return err_set(e, ERR_IO, "%s: %s", w->path, strerror(errno));
 		from += done;
 		n -= (size_t)done;
 	}
@@ -240,7 +240,7 @@ int gguf_write_commit(struct gguf_write *w, struct err *e)
 		return err_set(e, ERR_STATE, "%s: %llu tensors are missing", w->path,
 			       (unsigned long long)(w->n_tensors - w->current));
 	if (fsync(w->fd))
-		return err_set(e, ERR_IO, "%s: %s", w->temp, strerror(errno));
+		return err_set(e, ERR_IO, "%s: %s", w->path, strerror(errno));
 	if (rename(w->temp, w->path))
 		return err_set(e, ERR_IO, "%s: %s", w->path, strerror(errno));
 	w->made = false;
@@ -261,7 +261,7 @@ static int create(struct gguf_write *w, const char *path, struct err *e)
 	snprintf(w->temp, cap, "%s.tmp-%ld", path, (long)getpid());
 	w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (w->fd < 0)
-		return err_set(e, ERR_IO, "%s: %s", w->temp, strerror(errno));
+		return err_create(e, path, errno);
 	w->made = true;
 	return 0;
 }

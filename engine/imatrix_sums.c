@@ -165,7 +165,7 @@ static int save(const char *path, const char *temp, const uint8_t *bytes, size_t
 	bool fine;
 
 	if (!f)
-		return err_set(e, ERR_IO, "%s: %s", temp, strerror(errno));
+		return err_create(e, path, errno);
 	fine = fwrite(bytes, 1, len, f) == len;
 	fine = !fclose(f) && fine;
 	if (fine && !rename(temp, path))

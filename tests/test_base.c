@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/err.h"
+#include "base/near.h"
 #include "base/queue.h"
 #include "base/rng.h"
 
@@ -272,9 +274,55 @@ static void one_thread_at_a_time_has_the_turn(void **state)
 	queue_destroy(turn.q, NULL);
 }
 
+static void a_file_that_cannot_be_created_is_named_with_its_folder(void **state)
+{
+	struct err e;
+
+	(void)state;
+	assert_int_equal(err_create(&e, "out/new/a.gguf", ENOENT), ERR_IO);
+	assert_string_equal(e.text, "out/new/a.gguf: there is no folder out/new");
+	assert_int_equal(err_create(&e, "out/a.gguf", EACCES), ERR_IO);
+	assert_string_equal(e.text, "out/a.gguf: Permission denied");
+	assert_int_equal(err_create(&e, "a.gguf", ENOSPC), ERR_IO);
+	assert_string_equal(e.text, "a.gguf: No space left on device");
+}
+
+static void a_word_is_meant_when_most_of_its_letters_are_right(void **state)
+{
+	static const struct {
+		const char *word, *known;
+		unsigned distance;
+		bool meant;
+	} cases[] = {
+		{ "port", "port", 0, true },
+		{ "prot", "port", 1, true },
+		{ "PORT", "port", 0, true },
+		{ "nope", "type", 2, false },
+		{ "jsno", "json", 1, true },
+		{ "thraeds", "threads", 1, true },
+		{ "gerenate", "generate", 2, true },
+		{ "wonder", "model", 3, false },
+		{ "broker.hots", "broker.host", 1, true },
+		{ "a", "b", 1, false },
+		{ "", "abc", 3, false },
+		{ "memory_memory_", "memory_budget", 7, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *known = cases[i].known;
+		const unsigned d = near_distance(cases[i].word, known, strlen(known));
+
+		assert_int_equal(d, cases[i].distance);
+		assert_int_equal(d < near_limit(cases[i].word), cases[i].meant);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_file_that_cannot_be_created_is_named_with_its_folder),
+		cmocka_unit_test(a_word_is_meant_when_most_of_its_letters_are_right),
 		cmocka_unit_test(an_error_reads_from_the_outside_in),
 		cmocka_unit_test(text_that_was_cut_says_so),
 		cmocka_unit_test(every_code_has_a_word_and_the_word_leads_back),

@@ -148,15 +148,15 @@ static int open_csv(const struct bench *b, const char *name, FILE **f, struct er
 
 	snprintf(path, sizeof(path), "%s/%s", b->conf.csv, name);
 	*f = fopen(path, "w");
-	return *f ? 0 : err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+	return *f ? 0 : err_create(e, path, errno);
 }
 
-static int close_csv(FILE *f, const char *name, struct err *e)
+static int close_csv(const struct bench *b, FILE *f, const char *name, struct err *e)
 {
 	bool bad = ferror(f);
 
 	bad |= fclose(f) != 0;
-	return bad ? err_set(e, ERR_IO, "%s: %s", name, strerror(errno)) : 0;
+	return bad ? err_set(e, ERR_IO, "%s/%s: %s", b->conf.csv, name, strerror(errno)) : 0;
 }
 
 static int write_points(const struct bench *b, const char *name, bool synthetic, struct err *e)
@@ -182,7 +182,7 @@ static int write_points(const struct bench *b, const char *name, bool synthetic,
 		fprintf(f, ",%s,\"%s\",%g,%.5f,%.4f,%.5f\n", p->mode, p->method, p->delta, p->bits,
 			p->snr, p->bound);
 	}
-	return close_csv(f, name, e);
+	return close_csv(b, f, name, e);
 }
 
 static int write_times(const struct bench *b, const char *name, struct err *e)
@@ -202,7 +202,7 @@ static int write_times(const struct bench *b, const char *name, struct err *e)
 		fprintf(f, ",%" PRIu32 ",%" PRIu32 ",%.3f,%.3f,%.3f\n", t->rows, t->dim, t->us,
 			t->us_min, t->us_max);
 	}
-	return close_csv(f, name, e);
+	return close_csv(b, f, name, e);
 }
 
 int bench_write_csv(const struct bench *b, struct err *e)

@@ -133,8 +133,7 @@ static int logits(const struct request *o, struct err *e)
 		rc = check_ids(l, ids, n, e);
 	if (!rc) {
 		f = fopen(o->output, "wb");
-		rc = f ? write_all(l, o, ids, n, f, e)
-		       : err_set(e, ERR_IO, "%s: %s", o->output, strerror(errno));
+		rc = f ? write_all(l, o, ids, n, f, e) : err_create(e, o->output, errno);
 	}
 	if (f && fclose(f) && !rc)
 		rc = err_set(e, ERR_IO, "%s: %s", o->output, strerror(errno));
