@@ -74,6 +74,7 @@ int main(int argc, char **argv)
 		return rc;
 	if (config_load_agent(&conf, args.config, &e))
 		return fail(&e);
+	config_warn_environment(stderr);
 	if (!log_level_parse(&level, conf.log))
 		log_set_level(level);
 	if (args.print_config) {

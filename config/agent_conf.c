@@ -92,6 +92,7 @@ const struct key_set load_agent_keys = {
 	.keys = keys,
 	.n_keys = sizeof(keys) / sizeof(keys[0]),
 	.map = &fronts,
+	.owner = load_owner,
 };
 
 static int read_agent(struct config_agent *out, struct key_source *src, struct err *e)

@@ -163,7 +163,7 @@ MUST_CHECK int config_parse_coordinator(struct config_coordinator *c, const char
 					const char *text, size_t len, struct err *e);
 
 /* One line on out for each SPLITMQ_* variable that is no key of any program but looks like one.
- * Returns how many; for --check. */
+ * Returns how many. For whoever has read a configuration. */
 unsigned config_warn_environment(FILE *out);
 
 /* The effective configuration as YAML, secrets masked. */

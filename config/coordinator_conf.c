@@ -87,6 +87,7 @@ const struct key_set load_coordinator_keys = {
 	.keys = keys,
 	.n_keys = sizeof(keys) / sizeof(keys[0]),
 	.map = &agents,
+	.owner = load_owner,
 };
 
 static int read_coordinator(struct config_coordinator *out, struct key_source *src, struct err *e)

@@ -89,6 +89,9 @@ static int unknown(const struct key_set *set, const struct entry *entry, struct 
 	char section[NEAR_WORD_MAX];
 	const char *near = keys_nearest(set, entry->key);
 
+	if (set->owner && set->owner(set, entry->key))
+		return err_set(e, ERR_CONFIG, "unknown key here; it is one of %s",
+			       set->owner(set, entry->key));
 	if ((!entry->value || entry->bare) && nearest_section(set, entry->key, section))
 		near = section;
 	if (near)

@@ -55,6 +55,8 @@ struct key_set {
 	const struct key *keys;
 	size_t n_keys;
 	const struct key_map *map; /* or NULL */
+	/* The program whose file has a key that is none of these; NULL: nobody's. May be NULL. */
+	const char *(*owner)(const struct key_set *set, const char *key);
 };
 
 /* Where the values come from. */

@@ -36,7 +36,32 @@ static const struct key_set *const sets[] = {
 	&load_coordinator_keys,
 };
 
+static const char *const programs[] = { "splitmq-agent", "splitmq-worker", "splitmq-coordinator" };
+
 #define N_SETS (sizeof(sets) / sizeof(sets[0]))
+
+/* A key, or a section. */
+static bool has(const struct key_set *set, const char *key)
+{
+	const size_t len = strlen(key);
+
+	for (size_t i = 0; i < set->n_keys; i++) {
+		const char *name = set->keys[i].name;
+
+		if (!strncmp(name, key, len) && (!name[len] || name[len] == '.'))
+			return true;
+	}
+	return false;
+}
+
+const char *load_owner(const struct key_set *set, const char *key)
+{
+	for (size_t i = 0; !has(set, key) && i < N_SETS; i++) {
+		if (has(sets[i], key))
+			return programs[i];
+	}
+	return NULL;
+}
 
 /* Variables that are read elsewhere and are no keys. */
 static const char *const others[] = { "SPLITMQ_ISA", "SPLITMQ_ROOT", "SPLITMQ_CONFORMANCE",

@@ -49,7 +49,11 @@ static const struct key keys[] = {
 	  .max = 86400000, .fallback = "60000" },
 };
 
-const struct key_set load_worker_keys = { .keys = keys, .n_keys = sizeof(keys) / sizeof(keys[0]) };
+const struct key_set load_worker_keys = {
+	.keys = keys,
+	.n_keys = sizeof(keys) / sizeof(keys[0]),
+	.owner = load_owner,
+};
 
 static int read_worker(struct config_worker *out, struct key_source *src, struct err *e)
 {

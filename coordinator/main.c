@@ -56,8 +56,8 @@ static void on_bus(struct coordinator *c, const struct bus_event *ev)
 	if (ev->kind == BUS_MESSAGE) {
 		coordinator_core_message(&c->core, ev, now_ms);
 	} else if (ev->kind == BUS_UP) {
-		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u %s", b->host,
-			  b->port, ev->text);
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
+			  b->host, b->port, ev->text);
 		coordinator_core_link(&c->core, true, now_ms);
 	} else {
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
@@ -137,6 +137,7 @@ int main(int argc, char **argv)
 		return rc;
 	if (config_load_coordinator(&conf, args.config, &e))
 		return fail(&e);
+	config_warn_environment(stderr);
 	if (coordinator_check(&conf, &e)) {
 		err_wrap(&e, "%s", args.config);
 		return fail(&e);

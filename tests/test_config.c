@@ -106,6 +106,11 @@ static void an_unknown_key_names_line_and_nearest_key(void **state)
 	assert_refused("brokr:\n  host: x\n" MINIMAL,
 		       "a.yaml:1: brokr: unknown key; did you mean \"broker\"?");
 	assert_refused("wonderland: x\n" MINIMAL, "a.yaml:1: wonderland: unknown key");
+	assert_refused("broker: x\n" MINIMAL, "a.yaml:1: broker: must be a section");
+	assert_refused("worker: x\n" MINIMAL,
+		       "a.yaml:1: worker: unknown key here; it is one of splitmq-worker");
+	assert_refused("policy: {split: 3}\n" MINIMAL,
+		       "a.yaml:1: policy: unknown key here; it is one of splitmq-coordinator");
 }
 
 static void a_key_given_twice_is_refused(void **state)

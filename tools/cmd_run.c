@@ -167,6 +167,7 @@ static int load(struct run *r, const char *config)
 
 	if (config_load_agent(&r->conf, config, &e))
 		return cmd_fail(NAME, &e);
+	config_warn_environment(stderr);
 	snprintf(r->prompt.id, sizeof(r->prompt.id), "run-%08x", (unsigned)rng_entropy());
 	r->prompt.stream = !r->json;
 	log_set_level(LOG_LEVEL_ERROR);
