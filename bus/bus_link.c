@@ -29,6 +29,8 @@
 #define SUBSCRIBE_TIMEOUT_MS 5000
 #define RECEIVE_MAX          1000 /* unanswered QoS 1 publishes, however many the broker allows */
 #define TLS_REASON_MAX       120
+#define BAD_CREDENTIALS      0x86 /* MQTT v5, table 3-1 */
+#define NOT_AUTHORIZED       0x87
 
 struct bus_link {
 	MQTTClient client;
@@ -253,10 +255,20 @@ static void read_limits(struct bus_link_limits *lim, MQTTProperties *props)
 	lim->max_qos = (int)number_or(props, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2);
 }
 
+static int say_refused(const struct bus_link *l, int reason, struct err *e)
+{
+	const char *user = l->conf->username;
+
+	if (reason != BAD_CREDENTIALS && reason != NOT_AUTHORIZED)
+		return err_set(e, ERR_REFUSED, "the broker refuses: %s", bus_link_reason(reason));
+	return err_set(e, ERR_REFUSED, "the broker refuses: %s (%s%.64s)", bus_link_reason(reason),
+		       user ? "user " : "no username is given", user ? user : "");
+}
+
 static int say_failed(struct bus_link *l, int reason, uint64_t took_ms, struct err *e)
 {
 	if (reason > 0)
-		return err_set(e, ERR_REFUSED, "the broker refuses: %s", bus_link_reason(reason));
+		return say_refused(l, reason, e);
 	if (l->tls_reason[0])
 		return err_set(e, ERR_REFUSED, "TLS: %s", l->tls_reason);
 	if (bus_probe(l->conf->host, l->conf->port, e))

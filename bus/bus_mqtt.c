@@ -409,7 +409,7 @@ static void judge(struct mqtt *b, struct err *e)
 	if (b->fatal)
 		err_wrap(e,
 			 "%d connections in a row were lost at once; another client is using the "
-			 "id \"%s\"",
+			 "id %s",
 			 RETRY_SHORT_IN_A_ROW, b->conf.client_id);
 }
 

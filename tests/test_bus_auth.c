@@ -52,8 +52,8 @@ static void a_wrong_password_is_told_and_a_right_one_works(void **state)
 	conf.username = "gw";
 	conf.password = "wrong";
 	box_open(&a, &conf);
-	assert_non_null(
-		strstr(box_await(&a, BUS_DOWN)->text, "the broker refuses: Not authorized"));
+	assert_non_null(strstr(box_await(&a, BUS_DOWN)->text,
+			       "the broker refuses: Not authorized (user gw)"));
 	box_await(&a, BUS_DOWN); /* it keeps trying */
 	box_close(&a);
 	conf.password = "secret";

@@ -400,8 +400,8 @@ static void on_bus(struct worker *w, const struct bus_event *ev)
 	if (ev->kind == BUS_MESSAGE)
 		worker_core_message(w->core, ev, clock_now_us());
 	else if (ev->kind == BUS_UP)
-		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u %s", b->host,
-			  b->port, ev->text);
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
+			  b->host, b->port, ev->text);
 	else
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
 			  "host=%s port=%u reason=\"%s\"", b->host, b->port, ev->text);
