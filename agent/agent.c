@@ -9,6 +9,7 @@
 #include "agent/fronts.h"
 #include "agent/head.h"
 #include "agent/move.h"
+#include "agent/offline.h"
 #include "agent/profile.h"
 #include "agent/rehearsal.h"
 #include "agent/reply.h"
@@ -47,13 +48,13 @@ struct agent {
 	agent_reply_fn *on_reply;
 	void *reply_ctx;
 	uint64_t boot, started_ms, telemetry_due_ms;
-	uint64_t wake_us; /* when the loop looks at the time again */
-	unsigned signals;
-	unsigned replies; /* in the inbox */
+	uint64_t wake_us;          /* when the loop looks at the time again */
+	unsigned signals, replies; /* replies: in the inbox */
 	bool stop;
 	bool rehearsing;           /* jobs are nobody's: they come back through the inbox */
 	struct msg_telemetry told; /* newest telemetry */
 	struct err fatal;
+	char down[160]; /* why there is no connection */
 };
 
 static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
@@ -564,7 +565,7 @@ static void on_bus(struct agent *a, const struct bus_event *ev)
 	if (ev->kind == BUS_MESSAGE) {
 		agent_core_message(a->core, ev, now_us);
 	} else if (ev->kind == BUS_UP) {
-		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u %s",
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
 			  a->conf->broker.host, a->conf->broker.port, ev->text);
 		agent_core_link(a->core, true, now_us);
 		segment_settle(head_segment(a->head));
@@ -573,6 +574,7 @@ static void on_bus(struct agent *a, const struct bus_event *ev)
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
 			  "host=%s port=%u reason=\"%s\"", a->conf->broker.host,
 			  a->conf->broker.port, ev->text);
+		snprintf(a->down, sizeof(a->down), "%.159s", ev->text);
 		agent_core_link(a->core, false, now_us);
 	}
 	if (ev->kind == BUS_FATAL) {
@@ -639,6 +641,8 @@ static void timers(struct agent *a)
 		agent_core_tick(a->core, clock_now_us());
 	fronts_tidy(a->fronts, a->core);
 	release(a);
+	if (a->on_reply)
+		a->on_reply(a->reply_ctx, NULL);
 	if (!a->conf->telemetry_s)
 		return;
 	sounding_send(a->core, clock_now_us());
@@ -687,4 +691,10 @@ void agent_signal(void *agent, int signal)
 void agent_prompt(struct agent *a, struct msg_prompt *m)
 {
 	agent_core_prompt(a->core, m, clock_now_us());
+}
+
+const char *agent_waits_for(const struct agent *a, const char **why)
+{
+	*why = bus_is_up(a->bus) ? "" : a->down;
+	return offline_waits_for(a->core);
 }

@@ -14,7 +14,8 @@
 
 struct agent;
 
-/* Called on the loop thread for replies to agent_prompt. */
+/* Called on the loop thread for replies to agent_prompt; with NULL as time goes by, once a second
+ * at least. */
 typedef void agent_reply_fn(void *ctx, const struct msg_reply *reply);
 
 /* Load the model, connect in the background. conf must outlive the agent; on_reply may be NULL. */
@@ -34,6 +35,10 @@ void agent_signal(void *agent, int signal);
 
 /* Before agent_run, or on the loop thread. m is moved from. */
 void agent_prompt(struct agent *a, struct msg_prompt *m);
+
+/* Loop thread: what a prompt may be waiting for, "broker" or "worker"; NULL: neither. *why: what
+ * the connection failed of, or the empty text. */
+const char *agent_waits_for(const struct agent *a, const char **why);
 
 struct agent_facts {
 	uint32_t n_layers, split; /* split: without a decision */

@@ -106,6 +106,13 @@ static void end(struct agent_core *c, uint64_t now_us)
 		c->ops.front(c->ops.ctx, c->has_decision ? c->decision.front : "");
 }
 
+const char *offline_waits_for(const struct agent_core *c)
+{
+	if (c->alone || usual_split(c) == c->conf.n_layers || !is_away(c))
+		return NULL;
+	return c->up ? "worker" : "broker";
+}
+
 const char *offline_reason(const struct agent_core *c)
 {
 	return c->up ? "no worker is there for the split that the prompt wants"

@@ -18,6 +18,9 @@ bool offline_look(struct agent_core *c, uint64_t now_us);
 /* What a prompt that named its split is told while c->away_long. */
 const char *offline_reason(const struct agent_core *c);
 
+/* What a prompt that is not answered may be waiting for: "broker", "worker"; NULL: neither. */
+const char *offline_waits_for(const struct agent_core *c);
+
 /* c->front was set: that may be what going alone waits for. */
 void offline_front(struct agent_core *c);
 

@@ -12,6 +12,8 @@
 
 #define CONNECT_MS 5000
 #define STATUS_MS  500    /* for the retained status, once connected */
+#define TOLD_MS    1000   /* without a connection, until it is said what is waited for */
+#define SILENT_MS  3000   /* without an answer */
 #define SLACK_MS   5000   /* beyond the session's deadline: the reply's own way */
 #define LOST_MS    35000u /* longer than the agent waits between attempts to connect */
 #define GOODBYE_MS 500
@@ -28,7 +30,7 @@ struct remote {
 	uint64_t asked_us, piece_us; /* when the prompt went out, and the newest reply came */
 	uint32_t n_pieces;
 	struct err broken; /* a reply of ours that cannot be read */
-	char down[128];    /* why there is no connection */
+	char down[160];    /* why there is no connection */
 };
 
 static struct topic topic_of(const struct run *r, enum topic_kind kind)
@@ -122,7 +124,7 @@ static void turn(struct remote *m, long ms)
 		on_message(m, ev);
 	} else {
 		m->up = ev->kind == BUS_UP;
-		snprintf(m->down, sizeof(m->down), "%.120s", ev->text);
+		snprintf(m->down, sizeof(m->down), "%.159s", ev->text);
 	}
 	inbox_free(item);
 }
@@ -150,16 +152,40 @@ static int connect_bus(struct remote *m, struct err *e)
 	return rc;
 }
 
+/* Once, on a terminal or off it. */
+static void tell(bool *told, const char *what, const char *which)
+{
+	if (!*told)
+		fprintf(stderr, "splitmq run: waiting for %s (%s)\n", what, which);
+	*told = true;
+}
+
+static int await_broker(struct remote *m, struct err *e)
+{
+	const uint64_t begun = clock_now_ms();
+	bool told = false;
+
+	snprintf(m->down, sizeof(m->down), "%.128s:%u does not answer", m->r->conf.broker.host,
+		 m->r->conf.broker.port);
+	while (!m->up && !m->interrupted && clock_now_ms() < begun + CONNECT_MS) {
+		turn(m, 50);
+		if (!m->up && clock_now_ms() >= begun + TOLD_MS)
+			tell(&told, "the broker", m->down);
+	}
+	if (m->interrupted)
+		return err_set(e, ERR_CANCELLED, "interrupted");
+	return m->up ? 0
+		     : err_set(e, ERR_OFFLINE, "no broker within %d s: %s", CONNECT_MS / 1000,
+			       m->down);
+}
+
 /* Connected, and the daemon's retained status seen. */
 static int find_agent(struct remote *m, struct err *e)
 {
-	uint64_t until = clock_now_ms() + CONNECT_MS;
+	uint64_t until;
 
-	while (!m->up && !m->interrupted && clock_now_ms() < until)
-		turn(m, 50);
-	if (!m->up)
-		return err_set(e, ERR_OFFLINE, "broker %s:%u: %s", m->r->conf.broker.host,
-			       m->r->conf.broker.port, m->down[0] ? m->down : "no answer");
+	if (await_broker(m, e))
+		return e->code;
 	until = clock_now_ms() + STATUS_MS;
 	while (!(m->seen && m->agent.state == MSG_READY) && !m->interrupted &&
 	       clock_now_ms() < until)
@@ -208,15 +234,19 @@ static int ask(struct remote *m, struct err *e)
 	struct msg msg = { .type = MSG_PROMPT, .u.prompt = m->r->prompt };
 	uint32_t patience_ms = m->r->prompt.deadline_ms ? m->r->prompt.deadline_ms
 							: m->r->conf.session_deadline_ms;
-	uint64_t until = clock_now_ms() + patience_ms + SLACK_MS;
+	const uint64_t begun = clock_now_ms(), until = begun + patience_ms + SLACK_MS;
+	bool told = false;
 	int rc;
 
 	m->asked_us = m->piece_us = trace_now_us();
 	rc = link_publish(m->bus, &t, &msg, 1, false, 0);
 	if (rc)
 		return err_set(e, rc, "prompt to agent %s: %s", m->r->conf.agent, err_phrase(rc));
-	while (!m->r->done && !is_hopeless(m, e) && clock_now_ms() < until)
+	while (!m->r->done && !is_hopeless(m, e) && clock_now_ms() < until) {
 		turn(m, 100);
+		if (!m->n_pieces && clock_now_ms() >= begun + SILENT_MS)
+			tell(&told, "an answer of the agent", m->r->conf.agent);
+	}
 	if (m->r->done)
 		return 0;
 	cancel(m);

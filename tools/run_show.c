@@ -18,6 +18,8 @@ static void summary(const struct msg_reply *reply)
 		"\n%u tokens (%s), prompt %u tokens, split %u, codec %s, kv %s, worker %s\n",
 		s->tokens, reply->finish_reason, s->prompt_tokens, s->split, s->codec, s->kv,
 		s->worker[0] ? s->worker : "none");
+	if (reply->degraded)
+		fprintf(stderr, "alone (degraded): no broker, or no worker for this model\n");
 	fprintf(stderr, "first token after %.1f ms, then %.1f tokens/s; total %.1f ms\n",
 		s->ttft_ms, s->tok_s, s->total_ms);
 	fprintf(stderr,

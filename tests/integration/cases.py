@@ -978,6 +978,10 @@ def what_cannot_be_read_or_written_is_named(w: World):
             (("logits", "-m", w.model, "--tokens", "1", "-o", "no/x.f32"), ("no/x.f32",)),
             (("logits", "-m", w.model, "--tokens", "1,999999", "-o", "x.f32"),
              ("token id 999999 ",)),
+            (("quantize", w.model, "no/x.gguf", "--type", "Q4_0", "--json"),
+             ("no/x.gguf: there is no folder no",)),
+            (("synth", "--shape", "toy", "--type", "Q4_0", "no/x.gguf"),
+             ("no/x.gguf: there is no folder no",)),
             (("generate", "-m", w.model, "-p", "a" * 20000), ("context",)),
             (("perplexity", "-m", w.model, "-f", "missing.txt"), ("missing.txt",)),
             (("run", "-c", "missing.yaml", "-p", "x"), ("missing.yaml",))):
@@ -1001,8 +1005,25 @@ def the_environment_overrides_the_file(w: World):
     port, w.port = w.port, 1
     config = w.agent_config()
     w.port = port
-    p = w.start("agent", config, env={"SPLITMQ_BROKER_PORT": str(port)})
+    p = w.start("agent", config, env={"SPLITMQ_BROKER_PORT": str(port), "SPLITMQ_LOGG": "debug"})
     p.wait_log("broker.connected")
+    assert "did you mean SPLITMQ_LOG?" in p.log(), p.log()
+
+
+def run_says_what_it_waits_for(w: World):
+    args = ("run", "-p", PROMPT, "-n", "4", "-c", w.agent_config("offline_after_ms: 2000\n"))
+    rc, _, err = w.tool(*args)
+    expect(rc, 1, err)
+    first, last = err.strip().splitlines()
+    assert first.startswith("splitmq run: waiting for the broker (") and "refused" in first, err
+    assert last.startswith("splitmq run: no broker within 5 s: ") and "refused" in last, err
+    rc, _, err = w.tool(*args, "--in-process")
+    expect(rc, 0, err)
+    assert "waiting for a broker (connect to " in err and "alone after 2 s" in err, err
+    w.start_broker()
+    rc, _, err = w.tool(*args, "--in-process")
+    expect(rc, 0, err)
+    assert "waiting for a worker; without one" in err, err
 
 
 def a_cancelled_prompt_ends_at_once(w: World):
