@@ -243,6 +243,7 @@ static void count(struct agent_core *c, const struct msg_reply *r)
 void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 {
 	struct session *s = &sl->session;
+	const char *front = c->conf.fronts[sl->job.front];
 	struct msg_reply r = { .done = true };
 
 	snprintf(r.id, sizeof(r.id), "%s", sl->id);
@@ -256,8 +257,7 @@ void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	r.degraded = sl->degraded;
 	r.ids = s->ids + s->n_prompt;
 	fill_stats(sl, &r.stats, now_us);
-	snprintf(r.stats.front, sizeof(r.stats.front), "%s",
-		 sl->job.front ? c->front.name : c->conf.front);
+	snprintf(r.stats.front, sizeof(r.stats.front), "%s", front[0] ? front : c->conf.front);
 	r.n_ids = r.stats.tokens;
 	count(c, &r);
 	log_event(r.error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "session.ended",

@@ -114,6 +114,39 @@ static void all_layers_here_need_no_worker(void **state)
 	assert_string_equal(hall_final(h, "a")->stats.worker, "");
 }
 
+/* Not of the one that took its place meanwhile. */
+static void the_front_of_a_reply_is_that_of_its_newest_rows(void **state)
+{
+	static const struct agent_front own = { .layers = 1, .name = "own" };
+	static const struct agent_front fine = {
+		.index = 1, .layers = TOY_LAYERS, .has_head = true, .name = "fine"
+	};
+	struct agent_core_conf conf = toy_agent_conf();
+	struct hall *h = *state;
+
+	agent_core_destroy(h->agent);
+	toy_close_node(&h->agent_node);
+	conf.tokenizer = h->tokenizer;
+	conf.n_fronts = 2;
+	snprintf(conf.fronts[0], sizeof(conf.fronts[0]), "own");
+	snprintf(conf.fronts[1], sizeof(conf.fronts[1]), "fine");
+	hall_open_agent(h, &conf, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const char *id = i ? "b" : "a";
+
+		agent_core_use_front(h->agent, i ? &own : &fine);
+		h->hold_heads = true;
+		hall_ask(h, id, "\"split\":4");
+		hall_pass(h, 5);
+		agent_core_use_front(h->agent, i ? &fine : &own);
+		hall_cancel(h, id);
+		hall_pass(h, 5);
+		assert_string_equal(hall_final(h, id)->stats.front, i ? "own" : "fine");
+		h->hold_heads = false;
+		hall_pass(h, 5);
+	}
+}
+
 static void malformed_prompts_get_an_error_reply(void **state)
 {
 	static const char *const texts[] = { "{\"prompt\":", "{}", "[1]", "{\"prompt\":\"\"}" };
@@ -463,6 +496,7 @@ int main(void)
 		TEST(streamed_pieces_make_up_the_text),
 		TEST(a_nul_does_not_end_the_text),
 		TEST(all_layers_here_need_no_worker),
+		TEST(the_front_of_a_reply_is_that_of_its_newest_rows),
 		TEST(malformed_prompts_get_an_error_reply),
 		TEST(a_retained_prompt_is_ignored),
 		TEST(a_repeated_id_is_ignored_while_it_is_being_answered),
