@@ -83,8 +83,10 @@ def print_stats(reply):
         print(f"repeats {s['retries']} messages were sent again")
 
 
-def readable(payload):
-    """JSON as it is; rows by their size."""
+def readable(topic, payload):
+    """JSON as it is; rows and probes by their size."""
+    if topic.endswith("/probe"):
+        return f"({len(payload)} bytes: how far is the broker?)"
     try:
         text = payload.decode("utf-8")
         json.loads(text)
@@ -104,7 +106,7 @@ def print_traffic(log):
                 continue
             seen[kind] = seen.get(kind, 0) + 1
             if seen[kind] <= 3:
-                lines.append(f"{topic} {readable(bytes.fromhex(hexa))}")
+                lines.append(f"{topic} {readable(topic, bytes.fromhex(hexa))}")
             elif seen[kind] == 4 and "/session/" in kind:
                 lines.append(f"{topic} ...")
     for line in lines[:24]:
