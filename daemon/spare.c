@@ -3,7 +3,7 @@
 #include "base/log.h"
 
 #define LOOK_US    100000u
-#define MOST_BYTES (64u << 20) /* of a look, unless a single layer has more */
+#define STEP_BYTES ((size_t)64 << 20)
 
 static bool is_empty(struct segment_range r)
 {
@@ -27,7 +27,8 @@ static bool is_same(struct segment_range a, struct segment_range b)
 }
 
 /* What is held but for a part of what `used` has not: layers above it first. */
-static struct segment_range less(const struct segment *seg, struct segment_range used)
+static struct segment_range less(const struct segment *seg, struct segment_range used,
+				 size_t step_bytes)
 {
 	const size_t had = segment_weight_bytes(seg, seg->held.first, seg->held.last, false, false);
 	struct segment_range r = seg->held;
@@ -39,7 +40,7 @@ static struct segment_range less(const struct segment *seg, struct segment_range
 			r.last--;
 		else
 			r.first++;
-		more = had - segment_weight_bytes(seg, r.first, r.last, false, false) < MOST_BYTES;
+		more = had - segment_weight_bytes(seg, r.first, r.last, false, false) < step_bytes;
 	}
 	return r;
 }
@@ -49,7 +50,7 @@ static void give_back(struct spare *sp, struct segment *seg)
 	const struct segment_range used = within(sp->used, seg->held);
 	const size_t before = seg->weight_bytes;
 
-	segment_release(seg, less(seg, used));
+	segment_release(seg, less(seg, used, sp->step_bytes));
 	log_event(LOG_LEVEL_INFO, "weights.released", "bytes=%zu layers=%u..%u head=%s",
 		  before - seg->weight_bytes, seg->held.first, seg->held.last,
 		  seg->held.head ? "yes" : "no");
@@ -57,7 +58,7 @@ static void give_back(struct spare *sp, struct segment *seg)
 
 void spare_init(struct spare *sp, const struct segment *seg, uint64_t after_us)
 {
-	*sp = (struct spare){ .after_us = after_us, .last = seg->held };
+	*sp = (struct spare){ .after_us = after_us, .step_bytes = STEP_BYTES, .last = seg->held };
 }
 
 void spare_look(struct spare *sp, struct segment *seg, const struct segment_range *need,

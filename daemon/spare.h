@@ -11,6 +11,7 @@
 
 struct spare {
 	uint64_t after_us; /* 0: never */
+	size_t step_bytes; /* no further layer goes at a look once so much has gone: 64 MiB */
 	uint64_t since_us; /* nothing but `used` has been needed since then; 0: all is needed */
 	struct segment_range used, last; /* last: at the newest look */
 	uint64_t due_us;                 /* of the next look */

@@ -162,12 +162,42 @@ static void who_says_nothing_keeps_what_was_needed_last(void **state)
 	segment_close(&p.seg);
 }
 
+/* What waits for the loop waits for a step, not for all of it. */
+static void much_goes_in_steps(void **state)
+{
+	const struct segment_range part = { 3, 5, false };
+	struct place p;
+	size_t layer;
+
+	(void)state;
+	open_place(&p, 0, 8, AFTER_US);
+	layer = segment_weight_bytes(&p.seg, 3, 4, false, false);
+	assert_int_equal(p.spare.step_bytes, 64u << 20);
+	p.spare.step_bytes = 2 * layer;
+	wait(&p, &part, AFTER_US);
+	assert_held(&p, 0, 8, true);
+	wait(&p, &part, TICK_US);
+	assert_held(&p, 0, 6, false);
+	look(&p, &part); /* at the same time */
+	assert_held(&p, 0, 6, false);
+	wait(&p, &part, TICK_US);
+	assert_held(&p, 1, 5, false);
+	p.spare.step_bytes = layer / 2; /* a layer at least */
+	run_session(&p, 0, 5);
+	wait(&p, &part, AFTER_US + 2 * TICK_US);
+	assert_held(&p, 1, 5, false);
+	wait(&p, &part, 9 * TICK_US);
+	assert_held(&p, 3, 5, false);
+	segment_close(&p.seg);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_ran_once_goes_after_its_time),
 		cmocka_unit_test(what_is_used_again_in_time_stays),
 		cmocka_unit_test(all_may_go_and_nothing_may_go),
+		cmocka_unit_test(much_goes_in_steps),
 		cmocka_unit_test(who_says_nothing_keeps_what_was_needed_last),
 	};
 
