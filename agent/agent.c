@@ -333,7 +333,7 @@ static int open_bus(struct agent *a, struct err *e)
 	int rc;
 
 	snprintf(will.u.agent_status.agent, sizeof(will.u.agent_status.agent), "%s", t.agent);
-	rc = link_open(&a->bus, &a->conf->broker, a->conf->agent, &t, &will, on_event, a, e);
+	rc = link_open(&a->bus, &a->conf->broker, &t, &will, on_event, a, e);
 	if (rc)
 		return rc;
 	rc = agent_core_start(a->core, a->bus);

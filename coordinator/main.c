@@ -40,8 +40,7 @@ static int open_bus(struct coordinator *c, struct err *e)
 	snprintf(t.fleet, sizeof(t.fleet), "%s", c->conf->fleet);
 	snprintf(t.coordinator, sizeof(t.coordinator), "%s", c->conf->coordinator);
 	memcpy(will.u.coordinator_status.coordinator, t.coordinator, sizeof(t.coordinator));
-	rc = link_open(&c->bus, &c->conf->broker, c->conf->coordinator, &t, &will,
-		       inbox_patient_handler, c->inbox, e);
+	rc = link_open(&c->bus, &c->conf->broker, &t, &will, inbox_patient_handler, c->inbox, e);
 	if (rc)
 		return rc;
 	rc = coordinator_core_start(&c->core, c->bus);

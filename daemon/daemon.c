@@ -35,7 +35,8 @@ int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *wh
 	const char *slash = strrchr(argv[0], '/');
 	const struct options_table table = {
 		.program = slash ? slash + 1 : argv[0],
-		.synopsis = "-c FILE [--check | --print-config]",
+		.synopsis = traces ? "-c FILE [--check | --print-config | --trace FILE]"
+				   : "-c FILE [--check | --print-config]",
 		.about = what,
 		.rows = options,
 		.n_rows = sizeof(options) / sizeof(options[0]) - !traces,

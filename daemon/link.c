@@ -51,18 +51,32 @@ int link_check(const struct config_broker *b, struct err *e)
 	return rc ? rc : check_file("key_file", b->key_file, e);
 }
 
-int link_open(struct bus **out, const struct config_broker *b, const char *client,
-	      const struct topic *will_topic, const struct msg *will, bus_handler *handler,
-	      void *ctx, struct err *e)
+void link_client(char dst[static LINK_CLIENT_MAX], const struct topic *status)
 {
-	char topic[TOPIC_MAX], *text;
+	const bool agent = status->kind == TOPIC_AGENT_STATUS;
+	const bool worker = status->kind == TOPIC_WORKER_STATUS;
+
+	snprintf(dst, LINK_CLIENT_MAX, "%s:%s:%s", status->fleet,
+		 agent    ? "agent"
+		 : worker ? "worker"
+			  : "coordinator",
+		 agent    ? status->agent
+		 : worker ? status->worker
+			  : status->coordinator);
+}
+
+int link_open(struct bus **out, const struct config_broker *b, const struct topic *status,
+	      const struct msg *will, bus_handler *handler, void *ctx, struct err *e)
+{
+	char topic[TOPIC_MAX], client[LINK_CLIENT_MAX], *text;
 	struct bus_conf bc;
 	size_t len;
 	int rc = msg_print(will, &text, &len);
 
 	if (rc)
 		return err_set(e, rc, "Last Will");
-	topic_put(topic, will_topic);
+	topic_put(topic, status);
+	link_client(client, status);
 	bc = link_conf(b, client, topic, text);
 	rc = bus_mqtt_open(out, &bc, handler, ctx, e);
 	free(text);

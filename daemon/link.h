@@ -13,11 +13,16 @@ struct bus_conf link_conf(const struct config_broker *b, const char *client, con
 /* The files that b names can be read: ERR_CONFIG naming the key and the file. */
 MUST_CHECK int link_check(const struct config_broker *b, struct err *e);
 
-/* Open the bus of a daemon: client id and Last Will (a status message) included.
+/* Client id of the daemon whose status this topic is: "fleet:role:name", since agents, workers and
+ * coordinators of all fleets of a broker may have the same names. */
+#define LINK_CLIENT_MAX (2 * TOPIC_NAME_MAX + 16)
+void link_client(char dst[static LINK_CLIENT_MAX], const struct topic *status);
+
+/* Open the bus of a daemon: client id and Last Will (a status message, on its topic) included.
  * ERR_* as bus_mqtt_open. */
-MUST_CHECK int link_open(struct bus **out, const struct config_broker *b, const char *client,
-			 const struct topic *will_topic, const struct msg *will,
-			 bus_handler *handler, void *ctx, struct err *e);
+MUST_CHECK int link_open(struct bus **out, const struct config_broker *b,
+			 const struct topic *status, const struct msg *will, bus_handler *handler,
+			 void *ctx, struct err *e);
 
 /* Print m and publish it on t; QoS 0 unless qos. Returns the bus' answer, or ERR_NOMEM. */
 MUST_CHECK int link_publish(struct bus *bus, const struct topic *t, const struct msg *m, int qos,

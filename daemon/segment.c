@@ -395,7 +395,8 @@ int segment_open(struct segment *s, const struct segment_conf *conf, struct err 
 	if (!rc)
 		rc = open_model(s, &c, e);
 	if (rc) {
-		err_wrap(e, "model %s", c.path);
+		if (!e || !strstr(e->text, c.path)) /* once is enough */
+			err_wrap(e, "model %s", c.path);
 		segment_close(s);
 	}
 	return rc;

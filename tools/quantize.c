@@ -142,7 +142,7 @@ void quantize_print_tensors(FILE *to, const struct opsc_plan *p, bool imatrix)
 		for (unsigned wanted = 0; wanted < QUANT_TYPE_END; wanted++)
 			n += count_pair(p, wanted, got);
 		if (n)
-			fprintf(to, "  %3u tensors %s\n", n, quant_name(got));
+			fprintf(to, "  %3u tensor%s %s\n", n, n == 1 ? "" : "s", quant_name(got));
 		for (unsigned wanted = 0; wanted < QUANT_TYPE_END; wanted++) {
 			n = wanted == got ? 0 : count_pair(p, wanted, got);
 			if (n)

@@ -266,7 +266,7 @@ static int open_bus(struct worker *w, struct err *e)
 	int rc;
 
 	snprintf(will.u.worker_status.worker, sizeof(will.u.worker_status.worker), "%s", t.worker);
-	rc = link_open(&w->bus, &w->conf->broker, w->conf->worker, &t, &will, on_event, w, e);
+	rc = link_open(&w->bus, &w->conf->broker, &t, &will, on_event, w, e);
 	if (rc)
 		return rc;
 	rc = worker_core_start(w->core, w->bus);
