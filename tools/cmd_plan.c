@@ -21,7 +21,6 @@
 
 struct listening {
 	struct capture *capture;
-	const struct config_broker *broker;
 	bool up; /* the broker was there */
 	struct queue *inbox;
 	struct bus *bus;
@@ -81,8 +80,8 @@ static int handle(struct listening *l, const struct bus_event *ev, struct err *e
 
 	l->up |= ev->kind == BUS_UP;
 	if (ev->kind == BUS_FATAL || (ev->kind == BUS_DOWN && !l->up))
-		return err_set(e, ev->kind == BUS_FATAL ? ERR_REFUSED : ERR_OFFLINE,
-			       "broker %s:%u: %s", l->broker->host, l->broker->port, ev->text);
+		return err_set(e, ev->kind == BUS_FATAL ? ERR_REFUSED : ERR_OFFLINE, "broker: %s",
+			       ev->text);
 	if (ev->kind == BUS_MESSAGE && ev->len &&
 	    capture_message(l->capture, (const char *)ev->payload, ev->len, &why))
 		fprintf(stderr, "splitmq plan: %s: %s\n", ev->topic, why.text);
@@ -116,7 +115,7 @@ static int listen_on(struct listening *l, uint64_t wait_ms, struct err *e)
 static int ask_broker(struct capture *c, const struct config_coordinator *conf, uint64_t wait_ms,
 		      struct err *e)
 {
-	struct listening l = { .capture = c, .broker = &conf->broker };
+	struct listening l = { .capture = c };
 	int rc = 0;
 
 	daemon_block_signals();

@@ -911,7 +911,7 @@ def a_broker_that_comes_late_is_waited_for(w: World):
                  ("plan", "-c", w.config("coordinator.yaml", ""), "--wait", "60")):
         rc, _, err = w.tool(*args, timeout_s=20)
         expect(rc, 1, err)
-        assert f"broker 127.0.0.1:{w.port}: " in err, err
+        assert f"connect to 127.0.0.1:{w.port}: " in err, err
     w.start_broker()
     agent.wait_log("broker.connected")
     worker.wait_log("broker.connected")
