@@ -28,6 +28,15 @@ int log_level_parse(enum log_level *level, const char *word)
 	return ERR_CONFIG;
 }
 
+/* Words of peers are in it: they shall not look like another line, nor move the cursor. */
+static void keep_in_line(char *line, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
+	}
+}
+
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
 	char line[1024];
@@ -50,6 +59,7 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
 	n += wrote > 0 ? (size_t)wrote : 0;
 	if (n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
+	keep_in_line(line, n);
 	line[n] = '\n';
 	line[n + 1] = '\0';
 	fputs(line, stderr);

@@ -2,7 +2,7 @@
  *
  * Only agent/, worker/, coordinator/ and tools/ log; everything below returns errors. Never log
  * prompts, tokens, activations or passwords: lengths and ids only. Any thread; a line is written
- * whole. */
+ * whole, with '?' for control characters in it. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

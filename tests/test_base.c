@@ -9,10 +9,12 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/near.h"
 #include "base/queue.h"
 #include "base/rng.h"
@@ -287,6 +289,39 @@ static void a_file_that_cannot_be_created_is_named_with_its_folder(void **state)
 	assert_string_equal(e.text, "a.gguf: No space left on device");
 }
 
+/* What the event writes to the standard error -> text. */
+static void log_to(char text[static 256], const char *words)
+{
+	FILE *f = tmpfile();
+	const int old = dup(STDERR_FILENO);
+	size_t n;
+
+	assert_non_null(f);
+	fflush(stderr);
+	assert_true(old >= 0 && dup2(fileno(f), STDERR_FILENO) >= 0);
+	log_event(LOG_LEVEL_ERROR, "session.failed", "reason=\"%s\"", words);
+	fflush(stderr);
+	assert_true(dup2(old, STDERR_FILENO) >= 0);
+	close(old);
+	rewind(f);
+	n = fread(text, 1, 255, f);
+	text[n] = '\0';
+	fclose(f);
+}
+
+static void an_event_is_one_line_whatever_a_peer_says(void **state)
+{
+	char text[256];
+
+	(void)state;
+	log_to(text, "gone\n2026-11-26T00:00:00.000Z info  all.fine\x1b[2J\x7f");
+	assert_non_null(strstr(text, "session.failed reason=\"gone?2026"));
+	assert_non_null(strstr(text, "all.fine?[2J?\"\n"));
+	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+	log_to(text, "gr\xc3\xbc\xc3\x9f");
+	assert_non_null(strstr(text, "\"gr\xc3\xbc\xc3\x9f\"\n"));
+}
+
 static void a_word_is_meant_when_most_of_its_letters_are_right(void **state)
 {
 	static const struct {
@@ -322,6 +357,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_that_cannot_be_created_is_named_with_its_folder),
+		cmocka_unit_test(an_event_is_one_line_whatever_a_peer_says),
 		cmocka_unit_test(a_word_is_meant_when_most_of_its_letters_are_right),
 		cmocka_unit_test(an_error_reads_from_the_outside_in),
 		cmocka_unit_test(text_that_was_cut_says_so),

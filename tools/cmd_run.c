@@ -153,6 +153,8 @@ static int answer(struct run *r)
 	if (rc)
 		return cmd_fail(NAME, &e);
 	rc = r->local ? ERR_NOT_FOUND : run_remote(r, &e);
+	if (rc == ERR_NOT_FOUND && !r->local)
+		fprintf(stderr, "splitmq run: %s: taking its place\n", e.text);
 	if (rc == ERR_NOT_FOUND)
 		rc = run_in_process(r, &e);
 	if (trace_close(&bad) && !rc)
