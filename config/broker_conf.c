@@ -28,8 +28,10 @@ static int take_password(struct config_broker *b, const struct key_source *src, 
 	if (*b->password)
 		return complain(src, "broker.password_file",
 				"broker.password is given, too; one of them must go", e);
-	if (src->outside && text_file_line(b->password_file, b->password, sizeof(b->password), e))
+	if (src->outside && text_file_line(b->password_file, b->password, sizeof(b->password), e)) {
+		err_wrap(e, "%.100s", b->password_file);
 		return keys_blame(src, "broker.password_file", e);
+	}
 	return 0;
 }
 

@@ -176,6 +176,13 @@ static int take(struct walk *w, const yaml_event_t *ev)
 	}
 }
 
+/* libyaml's words for it tell little. */
+static const char *hint(const char *problem)
+{
+	return strstr(problem, "cannot start any token") ? " (a tab? YAML indents with blanks)"
+							 : "";
+}
+
 static int walk_events(struct walk *w, yaml_parser_t *parser)
 {
 	bool done = false;
@@ -184,10 +191,13 @@ static int walk_events(struct walk *w, yaml_parser_t *parser)
 	while (!done && !rc) {
 		yaml_event_t ev;
 
-		if (!yaml_parser_parse(parser, &ev))
-			return err_set(w->e, ERR_CONFIG, "%s:%u: %s", w->name,
-				       (unsigned)parser->problem_mark.line + 1,
-				       parser->problem ? parser->problem : "not YAML");
+		if (!yaml_parser_parse(parser, &ev)) {
+			const char *problem = parser->problem ? parser->problem : "not YAML";
+
+			return err_set(w->e, ERR_CONFIG, "%s:%u: %s%s", w->name,
+				       (unsigned)parser->problem_mark.line + 1, problem,
+				       hint(problem));
+		}
 		done = ev.type == YAML_STREAM_END_EVENT;
 		rc = take(w, &ev);
 		yaml_event_delete(&ev);

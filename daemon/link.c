@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus/bus_conf.h"
+
 static const char *or_null(const char *text)
 {
 	return text[0] ? text : NULL;
@@ -42,13 +44,28 @@ static int check_file(const char *key, const char *path, struct err *e)
 	return 0;
 }
 
+/* As opening the bus would. */
+static int check_bus(const struct config_broker *b, struct err *e)
+{
+	const struct bus_conf c = link_conf(b, "check", NULL, NULL);
+	struct bus_conf own;
+	int rc = bus_conf_copy(&own, &c, e);
+
+	bus_conf_finish(&own);
+	if (rc)
+		err_wrap(e, "broker");
+	return rc;
+}
+
 int link_check(const struct config_broker *b, struct err *e)
 {
 	int rc = check_file("ca_file", b->ca_file, e);
 
 	if (!rc)
 		rc = check_file("cert_file", b->cert_file, e);
-	return rc ? rc : check_file("key_file", b->key_file, e);
+	if (!rc)
+		rc = check_file("key_file", b->key_file, e);
+	return rc ? rc : check_bus(b, e);
 }
 
 void link_client(char dst[static LINK_CLIENT_MAX], const struct topic *status)

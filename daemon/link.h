@@ -10,7 +10,8 @@
 struct bus_conf link_conf(const struct config_broker *b, const char *client, const char *will_topic,
 			  const char *will_payload);
 
-/* The files that b names can be read: ERR_CONFIG naming the key and the file. */
+/* The files that b names can be read, and hold PEM: ERR_CONFIG naming the file and the key, or what
+ * it is for. */
 MUST_CHECK int link_check(const struct config_broker *b, struct err *e);
 
 /* Client id of the daemon whose status this topic is: "fleet:role:name", since agents, workers and

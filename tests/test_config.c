@@ -202,6 +202,9 @@ static void the_clever_parts_of_yaml_are_refused(void **state)
 	assert_refused("a: {b: {c: {d: {e: {f: {g: {h: {i: 1}}}}}}}}\n",
 		       "a.yaml:1: a.b.c.d.e.f.g.h: sections are nested too deeply");
 	assert_refused("agent: \"a\n", "a.yaml:2: found unexpected end of stream");
+	assert_refused("broker:\n\thost: x\n" MINIMAL,
+		       "a.yaml:2: found character that cannot start any token (a tab? YAML indents "
+		       "with blanks)");
 	assert_refused("agent: a\nmodel: \x01\n", "a.yaml:1: control characters are not allowed");
 }
 
@@ -504,7 +507,7 @@ static void a_password_can_live_in_its_own_file(void **state)
 	put_file(path, MINIMAL "broker:\n  username: u\n  password_file: secret\n");
 	assert_int_equal(config_load_agent(&c, path, &e), ERR_IO);
 	snprintf(expected, sizeof(expected),
-		 "%s:5: broker.password_file: No such file or directory", path);
+		 "%s:5: broker.password_file: %s: No such file or directory", path, secret);
 	assert_string_equal(e.text, expected);
 	put_file(secret, "open sesame\r\nsecond line\n");
 	assert_int_equal(config_load_agent(&c, path, &e), 0);

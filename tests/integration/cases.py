@@ -942,6 +942,8 @@ def check_finds_what_is_wrong_before_the_start(w: World):
             ("worker", lambda: "missing.yaml", ("missing.yaml",)),
             ("worker", lambda: w.config("tls.yaml", "  ca_file: /no/ca.crt\n" "worker: w\n"
                                         f"model: {w.model}\n"), ("broker.ca_file", "/no/ca.crt")),
+            ("worker", lambda: w.config("tls.yaml", f"  ca_file: {w.model}\n" "worker: w\n"
+                                        f"model: {w.model}\n"), ("CA file", "not a PEM file")),
             ("agent", lambda: w.agent_config("sampling:\n  temperature: 50\n"),
              ("sampling.temperature", "0..10")),
             ("coordinator", lambda: w.config("c2.yaml", "policy:\n  split: many\n"),
