@@ -126,7 +126,13 @@ static int ask_broker(struct capture *c, const struct config_coordinator *conf, 
 	if (!rc)
 		rc = join(&l, conf, e);
 	if (!rc)
+		fprintf(stderr, "splitmq plan: listening, for %u s at most\n",
+			(unsigned)(wait_ms / 1000));
+	if (!rc)
 		rc = listen_on(&l, wait_ms, e);
+	if (!rc && c->has_profile && !capture_is_whole(c))
+		fprintf(stderr, "splitmq plan: not everybody has told how fast it is: agents and "
+				"workers do every telemetry_s (10 s by default); --wait longer?\n");
 	bus_close(l.bus, GOODBYE_MS);
 	daemon_ignore_signals();
 	inbox_destroy(l.inbox);
