@@ -78,6 +78,7 @@ static const struct key keys[] = {
 static const struct key_set set = {
 	.keys = keys,
 	.n_keys = sizeof(keys) / sizeof(keys[0]),
+	.owner = load_owner,
 };
 
 /* One "Q4_0:4.5" of len characters. */

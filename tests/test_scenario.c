@@ -104,6 +104,8 @@ static void a_wrong_key_or_front_end_is_named(void **state)
 	(void)state;
 	assert_refused("agent:\n  memory: 5\n",
 		       "s.yaml:2: agent.memory: unknown key; did you mean \"agent.memory_mib\"?");
+	assert_refused("fleet: x\n",
+		       "s.yaml:1: fleet: unknown key here; it is one of splitmq-agent");
 	assert_refused("agents: 0\n", "s.yaml:1: agents: must be an integer 1..20000, not \"0\"");
 	assert_refused("model:\n  fronts: Q4_0\n",
 		       "s.yaml:2: model.fronts: must be NAME:BITS with 1..32 bits per number, "
