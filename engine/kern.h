@@ -12,16 +12,21 @@
  *
  * Weights of a quantized type are not multiplied as floats but as the integers that they are, with
  * activations rounded to 8 bits (struct kern_acts). Whatever the type, a weight row has for each
- * block of 32 columns: codes, two integer scales (of elements 0..15 and 16..31) and a float d;
- * types with minimums also two integers and a float m. Its dot with a row of activations is
+ * block of 32 columns codes and two integer scales (of elements 0..15 and 16..31), and a float d
+ * for each group of blocks: a group is one block, or the eight of a super-block, as the type has it
+ * (kern_group). Types with minimums have two more integers for each block and a float m for each
+ * group. Its dot with a row of activations, which have one step for each group, is
  *
- *   acc = 0; then for each block in order
- *     I = scale0 * sum over e < 16 of code[e] * q[e] + scale1 * sum over e >= 16 of the same
+ *   acc = 0; then for each group in order
+ *     I = sum over its blocks of
+ *           scale0 * sum over e < 16 of code[e] * q[e] + scale1 * sum over e >= 16 of the same
  *     acc = fmaf(I, d * step, acc)
- *     with minimums: acc = fmaf(min0 * sum0 + min1 * sum1, m * step, acc)
+ *     with minimums: acc = fmaf(sum over blocks of min0 * sum0 + min1 * sum1, m * step, acc)
  *
- * where integers are exact (below 2^24, so as floats too), and d * step and m * step are rounded
- * products. NaN and infinities of d, m and step propagate, all to some NaN or infinity.
+ * where integers are exact, and rounded once when they become floats, and d * step and m * step are
+ * rounded products. Of 32 bits no integer needs more: scales and codes are in -128..127, so I is
+ * at most 256 * 128 * 128 * 127 < 2^30. NaN and infinities of d, m and step propagate, all to some
+ * NaN or infinity.
  *
  * Files: kern_<isa>.c has the floats and the tables; strip_<isa>.c the integers (strip.h). */
 #ifndef ENGINE_KERN_H
@@ -88,12 +93,19 @@ struct kern_rows {
 	size_t n_rows;
 };
 
+/* Blocks of 32 columns in a row that have a step in common: 1, or 8 for types of super-blocks. */
+static inline unsigned kern_group(enum quant_type weights)
+{
+	return quant_block_elements(weights) / 32;
+}
+
 /* Rows of activations as 8-bit integers: element e of block b of row r is about
  * q[(r * blocks + b) * 32 + e] * step[r * blocks + b]. */
 struct kern_acts {
-	size_t blocks; /* of 32, per row */
+	size_t blocks; /* of 32, per row: a multiple of group */
+	size_t group;  /* kern_group of the weights that they meet */
 	int8_t *q;     /* [rows][blocks][32], -127..127 */
-	float *step;   /* [rows][blocks] */
+	float *step;   /* [rows][blocks]: those of a group are equal */
 	int16_t *sum;  /* [rows][blocks][2]: of q[0..16) and of q[16..32) */
 };
 
@@ -105,7 +117,9 @@ struct kern_acts {
 #define KERN_PANEL_MOST  32
 #define KERN_PANEL_BYTES 192
 
-/* One block of a strip, in the form that every quantized type can be brought to (expand.h). */
+/* One block of a strip, in the form that every quantized type can be brought to (expand.h). d and m
+ * are the same in all blocks of a group; scales and minimums are 1 where a group is one block (but
+ * for rows that are missing: all is 0). */
 struct kern_wide {
 	int8_t q[8][KERN_STRIP][4]; /* code of element 4 g + e of row r is q[g][r][e] */
 	int8_t scale[2][KERN_STRIP];
@@ -165,12 +179,14 @@ struct kern {
 	/* expand_rows (expand.h). */
 	void (*expand)(enum quant_type type, const uint8_t *data, size_t row_bytes, size_t n_rows,
 		       size_t n, struct kern_wide *out);
-	/* One row of n elements (a multiple of 32) to the form of kern_acts. Of each block, with
-	 * a = max |x|: step = a / 127 and q = x * (127 / a), rounded to nearest, ties to even;
-	 * all zero when a < 1e-36; step NaN and q 0 when an element is NaN or infinite. */
-	void (*quantize)(const float *x, size_t n, int8_t *q, float *step, int16_t *sum);
+	/* One row of n elements (a multiple of 32 * group) to the form of kern_acts. Of each group
+	 * of blocks, with a = max |x|: step = a / 127 and q = x * (127 / a), rounded to nearest,
+	 * ties to even; all zero when a < 1e-36; step NaN and q 0 when an element is NaN or
+	 * infinite. */
+	void (*quantize)(const float *x, size_t n, size_t group, int8_t *q, float *step,
+			 int16_t *sum);
 	/* out[r * ldo + i] = the dot of weight row i of the n strips from that one on, i < 16 * n,
-	 * with row first + r of x, for r < rows, rows >= 1. */
+	 * with row first + r of x, for r < rows, rows >= 1. x->group is the type's. */
 	void (*strip)(const struct kern_strips *w, size_t strip, size_t n,
 		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo);
 	/* For many rows, KERN_PANEL_LEAST .. KERN_PANEL_MOST: lay rows first .. of x out at `to`,

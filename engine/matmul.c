@@ -26,11 +26,10 @@ struct job {
 	const struct matmul_out *outs;
 	unsigned n_outs;
 	const struct matmul_in *in;
-	bool integers; /* some out needs rounded rows */
 	size_t round_rows;
 	size_t item_strips;
 	size_t block_rows;
-	struct kern_acts acts;
+	struct kern_acts acts; /* group 0: no out needs rounded rows */
 	/* 1 + first of the rows that lie in panels in a thread's scratch; 0: none. */
 	size_t panels[POOL_MAX_THREADS];
 };
@@ -113,8 +112,8 @@ static void round_item(void *arg, size_t item, unsigned thread)
 	for (size_t r = item * j->round_rows; r < (item + 1) * j->round_rows && r < in->rows; r++) {
 		if (in->make)
 			in->make(in->arg, r);
-		if (j->integers)
-			j->m->kern->quantize(in->x + r * in->ldx, a->blocks * 32,
+		if (a->group)
+			j->m->kern->quantize(in->x + r * in->ldx, a->blocks * 32, a->group,
 					     a->q + r * a->blocks * 32, a->step + r * a->blocks,
 					     a->sum + r * a->blocks * 2);
 	}
@@ -124,7 +123,7 @@ static void round_rows(struct job *j)
 {
 	const size_t rows = j->in->rows, threads = pool_threads(j->m->pool);
 
-	if (!j->integers && !j->in->make)
+	if (!j->acts.group && !j->in->make)
 		return;
 	j->acts.blocks = j->outs[0].w->cols / 32;
 	j->round_rows = (rows + threads - 1) / threads;
@@ -298,8 +297,26 @@ static void run_item(void *arg, size_t item, unsigned thread)
 	add_more(j, &p);
 }
 
-void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
-		const struct matmul_in *in)
+/* Rows are rounded as the first out that wants rounded ones has them. Returns how many outs, from
+ * the first on, are content with that. */
+static unsigned choose_group(struct job *j)
+{
+	unsigned n = 0;
+
+	for (; n < j->n_outs; n++) {
+		const enum quant_type type = j->outs[n].w->rows.type;
+		const size_t group = expand_knows(type) ? kern_group(type) : 0;
+
+		if (group && j->acts.group && group != j->acts.group)
+			break;
+		j->acts.group = group ? group : j->acts.group;
+	}
+	return n;
+}
+
+/* As many outs as one way to round serves; returns how many. */
+static unsigned run_some(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
+			 const struct matmul_in *in)
 {
 	struct job j = { .m = m,
 			 .outs = outs,
@@ -309,16 +326,31 @@ void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned 
 			 .acts = m->acts };
 	size_t strips = 0, items = 0;
 
-	assert(in->rows <= m->max_rows);
-	for (unsigned i = 0; i < n_outs; i++) {
-		assert(outs[i].w->cols == outs[0].w->cols && outs[i].w->cols <= m->max_cols);
-		j.integers = j.integers || expand_knows(outs[i].w->rows.type);
+	j.n_outs = choose_group(&j);
+	for (unsigned i = 0; i < j.n_outs; i++)
 		strips += strips_of(outs[i].w);
-	}
 	round_rows(&j);
 	j.item_strips = strips / (pool_threads(m->pool) * ITEMS_PER_THREAD) + 1;
 	j.item_strips = j.item_strips < ITEM_STRIPS ? j.item_strips : ITEM_STRIPS;
-	for (unsigned i = 0; i < n_outs; i++)
+	for (unsigned i = 0; i < j.n_outs; i++)
 		items += n_items(&j, i);
 	pool_run(m->pool, run_item, &j, items);
+	return j.n_outs;
+}
+
+void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
+		const struct matmul_in *in)
+{
+	struct matmul_in left = *in;
+
+	assert(in->rows <= m->max_rows);
+	for (unsigned i = 0; i < n_outs; i++)
+		assert(outs[i].w->cols == outs[0].w->cols && outs[i].w->cols <= m->max_cols);
+	while (n_outs) {
+		const unsigned n = run_some(m, outs, n_outs, &left);
+
+		left.make = NULL; /* they are there */
+		outs += n;
+		n_outs -= n;
+	}
 }

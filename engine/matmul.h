@@ -1,8 +1,9 @@
 /* engine/matmul.h - activation rows times weight matrices, on all threads.
  *
  * Weights of quantized types: the rows are rounded to 8 bits once per call, whatever the number of
- * matrices; strips of weights then meet blocks of rows that stay in the second-level cache, read in
- * one stream where they are packed and by way of struct kern_wide where they are not. F32, F16 and
+ * matrices, and again where one with super-blocks follows one without or the other way round;
+ * strips of weights then meet blocks of rows that stay in the second-level cache, read in one
+ * stream where they are packed and by way of struct kern_wide where they are not. F32, F16 and
  * BF16: one row alone goes through kern.rows; several rows share each tile of weights, which is
  * turned into floats once, and go through kern.tile. All ways give the same bits (kern.h), so the
  * choice is one of speed. */

@@ -16,7 +16,8 @@
 #include "engine/kern.h"
 
 #define STRIP_FUNCTIONS(isa)                                                                       \
-	void isa##_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum);       \
+	void isa##_quantize(const float *x, size_t n, size_t group, int8_t *q, float *step,        \
+			    int16_t *sum);                                                         \
 	void isa##_strip(const struct kern_strips *w, size_t strip, size_t n,                      \
 			 const struct kern_acts *x, size_t first, size_t rows, float *out,         \
 			 size_t ldo);                                                              \

@@ -139,10 +139,8 @@ INLINE void add_block(struct unit u, size_t b, int32_t (*sums)[16], __m512 acc[T
 		return;
 #pragma GCC unroll 16
 	for (unsigned r = 0; r < TILE_ROWS; r++) {
-		const struct chunk_row row = { .step = u.step[r] };
-		const __m512 dot = _mm512_cvtepi32_ps(_mm512_load_si512(sums[r]));
-
-		acc[r] = chunk_add(acc[r], u.c, b, CHUNK_PLAIN, &row, (__m512[2]){ dot, dot });
+		acc[r] = chunk_add(acc[r], _mm512_load_si512(sums[r]), u.c->d[b],
+				   _mm512_set1_ps(u.step[r][b]));
 	}
 }
 
@@ -297,7 +295,8 @@ void strip_amx_wide(const struct kern_wide *w, bool mins, const struct kern_acts
 	strip_avx512vnni_wide(w, mins, x, first, rows, out, ldo);
 }
 
-void strip_amx_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)
+void strip_amx_quantize(const float *x, size_t n, size_t group, int8_t *q, float *step,
+			int16_t *sum)
 {
-	strip_avx512vnni_quantize(x, n, q, step, sum);
+	strip_avx512vnni_quantize(x, n, group, q, step, sum);
 }

@@ -79,6 +79,14 @@ INLINE void nibble_dots(int32x4_t *s, const uint8_t *w, struct acts x, unsigned 
 	settle(s, nx);
 }
 
+typedef int32x4_t integers[4][MOST]; /* as accs */
+
+INLINE void clear_all(integers all, unsigned nx)
+{
+	for (unsigned i = 0; i < 4; i++)
+		clear(all[i], nx);
+}
+
 INLINE int32_t sum_of(struct acts x, unsigned j, unsigned half)
 {
 	return x.sum[2 * j * x.ld + half];
@@ -160,9 +168,24 @@ INLINE uint8x16_t two_bits(uint8x16_t bytes, unsigned at)
 	return vandq_u8(moved, vdupq_n_u8(0x30));
 }
 
+/* On to the next block. */
+INLINE struct acts next(struct acts x)
+{
+	x.q += 32;
+	x.step++;
+	x.sum += 2;
+	return x;
+}
+
+/* A super-block, whose integers fit 32 bits (kern.h). */
 INLINE void block_q4_k(accs acc, const uint8_t *w, struct acts x, unsigned nx)
 {
-	for (unsigned k = 0; k < 8; k++, x.q += 32, x.step++, x.sum += 2) {
+	const struct acts first = x;
+	integers all, less;
+
+	clear_all(all, nx);
+	clear_all(less, nx);
+	for (unsigned k = 0; k < 8; k++, x = next(x)) {
 		uint8x16_t low = vld1q_u8(w + 64 + 16 * k);
 		uint8x16_t high = vld1q_u8(w + 192 + 16 * (k / 2));
 		uint8x16_t scales =
@@ -171,16 +194,20 @@ INLINE void block_q4_k(accs acc, const uint8_t *w, struct acts x, unsigned nx)
 
 		for (unsigned i = 0; i < 4; i++) {
 			int32x4_t s[MOST], scale = spread_u8(scales, i), min = spread_u8(mins, i);
-			float32x4_t d = four_halves(w + 8 * i), m = four_halves(w + 32 + 8 * i);
 
 			nibble_dots(s, w + 256 + 256 * k + 16 * i, x, nx);
 			for (unsigned j = 0; j < nx; j++) {
-				int32x4_t less = vmulq_n_s32(min, both_sums(x, j));
-
-				s[j] = vmulq_s32(s[j], scale);
-				acc[i][j] = add_scaled(acc[i][j], s[j], d, x, j);
-				acc[i][j] = sub_scaled(acc[i][j], less, m, x, j);
+				all[i][j] = vmlaq_s32(all[i][j], s[j], scale);
+				less[i][j] = vmlaq_n_s32(less[i][j], min, both_sums(x, j));
 			}
+		}
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		float32x4_t d = four_halves(w + 8 * i), m = four_halves(w + 32 + 8 * i);
+
+		for (unsigned j = 0; j < nx; j++) {
+			acc[i][j] = add_scaled(acc[i][j], all[i][j], d, first, j);
+			acc[i][j] = sub_scaled(acc[i][j], less[i][j], m, first, j);
 		}
 	}
 }
@@ -198,86 +225,110 @@ INLINE void codes_q6_k(uint8x16_t c[4], const uint8_t *nibbles, const uint8_t *h
 	}
 }
 
-INLINE void block_q6_k(accs acc, const uint8_t *w, struct acts x, unsigned nx)
+/* all[nx] += block k's share in that of four weight rows. */
+INLINE void add_q6_k(int32x4_t *all, const uint8_t *w, unsigned i, unsigned k, struct acts x,
+		     unsigned nx)
 {
-	for (unsigned k = 0; k < 8; k++, x.q += 32, x.step++, x.sum += 2) {
-		for (unsigned i = 0; i < 4; i++) {
-			float32x4_t d = four_halves(w + 8 * i);
-			int32x4_t all[MOST], s[MOST];
+	for (unsigned half = 0; half < 2; half++) {
+		int32x4_t s[MOST], scale = spread_s8(w + 32 + 16 * (2 * k + half), i);
+		uint8x16_t c[4];
 
-			clear(all, nx);
-			for (unsigned half = 0; half < 2; half++) {
-				int32x4_t scale = spread_s8(w + 32 + 16 * (2 * k + half), i);
-				uint8x16_t c[4];
-
-				codes_q6_k(c, w + 288 + 256 * k + 16 * i,
-					   w + 2336 + 128 * k + 16 * i, half);
-				clear(s, nx);
-				dots_u8(s, c, x, 16 * half, nx);
-				settle(s, nx);
-				for (unsigned j = 0; j < nx; j++) {
-					int32_t offset = 32 * sum_of(x, j, half);
-
-					s[j] = vsubq_s32(s[j], vdupq_n_s32(offset));
-					all[j] = vmlaq_s32(all[j], s[j], scale);
-				}
-			}
-			for (unsigned j = 0; j < nx; j++)
-				acc[i][j] = add_scaled(acc[i][j], all[j], d, x, j);
+		codes_q6_k(c, w + 288 + 256 * k + 16 * i, w + 2336 + 128 * k + 16 * i, half);
+		clear(s, nx);
+		dots_u8(s, c, x, 16 * half, nx);
+		settle(s, nx);
+		for (unsigned j = 0; j < nx; j++) {
+			s[j] = vsubq_s32(s[j], vdupq_n_s32(32 * sum_of(x, j, half)));
+			all[j] = vmlaq_s32(all[j], s[j], scale);
 		}
 	}
 }
 
-INLINE void wide_mins(accs acc, const struct kern_wide *w, unsigned i, struct acts x, unsigned nx)
+INLINE void block_q6_k(accs acc, const uint8_t *w, struct acts x, unsigned nx)
+{
+	const struct acts first = x;
+	integers all;
+
+	clear_all(all, nx);
+	for (unsigned k = 0; k < 8; k++, x = next(x)) {
+		for (unsigned i = 0; i < 4; i++)
+			add_q6_k(all[i], w, i, k, x, nx);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		float32x4_t d = four_halves(w + 8 * i);
+
+		for (unsigned j = 0; j < nx; j++)
+			acc[i][j] = add_scaled(acc[i][j], all[i][j], d, first, j);
+	}
+}
+
+INLINE void wide_mins(int32x4_t *more, const struct kern_wide *w, unsigned i, struct acts x,
+		      unsigned nx)
 {
 	int32x4_t min0 = spread_u8(vld1q_u8(w->min[0]), i);
 	int32x4_t min1 = spread_u8(vld1q_u8(w->min[1]), i);
-	float32x4_t m = vld1q_f32(w->m + 4 * i);
 
 	for (unsigned j = 0; j < nx; j++) {
-		int32x4_t more = vmulq_n_s32(min0, sum_of(x, j, 0));
-
-		more = vmlaq_n_s32(more, min1, sum_of(x, j, 1));
-		acc[i][j] = add_scaled(acc[i][j], more, m, x, j);
+		more[j] = vmlaq_n_s32(more[j], min0, sum_of(x, j, 0));
+		more[j] = vmlaq_n_s32(more[j], min1, sum_of(x, j, 1));
 	}
 }
 
-INLINE void any_wide(accs acc, const uint8_t *at, bool mins, struct acts x, unsigned nx)
+/* all[nx] += a block's share in that of four weight rows. */
+INLINE void add_wide(int32x4_t *all, const struct kern_wide *w, unsigned i, struct acts x,
+		     unsigned nx)
+{
+	for (unsigned half = 0; half < 2; half++) {
+		int32x4_t s[MOST], scale = spread_s8(w->scale[half], i);
+		uint8x16_t c[4];
+
+		load_codes(c, (const uint8_t *)w->q[4 * half][4 * i]);
+		clear(s, nx);
+		dots_u8(s, c, x, 16 * half, nx);
+		settle(s, nx);
+		for (unsigned j = 0; j < nx; j++)
+			all[j] = vmlaq_s32(all[j], s[j], scale);
+	}
+}
+
+/* A group of blocks. */
+INLINE void any_wide(accs acc, const uint8_t *at, bool mins, unsigned group, struct acts x,
+		     unsigned nx)
 {
 	const struct kern_wide *w = (const void *)at;
+	const struct acts first = x;
+	integers all, more;
 
-	for (unsigned i = 0; i < 4; i++) {
-		float32x4_t d = vld1q_f32(w->d + 4 * i);
-		int32x4_t all[MOST], s[MOST];
-
-		clear(all, nx);
-		for (unsigned half = 0; half < 2; half++) {
-			int32x4_t scale = spread_s8(w->scale[half], i);
-			uint8x16_t c[4];
-
-			load_codes(c, (const uint8_t *)w->q[4 * half][4 * i]);
-			clear(s, nx);
-			dots_u8(s, c, x, 16 * half, nx);
-			settle(s, nx);
-			for (unsigned j = 0; j < nx; j++)
-				all[j] = vmlaq_s32(all[j], s[j], scale);
+	clear_all(all, nx);
+	clear_all(more, nx);
+	for (unsigned k = 0; k < group; k++, x = next(x)) {
+		for (unsigned i = 0; i < 4; i++) {
+			add_wide(all[i], w + k, i, x, nx);
+			if (mins)
+				wide_mins(more[i], w + k, i, x, nx);
 		}
-		for (unsigned j = 0; j < nx; j++)
-			acc[i][j] = add_scaled(acc[i][j], all[j], d, x, j);
-		if (mins)
-			wide_mins(acc, w, i, x, nx);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		float32x4_t d = vld1q_f32(w->d + 4 * i), m = vld1q_f32(w->m + 4 * i);
+
+		for (unsigned j = 0; j < nx; j++) {
+			acc[i][j] = add_scaled(acc[i][j], all[i][j], d, first, j);
+			if (mins)
+				acc[i][j] = add_scaled(acc[i][j], more[i][j], m, first, j);
+		}
 	}
 }
 
-INLINE void block_wide(accs acc, const uint8_t *w, struct acts x, unsigned nx)
-{
-	any_wide(acc, w, false, x, nx);
-}
-
-INLINE void block_wide_mins(accs acc, const uint8_t *w, struct acts x, unsigned nx)
-{
-	any_wide(acc, w, true, x, nx);
-}
+#define BLOCK_WIDE(name, mins, group)                                                              \
+	INLINE void block_##name(accs acc, const uint8_t *w, struct acts x, unsigned nx)           \
+	{                                                                                          \
+		any_wide(acc, w, mins, group, x, nx);                                              \
+	}
+BLOCK_WIDE(wide, false, 1)
+BLOCK_WIDE(wide_mins, true, 1)
+BLOCK_WIDE(super, false, 8)
+BLOCK_WIDE(super_mins, true, 8)
+#undef BLOCK_WIDE
 
 /* A strip at w times nx rows of activations; `step` blocks of 32 columns take `bytes`. */
 INLINE void tile(block_fn *block, size_t bytes, size_t step, const uint8_t *w, size_t blocks,
@@ -324,6 +375,8 @@ TILES(q4_k, 2304, 8)
 TILES(q6_k, 3360, 8)
 TILES(wide, sizeof(struct kern_wide), 1)
 TILES(wide_mins, sizeof(struct kern_wide), 1)
+TILES(super, 8 * sizeof(struct kern_wide), 8)
+TILES(super_mins, 8 * sizeof(struct kern_wide), 8)
 #undef TILES
 #undef TILE
 
@@ -357,7 +410,10 @@ static void strip(const struct kern_strips *w, size_t at, const struct kern_acts
 static void wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,
 		 size_t rows, float *out, size_t ldo)
 {
-	run(mins ? wide_mins_tiles : wide_tiles, (const void *)w, x, first, rows, out, ldo);
+	static tile_fn *const *const tiles[2][2] = { { wide_tiles, wide_mins_tiles },
+						     { super_tiles, super_mins_tiles } };
+
+	run(tiles[x->group > 1][mins], (const void *)w, x, first, rows, out, ldo);
 }
 
 #endif

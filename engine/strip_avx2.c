@@ -53,6 +53,17 @@ INLINE __m256 sub_scaled(__m256 acc, __m256i sum, __m256 d, __m256 step)
 	return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, step), acc);
 }
 
+INLINE void clear(__m256i *s, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		s[i] = _mm256_setzero_si256();
+}
+
+INLINE __m256i plus_madd(__m256i acc, __m256i a, __m256i b)
+{
+	return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+}
+
 /* s[nh][nx] = two i16 per weight row whose sum is that of its codes times activations, in block k.
  * Neither passes 16 * 15 * 127. */
 INLINE void nibble_sums(__m256i *s, const uint8_t *w, struct acts x, unsigned k, unsigned nh,
@@ -60,8 +71,7 @@ INLINE void nibble_sums(__m256i *s, const uint8_t *w, struct acts x, unsigned k,
 {
 	const __m256i mask = _mm256_set1_epi8(15);
 
-	for (unsigned i = 0; i < nh * nx; i++)
-		s[i] = _mm256_setzero_si256();
+	clear(s, nh * nx);
 	for (unsigned v = 0; v < 4; v++) {
 		for (unsigned h = 0; h < nh; h++) {
 			__m256i c = load(w + v * 64 + h * 32), low = _mm256_and_si256(c, mask);
@@ -131,8 +141,7 @@ INLINE void chunk_q8_0(__m256 *acc, const uint8_t *w, unsigned h0, struct acts x
 
 		if (h0 == 0)
 			fetch(w + 1024, 544);
-		for (unsigned i = 0; i < nh * nx; i++)
-			s[i] = _mm256_setzero_si256();
+		clear(s, nh * nx);
 		for (unsigned g = 0; g < 8; g++) {
 			for (unsigned h = 0; h < nh; h++)
 				add_signed(s + h * nx, load(w + 32 + g * 64 + (h0 + h) * 32), ones,
@@ -162,12 +171,16 @@ INLINE __m256i pairs_of_u8(const uint8_t *p)
 	return _mm256_shuffle_epi8(_mm256_set1_epi64x(v), spread);
 }
 
+/* A super-block, whose integers fit 32 bits (kern.h). */
 INLINE void chunk_q4_k(__m256 *acc, const uint8_t *w, unsigned h0, struct acts x, unsigned blocks,
 		       unsigned nh, unsigned nx)
 {
+	__m256i sum[FEW * MOST], less[FEW * MOST];
 	struct scales o;
 
 	scales_q4_k(&o, w + 64);
+	clear(sum, nh * nx);
+	clear(less, nh * nx);
 	for (unsigned k = 0; k < blocks; k++) {
 		__m256i s[FEW * MOST];
 
@@ -177,18 +190,20 @@ INLINE void chunk_q4_k(__m256 *acc, const uint8_t *w, unsigned h0, struct acts x
 		for (unsigned h = 0; h < nh; h++) {
 			__m256i scale = pairs_of_u8(o.scale[k] + 8 * (h0 + h));
 			__m256i min = pairs_of_u8(o.min[k] + 8 * (h0 + h));
-			__m256 d = eight_halves(w + (h0 + h) * 16);
-			__m256 m = eight_halves(w + 32 + (h0 + h) * 16);
 
 			for (unsigned j = 0; j < nx; j++) {
-				__m256i sum = _mm256_madd_epi16(s[h * nx + j], scale);
-				__m256i less = _mm256_madd_epi16(sums_at(x, j, k), min);
-				__m256 *a = acc + h * nx + j, step = step_at(x, j, k);
+				const unsigned i = h * nx + j;
 
-				*a = add_scaled(*a, sum, d, step);
-				*a = sub_scaled(*a, less, m, step);
+				sum[i] = plus_madd(sum[i], s[i], scale);
+				less[i] = plus_madd(less[i], sums_at(x, j, k), min);
 			}
 		}
+	}
+	for (unsigned i = 0; i < nh * nx; i++) {
+		const unsigned at = (h0 + i / nx) * 16, j = i % nx;
+
+		acc[i] = add_scaled(acc[i], sum[i], eight_halves(w + at), step_at(x, j, 0));
+		acc[i] = sub_scaled(acc[i], less[i], eight_halves(w + 32 + at), step_at(x, j, 0));
 	}
 }
 
@@ -242,86 +257,90 @@ INLINE void half_q6_k(__m256i *s, const uint8_t *nibbles, bool upper, __m256i u,
 	}
 }
 
-INLINE void block_q6_k(__m256 *acc, const uint8_t *w, unsigned h, struct acts x, unsigned k,
+/* Add block k's share to s[nx]. */
+INLINE void block_q6_k(__m256i *s, const uint8_t *w, unsigned h, struct acts x, unsigned k,
 		       unsigned nx)
 {
 	const uint8_t *scales = w + 32 + k * 32 + 8 * h;
 	const uint8_t *nibbles = w + 288 + k * 256 + h * 32, *high = w + 2336 + k * 128 + h * 32;
 	const int8_t *q = codes_at(x, 0, k);
-	__m256i s[MOST], pairs = _mm256_cvtepi8_epi16(zip(scales, scales + 16));
+	__m256i pairs = _mm256_cvtepi8_epi16(zip(scales, scales + 16));
 	__m256i offset = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-32));
-	__m256 d;
 
 	for (unsigned j = 0; j < nx; j++)
-		s[j] = _mm256_madd_epi16(sums_at(x, j, k), offset);
-
+		s[j] = plus_madd(s[j], sums_at(x, j, k), offset);
 	half_q6_k(s, nibbles, false, load(high), first_twice(pairs), q, x.ld, nx);
 	half_q6_k(s, nibbles, true, load(high + 64), second_twice(pairs), q + 16, x.ld, nx);
-	d = eight_halves(w + h * 16);
-	for (unsigned j = 0; j < nx; j++)
-		acc[j] = add_scaled(acc[j], s[j], d, step_at(x, j, k));
 }
 
 INLINE void chunk_q6_k(__m256 *acc, const uint8_t *w, unsigned h0, struct acts x, unsigned blocks,
 		       unsigned nh, unsigned nx)
 {
+	__m256i s[FEW * MOST];
+
+	clear(s, nh * nx);
 	for (unsigned k = 0; k < blocks; k++) {
 		if (h0 == 0)
 			fetch(w + 4096 + k * 420, 420);
 		for (unsigned h = 0; h < nh; h++)
-			block_q6_k(acc + h * nx, w, h0 + h, x, k, nx);
+			block_q6_k(s + h * nx, w, h0 + h, x, k, nx);
 	}
+	for (unsigned i = 0; i < nh * nx; i++)
+		acc[i] = add_scaled(acc[i], s[i], eight_halves(w + (h0 + i / nx) * 16),
+				    step_at(x, i % nx, 0));
 }
 
-INLINE void block_wide(__m256 *acc, const struct kern_wide *w, bool mins, unsigned h, struct acts x,
-		       unsigned k, unsigned nx)
+/* Add a block's share to sum[nx] and, with minimums, to more[nx]. */
+INLINE void block_wide(__m256i *sum, __m256i *more, const struct kern_wide *w, bool mins,
+		       unsigned h, struct acts x, unsigned k, unsigned nx)
 {
 	const int8_t *q = codes_at(x, 0, k);
-	__m256i s[MOST],
-		pairs = _mm256_cvtepi8_epi16(zip(w->scale[0] + 8 * h, w->scale[1] + 8 * h));
-	__m256 d = _mm256_loadu_ps(w->d + 8 * h);
+	__m256i pairs = _mm256_cvtepi8_epi16(zip(w->scale[0] + 8 * h, w->scale[1] + 8 * h));
 
-	for (unsigned j = 0; j < nx; j++)
-		s[j] = _mm256_setzero_si256();
 	for (unsigned half = 0; half < 2; half++) {
 		__m256i scale = half ? second_twice(pairs) : first_twice(pairs);
 
 		for (unsigned g = 4 * half; g < 4 * half + 4; g++)
-			add_signed(s, load(w->q[g][8 * h]), scale, q + 4 * g, x.ld, nx);
+			add_signed(sum, load(w->q[g][8 * h]), scale, q + 4 * g, x.ld, nx);
 	}
-	for (unsigned j = 0; j < nx; j++)
-		acc[j] = add_scaled(acc[j], s[j], d, step_at(x, j, k));
-	if (mins) {
-		__m256i min = _mm256_cvtepu8_epi16(zip(w->min[0] + 8 * h, w->min[1] + 8 * h));
-		__m256 m = _mm256_loadu_ps(w->m + 8 * h);
-
-		for (unsigned j = 0; j < nx; j++)
-			acc[j] = add_scaled(acc[j], _mm256_madd_epi16(sums_at(x, j, k), min), m,
-					    step_at(x, j, k));
-	}
+	pairs = _mm256_cvtepu8_epi16(zip(w->min[0] + 8 * h, w->min[1] + 8 * h));
+	for (unsigned j = 0; mins && j < nx; j++)
+		more[j] = plus_madd(more[j], sums_at(x, j, k), pairs);
 }
 
-INLINE void chunk_wide(__m256 *acc, const uint8_t *w, unsigned h0, struct acts x, unsigned blocks,
-		       unsigned nh, unsigned nx)
+/* Blocks k .. k + group - 1. */
+INLINE void group_wide(__m256 *acc, const struct kern_wide *w, bool mins, unsigned h, struct acts x,
+		       unsigned k, unsigned group, unsigned nx)
 {
-	const struct kern_wide *at = (const void *)w;
+	__m256i sum[MOST], more[MOST];
+	__m256 d = _mm256_loadu_ps(w[k].d + 8 * h), m = _mm256_loadu_ps(w[k].m + 8 * h);
 
-	for (unsigned k = 0; k < blocks; k++) {
-		for (unsigned h = 0; h < nh; h++)
-			block_wide(acc + h * nx, at + k, false, h0 + h, x, k, nx);
+	clear(sum, nx);
+	clear(more, nx);
+	for (unsigned i = k; i < k + group; i++)
+		block_wide(sum, more, w + i, mins, h, x, i, nx);
+	for (unsigned j = 0; j < nx; j++) {
+		acc[j] = add_scaled(acc[j], sum[j], d, step_at(x, j, k));
+		if (mins)
+			acc[j] = add_scaled(acc[j], more[j], m, step_at(x, j, k));
 	}
 }
 
-INLINE void chunk_wide_mins(__m256 *acc, const uint8_t *w, unsigned h0, struct acts x,
-			    unsigned blocks, unsigned nh, unsigned nx)
-{
-	const struct kern_wide *at = (const void *)w;
-
-	for (unsigned k = 0; k < blocks; k++) {
-		for (unsigned h = 0; h < nh; h++)
-			block_wide(acc + h * nx, at + k, true, h0 + h, x, k, nx);
+#define CHUNK_WIDE(name, mins, group)                                                              \
+	INLINE void chunk_##name(__m256 *acc, const uint8_t *w, unsigned h0, struct acts x,        \
+				 unsigned blocks, unsigned nh, unsigned nx)                        \
+	{                                                                                          \
+		for (unsigned k = 0; k < blocks; k += group) {                                     \
+			for (unsigned h = 0; h < nh; h++)                                          \
+				group_wide(acc + h * nx, (const void *)w, mins, h0 + h, x, k,      \
+					   group, nx);                                             \
+		}                                                                                  \
 	}
-}
+CHUNK_WIDE(wide, false, 1)
+CHUNK_WIDE(wide_mins, true, 1)
+CHUNK_WIDE(super, false, CHUNK)
+CHUNK_WIDE(super_mins, true, CHUNK)
+#undef CHUNK_WIDE
 
 /* A strip at w, `bytes` per chunk, times nx rows of activations. */
 INLINE void tile(chunk_fn *chunk, size_t bytes, const uint8_t *w, size_t blocks, struct acts x,
@@ -381,6 +400,8 @@ TILES(q4_k, 2304)
 TILES(q6_k, 3360)
 TILES(wide, CHUNK * sizeof(struct kern_wide))
 TILES(wide_mins, CHUNK * sizeof(struct kern_wide))
+TILES(super, CHUNK * sizeof(struct kern_wide))
+TILES(super_mins, CHUNK * sizeof(struct kern_wide))
 #undef TILES
 #undef TILE
 
@@ -418,7 +439,10 @@ void strip_avx2_strip(const struct kern_strips *w, size_t strip, size_t n,
 void strip_avx2_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,
 		     size_t rows, float *out, size_t ldo)
 {
-	run(mins ? wide_mins_tiles : wide_tiles, (const void *)w, x, first, rows, out, ldo);
+	static tile_fn *const *const tiles[2][2] = { { wide_tiles, wide_mins_tiles },
+						     { super_tiles, super_mins_tiles } };
+
+	run(tiles[x->group > 1][mins], (const void *)w, x, first, rows, out, ldo);
 }
 
 /* Largest of 8. */
@@ -456,31 +480,42 @@ INLINE __m256i rounded(const float *x, float a)
 }
 
 /* As integers, magnitudes of floats are in their order, infinity and NaN above all others. */
-INLINE void quantize_block(const float *x, int8_t *q, float *step, int16_t *sum)
+INLINE uint32_t top_bits(const float *x, size_t n)
 {
 	const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-	const uint32_t infinity = 0x7f800000;
-	__m256i top = _mm256_setzero_si256(), codes = top;
-	uint32_t bits;
-	float a;
+	__m256i top = _mm256_setzero_si256();
 
-	for (unsigned i = 0; i < 4; i++)
-		top = _mm256_max_epu32(top, _mm256_and_si256(load(x + 8 * i), magnitude));
-	bits = largest(top);
-	memcpy(&a, &bits, sizeof(a));
-	if (bits < infinity && a >= 1e-36f) {
-		codes = rounded(x, 127.0f / a);
-		*step = a / 127.0f;
-	} else {
-		*step = bits < infinity ? 0 : NAN;
-	}
+	for (size_t i = 0; i < n; i += 8)
+		top = _mm256_max_epu32(top, _mm256_and_si256(load(x + i), magnitude));
+	return largest(top);
+}
+
+INLINE void put_codes(__m256i codes, int8_t *q, int16_t *sum)
+{
 	_mm256_storeu_si256((void *)q, codes);
 	sum[0] = sum_16(_mm256_castsi256_si128(codes));
 	sum[1] = sum_16(_mm256_extracti128_si256(codes, 1));
 }
 
-void strip_avx2_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)
+/* Blocks that share a step. */
+INLINE void quantize_group(const float *x, size_t blocks, int8_t *q, float *step, int16_t *sum)
 {
-	for (size_t b = 0; b < n / 32; b++)
-		quantize_block(x + 32 * b, q + 32 * b, step + b, sum + 2 * b);
+	const uint32_t infinity = 0x7f800000, bits = top_bits(x, 32 * blocks);
+	float a;
+	bool zero;
+
+	memcpy(&a, &bits, sizeof(a));
+	zero = bits >= infinity || a < 1e-36f;
+	for (size_t b = 0; b < blocks; b++) {
+		put_codes(zero ? _mm256_setzero_si256() : rounded(x + 32 * b, 127.0f / a),
+			  q + 32 * b, sum + 2 * b);
+		step[b] = bits >= infinity ? NAN : zero ? 0 : a / 127.0f;
+	}
+}
+
+void strip_avx2_quantize(const float *x, size_t n, size_t group, int8_t *q, float *step,
+			 int16_t *sum)
+{
+	for (size_t b = 0; b < n / 32; b += group)
+		quantize_group(x + 32 * b, group, q + 32 * b, step + b, sum + 2 * b);
 }

@@ -20,19 +20,23 @@
 #define Q8_0_BYTES        544
 #define Q4_K_BYTES        256 /* but for steps and scales */
 
-/* One block of the rows of a tile. */
+/* One block of the rows of a tile. offset, of 16 bits, is for codes that are moved up: with a step
+ * for each block -8 times the sums of both halves, in offset[0]; with one for 8 blocks -32 times
+ * the sums of what vpmaddubsw adds up in a lane, of each half. */
 struct panel {
-	_Alignas(64) int8_t q[8][MOST][4];     /* columns 4 g .. 4 g + 3 of row j: q[place(g)][j] */
-	int16_t sum[MOST][2], offset[MOST][2]; /* offset: -8 * sum, of 16 bits */
+	_Alignas(64) int8_t q[8][MOST][4]; /* columns 4 g .. 4 g + 3 of row j: q[place(g)][j] */
+	int16_t offset[2][MOST][2];
+	int16_t sum[MOST][2]; /* with a step for 8 blocks, in even ones: of this one, of the next */
 	float step[MOST];
 };
 
 /* Blocks of a strip: codes from 0 on in the order of struct kern_wide, or (Q8_0) where they are in
- * the strip. d and m of all blocks are in the first for types that have but one. */
+ * the strip. A super-block has but one d, and minimums of two blocks side by side. */
 struct chunk {
 	_Alignas(64) uint8_t q[CHUNK][8][2][32];
 	_Alignas(64) float d[CHUNK][16], m[16];
-	_Alignas(64) int16_t scale[CHUNK][2][16][2], min[CHUNK][16][2]; /* each twice */
+	_Alignas(64) int16_t scale[CHUNK][2][16][2]; /* each twice */
+	_Alignas(64) int16_t min[CHUNK / 2][16][2];
 	const uint8_t *src;
 };
 
@@ -81,24 +85,56 @@ INLINE __m128i gather(const void *a, const void *b, const void *c, const void *d
 	return _mm_unpacklo_epi64(ab, _mm_unpacklo_epi32(_mm_loadu_si32(c), _mm_loadu_si32(d)));
 }
 
-INLINE void put_panel(struct panel *p, const struct kern_acts *x, const size_t from[MOST], size_t k)
+/* Codes and steps of block k of four rows. */
+INLINE void put_block(struct panel *p, const struct kern_acts *x, const size_t from[MOST], size_t k)
 {
 	const int8_t *q[MOST];
-	const int16_t *sum[MOST];
 	const float *step[MOST];
-	__m128i v;
 
 	for (unsigned j = 0; j < MOST; j++) {
 		q[j] = x->q + (from[j] + k) * 32;
-		sum[j] = x->sum + (from[j] + k) * 2;
 		step[j] = x->step + from[j] + k;
 	}
 	put_codes(p, q);
 	_mm_store_si128((void *)p->step, gather(step[0], step[1], step[2], step[3]));
+}
+
+INLINE void put_single(struct panel *p, const struct kern_acts *x, const size_t from[MOST],
+		       size_t k)
+{
+	const int16_t *sum[MOST];
+	__m128i v;
+
+	for (unsigned j = 0; j < MOST; j++)
+		sum[j] = x->sum + (from[j] + k) * 2;
+	put_block(p, x, from, k);
 	v = gather(sum[0], sum[1], sum[2], sum[3]);
-	_mm_store_si128((void *)p->sum, v);
 	_mm_store_si128((void *)p->offset,
 			_mm_sub_epi16(_mm_setzero_si128(), _mm_slli_epi16(v, 3)));
+}
+
+/* The offsets of a block whose codes are there; its rows' sums. */
+INLINE __m128i put_offsets(struct panel *p)
+{
+	__m256i s = _mm256_setzero_si256();
+
+	for (unsigned i = 0; i < 4; i++)
+		s = _mm256_add_epi16(s,
+				     _mm256_maddubs_epi16(_mm256_set1_epi8(1), load(p->q[2 * i])));
+	store(p->offset, _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_slli_epi16(s, 5)));
+	s = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
+	return _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+}
+
+INLINE void put_pair(struct panel *p, const struct kern_acts *x, const size_t from[MOST], size_t k)
+{
+	__m128i sum[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		put_block(p + i, x, from, k + i);
+		sum[i] = put_offsets(p + i);
+	}
+	_mm_store_si128((void *)p->sum, _mm_blend_epi16(sum[0], _mm_slli_epi32(sum[1], 16), 0xaa));
 }
 
 /* n <= 4 rows from row `first` on; the last stands in for those that are missing. */
@@ -108,8 +144,10 @@ static void put_panels(struct panel *p, const struct kern_acts *x, size_t first,
 
 	for (size_t j = 0; j < MOST; j++)
 		from[j] = (first + (j < n ? j : n - 1)) * x->blocks;
-	for (size_t k = 0; k < x->blocks; k++)
-		put_panel(p + k, x, from, k);
+	for (size_t k = 0; x->group == 1 && k < x->blocks; k++)
+		put_single(p + k, x, from, k);
+	for (size_t k = 0; x->group > 1 && k < x->blocks; k += 2)
+		put_pair(p + k, x, from, k);
 }
 
 /* How many tiles, all of 3 or 4 rows, and where the t-th begins. */
@@ -161,11 +199,16 @@ INLINE void put_sixes(uint8_t (*to)[2][32], const uint8_t *src, const uint8_t *h
 	}
 }
 
-/* 16 scales, each as a pair. */
-INLINE void put_scales(int16_t (*to)[2], __m128i scales)
+INLINE __m128i sixteen(const void *p)
 {
-	store(to, _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(scales, scales)));
-	store(to + 8, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(scales, scales)));
+	return _mm_loadu_si128(p);
+}
+
+/* Pairs of 16 scales or minimums. */
+INLINE void put_pairs(int16_t (*to)[2], __m128i first, __m128i second)
+{
+	store(to, _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second)));
+	store(to + 8, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(first, second)));
 }
 
 /* Fill c from the chunk at w, but for nibbles. */
@@ -197,10 +240,10 @@ static void unpack_q4_k(struct chunk *c, const uint8_t *w, unsigned blocks)
 	put_halves(c->d[0], w);
 	put_halves(c->m, w + 32);
 	c->src = w + 256;
-	for (unsigned k = 0; k < blocks; k++) {
-		put_scales(c->scale[k][0], _mm_loadu_si128((const void *)o.scale[k]));
-		put_scales(c->min[k], _mm_loadu_si128((const void *)o.min[k]));
-	}
+	for (unsigned k = 0; k < blocks; k++)
+		put_pairs(c->scale[k][0], sixteen(o.scale[k]), sixteen(o.scale[k]));
+	for (unsigned k = 0; k < blocks; k += 2)
+		put_pairs(c->min[k / 2], sixteen(o.min[k]), sixteen(o.min[k + 1]));
 }
 
 static void unpack_q6_k(struct chunk *c, const uint8_t *w, unsigned blocks)
@@ -208,9 +251,11 @@ static void unpack_q6_k(struct chunk *c, const uint8_t *w, unsigned blocks)
 	put_halves(c->d[0], w);
 	for (unsigned k = 0; k < blocks; k++) {
 		put_sixes(c->q[k], w + 288 + 256 * k, w + 2336 + 128 * k);
-		for (unsigned i = 0; i < 2; i++)
-			put_scales(c->scale[k][i],
-				   _mm_loadu_si128((const void *)(w + 32 + 32 * k + 16 * i)));
+		for (unsigned i = 0; i < 2; i++) {
+			__m128i scale = sixteen(w + 32 + 32 * k + 16 * i);
+
+			put_pairs(c->scale[k][i], scale, scale);
+		}
 	}
 }
 
@@ -225,10 +270,12 @@ INLINE void add_group(__m256i *s, const __m256i codes[2], const int8_t (*q)[4], 
 	}
 }
 
-INLINE void add_codes(__m256i *s, uint8_t (*codes)[2][32], const struct panel *p, unsigned nx)
+/* Groups g0 .. g0 + n - 1 of a block. */
+INLINE void add_codes(__m256i *s, uint8_t (*codes)[2][32], const struct panel *p, unsigned g0,
+		      unsigned n, unsigned nx)
 {
 	UNROLL(8)
-	for (unsigned g = 0; g < 8; g++) {
+	for (unsigned g = g0; g < g0 + n; g++) {
 		const __m256i c[2] = { load(codes[g][0]), load(codes[g][1]) };
 
 		add_group(s, c, p->q[place(g)], nx);
@@ -274,114 +321,23 @@ INLINE __m256 plus_scaled(__m256 acc, __m256i sum, __m256 d, __m256 step)
 	return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, step), acc);
 }
 
-/* sums_...: sums of products, [block][2][nx], lanes being weight rows: whole, or of pairs in 16
- * bits. fresh: the nibbles are to be unpacked; offset: codes are 8 too large. Of 8 q's sum nothing
- * is lost in 16 bits, see strip_avx2.c. */
-INLINE void sums_nibbles(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-			 unsigned blocks, unsigned nx, bool fresh, bool offset)
-{
-	const size_t bytes = offset ? Q4_0_BYTES : Q4_K_BYTES;
+/* sums_...: sums of products of blocks that have a step each, [block][2][nx], lanes being weight
+ * rows. fresh: the nibbles are to be unpacked. */
 
+/* In 16 bits: pairs whose sum counts. Of 8 q's sum nothing is lost there, see strip_avx2.c. */
+INLINE void sums_q4_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx, bool fresh)
+{
 	for (unsigned k = 0; k < blocks; k++, p++) {
 		__m256i s[2 * MOST];
 
 		clear(s, nx);
 		if (fresh)
-			add_nibbles(s, c->q[k], c->src + bytes * k, p, nx);
+			add_nibbles(s, c->q[k], c->src + Q4_0_BYTES * k, p, nx);
 		else
-			add_codes(s, c->q[k], p, nx);
-		for (unsigned i = 0; i < 2 * nx && offset; i++)
-			s[i] = add_16(s[i], four(p->offset[i % nx]));
-		keep(out[k], s, nx);
-	}
-}
-
-/* finish_...: add what such sums are worth to acc[2][nx]. pairs: they are of pairs; own: each block
- * has a step of its own. */
-INLINE void finish_steps(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
-			 const struct panel *p, unsigned blocks, unsigned nx, bool pairs, bool own)
-{
-	const __m256i ones = _mm256_set1_epi16(1);
-
-	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned j = 0; j < nx; j++) {
-			__m256 step = _mm256_set1_ps(p->step[j]);
-
-			for (unsigned h = 0; h < 2; h++) {
-				const unsigned i = h * nx + j;
-				__m256i sum = pairs ? _mm256_madd_epi16(s[k][i], ones) : s[k][i];
-
-				acc[i] = plus_scaled(acc[i], sum, floats(c->d[own ? k : 0], h),
-						     step);
-			}
-		}
-	}
-}
-
-INLINE void finish_q4_k(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
-			const struct panel *p, unsigned blocks, unsigned nx)
-{
-	for (unsigned k = 0; k < blocks; k++, p++) {
-		for (unsigned j = 0; j < nx; j++) {
-			__m256 step = _mm256_set1_ps(p->step[j]);
-			__m256i pair = four(p->sum[j]);
-
-			for (unsigned h = 0; h < 2; h++) {
-				const unsigned i = h * nx + j;
-				__m256i sum =
-					_mm256_madd_epi16(s[k][i], half_of(c->scale[k][0], h));
-				__m256i less = _mm256_madd_epi16(pair, half_of(c->min[k], h));
-
-				acc[i] = plus_scaled(acc[i], sum, floats(c->d[0], h), step);
-				acc[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less),
-							  _mm256_mul_ps(floats(c->m, h), step),
-							  acc[i]);
-			}
-		}
-	}
-}
-
-/* Where the sums of a block begin: codes are 32 too large. */
-INLINE void start_q6_k(__m256i *s, int16_t (*scale)[16][2], const struct panel *p, unsigned nx)
-{
-	for (unsigned h = 0; h < 2; h++) {
-		__m256i pairs =
-			_mm256_blend_epi16(half_of(scale[0], h), half_of(scale[1], h), 0xaa);
-		__m256i offset = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-32));
-
-		for (unsigned j = 0; j < nx; j++)
-			s[h * nx + j] = _mm256_madd_epi16(four(p->sum[j]), offset);
-	}
-}
-
-/* Two products of pairs, none above 2 * 63 * 127, fit 16 bits. */
-INLINE void add_q6_k(__m256i *s, const struct chunk *c, const struct panel *p, unsigned k,
-		     unsigned g, unsigned nx)
-{
-	for (unsigned h = 0; h < 2; h++) {
-		__m256i a = load(c->q[k][g][h]), b = load(c->q[k][g + 1][h]);
-
-		for (unsigned j = 0; j < nx; j++) {
-			__m256i v = _mm256_maddubs_epi16(a, four(p->q[place(g)][j]));
-			__m256i w = _mm256_maddubs_epi16(b, four(p->q[place(g + 1)][j]));
-
-			v = _mm256_madd_epi16(_mm256_add_epi16(v, w),
-					      half_of(c->scale[k][g / 4], h));
-			s[h * nx + j] = add_32(s[h * nx + j], v);
-		}
-	}
-}
-
-INLINE void sums_q6_k(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx)
-{
-	for (unsigned k = 0; k < blocks; k++, p++) {
-		__m256i s[2 * MOST];
-
-		start_q6_k(s, c->scale[k], p, nx);
-		UNROLL(4)
-		for (unsigned g = 0; g < 8; g += 2)
-			add_q6_k(s, c, p, k, g, nx);
+			add_codes(s, c->q[k], p, 0, 8, nx);
+		for (unsigned i = 0; i < 2 * nx; i++)
+			s[i] = add_16(s[i], four(p->offset[0][i % nx]));
 		keep(out[k], s, nx);
 	}
 }
@@ -414,25 +370,130 @@ INLINE void sums_q8_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct pa
 	}
 }
 
+/* Add what such sums are worth to acc[2][nx]. pairs: they are of pairs. */
+INLINE void finish_blocks(__m256 *acc, __m256i (*s)[2 * MOST], const struct chunk *c,
+			  const struct panel *p, unsigned blocks, unsigned nx, bool pairs)
+{
+	const __m256i ones = _mm256_set1_epi16(1);
+
+	for (unsigned k = 0; k < blocks; k++, p++) {
+		for (unsigned j = 0; j < nx; j++) {
+			__m256 step = _mm256_set1_ps(p->step[j]);
+
+			for (unsigned h = 0; h < 2; h++) {
+				const unsigned i = h * nx + j;
+				__m256i sum = pairs ? _mm256_madd_epi16(s[k][i], ones) : s[k][i];
+
+				acc[i] = plus_scaled(acc[i], sum, floats(c->d[k], h), step);
+			}
+		}
+	}
+}
+
+/* super_...: the integer of a super-block, [2][nx]. The sums of products that have one scale stay
+ * in 16 bits until they meet it. */
+INLINE void add_scaled(__m256i *to, const __m256i *s, int16_t (*scale)[2], unsigned nx)
+{
+	for (unsigned i = 0; i < 2 * nx; i++)
+		to[i] = _mm256_add_epi32(to[i], _mm256_madd_epi16(s[i], half_of(scale, i / nx)));
+}
+
+INLINE void super_q4_k(__m256i *out, struct chunk *c, const struct panel *p, unsigned nx,
+		       bool fresh)
+{
+	for (unsigned k = 0; k < CHUNK; k++, p++) {
+		__m256i s[2 * MOST];
+
+		clear(s, nx);
+		if (fresh)
+			add_nibbles(s, c->q[k], c->src + Q4_K_BYTES * k, p, nx);
+		else
+			add_codes(s, c->q[k], p, 0, 8, nx);
+		add_scaled(out, s, c->scale[k][0], nx);
+	}
+}
+
+/* Codes are 32 too large, but offsets begin the sums: of four products of pairs, each of which fits
+ * 16 bits, nothing is lost, since what is left is at most 8 * 32 * 127. */
+INLINE void super_q6_k(__m256i *out, struct chunk *c, const struct panel *p, unsigned nx)
+{
+	for (unsigned k = 0; k < CHUNK; k++, p++) {
+		for (unsigned half = 0; half < 2; half++) {
+			__m256i s[2 * MOST];
+
+			for (unsigned i = 0; i < 2 * nx; i++)
+				s[i] = four(p->offset[half][i % nx]);
+			add_codes(s, c->q[k], p, 4 * half, 4, nx);
+			add_scaled(out, s, c->scale[k][half], nx);
+		}
+	}
+}
+
+INLINE void finish_super(__m256 *acc, const __m256i *s, const struct chunk *c,
+			 const struct panel *p, unsigned nx)
+{
+	for (unsigned i = 0; i < 2 * nx; i++)
+		acc[i] = plus_scaled(acc[i], s[i], floats(c->d[0], i / nx),
+				     _mm256_set1_ps(p->step[i % nx]));
+}
+
+/* Take off the minimums' share: every second panel has the sums of two blocks. */
+INLINE void finish_mins(__m256 *acc, struct chunk *c, const struct panel *p, unsigned nx)
+{
+	for (unsigned i = 0; i < 2 * nx; i++) {
+		const unsigned h = i / nx, j = i % nx;
+		__m256 step = _mm256_set1_ps(p->step[j]);
+		__m256i less = _mm256_madd_epi16(four(p->sum[j]), half_of(c->min[0], h));
+
+		for (unsigned k = 1; k < CHUNK / 2; k++)
+			less = _mm256_add_epi32(less, _mm256_madd_epi16(four(p[2 * k].sum[j]),
+									half_of(c->min[k], h)));
+		acc[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less),
+					  _mm256_mul_ps(floats(c->m, h), step), acc[i]);
+	}
+}
+
+/* Add blocks of the chunk times nx rows to a[2][nx]. */
+INLINE void blocks_of(enum quant_type type, __m256 *a, struct chunk *c, const struct panel *p,
+		      unsigned blocks, unsigned nx, bool fresh)
+{
+	__m256i s[CHUNK][2 * MOST];
+
+	if (type == QUANT_Q8_0)
+		sums_q8_0(s, c, p, blocks, nx);
+	else
+		sums_q4_0(s, c, p, blocks, nx, fresh);
+	finish_blocks(a, s, c, p, blocks, nx, type == QUANT_Q4_0);
+}
+
+/* The same for a super-block. */
+INLINE void super_of(enum quant_type type, __m256 *a, struct chunk *c, const struct panel *p,
+		     unsigned nx, bool fresh)
+{
+	__m256i s[2 * MOST];
+
+	clear(s, nx);
+	if (type == QUANT_Q4_K)
+		super_q4_k(s, c, p, nx, fresh);
+	else
+		super_q6_k(s, c, p, nx);
+	finish_super(a, s, c, p, nx);
+	if (type == QUANT_Q4_K)
+		finish_mins(a, c, p, nx);
+}
+
 /* Add blocks of the chunk times nx rows to acc[nx][16]. */
 INLINE void tile(enum quant_type type, float (*acc)[16], struct chunk *c, const struct panel *p,
 		 unsigned blocks, unsigned nx, bool fresh)
 {
-	__m256i s[CHUNK][2 * MOST];
 	__m256 a[2 * MOST];
 
-	if (type == QUANT_Q6_K)
-		sums_q6_k(s, c, p, blocks, nx);
-	else if (type == QUANT_Q8_0)
-		sums_q8_0(s, c, p, blocks, nx);
-	else
-		sums_nibbles(s, c, p, blocks, nx, fresh, type == QUANT_Q4_0);
 	for (unsigned i = 0; i < 2 * nx; i++)
 		a[i] = floats(acc[i % nx], i / nx);
-	if (type == QUANT_Q4_K)
-		finish_q4_k(a, s, c, p, blocks, nx);
+	if (type == QUANT_Q4_0 || type == QUANT_Q8_0)
+		blocks_of(type, a, c, p, blocks, nx, fresh);
 	else
-		finish_steps(a, s, c, p, blocks, nx, type == QUANT_Q4_0, type != QUANT_Q6_K);
+		super_of(type, a, c, p, nx, fresh);
 	for (unsigned i = 0; i < 2 * nx; i++)
 		_mm256_store_ps(acc[i % nx] + 8 * (i / nx), a[i]);
 }

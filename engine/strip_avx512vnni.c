@@ -5,7 +5,8 @@
  * at once: of one strip and eight rows of activations, or, since loads are what there are too many
  * of, of two strips and four rows, which use each broadcast twice. Weights must be unsigned there:
  * codes are moved up by a constant, and the sum of the activations times that constant, taken off
- * again, is where each sum begins. */
+ * again, is where each sum begins. Sums of a super-block's blocks are multiplied by their scales as
+ * integers. */
 #include "engine/strip_chunk.h"
 
 #include <math.h>
@@ -50,10 +51,9 @@ INLINE void set_begin(struct begin *to, const int16_t *sum, size_t n, int moved,
 				    _mm256_madd_epi16(pairs, _mm256_set1_epi32((int32_t)high)));
 }
 
-/* Groups [4 first, 4 last) of block b of ns strips with n rows, added to sums[strip][row]; as
- * floats. */
+/* Groups [4 first, 4 last) of block b of ns strips with n rows, added to sums[strip][row]. */
 INLINE void multiply(const struct chunk *c, const struct rows *x, size_t b, unsigned first,
-		     unsigned last, __m512i *sums, __m512 *dots, unsigned ns, unsigned n)
+		     unsigned last, __m512i *sums, unsigned ns, unsigned n)
 {
 	for (unsigned g = 4 * first; g < 4 * last; g++) {
 		__m512i w[2];
@@ -67,55 +67,111 @@ INLINE void multiply(const struct chunk *c, const struct rows *x, size_t b, unsi
 				sums[s * n + r] = _mm512_dpbusd_epi32(sums[s * n + r], w[s], q);
 		}
 	}
-	for (unsigned i = 0; i < ns * n; i++)
-		dots[i] = _mm512_cvtepi32_ps(sums[i]);
 }
 
-/* One block of ns strips with n rows of activations, added to acc[strip][row]. */
-INLINE void add_block(const struct chunk *c, const struct rows *x, size_t b, enum chunk_kind kind,
-		      const struct begin *begin, const struct chunk_row *at, __m512 *acc,
-		      unsigned ns, unsigned n)
+/* Where the sums of block b, or of a half of it, begin. */
+INLINE void start(__m512i *sums, const struct begin *begin, unsigned half, size_t b, unsigned ns,
+		  unsigned n)
 {
-	const bool halves = chunk_has_halves(kind);
-	__m512 low[MOST], high[MOST];
+	for (unsigned i = 0; i < ns * n; i++)
+		sums[i] = begin ? _mm512_set1_epi32(begin[i % n].at[half][b])
+				: _mm512_setzero_si512();
+}
+
+/* A row's sums of both halves of block b, in all lanes. */
+INLINE __m512i sums_of(const struct rows *x, unsigned r, size_t b)
+{
+	int32_t pair;
+
+	memcpy(&pair, x->sum + 2 * (r * x->blocks + b), sizeof(pair));
+	return _mm512_set1_epi32(pair);
+}
+
+INLINE __m512 step_of(const struct rows *x, unsigned r, size_t b)
+{
+	return _mm512_set1_ps(x->step[r * x->blocks + b]);
+}
+
+/* less[strip][row] += what the minimums of block b make of the rows' sums. */
+INLINE void add_mins(__m512i *less, const struct chunk *c, const struct rows *x, size_t b,
+		     unsigned ns, unsigned n)
+{
+	for (unsigned i = 0; i < ns * n; i++)
+		less[i] = _mm512_dpwssd_epi32(less[i], _mm512_load_si512(c[i / n].min[b]),
+					      sums_of(x, i % n, b));
+}
+
+/* Block b of a chunk, which has steps and perhaps minimums of its own, added to acc[strip][row]. */
+INLINE void add_block(const struct chunk *c, const struct rows *x, size_t b, bool mins,
+		      const struct begin *begin, __m512 *acc, unsigned ns, unsigned n)
+{
 	__m512i sums[MOST];
 
+	start(sums, begin, 0, b, ns, n);
+	multiply(c, x, b, 0, 2, sums, ns, n);
 	for (unsigned i = 0; i < ns * n; i++)
-		sums[i] = begin ? _mm512_set1_epi32(begin[i % n].at[0][b]) : _mm512_setzero_si512();
-	multiply(c, x, b, 0, halves ? 1 : 2, sums, low, ns, n);
-	for (unsigned i = 0; halves && i < ns * n; i++)
-		sums[i] = begin ? _mm512_set1_epi32(begin[i % n].at[1][b]) : _mm512_setzero_si512();
-	if (halves)
-		multiply(c, x, b, 1, 2, sums, high, ns, n);
-	for (unsigned i = 0; i < ns * n; i++) {
-		__m512 dots[2] = { low[i], halves ? high[i] : low[i] };
+		acc[i] = chunk_add(acc[i], sums[i], c[i / n].d[b], step_of(x, i % n, b));
+	if (!mins)
+		return;
+	start(sums, NULL, 0, b, ns, n);
+	add_mins(sums, c, x, b, ns, n);
+	for (unsigned i = 0; i < ns * n; i++)
+		acc[i] = chunk_add(acc[i], sums[i], c[i / n].m[b], step_of(x, i % n, b));
+}
 
-		acc[i] = chunk_add(acc[i], c + i / n, b, kind, at + i % n, dots);
+/* all[strip][row] += the sums of groups [4 first, 4 last) of block b times their scales. */
+INLINE void add_scaled(__m512i *all, const struct chunk *c, const struct rows *x, size_t b,
+		       unsigned first, unsigned last, const struct begin *begin, unsigned ns,
+		       unsigned n)
+{
+	__m512i sums[MOST];
+
+	start(sums, begin, first, b, ns, n);
+	multiply(c, x, b, first, last, sums, ns, n);
+	for (unsigned i = 0; i < ns * n; i++) {
+		__m512i scale = _mm512_load_si512(c[i / n].scale[first][b]);
+
+		all[i] = _mm512_add_epi32(all[i], _mm512_mullo_epi32(sums[i], scale));
+	}
+}
+
+INLINE void add_super(const struct chunk *c, const struct rows *x, bool halves, bool mins,
+		      const struct begin *begin, __m512 *acc, unsigned ns, unsigned n)
+{
+	__m512i all[MOST], less[MOST];
+
+	start(all, NULL, 0, 0, ns, n);
+	start(less, NULL, 0, 0, ns, n);
+	for (size_t b = 0; b < CHUNK_BLOCKS; b++) {
+		add_scaled(all, c, x, b, 0, halves ? 1 : 2, begin, ns, n);
+		if (halves)
+			add_scaled(all, c, x, b, 1, 2, begin, ns, n);
+		if (mins)
+			add_mins(less, c, x, b, ns, n);
+	}
+	for (unsigned i = 0; i < ns * n; i++) {
+		acc[i] = chunk_add(acc[i], all[i], c[i / n].d[0], step_of(x, i % n, 0));
+		if (mins)
+			acc[i] = chunk_add(acc[i], less[i], c[i / n].m[0], step_of(x, i % n, 0));
 	}
 }
 
 /* A chunk of n_blocks of each of ns strips with n rows of activations, ns * n <= MOST. */
 INLINE void add_rows(const struct chunk *c, size_t n_blocks, const struct rows *x,
-		     enum chunk_kind kind, int moved, unsigned ns, unsigned n)
+		     enum chunk_kind kind, bool mins, int moved, unsigned ns, unsigned n)
 {
-	float whole[MOST][CHUNK_BLOCKS];
-	struct begin begin[MOST];
-	struct chunk_row at[MOST];
+	const bool halves = kind == CHUNK_HALVES;
+	struct begin begins[MOST], *begin = moved ? begins : NULL;
 	__m512 acc[MOST];
 
-	for (unsigned r = 0; r < n; r++) {
-		at[r] = (struct chunk_row){ .step = x->step + r * x->blocks,
-					    .sum = x->sum + 2 * r * x->blocks,
-					    .whole = whole[r] };
-		if (kind == CHUNK_SCALED_MIN)
-			chunk_wholes(at[r].sum, n_blocks, whole[r]);
-		if (moved)
-			set_begin(&begin[r], at[r].sum, n_blocks, moved, chunk_has_halves(kind));
-	}
+	for (unsigned r = 0; moved && r < n; r++)
+		set_begin(&begins[r], x->sum + 2 * r * x->blocks, n_blocks, moved, halves);
 	for (unsigned i = 0; i < ns * n; i++)
 		acc[i] = _mm512_loadu_ps(x->out + i % n * x->ldo + i / n * KERN_STRIP);
-	for (size_t b = 0; b < n_blocks; b++)
-		add_block(c, x, b, kind, moved ? begin : NULL, at, acc, ns, n);
+	if (kind != CHUNK_BLOCK)
+		add_super(c, x, halves, mins, begin, acc, ns, n);
+	for (size_t b = 0; kind == CHUNK_BLOCK && b < n_blocks; b++)
+		add_block(c, x, b, mins, begin, acc, ns, n);
 	for (unsigned i = 0; i < ns * n; i++)
 		_mm512_storeu_ps(x->out + i % n * x->ldo + i / n * KERN_STRIP, acc[i]);
 }
@@ -130,7 +186,7 @@ INLINE void next_rows(struct rows *x, size_t n)
 
 /* A chunk, which begins with block `at`, of each of ns strips with all rows. */
 INLINE void add_chunk(const struct chunk *c, size_t n_blocks, const struct rows *all, size_t at,
-		      size_t rows, enum chunk_kind kind, int moved, unsigned ns)
+		      size_t rows, enum chunk_kind kind, bool mins, int moved, unsigned ns)
 {
 	struct rows x = *all;
 
@@ -138,42 +194,43 @@ INLINE void add_chunk(const struct chunk *c, size_t n_blocks, const struct rows 
 	x.step += at;
 	x.sum += 2 * at;
 	for (; rows >= MOST / ns; rows -= MOST / ns, next_rows(&x, MOST / ns))
-		add_rows(c, n_blocks, &x, kind, moved, ns, MOST / ns);
+		add_rows(c, n_blocks, &x, kind, mins, moved, ns, MOST / ns);
 	if (ns == 1 && (rows & 4)) {
-		add_rows(c, n_blocks, &x, kind, moved, ns, 4);
+		add_rows(c, n_blocks, &x, kind, mins, moved, ns, 4);
 		next_rows(&x, 4);
 	}
 	if (rows & 2) {
-		add_rows(c, n_blocks, &x, kind, moved, ns, 2);
+		add_rows(c, n_blocks, &x, kind, mins, moved, ns, 2);
 		next_rows(&x, 2);
 	}
 	if (rows & 1)
-		add_rows(c, n_blocks, &x, kind, moved, ns, 1);
+		add_rows(c, n_blocks, &x, kind, mins, moved, ns, 1);
 }
 
 /* all is the same for all chunks of a strip: what was just written would have to be waited for. */
 typedef void add_of_kind(const struct chunk *c, size_t n_blocks, const struct rows *all, size_t at,
 			 size_t rows);
 
-#define ADD(name, kind, moved, ns)                                                                 \
+#define ADD(name, kind, mins, moved, ns)                                                           \
 	static void add_##name(const struct chunk *c, size_t n_blocks, const struct rows *all,     \
 			       size_t at, size_t rows)                                             \
 	{                                                                                          \
-		add_chunk(c, n_blocks, all, at, rows, kind, moved, ns);                            \
+		add_chunk(c, n_blocks, all, at, rows, kind, mins, moved, ns);                      \
 	}
 
-ADD(q4_0, CHUNK_PLAIN, 8, 1)
-ADD(q4_0_twice, CHUNK_PLAIN, 8, 2)
-ADD(q8_0, CHUNK_PLAIN, 128, 1)
-ADD(q8_0_twice, CHUNK_PLAIN, 128, 2)
-ADD(q4_k, CHUNK_SCALED_MIN, 0, 1)
-ADD(q4_k_twice, CHUNK_SCALED_MIN, 0, 2)
-ADD(q6_k, CHUNK_HALVES, 32, 1)
-ADD(q6_k_twice, CHUNK_HALVES, 32, 2)
-ADD(scaled, CHUNK_SCALED, 128, 1)
-ADD(scaled_min, CHUNK_SCALED_MIN, 128, 1)
-ADD(halves, CHUNK_HALVES, 128, 1)
-ADD(halves_min, CHUNK_HALVES_MIN, 128, 1)
+ADD(q4_0, CHUNK_BLOCK, false, 8, 1)
+ADD(q4_0_twice, CHUNK_BLOCK, false, 8, 2)
+ADD(q8_0, CHUNK_BLOCK, false, 128, 1)
+ADD(q8_0_twice, CHUNK_BLOCK, false, 128, 2)
+ADD(q4_k, CHUNK_SUPER, true, 0, 1)
+ADD(q4_k_twice, CHUNK_SUPER, true, 0, 2)
+ADD(q6_k, CHUNK_HALVES, false, 32, 1)
+ADD(q6_k_twice, CHUNK_HALVES, false, 32, 2)
+ADD(block_mins, CHUNK_BLOCK, true, 128, 1)
+ADD(super_block, CHUNK_SUPER, false, 128, 1)
+ADD(super_mins, CHUNK_SUPER, true, 128, 1)
+ADD(halves, CHUNK_HALVES, false, 128, 1)
+ADD(halves_mins, CHUNK_HALVES, true, 128, 1)
 #undef ADD
 
 /* ns whole strips at src, `bytes` apart, as blocks of fill, with those rows. */
@@ -237,16 +294,17 @@ void strip_avx512vnni_strip(const struct kern_strips *w, size_t strip, size_t n,
 void strip_avx512vnni_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x,
 			   size_t first, size_t rows, float *out, size_t ldo)
 {
-	static add_of_kind *const adds[] = {
-		[CHUNK_PLAIN] = add_q8_0,
-		[CHUNK_SCALED] = add_scaled,
-		[CHUNK_SCALED_MIN] = add_scaled_min,
-		[CHUNK_HALVES] = add_halves,
-		[CHUNK_HALVES_MIN] = add_halves_min,
+	static add_of_kind *const adds[][2] = {
+		[CHUNK_BLOCK] = { add_q8_0, add_block_mins },
+		[CHUNK_SUPER] = { add_super_block, add_super_mins },
+		[CHUNK_HALVES] = { add_halves, add_halves_mins },
 	};
+	enum chunk_kind kind = CHUNK_BLOCK;
 
-	add_strips(chunk_fill_wide, adds[chunk_kind_of(w, x->blocks, mins)], (const void *)w, 0, 1,
-		   x, first, rows, out, ldo);
+	if (x->group > 1)
+		kind = chunk_is_halved(w, x->blocks) ? CHUNK_HALVES : CHUNK_SUPER;
+	add_strips(chunk_fill_wide, adds[kind][mins], (const void *)w, 0, 1, x, first, rows, out,
+		   ldo);
 }
 
 /* Largest of the lanes, which are not negative. */
@@ -279,29 +337,40 @@ INLINE int16_t quantize_half(__m512 x, float inverse, int8_t *q)
 	return sum_of(codes);
 }
 
-static void quantize_block(const float *x, int8_t *q, float *step, int16_t *sum)
+/* The magnitude of the largest of n elements, as an integer: infinity and NaN above all others. */
+INLINE uint32_t top_bits(const float *x, size_t n)
 {
 	const __m512i size = _mm512_set1_epi32(0x7fffffff);
-	__m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
-	uint32_t bits =
-		largest(_mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), size),
-					 _mm512_and_si512(_mm512_castps_si512(high), size)));
+	__m512i top = _mm512_setzero_si512();
+
+	for (size_t i = 0; i < n; i += 16)
+		top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_loadu_si512(x + i), size));
+	return largest(top);
+}
+
+/* Blocks that share a step. */
+static void quantize_group(const float *x, size_t blocks, int8_t *q, float *step, int16_t *sum)
+{
+	const uint32_t bits = top_bits(x, 32 * blocks), infinity = 0x7f800000;
 	float top;
 
 	memcpy(&top, &bits, sizeof(top));
-	if (bits >= 0x7f800000 || top < 1e-36f) { /* infinite or NaN, or too small */
-		memset(q, 0, 32);
-		*step = bits >= 0x7f800000 ? NAN : 0;
-		sum[0] = sum[1] = 0;
+	if (bits >= infinity || top < 1e-36f) {
+		memset(q, 0, 32 * blocks);
+		memset(sum, 0, 2 * blocks * sizeof(*sum));
+		for (size_t b = 0; b < blocks; b++)
+			step[b] = bits >= infinity ? NAN : 0;
 		return;
 	}
-	*step = top / 127.0f;
-	sum[0] = quantize_half(low, 127.0f / top, q);
-	sum[1] = quantize_half(high, 127.0f / top, q + 16);
+	for (size_t h = 0; h < 2 * blocks; h++) {
+		sum[h] = quantize_half(_mm512_loadu_ps(x + 16 * h), 127.0f / top, q + 16 * h);
+		step[h / 2] = top / 127.0f;
+	}
 }
 
-void strip_avx512vnni_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)
+void strip_avx512vnni_quantize(const float *x, size_t n, size_t group, int8_t *q, float *step,
+			       int16_t *sum)
 {
-	for (size_t b = 0; b < n / 32; b++)
-		quantize_block(x + 32 * b, q + 32 * b, step + b, sum + 2 * b);
+	for (size_t b = 0; b < n / 32; b += group)
+		quantize_group(x + 32 * b, group, q + 32 * b, step + b, sum + 2 * b);
 }

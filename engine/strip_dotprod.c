@@ -19,9 +19,10 @@ INLINE void settle(int32x4_t *s, unsigned nx)
 	(void)nx;
 }
 
-void strip_dotprod_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)
+void strip_dotprod_quantize(const float *x, size_t n, size_t group, int8_t *q, float *step,
+			    int16_t *sum)
 {
-	strip_neon_quantize(x, n, q, step, sum);
+	strip_neon_quantize(x, n, group, q, step, sum);
 }
 
 void strip_dotprod_strip(const struct kern_strips *w, size_t at, size_t n,

@@ -60,41 +60,39 @@ INLINE int8x8_t eight_rounded(const float *x, float a)
 }
 
 /* As integers, magnitudes of floats are in their order, infinity and NaN above all others. */
-INLINE uint32_t top_bits(const float *x)
+INLINE uint32_t top_bits(const float *x, size_t n)
 {
 	uint32x4_t top = vdupq_n_u32(0);
 
-	for (unsigned i = 0; i < 8; i++)
-		top = vmaxq_u32(top, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + 4 * i))));
+	for (size_t i = 0; i < n; i += 4)
+		top = vmaxq_u32(top, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + i))));
 	return vmaxvq_u32(top);
 }
 
-static void quantize_block(const float *x, int8_t *q, float *step, int16_t *sum)
+/* Blocks that share a step. */
+static void quantize_group(const float *x, size_t blocks, int8_t *q, float *step, int16_t *sum)
 {
-	const uint32_t infinity = 0x7f800000;
-	int8x16_t codes[2] = { vdupq_n_s8(0), vdupq_n_s8(0) };
-	uint32_t bits = top_bits(x);
+	const uint32_t bits = top_bits(x, 32 * blocks), infinity = 0x7f800000;
+	bool zero;
 	float a;
 
 	memcpy(&a, &bits, sizeof(a));
-	if (bits < infinity && a >= 1e-36f) {
-		float inverse = 127.0f / a;
+	zero = bits >= infinity || a < 1e-36f;
+	for (size_t h = 0; h < 2 * blocks; h++, x += 16, q += 16) {
+		int8x16_t codes = vdupq_n_s8(0);
 
-		for (unsigned h = 0; h < 2; h++)
-			codes[h] = vcombine_s8(eight_rounded(x + 16 * h, inverse),
-					       eight_rounded(x + 16 * h + 8, inverse));
-		*step = a / 127.0f;
-	} else {
-		*step = bits < infinity ? 0 : NAN;
-	}
-	for (unsigned h = 0; h < 2; h++) {
-		vst1q_s8(q + 16 * h, codes[h]);
-		sum[h] = vaddlvq_s8(codes[h]);
+		if (!zero)
+			codes = vcombine_s8(eight_rounded(x, 127.0f / a),
+					    eight_rounded(x + 8, 127.0f / a));
+		vst1q_s8(q, codes);
+		sum[h] = vaddlvq_s8(codes);
+		step[h / 2] = bits >= infinity ? NAN : zero ? 0 : a / 127.0f;
 	}
 }
 
-void strip_neon_quantize(const float *x, size_t n, int8_t *q, float *step, int16_t *sum)
+void strip_neon_quantize(const float *x, size_t n, size_t group, int8_t *q, float *step,
+			 int16_t *sum)
 {
-	for (size_t b = 0; b < n / 32; b++)
-		quantize_block(x + 32 * b, q + 32 * b, step + b, sum + 2 * b);
+	for (size_t b = 0; b < n / 32; b += group)
+		quantize_group(x + 32 * b, group, q + 32 * b, step + b, sum + 2 * b);
 }

@@ -187,6 +187,7 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_max_ps              simde_mm512_max_ps
 #define _mm512_min_ps              simde_mm512_min_ps
 #define _mm512_mul_ps              simde_mm512_mul_ps
+#define _mm512_mullo_epi32         simde_mm512_mullo_epi32
 #define _mm512_or_si512            simde_mm512_or_si512
 #undef _mm512_permute_ps
 #define _mm512_permute_ps          emulated_permute_ps

@@ -90,7 +90,8 @@ static float one_output(const struct matrix *m, const float *x, size_t i)
 		kern_at(0)->rows(&row, x, m->w.cols, out);
 		return out[0] + m->w.bias[i];
 	}
-	kern_at(0)->quantize(x, m->w.cols, q, step, sum);
+	a.group = kern_group(row.type);
+	kern_at(0)->quantize(x, m->w.cols, a.group, q, step, sum);
 	expand_rows(row.type, row.data, row.row_bytes, 1, m->w.cols, wide);
 	kern_at(0)->wide(wide, expand_mins(row.type), &a, 0, 1, out, 16);
 	return out[0] + m->w.bias[i];

@@ -168,11 +168,13 @@ static void each_precision_costs_about_what_its_bits_say(void **state)
 	static const struct {
 		enum quant_type type;
 		double most; /* of distance(); random weights make more of it than trained ones,
-				8-bit activations half of what Q8_0 shows */
+				8-bit activations half of what Q8_0 shows, those of super-blocks
+				as much as it shows: of Q6_K 0.009 beside 0.054, together up to
+				(0.097 + 0.232)^2 */
 		uint32_t file_type;
 	} cases[] = {
 		{ QUANT_F16, 2e-5, 1 },   { QUANT_BF16, 3e-3, 32 }, { QUANT_Q8_0, 0.02, 7 },
-		{ QUANT_Q6_K, 0.07, 18 }, { QUANT_Q5_K, 0.3, 16 },  { QUANT_Q5_1, 0.3, 9 },
+		{ QUANT_Q6_K, 0.10, 18 }, { QUANT_Q5_K, 0.3, 16 },  { QUANT_Q5_1, 0.3, 9 },
 		{ QUANT_Q5_0, 0.3, 8 },   { QUANT_Q4_K, 0.4, 14 },  { QUANT_Q4_1, 0.5, 3 },
 		{ QUANT_Q4_0, 0.5, 2 },   { QUANT_Q3_K, 1.1, 11 },  { QUANT_Q2_K, 1.4, 10 },
 	};

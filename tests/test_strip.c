@@ -53,8 +53,8 @@ static void assert_same(const char *what, const float *got, const float *want, s
 	}
 }
 
-/* What is drawn: everyday numbers, or the ends of all ranges. */
-enum kind { PLAIN, EXTREME };
+/* What is drawn: everyday numbers, the ends of all ranges, or integers as large as they get. */
+enum kind { PLAIN, EXTREME, LARGEST, N_KINDS };
 
 static uint16_t some_half(enum kind kind)
 {
@@ -62,6 +62,8 @@ static uint16_t some_half(enum kind kind)
 
 	if (kind == EXTREME)
 		return ends[draw(draw(4) ? 6 : 8)];
+	if (kind == LARGEST)
+		return 0x3c00; /* 1 */
 	return quant_f32_to_f16(uniform(-0.1f, 0.1f));
 }
 
@@ -81,8 +83,10 @@ static void fill_rows(enum quant_type type, uint8_t *data, size_t bytes, enum ki
 	const size_t step = quant_block_bytes(type);
 
 	for (size_t i = 0; i < bytes; i += step) {
-		if (kind == EXTREME)
-			memset(data + i, ends[draw(4)], step);
+		if (kind != PLAIN)
+			memset(data + i, ends[draw(kind == LARGEST ? 2 : 4)], step);
+		if (kind == LARGEST && type == QUANT_Q6_K) /* its scales have all 8 bits */
+			memset(data + i + 192, ends[2 + draw(2)], 16);
 		for (size_t j = 0; j < step && kind == PLAIN; j++)
 			data[i + j] = (uint8_t)draw(256);
 		for (size_t h = 0; h < sizeof(halves) / sizeof(halves[0]); h++) {
@@ -101,26 +105,32 @@ static float some_step(enum kind kind)
 	static const float ends[] = { 0,       1e-42f, 1e-36f / 127, 1,       1e30f,
 				      2.6e36f, 3e38f,  NAN,          INFINITY };
 
-	return kind == EXTREME ? ends[draw(draw(4) ? 6 : 9)] : uniform(0, 0.1f);
+	if (kind == EXTREME)
+		return ends[draw(draw(4) ? 6 : 9)];
+	return kind == LARGEST ? 1 : uniform(0, 0.1f);
 }
 
-/* ROWS rows of activations that shift bytes, floats and sums off their alignment. */
-static struct kern_acts fill_acts(size_t blocks, size_t shift, enum kind kind)
+/* ROWS rows of activations, for weights of that type, that shift bytes, floats and sums off their
+ * alignment. */
+static struct kern_acts fill_acts(enum quant_type type, size_t blocks, size_t shift, enum kind kind)
 {
 	static int8_t q[ROWS * BLOCKS * 32 + 64];
 	static float step[ROWS * BLOCKS + 16];
 	static int16_t sum[ROWS * BLOCKS * 2 + 32];
-	struct kern_acts x = {
-		.blocks = blocks, .q = q + shift, .step = step + shift % 16, .sum = sum + shift % 32
-	};
+	struct kern_acts x = { .blocks = blocks,
+			       .group = kern_group(type),
+			       .q = q + shift,
+			       .step = step + shift % 16,
+			       .sum = sum + shift % 32 };
+	int end = 127;
 
 	for (size_t b = 0; b < ROWS * blocks; b++) {
-		int end = draw(2) ? 127 : -127;
-
+		if (b % x.group == 0 || (kind == EXTREME && draw(4) == 0))
+			end = draw(2) ? 127 : -127;
 		x.sum[2 * b] = x.sum[2 * b + 1] = 0;
-		x.step[b] = some_step(kind);
+		x.step[b] = b % x.group ? x.step[b - 1] : some_step(kind);
 		for (size_t e = 0; e < 32; e++) {
-			int8_t v = (int8_t)(kind == EXTREME ? end : (int)draw(255) - 127);
+			int8_t v = (int8_t)(kind == PLAIN ? (int)draw(255) - 127 : end);
 
 			x.q[32 * b + e] = v;
 			x.sum[2 * b + e / 16] = (int16_t)(x.sum[2 * b + e / 16] + v);
@@ -142,19 +152,22 @@ static void every_table_rounds_activations_alike(void **state)
 	FOR_EACH_KERN(k)
 	{
 		for (size_t round = 0; round < 400; round++) {
-			size_t blocks = 1 + round % 9, shift = round % 16;
+			size_t group = round % 3 ? 1 : 8, shift = round % 16;
+			size_t blocks = group > 1 ? group * (1 + round % 4) : 1 + round % 9;
 			float size = ldexpf(1, (int)draw(200) - 100);
 
 			for (size_t i = 0; i < blocks * 32; i++) {
 				x[shift + i] = uniform(-size, size);
 				if (draw(40) == 0)
 					x[shift + i] = ends[draw(round % 4 ? 10 : 12)];
+				if (group > 1 && round % 7 == 0 && i / 32 % 2) /* zero blocks */
+					x[shift + i] = 0;
 				if (round % 5 == 0) /* halves between two codes */
 					x[shift + i] = (float)draw(255) / 2 - 63.5f;
 			}
 			x[shift] = round % 5 ? x[shift] : 127;
-			k->quantize(x + shift, blocks * 32, q[0], step[0], sum[0]);
-			ref()->quantize(x + shift, blocks * 32, q[1], step[1], sum[1]);
+			k->quantize(x + shift, blocks * 32, group, q[0], step[0], sum[0]);
+			ref()->quantize(x + shift, blocks * 32, group, q[1], step[1], sum[1]);
 			assert_memory_equal(q[0], q[1], blocks * 32);
 			assert_memory_equal(sum[0], sum[1], blocks * 2 * sizeof(int16_t));
 			assert_same(k->name, step[0], step[1], blocks);
@@ -164,51 +177,62 @@ static void every_table_rounds_activations_alike(void **state)
 
 static void rounded_activations_are_right_to_half_a_step(void **state)
 {
-	float x[32], step;
-	int8_t q[32];
-	int16_t sum[2];
+	float x[256], step[8];
+	int8_t q[256];
+	int16_t sum[16];
 
 	(void)state;
 	for (unsigned round = 0; round < 1000; round++) {
-		float size = ldexpf(1, (int)draw(100) - 50);
-		int sums[2] = { 0, 0 };
+		float size = ldexpf(1, (int)draw(100) - 50), top = 0;
+		unsigned group = round % 2 ? 1 : 8;
+		int sums[16] = { 0 };
 
-		for (unsigned i = 0; i < 32; i++)
+		for (unsigned i = 0; i < 32 * group; i++) {
 			x[i] = uniform(-size, size);
-		ref()->quantize(x, 32, q, &step, sum);
-		for (unsigned i = 0; i < 32; i++) {
-			assert_true(fabsf(x[i] - (float)q[i] * step) <= 0.50001f * step);
+			top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
+		}
+		ref()->quantize(x, 32 * group, group, q, step, sum);
+		for (unsigned i = 0; i < 32 * group; i++) {
+			assert_true(fabsf(x[i] - (float)q[i] * step[0]) <= 0.50001f * step[0]);
 			assert_in_range(q[i] + 127, 0, 254);
 			sums[i / 16] += q[i];
 		}
-		assert_int_equal(sum[0], sums[0]);
-		assert_int_equal(sum[1], sums[1]);
-		assert_true(step <= size / 127);
+		for (unsigned i = 0; i < 2 * group; i++)
+			assert_int_equal(sum[i], sums[i]);
+		for (unsigned b = 0; b < group; b++)
+			assert_true(step[b] == top / 127);
 	}
 }
 
-static void a_block_that_is_not_finite_is_nan_and_no_other(void **state)
+/* One of three groups. */
+static void check_not_finite(const struct kern *k, unsigned group, unsigned at, float bad)
+{
+	const unsigned n = 32 * group, hit = at / n;
+	float x[3 * 256], step[3 * 8];
+	int8_t q[3 * 256], zero[256] = { 0 };
+	int16_t sum[3 * 16], zero_sum[16] = { 0 };
+
+	for (unsigned j = 0; j < 3 * n; j++)
+		x[j] = 2;
+	x[at] = bad;
+	k->quantize(x, 3 * n, group, q, step, sum);
+	for (unsigned b = 0; b < 3 * group; b++)
+		assert_int_equal(isnan(step[b]) != 0, b / group == hit);
+	assert_memory_equal(q + hit * n, zero, n);
+	assert_memory_equal(sum + hit * 2 * group, zero_sum, 2 * group * sizeof(*sum));
+}
+
+static void a_group_that_is_not_finite_is_nan_and_no_other(void **state)
 {
 	static const float bad[] = { NAN, INFINITY, -INFINITY };
 	const struct kern *k;
 
 	(void)state;
 	for (unsigned at = 0; (k = kern_at(at)) != NULL; at++) {
-		for (unsigned i = 0; i < 96; i++) {
-			float x[96], step[3];
-			int8_t q[96], zero[32] = { 0 };
-			int16_t sum[6];
-
-			for (unsigned j = 0; j < 96; j++)
-				x[j] = 2;
-			x[i] = bad[i % 3];
-			k->quantize(x, 96, q, step, sum);
-			for (unsigned b = 0; b < 3; b++)
-				assert_int_equal(isnan(step[b]) != 0, b == i / 32);
-			assert_memory_equal(q + i / 32 * 32, zero, 32);
-			assert_int_equal(sum[i / 32 * 2], 0);
-			assert_int_equal(sum[i / 32 * 2 + 1], 0);
-		}
+		for (unsigned i = 0; i < 96; i++)
+			check_not_finite(k, 1, i, bad[i % 3]);
+		for (unsigned i = 0; i < 3 * 256; i++)
+			check_not_finite(k, 8, i, bad[i % 3]);
 	}
 }
 
@@ -242,9 +266,10 @@ static void the_definition_is_the_product_of_dequantized_rows(void **state)
 			continue;
 		for (size_t blocks = 8; blocks <= 24; blocks += 8) {
 			size_t row = quant_row_bytes(type, blocks * 32);
-			struct kern_acts x = fill_acts(blocks, 0, PLAIN);
+			enum kind kind = blocks == 8 ? LARGEST : PLAIN;
+			struct kern_acts x = fill_acts(type, blocks, 0, kind);
 
-			fill_rows(type, data, 16 * row, PLAIN);
+			fill_rows(type, data, 16 * row, kind);
 			expand_rows(type, data, row, 16, blocks * 32, wide);
 			ref()->wide(wide, expand_mins(type), &x, 3, 1, out, 16);
 			for (unsigned i = 0; i < 16; i++)
@@ -261,13 +286,13 @@ static void packed_strips_give_the_bits_of_rows_in_the_file(void **state)
 	static float got[5 * 16], want[5 * 16];
 
 	(void)state;
-	for (size_t t = 0; t < N_PACKED * 2 * 16; t++) {
+	for (size_t t = 0; t < N_PACKED * N_KINDS * 16; t++) {
 		enum quant_type type = packed_types[t % N_PACKED];
-		enum kind kind = t / N_PACKED % 2;
-		size_t n_rows = t / N_PACKED / 2 + 1;
+		enum kind kind = t / N_PACKED % N_KINDS;
+		size_t n_rows = t / N_PACKED / N_KINDS + 1;
 		size_t blocks = quant_block_elements(type) / 32 * (1 + n_rows % 5);
 		size_t row = quant_row_bytes(type, blocks * 32);
-		struct kern_acts x = fill_acts(blocks, 0, kind);
+		struct kern_acts x = fill_acts(type, blocks, 0, kind);
 		struct kern_strips w = { .type = type,
 					 .data = strip,
 					 .strip_bytes = pack_strip_bytes(type, blocks * 32),
@@ -294,7 +319,7 @@ static void compare_strips(const struct kern *k, enum quant_type type, size_t bl
 	static float got[ROWS * LDO], want[ROWS * LDO];
 	const size_t shift = draw(64), first = draw(ROWS - rows + 1), n = 1 + draw(MOST);
 	const size_t bytes = quant_row_bytes(type, blocks * 32), ldo = 16 * n + draw(5);
-	struct kern_acts x = fill_acts(blocks, draw(64), kind);
+	struct kern_acts x = fill_acts(type, blocks, draw(64), kind);
 	struct kern_strips w = { .type = type,
 				 .data = data + shift,
 				 .strip_bytes = pack_strip_bytes(type, blocks * 32),
@@ -322,7 +347,7 @@ static void compare_several(const struct kern *k, enum quant_type type, size_t b
 	static float got[ROWS * LDO], want[ROWS * LDO];
 	const size_t shift = draw(64), first = draw(ROWS - rows + 1), n = 1 + draw(MOST);
 	const size_t bytes = quant_row_bytes(type, blocks * 32);
-	struct kern_acts x = fill_acts(blocks, draw(64), kind);
+	struct kern_acts x = fill_acts(type, blocks, draw(64), kind);
 	struct kern_strips w = { .type = type,
 				 .data = data + shift,
 				 .strip_bytes = pack_strip_bytes(type, blocks * 32),
@@ -357,8 +382,8 @@ static void strips_with_panels_are_those_of_the_definition(void **state)
 				size_t step = quant_block_elements(packed_types[t]) / 32;
 				size_t blocks = step * (1 + draw(step == 1 ? 19 : 3));
 
-				compare_several(k, packed_types[t], blocks, rows, PLAIN);
-				compare_several(k, packed_types[t], blocks, rows, EXTREME);
+				for (enum kind kind = PLAIN; kind < N_KINDS; kind++)
+					compare_several(k, packed_types[t], blocks, rows, kind);
 			}
 		}
 	}
@@ -382,8 +407,8 @@ static void strips_of_every_table_are_those_of_the_definition(void **state)
 				size_t step = quant_block_elements(packed_types[t]) / 32;
 				size_t blocks = step * (1 + rows % (step == 1 ? 11 : 3));
 
-				compare_strips(k, packed_types[t], blocks, rows, PLAIN);
-				compare_strips(k, packed_types[t], blocks, rows, EXTREME);
+				for (enum kind kind = PLAIN; kind < N_KINDS; kind++)
+					compare_strips(k, packed_types[t], blocks, rows, kind);
 			}
 		}
 	}
@@ -397,7 +422,7 @@ static void compare_wide(const struct kern *k, enum quant_type type, size_t bloc
 	static float got[ROWS * 20], want[ROWS * 20];
 	const size_t first = draw(ROWS - rows + 1), ldo = 16 + draw(5);
 	const size_t bytes = quant_row_bytes(type, blocks * 32);
-	struct kern_acts x = fill_acts(blocks, draw(64), kind);
+	struct kern_acts x = fill_acts(type, blocks, draw(64), kind);
 
 	fill_rows(type, raw, 16 * bytes, kind);
 	expand_rows(type, raw, bytes, 1 + draw(16), blocks * 32, wide);
@@ -421,8 +446,8 @@ static void wide_blocks_of_every_table_and_type_are_those_of_the_definition(void
 
 				if (!quant_name(type) || !expand_knows(type))
 					continue;
-				compare_wide(k, type, step * (1 + rows % 4), rows, PLAIN);
-				compare_wide(k, type, step * (1 + rows % 4), rows, EXTREME);
+				for (enum kind kind = PLAIN; kind < N_KINDS; kind++)
+					compare_wide(k, type, step * (1 + rows % 4), rows, kind);
 			}
 		}
 	}
@@ -472,7 +497,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_table_rounds_activations_alike),
 		cmocka_unit_test(rounded_activations_are_right_to_half_a_step),
-		cmocka_unit_test(a_block_that_is_not_finite_is_nan_and_no_other),
+		cmocka_unit_test(a_group_that_is_not_finite_is_nan_and_no_other),
 		cmocka_unit_test(the_definition_is_the_product_of_dequantized_rows),
 		cmocka_unit_test(packed_strips_give_the_bits_of_rows_in_the_file),
 		cmocka_unit_test(every_table_expands_alike),
