@@ -10,6 +10,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ PROMPT = "turn on the pump in tank 3"
 NAMES_A_NUMBER = re.compile(r"\d+ (bytes )?more than .*at most \d+ (tokens )?(would fit|fit now)|"
                             r"no room for (a map of|the) \d+ bytes")
 RLIMITS = {"as": resource.RLIMIT_AS, "data": resource.RLIMIT_DATA}
+FILES_BYTES = 12 << 20  # a peak has pages of programs and libraries, shared with others, beside
 KINDS = ("budget", "as", "data", "cgroup")
 
 
@@ -112,6 +114,8 @@ class Run:
     def verdict(self):
         if self.swap:
             return f"FAILED ({self.swap} bytes swapped)"
+        if self.status == 0 and self.kind == "budget" and self.rss > self.limit + FILES_BYTES:
+            return f"FAILED ({self.rss - self.limit} bytes over its budget)"
         if self.status == 0:
             return "works"
         if self.status > 0 and NAMES_A_NUMBER.search(self.text):
@@ -124,8 +128,14 @@ class Run:
         return not self.verdict().startswith("FAILED")
 
 
-def limited(argv, program, kind, limit, cwd, timeout_s=300):
-    """Run argv under the limit; None where a control group cannot be made."""
+def swapped(pid):
+    return number_of(read(f"/proc/{pid}/status"), "VmSwap:") * 1024
+
+
+def limited(argv, program, kind, limit, cwd, timeout_s=300, ask=None):
+    """Run argv under the limit; None where a control group cannot be made. ask: argv is a daemon,
+    that is asked so once it is connected, and then ended; status and words are those of ask().
+    """
     group = Group.make(limit) if kind == "cgroup" else None
     if kind == "cgroup" and not group:
         return None
@@ -143,8 +153,13 @@ def limited(argv, program, kind, limit, cwd, timeout_s=300):
                              preexec_fn=prepare)
     end = time.monotonic() + timeout_s
     swap = 0
+    asked = None
     while True:
-        swap = max(swap, number_of(read(f"/proc/{p.pid}/status"), "VmSwap:") * 1024)
+        swap = max(swap, swapped(p.pid))
+        if ask and not asked and "broker.connected" in read(out):
+            asked = ask()
+            swap = max(swap, swapped(p.pid))
+            p.send_signal(signal.SIGTERM)
         pid, status, usage = os.wait4(p.pid, os.WNOHANG)
         if pid:
             break
@@ -154,6 +169,9 @@ def limited(argv, program, kind, limit, cwd, timeout_s=300):
     p.returncode = os.waitstatus_to_exitcode(status)
     with open(out, encoding="utf-8", errors="replace") as f:
         text = f.read()
+    if asked and p.returncode == 0:
+        p.returncode = asked[0]
+        text += asked[1]
     killed = group and group.killed()
     if group:
         group.close()
@@ -162,7 +180,7 @@ def limited(argv, program, kind, limit, cwd, timeout_s=300):
 
 
 class Matrix:
-    """Programs that answer a prompt with this world's model."""
+    """Programs that answer a prompt with this world's model. There is a worker without limits."""
 
     def __init__(self, world: World, tokens, context, split):
         self.w, self.tokens, self.context, self.split = world, tokens, context, split
@@ -179,10 +197,25 @@ class Matrix:
                         PROMPT, "--in-process", "--json"], "agent", kind, limit, self.w.dir)
 
     def worker(self, kind, limit):
-        """Only its start: what a worker takes, it takes then, but for caches."""
-        config = self.w.worker_config(self.keys(kind, limit), name="limited")
-        return limited([os.path.join(self.w.bin, "worker", "splitmq-worker"), "-c", config,
-                        "--check"], "worker", kind, limit, self.w.dir)
+        """Its start, and an answer with what it holds then."""
+        config = self.w.worker_config(self.keys(kind, limit) + f"first_layer: {self.split}\n",
+                                      name="limited")
+        return limited([os.path.join(self.w.bin, "worker", "splitmq-worker"), "-c", config],
+                       "worker", kind, limit, self.w.dir, ask=self.ask)
+
+    def ask(self):
+        """The worker "limited", by an agent without limits; (status, what was said)."""
+        self.w.publish("decision/asker", json.dumps({
+            "v": 1, "type": "decision", "agent": "asker", "number": 1, "split": self.split,
+            "worker": "limited", "reason": "by hand"}), "-r")
+        config = self.w.agent_config(f"context_tokens: {self.context}\nsplit: {self.split}\n"
+                                     f"max_tokens: {self.tokens}\noffline_after_ms: 0\n",
+                                     name="asker")
+        rc, out, err = self.w.tool("run", "-c", config, "-p", PROMPT, "--in-process", "--json",
+                                   "--timeout", "60")
+        if rc == 0 and json.loads(out)["stats"]["worker"] != "limited":
+            return 1, f"answered by another: {out}"
+        return rc, err
 
     def generate(self, kind, limit):
         if kind == "budget":
