@@ -46,6 +46,7 @@ struct agent {
 	struct bus *bus;
 	struct spare spare;
 	agent_reply_fn *on_reply;
+	agent_tick_fn *on_tick;
 	void *reply_ctx;
 	uint64_t boot, started_ms, telemetry_due_ms;
 	uint64_t wake_us;          /* when the loop looks at the time again */
@@ -641,8 +642,8 @@ static void timers(struct agent *a)
 		agent_core_tick(a->core, clock_now_us());
 	fronts_tidy(a->fronts, a->core);
 	release(a);
-	if (a->on_reply)
-		a->on_reply(a->reply_ctx, NULL);
+	if (a->on_tick)
+		a->on_tick(a->reply_ctx);
 	if (!a->conf->telemetry_s)
 		return;
 	sounding_send(a->core, clock_now_us());
@@ -657,9 +658,10 @@ static void timers(struct agent *a)
 	}
 }
 
-int agent_run(struct agent *a, struct err *e)
+int agent_run(struct agent *a, agent_tick_fn *on_tick, struct err *e)
 {
 	trace_thread("loop");
+	a->on_tick = on_tick;
 	while (!finished(a)) {
 		struct inbox_item *item = queue_pop_lending(a->inbox, patience_ms(a));
 
@@ -683,9 +685,7 @@ void agent_stop(struct agent *a)
 
 void agent_signal(void *agent, int signal)
 {
-	struct agent *a = agent;
-
-	inbox_push_signal(a->inbox, signal);
+	inbox_push_signal(((struct agent *)agent)->inbox, signal);
 }
 
 void agent_prompt(struct agent *a, struct msg_prompt *m)

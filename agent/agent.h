@@ -14,9 +14,10 @@
 
 struct agent;
 
-/* Called on the loop thread for replies to agent_prompt; with NULL as time goes by, once a second
- * at least. */
+/* Called on the loop thread for replies to agent_prompt. */
 typedef void agent_reply_fn(void *ctx, const struct msg_reply *reply);
+/* Called on the loop thread as time goes by, once a second at least, with the same ctx. */
+typedef void agent_tick_fn(void *ctx);
 
 /* Load the model, connect in the background. conf must outlive the agent; on_reply may be NULL. */
 MUST_CHECK int agent_create(struct agent **out, const struct config_agent *conf,
@@ -24,8 +25,8 @@ MUST_CHECK int agent_create(struct agent **out, const struct config_agent *conf,
 void agent_destroy(struct agent *a);
 
 /* Loop until agent_stop, or until a signal has been obeyed: the first drains, the second ends at
- * once. Returns 0, or ERR_* when the bus gave up for good. */
-MUST_CHECK int agent_run(struct agent *a, struct err *e);
+ * once. on_tick may be NULL. Returns 0, or ERR_* when the bus gave up for good. */
+MUST_CHECK int agent_run(struct agent *a, agent_tick_fn *on_tick, struct err *e);
 
 /* From a reply handler: leave agent_run once no job is out. */
 void agent_stop(struct agent *a);

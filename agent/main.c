@@ -51,7 +51,7 @@ static int serve(const struct config_agent *conf, const struct daemon_args *args
 	if (rc)
 		err_set(&e, rc, "signals");
 	else
-		rc = agent_run(a, &e);
+		rc = agent_run(a, NULL, &e);
 	daemon_ignore_signals();
 	agent_destroy(a);
 	daemon_trace_end();

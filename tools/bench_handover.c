@@ -165,8 +165,6 @@ static void on_reply(void *ctx, const struct msg_reply *reply)
 {
 	struct bench_handover *b = ctx;
 
-	if (!reply) /* time goes by */
-		return;
 	if (!reply->done) {
 		take_piece(b, reply);
 		return;
@@ -215,7 +213,7 @@ static int run_sessions(struct bench_handover *b, struct err *e)
 	if (!rc && send_prompt(b))
 		rc = ERR_NOMEM;
 	if (!rc)
-		rc = agent_run(b->agent, e);
+		rc = agent_run(b->agent, NULL, e);
 	agent_destroy(b->agent);
 	bus_close(b->coordinator, 100);
 	if (!rc && b->failed.code)

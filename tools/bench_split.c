@@ -193,8 +193,6 @@ static void on_reply(void *ctx, const struct msg_reply *reply)
 {
 	struct bench_split *b = ctx;
 
-	if (!reply) /* time goes by */
-		return;
 	if (!reply->done) {
 		take_piece(b);
 		return;
@@ -218,7 +216,7 @@ static int run_sessions(struct bench_split *b, struct err *e)
 	if (!rc && send_prompt(b))
 		rc = ERR_NOMEM;
 	if (!rc)
-		rc = agent_run(b->agent, e);
+		rc = agent_run(b->agent, NULL, e);
 	agent_destroy(b->agent);
 	if (!rc && b->failed.code)
 		*e = b->failed;

@@ -18,8 +18,9 @@ struct host {
 };
 
 /* Once, on a terminal or off it. */
-static void tell_waiting(struct host *h)
+static void tell_waiting(void *ctx)
 {
+	struct host *h = ctx;
 	const uint32_t alone_s = (h->r->conf.offline_after_ms + 999) / 1000;
 	const char *why = "", *what;
 
@@ -41,10 +42,6 @@ static void on_reply(void *ctx, const struct msg_reply *reply)
 {
 	struct host *h = ctx;
 
-	if (!reply) {
-		tell_waiting(h);
-		return;
-	}
 	run_show(h->r, reply);
 	if (reply->done)
 		agent_stop(h->agent);
@@ -71,7 +68,7 @@ int run_in_process(struct run *r, struct err *e)
 		rc = err_set(e, ERR_INTERNAL, "signals");
 	if (!rc) {
 		agent_prompt(h.agent, &m);
-		rc = agent_run(h.agent, e);
+		rc = agent_run(h.agent, tell_waiting, e);
 	}
 	free(m.prompt);
 	daemon_ignore_signals();
