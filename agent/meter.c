@@ -15,6 +15,7 @@
 #define WAY_UP_MS       0.125 /* per byte, while nothing better is known: 64 kbit/s */
 #define RATE_MAX        1e6   /* kbit/s: no more can be told from round trips */
 #define BYTE_MIN_MS     (8 / RATE_MAX)
+#define RTT_MIN_MS      0.01 /* where rates leave nothing of the trips; 0 is: not known */
 #define ALL_TRIPS       (METER_MAGNITUDES * METER_TRIPS)
 #define FEW             3u /* trips */
 #define ENOUGH          8u /* to say what the next ones take */
@@ -428,12 +429,12 @@ void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l)
 	l->samples = rests_of(s, m->up_ms, m->down_ms, rest);
 	if (!l->samples)
 		return;
-	l->rtt_ms = quantile(rest, l->samples, 0.5);
+	l->rtt_ms = fmax(quantile(rest, l->samples, 0.5), RTT_MIN_MS);
 	if (!m->odd) { /* else it is still to be seen whether they are the new rule */
 		m->expected = (struct meter_line){ l->rtt_ms, m->up_ms, m->down_ms };
 		m->by_trips = s == &m->trips && l->samples >= ENOUGH;
 	}
-	l->rtt_high_ms = quantile(rest, l->samples, 0.95);
+	l->rtt_high_ms = fmax(quantile(rest, l->samples, 0.95), RTT_MIN_MS);
 	l->up_kbit_s = rate_of(m->up_ms);
 	l->down_kbit_s = rate_of(m->down_ms);
 	slow = m->up_ms > 0 ? slow_byte_ms(s, l->rtt_ms, m->down_ms, m->up_ms) / m->up_ms : 1;

@@ -314,6 +314,33 @@ static void a_link_that_gets_somewhat_slow_is_known_with_a_probe_or_two(void **s
 	}
 }
 
+/* Probes that queue behind rows make a byte too dear: nothing is left of the trips for the base. It
+ * is known nevertheless, and that the link changes again is seen. */
+static void a_rate_that_leaves_nothing_of_a_trip_is_no_unknown_link(void **state)
+{
+	struct way fast = { 4, 0, 10000, 10000, 1 }, slow = { 4, 0, 250, 250, 2 };
+	static struct meter m;
+	uint64_t now_us = SECOND_US;
+	struct msg_link l;
+
+	(void)state;
+	m = (struct meter){ 0 };
+	probe(&m, &fast, &now_us, 3);
+	travel(&m, &fast, &now_us, 60, 1100, 0);
+	meter_link(&m, now_us, &l);
+	travel(&m, &slow, &now_us, 20, 1100, 0);
+	assert_int_equal(m.changes, 1);
+	for (unsigned i = 0; i < 2; i++, now_us += SECOND_US) {
+		meter_probe(&m, &(struct meter_trip){ now_us, 64, 64, 8 });
+		meter_probe(&m, &(struct meter_trip){ now_us, 1024, 1024, 90 });
+	}
+	meter_link(&m, now_us, &l);
+	assert_true(l.rtt_ms > 0 && l.rtt_ms < 1 && l.rtt_high_ms >= l.rtt_ms);
+	assert_near(l.up_kbit_s, 250, 0.4, "up_kbit_s");
+	probe(&m, &fast, &now_us, 2);
+	assert_int_equal(m.changes, 2);
+}
+
 /* Probes take both ways for alike: rows over a link that is slow one way are no change. */
 static void the_first_rows_are_no_change(void **state)
 {
@@ -515,6 +542,7 @@ int main(void)
 		cmocka_unit_test(a_burst_of_trips_is_one_moment),
 		cmocka_unit_test(a_link_that_gets_slow_is_known_after_a_few_trips),
 		cmocka_unit_test(a_link_that_gets_somewhat_slow_is_known_with_a_probe_or_two),
+		cmocka_unit_test(a_rate_that_leaves_nothing_of_a_trip_is_no_unknown_link),
 		cmocka_unit_test(the_first_rows_are_no_change),
 		cmocka_unit_test(jitter_is_no_change),
 		cmocka_unit_test(probes_alone_speak_of_the_broker),
