@@ -23,6 +23,7 @@ struct head {
 	size_t max_rows;        /* of a job; side jobs have the rest of seg.x */
 	struct head_job *sides; /* oldest first; compute thread, like what follows */
 	struct piece piece;     /* the first of them */
+	struct head_job *ahead; /* taken from the queue already, and next */
 	uint64_t spare_us;      /* that they had since the newest job */
 };
 
@@ -103,7 +104,8 @@ static void run(struct head *h, struct head_job *job)
 	t1 = clock_now_us();
 	job->layers_us = (uint32_t)(t1 - t0);
 	trace_span("head", t0, t1, job->pos);
-	if (job->rc || job->sample)
+	job->len = 0;
+	if (job->rc || kv_layers_last(job->kv) == seg->hp.n_layers) /* nothing crosses */
 		return;
 	job->rc = head_encode(job, h->work, seg->x);
 	job->encode_us = (uint32_t)(clock_now_us() - t1);
@@ -144,12 +146,27 @@ static uint64_t step_side(struct head *h)
 	return clock_now_us() - begun_us;
 }
 
+/* One that came while another job ran must not wait behind the job that came with it. */
+static void find_side(struct head *h)
+{
+	struct head_job *job;
+
+	while (!h->ahead && (job = queue_pop(h->jobs, 0))) {
+		if (job->side)
+			add_side(h, job);
+		else
+			h->ahead = job;
+	}
+}
+
 /* Others leave them less time than half of their own: they get that. */
 static void owe_side(struct head *h, uint64_t took_us)
 {
 	uint64_t owed_us = took_us / 2 > h->spare_us ? took_us / 2 - h->spare_us : 0;
 
 	h->spare_us = 0;
+	if (owed_us)
+		find_side(h);
 	while (h->sides && owed_us > 0) {
 		const uint64_t us = step_side(h);
 
@@ -157,11 +174,21 @@ static void owe_side(struct head *h, uint64_t took_us)
 	}
 }
 
+/* NULL: none now, where there are side jobs; else none will ever come. */
+static struct head_job *next_job(struct head *h)
+{
+	struct head_job *job = h->ahead;
+
+	h->ahead = NULL;
+	if (job)
+		return job;
+	return h->sides ? queue_pop(h->jobs, 0) : queue_pop_due(h->jobs, &h->due, h->spin_us);
+}
+
 /* False when no job will ever come. */
 static bool serve(struct head *h)
 {
-	struct head_job *job =
-		h->sides ? queue_pop(h->jobs, 0) : queue_pop_due(h->jobs, &h->due, h->spin_us);
+	struct head_job *job = next_job(h);
 	uint64_t begun_us;
 
 	if (job && job->side) {
