@@ -450,11 +450,28 @@ static void on_worker_status(struct agent_core *c, const struct msg_worker_statu
 	check_mismatch(c, now_us);
 }
 
+/* A session that runs moves, unless it shall stay. A decision for the last layer says nothing of
+ * rows that still cross. */
+static void follow(struct agent_core *c, struct slot *sl, const struct msg_decision *d,
+		   const struct codec_spec *spec, const struct codec_spec *stay_spec,
+		   uint64_t now_us)
+{
+	const bool stays = d->stay_codec[0] && sl->session.wish != d->split;
+
+	if (stays)
+		slot_decide(c, sl, stay_spec);
+	else if (d->codec[0] && d->split < c->conf.n_layers)
+		slot_decide(c, sl, spec);
+	slot_decide_kv(sl, d->kv);
+	if (!stays)
+		slot_move(c, sl, d->split, now_us);
+}
+
 static void on_decision(struct agent_core *c, const struct msg_decision *d, bool retained,
 			uint64_t now_us)
 {
+	struct codec_spec spec = c->conf.codec, stay_spec;
 	struct msg_decision_answer answer;
-	struct codec_spec spec = c->conf.codec;
 	int rc;
 
 	if (!retained && c->has_decision && verdict_is_same(&c->decision, d)) {
@@ -465,23 +482,23 @@ static void on_decision(struct agent_core *c, const struct msg_decision *d, bool
 	verdict_publish(c, &answer);
 	if (rc || (d->codec[0] && spec_parse(&spec, d->codec, NULL)))
 		return;
+	if (d->stay_codec[0] && spec_parse(&stay_spec, d->stay_codec, NULL))
+		return;
 	c->decision = *d;
 	c->has_decision = true;
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
 		struct slot *sl = &c->slots[i];
 
-		if (!sl->used || sl->session.state == SESSION_ENDED)
-			continue;
-		if (d->codec[0] && d->split < c->conf.n_layers)
-			slot_decide(c, sl, &spec);
-		slot_decide_kv(sl, d->kv);
-		slot_move(c, sl, d->split, now_us);
+		if (sl->used && sl->session.state != SESSION_ENDED)
+			follow(c, sl, d, &spec, &stay_spec, now_us);
 	}
 	if (c->ops.front && !c->alone && !c->offline_loading)
 		c->ops.front(c->ops.ctx, d->front);
-	log_event(LOG_LEVEL_INFO, "decision.taken", "number=%llu split=%u codec=%s kv=%s worker=%s",
+	log_event(LOG_LEVEL_INFO, "decision.taken",
+		  "number=%llu split=%u codec=%s stay_codec=%s kv=%s worker=%s",
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
-		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-");
+		  d->stay_codec[0] ? d->stay_codec : "-", d->kv[0] ? d->kv : "-",
+		  d->worker[0] ? d->worker : "-");
 }
 
 static void on_prompt(struct agent_core *c, struct msg *m, bool retained, uint64_t now_us)

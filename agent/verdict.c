@@ -12,7 +12,8 @@ bool verdict_is_same(const struct msg_decision *a, const struct msg_decision *b)
 {
 	return a->number == b->number && a->split == b->split &&
 	       a->context_tokens == b->context_tokens && !strcmp(a->worker, b->worker) &&
-	       !strcmp(a->codec, b->codec) && !strcmp(a->kv, b->kv) && !strcmp(a->front, b->front);
+	       !strcmp(a->codec, b->codec) && !strcmp(a->stay_codec, b->stay_codec) &&
+	       !strcmp(a->kv, b->kv) && !strcmp(a->front, b->front);
 }
 
 int verdict_on(const struct agent_core *c, const struct msg_decision *d,

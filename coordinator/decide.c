@@ -356,8 +356,8 @@ static bool same_choice(const struct msg_decision *a, const struct msg_decision 
 {
 	return a->split == b->split && a->context_tokens == b->context_tokens &&
 	       !strcmp(a->worker, b->worker) && !strcmp(a->codec, b->codec) &&
-	       !strcmp(a->kv, b->kv) && !strcmp(a->front, b->front) &&
-	       !strcmp(a->objective, b->objective);
+	       !strcmp(a->stay_codec, b->stay_codec) && !strcmp(a->kv, b->kv) &&
+	       !strcmp(a->front, b->front) && !strcmp(a->objective, b->objective);
 }
 
 static bool is_far(double a, double b)
@@ -392,6 +392,17 @@ static void explain_worker(const struct roster *r, const struct roster_agent *a,
 		 plan);
 }
 
+/* Those that stayed have ended: that is no other decision. */
+static void keep_stay(const struct roster_agent *a, const struct plan_result *r,
+		      struct msg_decision *d)
+{
+	if (r->n_elsewhere)
+		return;
+	memcpy(d->stay_codec, a->decision.stay_codec, sizeof(d->stay_codec));
+	if (!same_choice(d, &a->decision))
+		d->stay_codec[0] = '\0';
+}
+
 static void fill(const struct decide *p, const struct roster *r, const struct roster_agent *a,
 		 const struct outlook *o, struct msg_decision *d)
 {
@@ -402,6 +413,7 @@ static void fill(const struct decide *p, const struct roster *r, const struct ro
 	if (o->worker && o->result->chosen.choice.split < in.agent->n_layers)
 		snprintf(d->worker, sizeof(d->worker), "%s", o->worker->status.worker);
 	facts_decision(d, &in, o->result);
+	keep_stay(a, o->result, d);
 	explain_worker(r, a, d);
 }
 
@@ -430,8 +442,7 @@ static int plan(struct decide *p, const struct roster *r, const struct roster_ag
 	if (!choose(p, r, a, wish, &best) && is_possible(&best)) {
 		fill(p, r, a, &best, d);
 		news = news_of(a, d);
-		*waits = best.result->verdict == PLAN_KEEP_HANDOVER ||
-			 best.result->verdict == PLAN_ROWS;
+		*waits = best.result->verdict == PLAN_KEEP_HANDOVER || best.result->stays;
 	}
 	facts_agent_finish(&p->agent);
 	return news;

@@ -352,19 +352,29 @@ void facts_present(struct plan_present *p, const struct msg_decision *d,
 	for (uint32_t i = 0; agent && i < agent->n_remaining; i++)
 		p->sessions[p->n_sessions++] =
 			(struct plan_session){ .tokens_left = agent->remaining[i].tokens,
-					       .kv_tokens = agent->remaining[i].kv_tokens };
+					       .kv_tokens = agent->remaining[i].kv_tokens,
+					       .split = agent->remaining[i].split };
+	if (!d || !d->stay_codec[0] || accuracy_level(accuracy, d->stay_codec, &p->stay_level))
+		return;
+	for (uint32_t i = 0; i < p->n_sessions; i++)
+		p->sessions[i].stays =
+			p->sessions[i].split != d->split && p->sessions[i].split <= facts->n_layers;
 }
 
 uint64_t facts_own_bytes(const struct plan_agent *agent, const struct plan_present *present)
 {
 	const struct plan_choice *c = &present->choice;
-	uint64_t tokens = 0;
+	uint64_t positions = 0; /* of a layer */
 
 	if (!present->known || !present->same_worker)
 		return 0;
-	for (uint32_t i = 0; i < present->n_sessions; i++)
-		tokens += present->sessions[i].kv_tokens + present->sessions[i].tokens_left;
-	return tokens * agent->kv_bytes[c->kv] * (agent->n_layers - c->split);
+	for (uint32_t i = 0; i < present->n_sessions; i++) {
+		const struct plan_session *s = &present->sessions[i];
+
+		positions += (uint64_t)(s->kv_tokens + s->tokens_left) *
+			     (agent->n_layers - (s->stays ? s->split : c->split));
+	}
+	return positions * agent->kv_bytes[c->kv];
 }
 
 void facts_decision(struct msg_decision *d, const struct plan_input *in,
@@ -376,6 +386,9 @@ void facts_decision(struct msg_decision *d, const struct plan_input *in,
 	d->split = c->split;
 	d->context_tokens = c->context_tokens;
 	snprintf(d->codec, sizeof(d->codec), "%s", in->accuracy->levels[c->level].spec);
+	if (r->stays)
+		snprintf(d->stay_codec, sizeof(d->stay_codec), "%s",
+			 in->accuracy->levels[r->stay_level].spec);
 	snprintf(d->kv, sizeof(d->kv), "%s", kv_type_name(c->kv));
 	snprintf(d->front, sizeof(d->front), "%s", in->agent->fronts[c->front].name);
 	snprintf(d->objective, sizeof(d->objective), "%s",

@@ -328,46 +328,73 @@ static bool is_gain(const struct plan_input *in, double each, const struct plan_
 	return each > 0 && each >= in->policy->min_gain * fabs(now->figures.cost);
 }
 
-/* Does the best one gain enough over `now` to be worth the change? */
+/* Does the best one gain enough over `now` to be worth the change, for sessions to come? */
 static enum plan_verdict weigh(const struct plan_input *in, struct plan_result *r,
 			       const struct plan_option *now)
 {
-	const struct plan_present *p = in->present;
-	double each = now->figures.cost - r->best.figures.cost, left = 0;
-
-	for (uint32_t i = 0; i < p->n_sessions; i++)
-		left += p->sessions[i].tokens_left;
-	r->gain = p->n_sessions && in->policy->objective != PLAN_CONTEXT ? each * left : each;
-	r->handover = plan_cost_handover(in, &now->choice, &r->best.choice);
-	if (is_finer(in, &r->best, now))
-		return PLAN_CHANGE;
-	if (!is_gain(in, each, now))
-		return PLAN_KEEP_GAIN;
-	return r->handover > 0 && r->gain <= r->handover ? PLAN_KEEP_HANDOVER : PLAN_CHANGE;
+	r->gain = now->figures.cost - r->best.figures.cost;
+	return is_finer(in, &r->best, now) || is_gain(in, r->gain, now) ? PLAN_CHANGE
+									: PLAN_KEEP_GAIN;
 }
 
-/* The best that needs no move of what runs, for as long as moving does not pay: other rows, which a
- * session may have from its next token on. */
-static bool better_rows(const struct plan_input *in, const struct plan_option *now,
-			struct plan_option *best)
+/* Where a session runs. */
+static struct plan_choice place_of(const struct plan_present *p, const struct plan_session *s)
 {
-	struct plan_option o;
+	struct plan_choice c = p->choice;
 
-	*best = *now;
-	if (!in->present->same_worker || now->choice.split == in->agent->n_layers)
-		return false;
-	for (uint32_t level = 0; level < in->accuracy->n_levels; level++) {
-		if (with_level(in, &now->choice, level, &o) && plan_compare(&o, best) < 0)
-			*best = o;
+	if (s->stays) {
+		c.split = s->split;
+		c.level = p->stay_level;
 	}
-	spare_loss(in, best);
-	return is_gain(in, now->figures.cost - best->figures.cost, now);
+	return c;
+}
+
+/* The best rows for one that stays where it is. */
+static uint32_t best_rows(const struct plan_input *in, const struct plan_option *now)
+{
+	struct plan_option o, best = *now;
+
+	for (uint32_t level = 0; level < in->accuracy->n_levels; level++) {
+		if (with_level(in, &now->choice, level, &o) && plan_compare(&o, &best) < 0)
+			best = o;
+	}
+	spare_loss(in, &best);
+	return is_gain(in, now->figures.cost - best.figures.cost, now) ? best.choice.level
+								       : now->choice.level;
+}
+
+/* Sessions that run elsewhere than they would by what is chosen: they move there, unless that costs
+ * more than it gains while they last. */
+static void weigh_moves(const struct plan_input *in, struct plan_result *r)
+{
+	const struct plan_present *p = in->present;
+	double need, allowed, gain = 0, handover = 0;
+
+	for (uint32_t i = 0; i < p->n_sessions; i++) {
+		const struct plan_session *s = &p->sessions[i];
+		struct plan_option now = { .choice = place_of(p, s) };
+
+		if (now.choice.split == r->chosen.choice.split && p->same_worker)
+			continue;
+		r->n_elsewhere++;
+		if (plan_evaluate(in, &now.choice, &now.figures, &need, &allowed) != PLAN_OK)
+			return; /* it cannot stay */
+		if (r->n_elsewhere == 1)
+			r->stay_level = best_rows(in, &now);
+		gain += (now.figures.cost - r->chosen.figures.cost) * s->tokens_left;
+		handover += plan_cost_handover(in, &now.choice, &r->chosen.choice, s->kv_tokens);
+	}
+	if (r->n_elsewhere) {
+		r->gain = gain;
+		r->handover = handover;
+	}
+	r->stays = handover > 0 && gain <= handover;
 }
 
 /* Hysteresis. */
 static void choose(const struct plan_input *in, struct plan_result *r)
 {
-	struct plan_option now = { .choice = in->present->choice }, rows;
+	struct plan_option now = { .choice = in->present->choice };
 	double need, allowed;
 
 	r->chosen = r->best;
@@ -375,17 +402,24 @@ static void choose(const struct plan_input *in, struct plan_result *r)
 	if (!in->present->known)
 		return;
 	r->present_limit = plan_evaluate(in, &now.choice, &now.figures, &need, &allowed);
-	if (r->present_limit != PLAN_OK)
+	if (r->present_limit != PLAN_OK) {
 		r->verdict = PLAN_FORCED;
-	else if (is_same(&now.choice, &r->best.choice) && in->present->same_worker)
-		r->verdict = PLAN_SAME;
-	else
-		r->verdict = weigh(in, r, &now);
-	if (r->verdict == PLAN_KEEP_GAIN || r->verdict == PLAN_KEEP_HANDOVER)
+		r->n_elsewhere = in->present->n_sessions;
+		return;
+	}
+	r->verdict = is_same(&now.choice, &r->best.choice) && in->present->same_worker
+			     ? PLAN_SAME
+			     : weigh(in, r, &now);
+	if (r->verdict == PLAN_KEEP_GAIN)
 		r->chosen = now;
-	if (r->verdict == PLAN_KEEP_HANDOVER && better_rows(in, &now, &rows)) {
-		r->chosen = rows;
-		r->verdict = PLAN_ROWS;
+	if (r->verdict != PLAN_KEEP_GAIN || in->present->same_worker)
+		weigh_moves(in, r);
+	if (r->stays && !in->present->same_worker) { /* new ones and old ones have one worker */
+		r->verdict = PLAN_KEEP_HANDOVER;
+		r->chosen = now;
+		r->stays = false;
+	} else if (r->stays && r->verdict == PLAN_CHANGE) {
+		r->verdict = PLAN_NEW;
 	}
 }
 
@@ -422,6 +456,11 @@ static int check_present(const struct plan_input *in, struct err *e)
 	if (p->known && (c->split > in->agent->n_layers || c->front >= in->agent->n_fronts ||
 			 c->level >= in->accuracy->n_levels || c->kv >= KV_TYPE_COUNT))
 		return err_set(e, ERR_LIMIT, "a present choice that is none");
+	for (uint32_t i = 0; i < p->n_sessions; i++) {
+		if (p->sessions[i].stays && (p->sessions[i].split > in->agent->n_layers ||
+					     p->stay_level >= in->accuracy->n_levels))
+			return err_set(e, ERR_LIMIT, "a session that stays at no split");
+	}
 	return 0;
 }
 

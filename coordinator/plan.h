@@ -149,6 +149,8 @@ struct plan_choice {
 struct plan_session {
 	uint32_t tokens_left; /* of its answer */
 	uint32_t kv_tokens;   /* positions in use */
+	bool stays;           /* at `split`, and has rows of stay_level: it was told so */
+	uint32_t split;
 };
 
 /* What is decided now. */
@@ -156,6 +158,7 @@ struct plan_present {
 	bool known;       /* false: nothing yet, or nothing that the facts can express */
 	bool same_worker; /* as the one that is planned with */
 	struct plan_choice choice;
+	uint32_t stay_level;
 	uint32_t n_sessions;
 	struct plan_session sessions[PLAN_MAX_SESSIONS];
 };
@@ -217,21 +220,24 @@ enum plan_verdict {
 	PLAN_CHANGE,        /* the best one pays */
 	PLAN_FORCED,        /* the present choice breaks a limit */
 	PLAN_KEEP_GAIN,     /* the best one gains less than min_gain */
-	PLAN_KEEP_HANDOVER, /* ... less than moving the running sessions costs */
-	PLAN_ROWS,          /* likewise; other rows, which need no move, gain min_gain meanwhile */
+	PLAN_KEEP_HANDOVER, /* ... less than taking the running sessions to another worker costs */
+	PLAN_NEW,           /* it pays for new sessions, moving those that run does not */
 	PLAN_VERDICTS
 };
 
 struct plan_result {
 	enum plan_verdict verdict;
 	struct plan_option best;   /* of all; unless PLAN_NONE */
-	struct plan_option chosen; /* what to decide: best, or the present choice that is kept, with
-				    * other rows by PLAN_ROWS */
+	struct plan_option chosen; /* what to decide: best, or the present choice that is kept */
+	uint32_t n_elsewhere;      /* sessions that run where they would not by what is chosen */
+	bool stays;                /* they stay there, with rows of this level; else they move */
+	uint32_t stay_level;
 	bool has_runner_up;
 	struct plan_option runner_up;  /* the best with another split */
 	enum plan_limit present_limit; /* why the present choice is forced out */
 	double gain, handover; /* of a change, in units of the objective: over all tokens that are
-				* left (per token, when no session runs), and what moving costs */
+				* left of sessions that would move (per token, when there are none),
+				* and what moving costs */
 	uint32_t n_layers;
 	struct plan_split splits[PLAN_MAX_LAYERS + 1]; /* [n_layers + 1] */
 };

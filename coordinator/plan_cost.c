@@ -292,22 +292,9 @@ double plan_cost_loss(const struct plan_input *in, const struct plan_choice *c)
 	return (double)a->loss[i * (a->n_layers + 1) + c->split];
 }
 
-/* Mean of the positions that would be moved. */
-static double moved_at(const struct plan_input *in)
-{
-	double sum = 0, positions = 0;
-
-	for (uint32_t i = 0; i < in->present->n_sessions; i++) {
-		const double kv = in->present->sessions[i].kv_tokens;
-
-		positions += kv;
-		sum += kv * kv / 2;
-	}
-	return positions > 0 ? sum / positions : 0;
-}
-
-/* What moving one position of one session takes. */
+/* What moving one position of a session takes, which is at `at` in the mean. */
 struct move {
+	double at;
 	double agent_ms, link_ms, worker_ms, bytes;
 };
 
@@ -316,7 +303,7 @@ static void move_up(const struct plan_input *in, const struct plan_choice *to, u
 {
 	const struct plan_speed *s = &in->agent->speeds[to->front];
 
-	m->agent_ms += layers * row_ms(s, false, moved_at(in));
+	m->agent_ms += layers * row_ms(s, false, m->at);
 }
 
 /* The worker runs layers it has no cache of, over rows that are sent again; or it is sent the
@@ -328,8 +315,7 @@ static void move_down(const struct plan_input *in, const struct plan_choice *to,
 	double rows = row_bytes(in, in->accuracy->prompt_bits, to->level, to->split);
 	double worker =
 		in->worker->n_batches
-			? layers * plan_cost_layer_ms(in->worker, chunk, chunk, moved_at(in)) /
-				  chunk
+			? layers * plan_cost_layer_ms(in->worker, chunk, chunk, m->at) / chunk
 			: 0;
 	double kv = (double)in->agent->kv_bytes[to->kv] * layers;
 	bool send_kv = may_send_kv && transfer_ms(kv, in->link->up_kbit_s) <
@@ -341,10 +327,10 @@ static void move_down(const struct plan_input *in, const struct plan_choice *to,
 }
 
 static struct move move_of(const struct plan_input *in, const struct plan_choice *from,
-			   const struct plan_choice *to)
+			   const struct plan_choice *to, double at)
 {
 	const uint32_t l = in->agent->n_layers;
-	struct move m = { 0 };
+	struct move m = { .at = at };
 
 	if (to->split > from->split)
 		move_up(in, to, to->split - from->split, &m);
@@ -358,19 +344,18 @@ static struct move move_of(const struct plan_input *in, const struct plan_choice
 }
 
 double plan_cost_handover(const struct plan_input *in, const struct plan_choice *from,
-			  const struct plan_choice *to)
+			  const struct plan_choice *to, uint32_t positions)
 {
-	const struct plan_present *p = in->present;
-	struct move m = move_of(in, from, to);
-	double positions = 0, each = 0;
+	const struct move m = move_of(in, from, to, positions / 2.0);
 
-	for (uint32_t i = 0; i < p->n_sessions; i++)
-		positions += p->sessions[i].kv_tokens;
-	if (in->policy->objective == PLAN_LATENCY)
-		each = m.agent_ms + m.link_ms + m.worker_ms;
-	else if (in->policy->objective == PLAN_WORKER)
-		each = m.worker_ms;
-	else if (in->policy->objective == PLAN_BYTES)
-		each = m.bytes;
-	return positions * each;
+	switch (in->policy->objective) {
+	case PLAN_LATENCY:
+		return positions * (m.agent_ms + m.link_ms + m.worker_ms);
+	case PLAN_WORKER:
+		return positions * m.worker_ms;
+	case PLAN_BYTES:
+		return positions * m.bytes;
+	default:
+		return 0;
+	}
 }

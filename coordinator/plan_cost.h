@@ -26,9 +26,10 @@ uint64_t plan_cost_edge_bytes(const struct plan_input *in, const struct plan_cho
 uint64_t plan_cost_worker_bytes(const struct plan_input *in, const struct plan_choice *c);
 double plan_cost_loss(const struct plan_input *in, const struct plan_choice *c);
 
-/* Moving all running sessions from one choice to another, in units of the objective. */
+/* Moving a session that has so many positions from one choice to another, in units of the
+ * objective. */
 double plan_cost_handover(const struct plan_input *in, const struct plan_choice *from,
-			  const struct plan_choice *to);
+			  const struct plan_choice *to, uint32_t positions);
 
 /* Mean positions of what is planned for. Rows of a prompt: the middle of the expected one. Tokens:
  * of what is left of the sessions that run; when none does, of the expected session's answer. */

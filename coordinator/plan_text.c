@@ -25,7 +25,7 @@ static const char *const verdicts[PLAN_VERDICTS] = {
 	[PLAN_FORCED] = "the present choice breaks a limit",
 	[PLAN_KEEP_GAIN] = "kept: another one gains too little",
 	[PLAN_KEEP_HANDOVER] = "kept: moving the running sessions costs more than it gains",
-	[PLAN_ROWS] = "other rows: moving the running sessions costs more than it gains",
+	[PLAN_NEW] = "for new sessions: moving the running ones costs more than it gains",
 };
 
 const char *plan_limit_name(enum plan_limit l)

@@ -240,6 +240,8 @@ struct msg_decision {
 	char worker[TOPIC_NAME_MAX + 1]; /* optional: else the agent asks all workers */
 	uint32_t split;
 	char codec[MSG_SPEC_MAX]; /* optional: else the agent's own */
+	char stay_codec[MSG_SPEC_MAX]; /* optional: sessions that run at another split keep it, and
+					* have such rows; else they move */
 	char kv[KV_TYPE_MAX];	 /* optional: else agent and worker each their own */
 	uint32_t context_tokens; /* optional, 0: the agent's own */
 	char front[MSG_FRONT_MAX]; /* optional: else the usual one of the agent's profile */

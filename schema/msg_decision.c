@@ -45,6 +45,7 @@ int msg_get_decision(struct msg *m, const struct json *o, struct err *e)
 	    (rc = field_get_name(o, "worker", FIELD_OPTIONAL, d->worker, e)) ||
 	    (rc = json_get_u32(o, "split", true, 0, FIELD_SPLIT_MAX, &d->split, e)) ||
 	    (rc = field_get_spec(o, "codec", FIELD_OPTIONAL, d->codec, e)) ||
+	    (rc = field_get_spec(o, "stay_codec", FIELD_OPTIONAL, d->stay_codec, e)) ||
 	    (rc = field_get_kv(o, "kv", d->kv, e)) ||
 	    (rc = json_get_u32(o, "context_tokens", false, 0, FIELD_POS_MAX, &d->context_tokens,
 			       e)) ||
@@ -71,6 +72,7 @@ void msg_add_decision(const struct msg *m, struct json *o)
 	field_add_text(o, "worker", d->worker);
 	json_add_u64(o, "split", d->split);
 	field_add_text(o, "codec", d->codec);
+	field_add_text(o, "stay_codec", d->stay_codec);
 	field_add_text(o, "kv", d->kv);
 	field_add_count(o, "context_tokens", d->context_tokens);
 	field_add_text(o, "front", d->front);

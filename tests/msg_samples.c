@@ -171,6 +171,7 @@ static const struct msg samples[] = {
 			  .worker = "w1",
 			  .split = 2,
 			  .codec = "q8",
+			  .stay_codec = "f16",
 			  .kv = "q8_0",
 			  .context_tokens = 384,
 			  .front = "Q4_0",

@@ -231,7 +231,7 @@ static void run_job(struct hall *h, bool sides, uint8_t *codec)
 static uint8_t decide_between_tokens(struct hall *h, const char *before, const char *after,
 				     const char *keys)
 {
-	const bool sides = !strcmp(before, ALONE);
+	const bool sides = strcmp(after, ALONE) != 0;
 	uint8_t codec = 0;
 
 	hall_open_worker(h, 0);
@@ -284,6 +284,25 @@ static void rows_on_the_way_to_the_last_layer_stay_as_they_are(void **state)
 	assert_int_equal(hall_final(h, "a")->stats.handovers, 0);
 }
 
+/* The split moves for sessions to come: this one gets the rows that are for those that stay. */
+static void a_session_that_shall_stay_does_and_a_new_one_begins_elsewhere(void **state)
+{
+	struct hall *h = *state;
+
+	assert_int_equal(decide_between_tokens(h, "\"split\":2,\"codec\":\"f32\"",
+					       "\"split\":3,\"codec\":\"f32\","
+					       "\"stay_codec\":\"f16\"",
+					       ""),
+			 PLAIN_F16);
+	assert_int_equal(hall_final(h, "a")->stats.handovers, 0);
+	assert_int_equal(hall_final(h, "a")->stats.split, 2);
+	h->hold_heads = false;
+	hall_ask(h, "b", "");
+	hall_pass(h, 100);
+	assert_int_equal(hall_final(h, "b")->stats.split, 3);
+	assert_string_equal(hall_final(h, "b")->stats.codec, "f32");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -301,6 +320,7 @@ int main(void)
 		TEST(a_session_that_comes_back_has_the_decided_rows),
 		TEST(a_session_that_comes_back_has_the_rows_that_its_prompt_named),
 		TEST(rows_on_the_way_to_the_last_layer_stay_as_they_are),
+		TEST(a_session_that_shall_stay_does_and_a_new_one_begins_elsewhere),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

@@ -427,11 +427,23 @@ static void a_prediction_that_is_no_longer_true_is_said_again(void **state)
 	assert_false(f->waits);
 }
 
-/* All layers here would be faster, but a session with a long cache has few tokens left. */
-static void a_change_that_does_not_pay_now_waits_for_the_next_session(void **state)
+/* What is said when the agent's link is so and its one session stands like this. */
+static enum decide_news news_in_session(struct fleet *f, double kbit_s, struct msg_remaining left,
+					struct msg_decision *d)
 {
+	struct msg_telemetry *t = &agent(f, "gw")->telemetry;
+
+	tell_agent(f, "gw", kbit_s, 2);
+	t->n_remaining = 1;
+	t->remaining[0] = left;
+	return decide_make(f->decide, &f->roster, agent(f, "gw"), d, &f->waits);
+}
+
+/* All layers here would be faster, but a session with a long cache has few tokens left. */
+static void a_change_that_does_not_pay_now_is_for_new_sessions(void **state)
+{
+	const struct msg_remaining few = { .tokens = 2, .kv_tokens = 400 };
 	struct fleet *f = *state;
-	struct msg_telemetry *t;
 	struct msg_decision d;
 
 	f->budget_bytes = 20 * LAYER_BYTES;
@@ -439,16 +451,39 @@ static void a_change_that_does_not_pay_now_waits_for_the_next_session(void **sta
 	add_agent(f, "gw");
 	assert_int_equal(news(f, 10000, 2, &d), DECIDE_CHOICE);
 	assert_int_equal(d.split, 0);
+	assert_string_equal(d.stay_codec, "");
 	roster_publish(&f->roster, agent(f, "gw"), &d, 1);
-	tell_agent(f, "gw", 30, 2);
-	t = &agent(f, "gw")->telemetry;
-	t->n_remaining = 1;
-	t->remaining[0] = (struct msg_remaining){ .tokens = 2, .kv_tokens = 400 };
-	assert_int_not_equal(decide_make(f->decide, &f->roster, agent(f, "gw"), &d, &f->waits),
-			     DECIDE_CHOICE);
-	assert_true(f->waits);
-	assert_int_equal(news(f, 30, 2, &d), DECIDE_CHOICE); /* it has ended */
+	assert_int_equal(news_in_session(f, 30, few, &d), DECIDE_CHOICE);
 	assert_int_equal(d.split, LAYERS);
+	assert_string_not_equal(d.stay_codec, "");
+	assert_true(f->waits);
+	roster_publish(&f->roster, agent(f, "gw"), &d, 2);
+	assert_int_not_equal(news_in_session(f, 30, few, &d), DECIDE_CHOICE);
+	assert_true(f->waits);
+	assert_int_not_equal(news(f, 30, 2, &d), DECIDE_CHOICE); /* it has ended */
+	assert_int_equal(d.split, LAYERS);
+	assert_string_not_equal(d.stay_codec, ""); /* as it was said: there is nothing to say */
+	assert_false(f->waits);
+}
+
+/* A link that gets still worse: those that stay go as well. */
+static void who_stays_moves_when_that_pays(void **state)
+{
+	const struct msg_remaining some = { .tokens = 20, .kv_tokens = 400 };
+	struct fleet *f = *state;
+	struct msg_decision d;
+
+	f->budget_bytes = 20 * LAYER_BYTES;
+	add_worker(f, "w1");
+	add_agent(f, "gw");
+	assert_int_equal(news(f, 10000, 2, &d), DECIDE_CHOICE);
+	roster_publish(&f->roster, agent(f, "gw"), &d, 1);
+	assert_int_equal(news_in_session(f, 30, some, &d), DECIDE_CHOICE);
+	assert_string_not_equal(d.stay_codec, "");
+	roster_publish(&f->roster, agent(f, "gw"), &d, 2);
+	assert_int_equal(news_in_session(f, 1, some, &d), DECIDE_CHOICE);
+	assert_int_equal(d.split, LAYERS);
+	assert_string_equal(d.stay_codec, "");
 	assert_false(f->waits);
 }
 
@@ -635,7 +670,8 @@ int main(void)
 		TEST(a_codec_that_is_refused_is_not_tried_again),
 		TEST(a_front_that_was_taken_and_then_is_not_there_is_not_tried_again),
 		TEST(a_prediction_that_is_no_longer_true_is_said_again),
-		TEST(a_change_that_does_not_pay_now_waits_for_the_next_session),
+		TEST(a_change_that_does_not_pay_now_is_for_new_sessions),
+		TEST(who_stays_moves_when_that_pays),
 		TEST(a_slower_link_moves_the_decision_and_a_little_noise_does_not),
 		TEST(agents_of_a_worker_that_leaves_get_another_at_once),
 		TEST(a_worker_that_is_gone_is_replaced_before_telemetry_is_there),

@@ -323,6 +323,10 @@ static int understand(const struct sim_world *w, const struct msg_decision *m,
 	if (rc)
 		return rc;
 	d->bits = bits_of(&spec);
+	d->stays = m->stay_codec[0];
+	if (d->stays && (rc = spec_parse(&spec, m->stay_codec, e)))
+		return rc;
+	d->stay_bits = bits_of(&spec);
 	d->context_tokens = w->conf.model.context_tokens;
 	if (m->context_tokens && m->context_tokens < d->context_tokens)
 		d->context_tokens = m->context_tokens;

@@ -55,6 +55,8 @@ struct sim_decision {
 	uint32_t split, front, context_tokens;
 	enum kv_type kv;
 	double bits;     /* per element of a row */
+	bool stays;      /* sessions that run at other splits keep them, and ... */
+	double stay_bits; /* ... have such rows */
 	uint32_t worker; /* SIM_NONE: any */
 	char codec[MSG_SPEC_MAX];
 	double token_ms; /* predicted; 0: not */

@@ -274,7 +274,11 @@ static uint64_t handover_us(const struct sim_world *w, struct sim_agent *a,
 
 void sim_session_decide(struct sim_world *w, struct sim_agent *a, struct sim_session *s)
 {
-	s->by.bits = a->by.bits;
+	const bool stays = a->by.stays && s->by.split != a->by.split && s->next_split == SIM_NONE;
+
+	s->by.bits = stays ? a->by.stay_bits : a->by.bits;
+	if (stays)
+		return;
 	if (s->phase != SIM_DECODE || s->next_split != SIM_NONE || s->by.split == a->by.split)
 		return;
 	s->next_split = a->by.split;
