@@ -110,6 +110,23 @@ static void what_probes_noticed_is_told_at_once(void **state)
 	assert_int_equal(w.due_us, w.now_us);
 }
 
+/* The last of a round is still out: what it tells is waited for. */
+static void a_probe_that_is_out_is_waited_for(void **state)
+{
+	struct world w;
+
+	(void)state;
+	known(&w);
+	w.meter.changes++;
+	w.meter.changed_us = w.now_us + 1;
+	look(&w);
+	w.probe.sent_us = w.now_us;
+	w.meter.probes.newest_us = w.meter.changed_us;
+	assert_false(hurry_calls(&w.hurry, &w.meter, &w.probe));
+	w.probe.sent_us = 0;
+	assert_true(hurry_calls(&w.hurry, &w.meter, &w.probe));
+}
+
 static void who_is_due_earlier_is_not_put_off(void **state)
 {
 	struct world w;
@@ -128,6 +145,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(telemetry_comes_when_the_probes_are_back),
 		cmocka_unit_test(what_probes_noticed_is_told_at_once),
+		cmocka_unit_test(a_probe_that_is_out_is_waited_for),
 		cmocka_unit_test(who_is_due_earlier_is_not_put_off),
 	};
 
