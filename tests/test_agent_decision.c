@@ -303,6 +303,17 @@ static void a_session_that_shall_stay_does_and_a_new_one_begins_elsewhere(void *
 	assert_string_equal(hall_final(h, "b")->stats.codec, "f32");
 }
 
+static void who_is_at_the_decided_split_has_its_rows(void **state)
+{
+	struct hall *h = *state;
+
+	assert_int_equal(decide_between_tokens(h, "\"split\":2,\"codec\":\"f32\"",
+					       "\"split\":2,\"codec\":\"f16\","
+					       "\"stay_codec\":\"q8\"",
+					       ""),
+			 PLAIN_F16);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -321,6 +332,7 @@ int main(void)
 		TEST(a_session_that_comes_back_has_the_rows_that_its_prompt_named),
 		TEST(rows_on_the_way_to_the_last_layer_stay_as_they_are),
 		TEST(a_session_that_shall_stay_does_and_a_new_one_begins_elsewhere),
+		TEST(who_is_at_the_decided_split_has_its_rows),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

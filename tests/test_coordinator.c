@@ -318,6 +318,14 @@ static void predictions_are_told_again_twice_a_minute_at_most(void **state)
 	pass(o, 31000);
 	publish_telemetry(o, 20);
 	assert_true(o->heard.predicted.token_ms > 20);
+	told = o->n_heard;
+	publish_telemetry(o, 10); /* too soon after the last one: */
+	pass(o, 5000);
+	assert_int_equal(o->n_heard, told);
+	pass(o, 30000);
+	publish_telemetry(o, 10); /* with the same again, once it is time */
+	assert_int_equal(o->n_heard, told + 1);
+	assert_true(o->heard.predicted.token_ms < 20);
 	assert_int_equal(o->heard.number, number);
 	assert_int_equal(o->heard.split, 1);
 }

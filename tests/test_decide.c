@@ -427,6 +427,35 @@ static void a_prediction_that_is_no_longer_true_is_said_again(void **state)
 	assert_false(f->waits);
 }
 
+/* Whichever figure it is that was told otherwise. */
+static void each_figure_of_a_prediction_counts(void **state)
+{
+	struct fleet *f = *state;
+	struct msg_predicted told, *p;
+	struct msg_decision d;
+
+	f->conf.policy.split = 2;
+	add_worker(f, "w1");
+	add_agent(f, "gw");
+	told = decided(f, "gw")->predicted;
+	p = &agent(f, "gw")->decision.predicted;
+	assert_int_equal(news(f, 10000, 10, &d), DECIDE_NOTHING);
+	p->ttft_ms = 1.4 * told.ttft_ms;
+	assert_int_equal(news(f, 10000, 10, &d), DECIDE_FIGURES);
+	*p = told;
+	p->up_bytes = 1.4 * told.up_bytes;
+	assert_int_equal(news(f, 10000, 10, &d), DECIDE_FIGURES);
+	*p = told;
+	p->edge_bytes = told.edge_bytes / 2;
+	assert_int_equal(news(f, 10000, 10, &d), DECIDE_FIGURES);
+	*p = told;
+	p->worker_bytes = 2 * told.worker_bytes;
+	assert_int_equal(news(f, 10000, 10, &d), DECIDE_FIGURES);
+	*p = told;
+	agent(f, "gw")->decision.has_predicted = false;
+	assert_int_equal(news(f, 10000, 10, &d), DECIDE_FIGURES); /* it never had any */
+}
+
 /* What is said when the agent's link is so and its one session stands like this. */
 static enum decide_news news_in_session(struct fleet *f, double kbit_s, struct msg_remaining left,
 					struct msg_decision *d)
@@ -670,6 +699,7 @@ int main(void)
 		TEST(a_codec_that_is_refused_is_not_tried_again),
 		TEST(a_front_that_was_taken_and_then_is_not_there_is_not_tried_again),
 		TEST(a_prediction_that_is_no_longer_true_is_said_again),
+		TEST(each_figure_of_a_prediction_counts),
 		TEST(a_change_that_does_not_pay_now_is_for_new_sessions),
 		TEST(who_stays_moves_when_that_pays),
 		TEST(a_slower_link_moves_the_decision_and_a_little_noise_does_not),

@@ -401,6 +401,44 @@ static void a_decision_is_the_choice_again(void **state)
 	free(r);
 }
 
+/* A session that was told to stay is where it was; one at the decided split is not one of them. */
+static void who_stays_is_where_telemetry_says(void **state)
+{
+	struct desk *d = *state;
+	struct msg_telemetry t = telemetry_of();
+	struct msg_decision m = { .split = 3, .worker = "w1", .codec = "f32", .kv = "f16" };
+	struct plan_result *r = calloc(1, sizeof(*r));
+	struct plan_input in = { .accuracy = &d->accuracy.table };
+	struct plan_policy p = { .objective = PLAN_LATENCY };
+	struct plan_present now;
+	uint32_t level;
+
+	assert_non_null(r);
+	in.agent = &d->agent.agent;
+	in.policy = &p;
+	r->chosen.choice = (struct plan_choice){ .split = 3, .context_tokens = 250 };
+	facts_decision(&m, &in, r);
+	assert_string_equal(m.stay_codec, "");
+	r->stays = true;
+	r->stay_level = 2;
+	facts_decision(&m, &in, r);
+	assert_int_equal(accuracy_level(&d->accuracy.table, m.stay_codec, &level), 0);
+	assert_int_equal(level, 2);
+	t.n_remaining = 2;
+	t.remaining[0] = (struct msg_remaining){ .tokens = 10, .kv_tokens = 20, .split = 1 };
+	t.remaining[1] = (struct msg_remaining){ .tokens = 10, .kv_tokens = 20, .split = 3 };
+	facts_present(&now, &m, &t, &d->agent.agent, &d->accuracy.table, "w1");
+	assert_true(now.sessions[0].stays && now.sessions[0].split == 1);
+	assert_false(now.sessions[1].stays);
+	assert_int_equal(now.stay_level, 2);
+	assert_int_equal(facts_own_bytes(&d->agent.agent, &now),
+			 30 * (3 + 1) * d->agent.agent.kv_bytes[now.choice.kv]);
+	m.stay_codec[0] = '\0'; /* nobody was told to: they are on their way */
+	facts_present(&now, &m, &t, &d->agent.agent, &d->accuracy.table, "w1");
+	assert_false(now.sessions[0].stays);
+	free(r);
+}
+
 static float loss_of(const struct accuracy *a, uint32_t front, enum kv_type kv, const char *spec,
 		     uint32_t split)
 {
@@ -633,6 +671,7 @@ int main(void)
 		TEST(a_policy_is_free_where_yaml_says_nothing),
 		TEST(an_agents_own_words_come_first),
 		TEST(a_decision_is_the_choice_again),
+		TEST(who_stays_is_where_telemetry_says),
 		TEST(without_a_calibration_only_whole_numbers_are_sure),
 		TEST(a_calibration_tells_bits_and_losses),
 		TEST(what_lacks_lies_between_what_is_there),

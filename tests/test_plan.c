@@ -262,6 +262,13 @@ static void who_stays_has_the_best_rows_there(void **state)
 	w->policy.ttft_ms = w->r.splits[8].option.figures.ttft_ms; /* no more a place to stay at */
 	plan_world_plan(w);
 	assert_true(!w->r.stays && w->r.n_elsewhere == 1);
+	w->policy.ttft_ms = 0;
+	w->policy.min_split = 1; /* that is for one of two; but all move, or none */
+	w->present.sessions[1] = (struct plan_session){
+		.tokens_left = 1, .kv_tokens = 100, .stays = true, .split = 1
+	};
+	plan_world_plan(w);
+	assert_false(w->r.stays);
 	w->present.n_sessions = 0;
 	plan_world_plan(w);
 	assert_int_equal(w->r.n_elsewhere, 0);
@@ -281,6 +288,10 @@ static void a_split_goes_down_by_the_cheaper_way(void **state)
 	plan_world_plan(w);
 	way = rows * 8 / 1000 + 4 * 0.2 * (1 + 15 * (16 - 1) / 63.0) / 16; /* sent, run again */
 	assert_true(fabs(w->r.handover - 100 * way) < 1e-3);
+	for (unsigned i = 0; i < 2; i++) /* the worker is at position 50 as slow as here at 25 */
+		w->worker.batches[i].depth = (struct plan_depth){ 25, 0.001 };
+	plan_world_plan(w);
+	assert_true(fabs(w->r.handover - 100 * (way + 4 * 0.001 * 25)) < 1e-3);
 	w->link.up_kbit_s = 0; /* bytes cost nothing: the caches themselves are sent */
 	plan_world_plan(w);
 	assert_true(w->r.handover == 0);
@@ -324,6 +335,7 @@ static void a_choice_that_breaks_a_limit_goes_at_once(void **state)
 	plan_world_plan(w);
 	assert_int_equal(w->r.verdict, PLAN_FORCED);
 	assert_int_equal(w->r.present_limit, PLAN_TOKEN);
+	assert_int_equal(w->r.n_elsewhere, 1);
 	assert_int_equal(w->r.chosen.choice.split, w->r.best.choice.split);
 }
 
