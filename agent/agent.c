@@ -11,6 +11,7 @@
 #include "agent/move.h"
 #include "agent/offline.h"
 #include "agent/profile.h"
+#include "agent/recast.h"
 #include "agent/rehearsal.h"
 #include "agent/reply.h"
 #include "agent/report.h"
@@ -58,14 +59,19 @@ struct agent {
 	char down[160]; /* why there is no connection */
 };
 
+static struct segment *segment_of(void *ctx)
+{
+	struct agent *a = ctx;
+
+	return head_segment(a->head);
+}
+
 static int begin(void *ctx, struct head_job *job, uint32_t split, uint32_t context,
 		 enum kv_type type, struct err *e)
 {
-	struct agent *a = ctx;
-	const struct segment_ask ask =
-		seat_ask(head_segment(a->head), split, context, type, &job->codec);
+	const struct segment_ask ask = seat_ask(segment_of(ctx), split, context, type, &job->codec);
 
-	return seat_take(head_segment(a->head), job, &ask, e);
+	return seat_take(segment_of(ctx), job, &ask, e);
 }
 
 static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *answer, struct err *e)
@@ -88,41 +94,32 @@ static void want_front(void *ctx, const char *name)
 
 static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t context)
 {
-	struct agent *a = ctx;
-
 	(void)split;
 	(void)context;
-	seat_give_back(head_segment(a->head), job);
+	seat_give_back(segment_of(ctx), job);
 }
 
-static int convert(void *ctx, struct head_job *job, enum kv_type type, struct err *e)
+static int begin_recast(void *ctx, const struct head_job *job, struct head_job *recast,
+			enum kv_type type, struct err *e)
 {
-	struct agent *a = ctx;
-
-	return move_convert(head_segment(a->head), job, type, e);
+	return recast_begin(segment_of(ctx), job, recast, type, e);
 }
 
 static int side_begin(void *ctx, const struct head_job *job, struct head_job *side,
 		      const struct agent_move *m, struct err *e)
 {
-	struct agent *a = ctx;
-
-	return move_begin(head_segment(a->head), job, side, m, e);
+	return move_begin(segment_of(ctx), job, side, m, e);
 }
 
 static void side_moved(void *ctx, struct head_job *job, struct head_job *side,
 		       const struct agent_move *m, uint32_t len)
 {
-	struct agent *a = ctx;
-
-	move_done(head_segment(a->head), job, side, m, len);
+	move_done(segment_of(ctx), job, side, m, len);
 }
 
 static void side_end(void *ctx, struct head_job *side)
 {
-	struct agent *a = ctx;
-
-	move_end(head_segment(a->head), side);
+	move_end(segment_of(ctx), side);
 }
 
 static bool submit(void *ctx, struct head_job *job)
@@ -435,7 +432,9 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 				       &(struct agent_ops){ .ctx = a,
 							    .begin = begin,
 							    .end = end,
-							    .convert = convert,
+							    .recast_begin = begin_recast,
+							    .recast_done = recast_done,
+							    .recast_end = side_end,
 							    .submit = submit,
 							    .side_begin = side_begin,
 							    .side_moved = side_moved,

@@ -465,6 +465,7 @@ static void follow(struct agent_core *c, struct slot *sl, const struct msg_decis
 	slot_decide_kv(sl, d->kv);
 	if (!stays)
 		slot_move(c, sl, d->split, now_us);
+	slot_recast(c, sl, now_us);
 }
 
 static void on_decision(struct agent_core *c, const struct msg_decision *d, bool retained,
@@ -656,8 +657,7 @@ unsigned agent_core_sessions(const struct agent_core *c)
 bool agent_core_busy(const struct agent_core *c)
 {
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
-		if (c->slots[i].used &&
-		    (c->slots[i].session.computing || c->slots[i].session.handover.out))
+		if (c->slots[i].used && slot_is_out(&c->slots[i]))
 			return true;
 	}
 	return false;

@@ -80,8 +80,8 @@ struct agent_ops {
 	 * to move job's session from one split to another. */
 	int (*side_begin)(void *ctx, const struct head_job *job, struct head_job *side,
 			  const struct agent_move *m, struct err *e);
-	/* The split has moved: job's cache is that of the new one, `len` positions long. Releases
-	 * the rest as side_end does. No job of the session is out. */
+	/* The split has moved: job's cache is that of the new one, `len` positions long; side_end
+	 * follows, when the next job has been submitted. No job of the session is out. */
 	void (*side_moved)(void *ctx, struct head_job *job, struct head_job *side,
 			   const struct agent_move *m, uint32_t len);
 	void (*side_end)(void *ctx, struct head_job *side);
@@ -93,9 +93,16 @@ struct agent_ops {
 	/* A decision names a front (empty: the first); agent_core_use_front when it is there. NULL:
 	 * there is one. */
 	void (*front)(void *ctx, const char *name);
-	/* Bring job's cache to another type; on an error it stays as it is. No job of the session
-	 * is out. NULL: it cannot be done. */
-	int (*convert)(void *ctx, struct head_job *job, enum kv_type type, struct err *e);
+	/* Have an empty cache like job's, but of `type`: recast->kv, and what a job that brings
+	 * rows there needs. NULL: it cannot be done. */
+	int (*recast_begin)(void *ctx, const struct head_job *job, struct head_job *recast,
+			    enum kv_type type, struct err *e);
+	/* Positions [from, len) as well; then job and recast have changed caches. On an error they
+	 * have not. No job of the session is out. */
+	int (*recast_done)(void *ctx, struct head_job *job, struct head_job *recast, uint32_t from,
+			   uint32_t len, struct err *e);
+	/* recast's cache ends. */
+	void (*recast_end)(void *ctx, struct head_job *recast);
 };
 
 #define AGENT_CHUNK_ROWS 64u /* most rows of one job */

@@ -4,11 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEVER       UINT64_MAX
-#define MAX_RESENDS 3u /* of FILL frames, or OPENs, before the handover is given up */
-#define MAX_UNACKED 2u /* FILL frames on their way */
-#define LAST_ROWS   4u /* of a piece that a token may wait for, here or at the worker */
-#define PURSUIT     2u /* positions for each new row, that side work comes nearer by */
+#define NEVER        UINT64_MAX
+#define MAX_RESENDS  3u   /* of FILL frames, or OPENs, before the handover is given up */
+#define MAX_UNACKED  2u   /* frames on their way, ... */
+#define MOST_UNACKED 32u  /* ... a prefill's more, where that takes longer than tokens do */
+#define LAST_ROWS    4u   /* of a piece that a token may wait for, here or at the worker */
+#define BACK_ROWS    2u   /* that a session which goes back has not sent: the newest, one before */
+#define NEAR_ROWS    2u   /* that come while a frame is on its way there and back; else it is far */
+#define END_ROWS     4u   /* left of a prefill, from which on each row goes out as it comes */
+#define LATE         256u /* tokens that a worker may need to keep up; then they wait for it */
+#define TOKENS_A_ROW 8u   /* ... more that may be on its way */
+#define PURSUIT      2u   /* positions for each new row, that side work comes nearer by */
 
 static struct session_fill *current_fill(struct session *s)
 {
@@ -112,6 +118,7 @@ static bool begin_back(struct session *s, uint64_t now_us, struct session_effect
 	s->epoch++;
 	memcpy(s->worker, s->conf.worker, sizeof(s->worker));
 	fx->open = true;
+	s->handover.opened_at = s->computed;
 	s->handover.due_us = now_us + s->conf.accept_us;
 	return true;
 }
@@ -162,15 +169,62 @@ static uint32_t reach(const struct session *s)
 	return s->alone && s->computed == s->n_ids ? s->n_ids - 1 : s->computed;
 }
 
-/* FILL frames that the worker has not spoken of. */
-static uint32_t unacked(struct session *s)
+/* Of those, what side work has not done. */
+static uint32_t left(const struct session *s)
 {
-	const struct session_fill *f = current_fill(s);
+	return reach(s) > s->handover.done ? reach(s) - s->handover.done : 0;
+}
+
+/* Frames that the worker has not spoken of: of the fill, or of a prefill. */
+static uint32_t unacked(const struct session *s)
+{
+	const struct session_fill *f = &s->fills[s->n_fills];
+	const bool back = s->handover.way == SESSION_BACK;
+	const struct session_chunk *chunks = back ? s->chunks : f->chunks;
+	const uint32_t n_chunks = back ? s->n_chunks : f->n_chunks;
 	uint32_t n = 0;
 
-	while (n < f->n_chunks && f->chunks[f->n_chunks - 1 - n].pos >= s->handover.acked)
+	while (n < n_chunks && chunks[n_chunks - 1 - n].pos >= s->handover.acked)
 		n++;
 	return n;
+}
+
+/* Rows from here on are kept. */
+static uint32_t kept_from(const struct session *s)
+{
+	const struct session_handover *h = &s->handover;
+	const uint32_t newest = s->computed > h->kept_rows ? s->computed - h->kept_rows : 0;
+
+	if (!h->kept_rows)
+		return UINT32_MAX;
+	return newest > h->kept_from ? newest : h->kept_from;
+}
+
+/* What is missing at the worker takes no time here. */
+static bool streams(const struct session *s)
+{
+	return s->handover.way == SESSION_BACK && s->handover.done >= kept_from(s);
+}
+
+/* A frame is at the worker and back in little more than a token. Else one row at a time would keep
+ * others from the processors, or from the link. */
+static bool is_near(const struct session *s)
+{
+	return s->handover.trip_rows <= NEAR_ROWS;
+}
+
+/* As many frames are on their way as may be. More small ones would only keep the others from the
+ * processors, but at the end, when no longer ones are left and the worker is near. */
+static bool is_full(const struct session *s)
+{
+	const struct session_handover *h = &s->handover;
+	const bool end = streams(s) && left(s) <= END_ROWS && is_near(s);
+	const bool few = streams(s) && left(s) <= s->conf.kept_side_rows;
+	uint32_t most = end ? END_ROWS : few ? 1 : MAX_UNACKED;
+
+	if (h->way == SESSION_BACK)
+		most += end ? h->trip_rows : h->trip_rows / s->conf.side_rows;
+	return h->way != SESSION_UP && unacked(s) >= (most < MOST_UNACKED ? most : MOST_UNACKED);
 }
 
 /* The last piece begins when the newest row has just been sent, or while a token waits for it: so
@@ -179,10 +233,12 @@ static bool may_begin(struct session *s, uint32_t rows, const struct session_eff
 {
 	const struct session_handover *h = &s->handover;
 
+	if (is_full(s) && !(h->holding && streams(s)))
+		return false;
+	if (h->way == SESSION_BACK && h->kept_rows)
+		return true; /* those behind it take no time */
 	/* Beside a worker that computes; a session that is alone computes all the time. */
 	if (s->computing && s->state != SESSION_LOCAL)
-		return false;
-	if (h->way == SESSION_DOWN && unacked(s) >= MAX_UNACKED)
 		return false;
 	if (rows > LAST_ROWS || s->alone)
 		return true;
@@ -194,14 +250,18 @@ static bool may_begin(struct session *s, uint32_t rows, const struct session_eff
 static void ask_side(struct session *s, struct session_effects *fx)
 {
 	struct session_handover *h = &s->handover;
+	const uint32_t most = streams(s) ? s->conf.kept_side_rows : s->conf.side_rows;
 	uint32_t rows = reach(s) > h->done ? reach(s) - h->done : 0;
 
 	if (h->out || !rows || !may_begin(s, rows, fx))
 		return;
-	if (rows > s->conf.side_rows)
-		rows = s->conf.side_rows;
+	if (h->done < kept_from(s) && rows > kept_from(s) - h->done)
+		rows = kept_from(s) - h->done;
+	if (rows > most)
+		rows = most;
 	h->out = rows;
 	fx->side = true;
+	fx->side_first = streams(s);
 	fx->side_pos = h->done;
 	fx->side_rows = rows;
 }
@@ -234,6 +294,22 @@ static void move_split(struct session *s, struct session_effects *fx)
 	fx->moved = true;
 }
 
+/* The worker that a session goes back to has no more to do than what is always on its way: as far
+ * as that is known, and a row more for every few tokens that it was not so. */
+static bool keeps_up(const struct session *s)
+{
+	const struct session_handover *h = &s->handover;
+	const uint32_t out = h->done + left(s) - h->acked, more = h->late / TOKENS_A_ROW;
+
+	if (!h->accepted || h->streamed > LATE)
+		return h->accepted;
+	if (!h->kept_rows)
+		return out <= LAST_ROWS + h->trip_rows + more;
+	if (!h->settled || out > h->lag + BACK_ROWS + more)
+		return false;
+	return is_near(s) ? left(s) <= BACK_ROWS + more : !unacked(s);
+}
+
 /* All that has been computed is there as well. What the worker has not spoken of is on its way, and
  * so little that its next rows may wait for it there: they need not wait for the answer here. */
 static bool caught_up(const struct session *s)
@@ -244,20 +320,23 @@ static bool caught_up(const struct session *s)
 		return false;
 	return h->way == SESSION_UP ||
 	       (h->way == SESSION_DOWN && h->acked && h->done - h->acked <= LAST_ROWS) ||
-	       (h->way == SESSION_BACK && h->accepted);
+	       (h->way == SESSION_BACK && keeps_up(s));
 }
 
 /* The last piece is out, or is due. */
 static bool nearly(const struct session *s)
 {
 	const struct session_handover *h = &s->handover;
-	const uint32_t left = reach(s) > h->done ? reach(s) - h->done : 0;
 
-	if (left > LAST_ROWS || (h->way == SESSION_BACK && !h->accepted))
+	if (h->way == SESSION_BACK && !keeps_up(s))
 		return false;
-	if (h->way == SESSION_DOWN && (!h->acked || h->done - h->acked + left > LAST_ROWS))
+	if (h->way == SESSION_BACK && h->kept_rows)
+		return streams(s);
+	if (left(s) > LAST_ROWS)
 		return false;
-	return h->out == left || (!h->out && s->state == SESSION_LOCAL);
+	if (h->way == SESSION_DOWN && (!h->acked || h->done - h->acked + left(s) > LAST_ROWS))
+		return false;
+	return h->out == left(s) || (!h->out && s->state == SESSION_LOCAL);
 }
 
 /* Where a position takes about as long as a token, side work would never catch up by what tokens
@@ -284,6 +363,10 @@ bool handover_holds(struct session *s, struct session_effects *fx)
 	}
 	if (h->tries) /* it was held long enough once */
 		return false;
+	if (streams(s) && h->accepted && !h->holding) {
+		h->streamed++;
+		h->late += left(s) <= END_ROWS;
+	}
 	h->holding = nearly(s);
 	return h->holding || lags(s);
 }
@@ -345,15 +428,18 @@ static bool put_fill(struct session *s, const struct session_event *ev, struct s
 
 static bool put_chunk(struct session *s, const struct session_event *ev, struct session_effects *fx)
 {
+	struct session_handover *h = &s->handover;
 	const size_t offset = s->log_len;
 
 	if (s->n_chunks == s->conf.max_ids || !put(s->log, s->conf.log_bytes, &s->log_len, ev))
 		return false;
 	s->chunks[s->n_chunks++] = chunk_of(s, ev, offset);
-	if (!s->handover.accepted)
+	if (!h->accepted)
 		return true;
 	fx->send_from = s->next_send;
 	fx->send_to = s->next_send = s->n_chunks;
+	if (h->due_us == NEVER)
+		h->due_us = ev->now_us + s->conf.reply_us;
 	return true;
 }
 
@@ -379,20 +465,39 @@ void handover_on_side(struct session *s, const struct session_event *ev, struct 
 		handover_abandon(s, "the log has no room for it", fx);
 }
 
+/* How far the newest row is ahead of a frame that has run. While that was long, the next one is
+ * shorter. */
+static void note_lag(struct session *s)
+{
+	struct session_handover *h = &s->handover;
+	const uint32_t lag = s->computed - h->acked;
+
+	h->settled |= h->told && lag >= h->lag;
+	h->lag = h->told && h->lag < lag ? h->lag : lag;
+	h->told = true;
+}
+
 void handover_on_need(struct session *s, const struct msg_need *n, uint64_t now_us)
 {
 	struct session_handover *h = &s->handover;
 
-	if (h->way != SESSION_DOWN || s->state != SESSION_OPEN || n->epoch != s->epoch ||
-	    !n->has_fill || n->fill_split != h->to || n->fill_len > h->done)
+	const bool down = h->way == SESSION_DOWN && s->state == SESSION_OPEN;
+	const bool back = h->way == SESSION_BACK && h->accepted;
+	const uint32_t len = n->has_fill ? n->fill_len : n->kv_len;
+
+	if ((!down && !back) || n->epoch != s->epoch || n->has_fill != down || len > h->done ||
+	    (down && n->fill_split != h->to) || (back && len < h->acked))
 		return;
-	if (n->fill_len > h->acked)
+	if (len > h->acked)
 		h->tries = 0;
-	h->acked = n->fill_len;
+	h->acked = len;
+	if (back && streams(s))
+		note_lag(s);
 	h->due_us = h->acked == h->done ? NEVER : now_us + s->conf.reply_us;
 }
 
-bool handover_on_accept(struct session *s, const struct msg_accept *a, struct session_effects *fx)
+bool handover_on_accept(struct session *s, const struct msg_accept *a, uint64_t now_us,
+			struct session_effects *fx)
 {
 	struct session_handover *h = &s->handover;
 
@@ -404,8 +509,9 @@ bool handover_on_accept(struct session *s, const struct msg_accept *a, struct se
 		return true;
 	}
 	h->accepted = true;
+	h->trip_rows = s->computed - h->opened_at;
 	h->tries = 0;
-	h->due_us = NEVER;
+	h->due_us = s->n_chunks ? now_us + s->conf.reply_us : NEVER;
 	fx->send_from = s->next_send;
 	fx->send_to = s->next_send = s->n_chunks;
 	return true;
@@ -424,13 +530,19 @@ void handover_on_due(struct session *s, uint64_t now_us, struct session_effects 
 		return;
 	}
 	s->retries++;
-	if (h->way == SESSION_BACK) {
+	if (h->way == SESSION_BACK && !h->accepted) {
 		fx->open = true;
+		h->opened_at = s->computed;
 		h->due_us = now_us + s->conf.accept_us;
+		return;
+	}
+	h->due_us = now_us + (s->conf.reply_us << h->tries);
+	if (h->way == SESSION_BACK) {
+		fx->send_from = s->n_chunks - unacked(s);
+		fx->send_to = s->n_chunks;
 		return;
 	}
 	fx->fill = s->n_fills;
 	fx->fill_to = f->n_chunks;
 	fx->fill_from = f->n_chunks - unacked(s);
-	h->due_us = now_us + (s->conf.reply_us << h->tries);
 }

@@ -8,7 +8,8 @@
  *         that then joins. To l' = L the session goes on alone (LOCAL), and needs no worker.
  *   DOWN  l -> l': they run through [0, l') again and go to the worker as FILL frames, which builds
  *         [l', l) beside; when it has said that all are there, the next rows are at l'.
- *   BACK  from LOCAL to a worker: it is opened, and the same rows are its prefill.
+ *   BACK  from LOCAL to a worker: it is opened, and the same rows are its prefill. Those that are
+ *         new meanwhile were kept at l' and go out one by one, until the worker keeps up.
  *
  * At most one token waits for the last piece (`holding`). On the way UP tokens also wait for a
  * piece, where new rows come faster than half of those that are run again: so it ends before there
@@ -34,11 +35,12 @@ bool handover_parts(struct session *s, struct session_effects *fx);
 void handover_on_side(struct session *s, const struct session_event *ev,
 		      struct session_effects *fx);
 
-/* How far the worker's fill is. */
+/* How far the worker is with what it has been sent. */
 void handover_on_need(struct session *s, const struct msg_need *n, uint64_t now_us);
 
 /* A worker accepted: true when it is the one that BACK has asked. */
-bool handover_on_accept(struct session *s, const struct msg_accept *a, struct session_effects *fx);
+bool handover_on_accept(struct session *s, const struct msg_accept *a, uint64_t now_us,
+			struct session_effects *fx);
 
 /* End it, if there is one; why: for the log. */
 void handover_abandon(struct session *s, const char *why, struct session_effects *fx);

@@ -9,6 +9,10 @@
 #include "base/trace.h"
 #include "engine/kv_layers.h"
 
+#define CALM_JOBS 8   /* without side jobs, before what they take is believed; half-life thereof */
+#define LONGEST   150 /* per cent */
+#define LEAST     3   /* and this part of their time side jobs get anyway */
+
 struct head {
 	struct segment seg;
 	struct segment *fronts[MSG_FRONTS_MAX]; /* lent; of the loop thread, and of jobs */
@@ -23,13 +27,27 @@ struct head {
 	size_t max_rows;        /* of a job; side jobs have the rest of seg.x */
 	struct head_job *sides; /* oldest first; compute thread, like what follows */
 	struct piece piece;     /* the first of them */
-	struct head_job *ahead; /* taken from the queue already, and next */
-	uint64_t spare_us;      /* that they had since the newest job */
+	struct head_job *ahead; /* was looked at, and is the next one; or NULL */
+	int64_t owed_us;        /* that they have had too little since, or too much */
+	int64_t spare_us;       /* that they had since the newest job */
+	int64_t step_us;        /* that their newest step took */
+	int64_t calm_us; /* that a row of the others takes when there are none; 0: not known */
+	unsigned calm;   /* others since the last one */
 };
 
 static struct segment *segment_of(struct head *h, const struct head_job *job)
 {
 	return job->front ? h->fronts[job->front] : &h->seg;
+}
+
+/* Where the job's rows are kept; NULL: they are not, or the ring would end among them. */
+static float *place_kept(const struct segment *seg, const struct head_job *job)
+{
+	const uint32_t at = job->pos % HEAD_KEPT;
+
+	if (!job->kept || job->rows > HEAD_KEPT - at)
+		return NULL;
+	return job->kept->x + at * (size_t)seg->hp.dim;
 }
 
 static int run_layers(struct segment *seg, struct head_job *job)
@@ -40,26 +58,24 @@ static int run_layers(struct segment *seg, struct head_job *job)
 	job->embed_us = (uint32_t)(clock_now_us() - begun_us);
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
-	return segment_forward(seg, job->kv, job->pos, job->rows, &job->err);
+	return segment_forward(seg, job->kv, job->pos, job->rows, job->keep_at,
+			       place_kept(seg, job), &job->err);
 }
 
+/* They are where place_kept said. */
 static void keep(const struct segment *seg, const struct head_job *job)
 {
 	struct head_kept *k = job->kept;
-	const uint32_t split = kv_layers_last(job->kv), end = job->pos + job->rows;
-	const size_t d = seg->hp.dim;
+	const uint32_t end = job->pos + job->rows;
 
-	if (k->split != split || k->to != job->pos)
+	if (k->split != job->keep_at || k->to != job->pos)
 		k->from = job->pos;
-	k->split = split;
+	if (!place_kept(seg, job))
+		k->from = end;
+	k->split = job->keep_at;
 	k->to = end;
 	if (end - k->from > HEAD_KEPT)
 		k->from = end - HEAD_KEPT;
-	for (uint32_t i = 0; i < job->rows; i++) {
-		if (job->pos + i >= k->from)
-			memcpy(k->x + (job->pos + i) % HEAD_KEPT * d, seg->x + i * d,
-			       d * sizeof(*k->x));
-	}
 }
 
 int head_encode(struct head_job *job, struct codec_work *work, const float *x)
@@ -123,10 +139,11 @@ static void add_side(struct head *h, struct head_job *job)
 	*last = job;
 	job->next = NULL;
 	job->layers_us = job->encode_us = job->embed_us = job->head_us = job->step_us = 0;
+	job->ran = false;
 }
 
 /* Returns how long it took. */
-static uint64_t step_side(struct head *h)
+static int64_t step_side(struct head *h)
 {
 	const uint64_t begun_us = clock_now_us();
 	struct head_job *job = h->sides;
@@ -142,36 +159,65 @@ static uint64_t step_side(struct head *h)
 		h->piece.job = NULL;
 		h->done(h->ctx, job);
 	}
-	queue_yield(); /* nobody waits for it: a worker or a broker beside may have to run */
-	return clock_now_us() - begun_us;
+	h->step_us = (int64_t)(clock_now_us() - begun_us);
+	return h->step_us;
 }
 
-/* One that came while another job ran must not wait behind the job that came with it. */
-static void find_side(struct head *h)
+/* One that takes no time is not put off: somebody may wait for it. */
+static void take_side(struct head *h, struct head_job *job)
 {
-	struct head_job *job;
+	const bool alone = !h->sides;
 
-	while (!h->ahead && (job = queue_pop(h->jobs, 0))) {
-		if (job->side)
-			add_side(h, job);
-		else
-			h->ahead = job;
+	add_side(h, job);
+	if (alone && piece_is_short(job))
+		(void)step_side(h);
+}
+
+/* One may wait behind the job that has just run, before the next. */
+static bool has_side(struct head *h)
+{
+	if (h->sides || h->ahead)
+		return h->sides;
+	h->ahead = queue_pop(h->jobs, 0);
+	if (h->ahead && h->ahead->side) {
+		take_side(h, h->ahead);
+		h->ahead = NULL;
 	}
+	return h->sides;
 }
 
-/* Others leave them less time than half of their own: they get that. */
-static void owe_side(struct head *h, uint64_t took_us)
+/* What one of the others takes when neither a side job nor the worker's share of it is in its way:
+ * for two tokens that runs on. */
+static void learn_calm(struct head *h, const struct head_job *job, int64_t took_us)
 {
-	uint64_t owed_us = took_us / 2 > h->spare_us ? took_us / 2 - h->spare_us : 0;
+	h->calm = has_side(h) ? 0 : h->calm + 1;
+	if (h->calm > CALM_JOBS && job->rows == 1)
+		h->calm_us += h->calm_us ? (took_us - h->calm_us) / CALM_JOBS : took_us;
+}
 
+/* Side jobs get half of the time of the others, but let those not take longer than LONGEST of what
+ * they take when there are none: a worker on the same machine may slow them as well. */
+static int64_t share_us(const struct head *h, int64_t took_us)
+{
+	const int64_t left_us = h->calm_us ? h->calm_us * LONGEST / 100 - took_us : took_us;
+	const int64_t most_us = left_us > took_us / LEAST ? left_us : took_us / LEAST;
+
+	return most_us < took_us / 2 ? most_us : took_us / 2;
+}
+
+/* Where they have had less: in steps no longer than twice what is missing; the rest next time. */
+static void owe_side(struct head *h, int64_t took_us)
+{
+	h->owed_us += share_us(h, took_us) - h->spare_us;
 	h->spare_us = 0;
-	if (owed_us)
-		find_side(h);
-	while (h->sides && owed_us > 0) {
-		const uint64_t us = step_side(h);
-
-		owed_us -= us < owed_us ? us : owed_us;
+	if (h->owed_us < -h->step_us)
+		h->owed_us = -h->step_us;
+	while (has_side(h) && h->owed_us > 0 && h->owed_us >= h->step_us / 2) {
+		h->owed_us -= step_side(h);
+		queue_yield();
 	}
+	if (!h->sides)
+		h->owed_us = 0;
 }
 
 /* NULL: none now, where there are side jobs; else none will ever come. */
@@ -190,16 +236,20 @@ static bool serve(struct head *h)
 {
 	struct head_job *job = next_job(h);
 	uint64_t begun_us;
+	int64_t took_us;
 
 	if (job && job->side) {
-		add_side(h, job);
+		take_side(h, job);
 	} else if (job) {
 		begun_us = clock_now_us();
 		run(h, job);
+		took_us = (int64_t)(clock_now_us() - begun_us);
+		learn_calm(h, job, took_us);
 		h->done(h->ctx, job);
-		owe_side(h, clock_now_us() - begun_us);
+		owe_side(h, took_us);
 	} else if (h->sides) {
 		h->spare_us += step_side(h);
+		queue_yield(); /* nobody waits for it: a worker or a broker may have to run */
 	} else {
 		return false;
 	}

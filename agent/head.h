@@ -21,10 +21,10 @@
 #define HEAD_SPARE_ROWS 16u /* of the segment's x, for side jobs: most rows that one may have */
 #define HEAD_KEPT       256u
 
-/* The newest rows of a session as they left the layers, one after the other in position. Compute
- * thread. */
+/* The newest rows of a session as they were behind some of the layers, one after the other in
+ * position. Compute thread. */
 struct head_kept {
-	uint32_t split;    /* layers that they went through */
+	uint32_t split;    /* layers that they had gone through */
 	uint32_t from, to; /* positions */
 	float x[];         /* [HEAD_KEPT][dim], by position modulo HEAD_KEPT */
 };
@@ -43,14 +43,16 @@ struct head_job {
 	struct sampler_params sampling;
 	const uint32_t *history; /* [n_history] tokens generated so far */
 	uint32_t n_history;
-	struct kv *kv; /* layers [0, split); of the session */
-	struct head_kept *kept;    /* rows that come out go there as well; or NULL. side: lent */
+	struct kv *kv;             /* layers [0, split); of the session */
+	struct head_kept *kept;    /* rows behind layers [0, keep_at) go there as well; or NULL. */
+	uint32_t keep_at;          /* side: lent, rows that are there need not run below `first` */
 	bool side;                 /* rows that ran before, for a handover, when there is time: */
 	uint32_t first, last;      /* through [0, first) by way of `again`, [first, last) of `kv` */
 	struct kv *again;          /* side: a view of the session's cache */
 	struct kv *beside;         /* side: a view of kv, if there is one */
 	bool encode;               /* side: what comes out is wanted */
-	const struct kv *values;   /* side: nothing runs; [first, last) of this cache is wanted */
+	const struct kv *values;   /* side: nothing runs; [first, last) of this cache is wanted, */
+	bool recast;               /* ... in kv, which is like it but for its type */
 	struct codec_state *later; /* side: of the session's rows once the split has moved */
 	uint8_t *bytes;            /* [cap] encoded rows; of the session */
 	size_t cap;
@@ -68,6 +70,7 @@ struct head_job {
 	uint32_t queue_us, layers_us, encode_us; /* layers: embedding and head included, that is: */
 	uint32_t embed_us, head_us;              /* head: final norm, output matrix, sampling */
 	uint32_t step_us;                        /* side: longest step */
+	bool ran;                                /* side: through layers, not only encoded */
 };
 
 struct head;

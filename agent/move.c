@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "engine/kv_layers.h"
-#include "engine/kv_rows.h"
 
 void move_end(struct segment *seg, struct head_job *side)
 {
@@ -67,13 +66,12 @@ static int begin_caches(struct segment *seg, const struct head_job *job, struct 
 	side->last = m->to;
 	if (kv_layers_view(&side->again, job->kv, 0, side->first))
 		return err_set(e, ERR_NOMEM, "a view of layers 0..%u", side->first);
+	begin_keeping(seg, side);
 	if (!up)
 		return 0;
 	rc = segment_begin(seg, &side->kv, m->from, m->to, m->context_tokens, m->type, e);
 	if (!rc && kv_layers_view(&side->beside, side->kv, m->from, m->to))
 		rc = err_set(e, ERR_NOMEM, "a view of layers %u..%u", m->from, m->to);
-	if (!rc)
-		begin_keeping(seg, side);
 	return rc;
 }
 
@@ -105,6 +103,7 @@ void move_done(struct segment *seg, struct head_job *job, struct head_job *side,
 	       const struct agent_move *m, uint32_t len)
 {
 	struct codec_state **later = m->same_log ? &side->state : &side->later;
+	struct codec_state *before = job->state;
 	int rc;
 
 	kv_truncate(job->kv, len);
@@ -113,28 +112,17 @@ void move_done(struct segment *seg, struct head_job *job, struct head_job *side,
 		rc = kv_layers_join(job->kv, side->kv);
 		segment_resized(seg, side->kv);
 	} else {
-		rc = kv_layers_keep(job->kv, 0, m->to);
+		rc = kv_layers_cut(&side->kv, job->kv, m->to);
+		if (rc) /* no memory to do so later */
+			rc = kv_layers_keep(job->kv, 0, m->to);
+		if (side->kv)
+			segment_resized(seg, side->kv);
 	}
 	assert(!rc);
 	(void)rc;
 	segment_resized(seg, job->kv);
 	job->booked_bytes += side->booked_bytes;
 	side->booked_bytes = 0;
-	codec_state_destroy(job->state);
 	job->state = *later;
-	*later = NULL;
-	move_end(seg, side);
-}
-
-int move_convert(struct segment *seg, struct head_job *job, enum kv_type type, struct err *e)
-{
-	struct kv *kv = NULL;
-	int rc = kv_rows_convert(&kv, job->kv, &seg->hp, type);
-
-	if (rc)
-		return err_set(e, rc, "no room for it beside the one that there is: %s",
-			       err_phrase(rc));
-	segment_replaced(seg, job->kv, kv);
-	job->kv = kv;
-	return 0;
+	*later = before;
 }

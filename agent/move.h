@@ -8,16 +8,13 @@
 
 MUST_CHECK int move_begin(struct segment *seg, const struct head_job *job, struct head_job *side,
 			  const struct agent_move *m, struct err *e);
+/* What is not needed any more is left to move_end: giving it back takes time. */
 void move_done(struct segment *seg, struct head_job *job, struct head_job *side,
 	       const struct agent_move *m, uint32_t len);
 void move_end(struct segment *seg, struct head_job *side);
 
-/* Rows that a move up had kept, and what they take. NULL is fine. */
+/* Rows that a move had kept, and what they take. NULL is fine. */
 void move_forget(struct segment *seg, struct head_kept *kept);
 uint64_t move_kept_bytes(const struct segment *seg);
-
-/* job's cache in another type, as agent_ops.convert says. */
-MUST_CHECK int move_convert(struct segment *seg, struct head_job *job, enum kv_type type,
-			    struct err *e);
 
 #endif

@@ -9,6 +9,8 @@
 #include "engine/kv_rows.h"
 
 #define PREPARE_US 250 /* of a step that prepares weights */
+#define RECAST_US  100 /* of one that brings keys and values to another type */
+#define BLOCK_ROWS 4u  /* of which so many are taken at once */
 
 static int export(struct head_job *job)
 {
@@ -24,14 +26,52 @@ static int export(struct head_job *job)
 	return 0;
 }
 
-/* The rows as they left layer `first` when they were new, if all of them were kept. */
+/* False: there is more. */
+static bool recast(struct piece *p)
+{
+	struct head_job *job = p->job;
+	const uint64_t begun_us = clock_now_us();
+	const uint32_t blocks = (job->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+
+	job->rc = 0;
+	while (!job->rc && p->block < blocks * (job->last - job->first)) {
+		const uint32_t layer = job->first + p->block / blocks;
+		const uint32_t row = p->block % blocks * BLOCK_ROWS;
+		struct kv_rows_range r = { layer, layer + 1, job->pos + row, BLOCK_ROWS };
+
+		if (clock_now_us() - begun_us >= RECAST_US)
+			return false;
+		if (r.rows > job->rows - row)
+			r.rows = job->rows - row;
+		job->rc = kv_rows_copy(job->kv, job->values, &r);
+		p->block++;
+	}
+	if (job->rc)
+		err_set(&job->err, job->rc, "keys and values of positions %u to %u", job->pos,
+			job->pos + job->rows);
+	return true;
+}
+
+/* All of its rows, as they came to layer `first` when they were new. */
+static bool are_kept(const struct head_job *job)
+{
+	const struct head_kept *k = job->kept;
+
+	return k && k->split == job->first && job->pos >= k->from && job->pos + job->rows <= k->to;
+}
+
+bool piece_is_short(const struct head_job *job)
+{
+	return !job->values && job->first == job->last && are_kept(job);
+}
+
 static bool take_kept(struct piece *p)
 {
 	const struct head_job *job = p->job;
 	const struct head_kept *k = job->kept;
 	const size_t d = p->seg->hp.dim;
 
-	if (!k || k->split != job->first || job->pos < k->from || job->pos + job->rows > k->to)
+	if (!are_kept(job))
 		return false;
 	for (uint32_t i = 0; i < job->rows; i++)
 		memcpy(p->x + i * d, k->x + (job->pos + i) % HEAD_KEPT * d, d * sizeof(*p->x));
@@ -60,6 +100,7 @@ static int run_layer(struct piece *p)
 	struct kv *view = p->layer < job->first ? job->again : job->beside;
 	int rc;
 
+	job->ran = true;
 	kv_layers_aim(view, p->layer, p->layer + 1, job->pos);
 	rc = model_forward(p->seg->model, view, p->x, job->rows);
 	p->layer++;
@@ -100,9 +141,11 @@ bool piece_step(struct piece *p, struct codec_work *work)
 	uint64_t t1;
 	bool done = true;
 
-	if (job->values)
+	if (job->recast)
+		done = recast(p);
+	else if (job->values)
 		job->rc = export(job);
-	else if (!p->begun && !prepare(p, t0))
+	else if (!p->begun && !piece_is_short(job) && !prepare(p, t0))
 		return false;
 	else
 		done = run(p);

@@ -63,7 +63,7 @@ static void send_frame(struct agent_core *c, struct slot *sl, const struct sessi
 	memcpy(c->frame + WIRE_HDR_LEN + ids_len, bytes, ch->len);
 	publish(c, sl, h);
 	clear = meter_sent(&c->meter, WIRE_HDR_LEN + h->body_len, now_us);
-	if (!wire_is_fill(h)) /* those of a fill are answered otherwise */
+	if (!wire_is_fill(h) && !(h->flags & WIRE_TELL)) /* those are answered otherwise */
 		sl->trip = (struct slot_trip){
 			.clear = clear,
 			.up_bytes = WIRE_HDR_LEN + h->body_len,
@@ -74,8 +74,11 @@ static void send_frame(struct agent_core *c, struct slot *sl, const struct sessi
 static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i, uint64_t now_us)
 {
 	const struct session *s = &sl->session;
+	const bool back = s->handover.way == SESSION_BACK;
 	struct wire_hdr h = { .kind = WIRE_ROWS,
-			      .flags = session_wants_sample(s, i) ? WIRE_SAMPLE : 0,
+			      .flags = session_wants_sample(s, i) ? WIRE_SAMPLE
+				       : back                     ? WIRE_TELL
+								  : 0,
 			      .seq = i + 1 };
 
 	send_frame(c, sl, &s->chunks[i], session_chunk_bytes(s, i), &h, now_us);

@@ -320,7 +320,7 @@ static void on_accept(struct session *s, const struct session_event *ev, struct 
 {
 	const struct msg_accept *a = ev->accept;
 
-	if (s->state == SESSION_LOCAL && handover_on_accept(s, a, fx)) {
+	if (s->state == SESSION_LOCAL && handover_on_accept(s, a, ev->now_us, fx)) {
 		advance(s, ev->now_us, fx);
 		return;
 	}

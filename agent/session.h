@@ -77,11 +77,21 @@ struct session_handover {
 	uint32_t from, to; /* splits */
 	uint32_t done;     /* positions whose side work is done */
 	uint32_t since;    /* UP: positions that had rows when its first piece was done */
-	uint32_t acked;    /* DOWN: those that the worker has */
+	uint32_t acked;    /* DOWN, BACK: those that the worker has */
 	uint32_t out;      /* rows of the side effect that is out; 0: none is */
 	bool holding;      /* rows wait for the last piece */
 	bool values;       /* DOWN: keys and values go, not rows */
 	bool accepted;     /* BACK: the worker is there */
+	uint32_t opened_at; /* BACK: positions that were computed when it was asked, ... */
+	uint32_t trip_rows; /* ... and those that were until it had accepted */
+	uint32_t streamed;  /* BACK: tokens since only kept rows were missing there, ... */
+	uint32_t late;      /* ... and those of them when few were */
+	bool told;          /* BACK: since then the worker has spoken, ... */
+	uint32_t lag;       /* ... so many rows, at least, had come behind those it spoke of, ... */
+	bool settled;       /* ... and once not fewer than the time before */
+	/* The driver's, once it has what side_begin asks for: rows of positions from kept_from on
+	 * are kept, kept_rows of them, and need not run again for BACK. */
+	uint32_t kept_from, kept_rows;
 	unsigned tries;    /* of the present wait */
 	uint64_t due_us;   /* end of the present wait; UINT64_MAX: not waiting */
 	uint64_t begun_us;
@@ -96,6 +106,7 @@ struct session_conf {
 	bool local;        /* split = L: layers, head and sampling here */
 	uint32_t
 		side_rows; /* most rows of a side effect, <= chunk_rows; the driver may change it */
+	uint32_t kept_side_rows; /* of one that takes no time, since they were kept */
 	size_t row_bytes;  /* most that a row takes in a log */
 	uint32_t chunk_rows;             /* most rows of one prefill chunk */
 	uint32_t max_ids;                /* prompt + answer, tokens */
@@ -210,6 +221,7 @@ struct session_effects {
 	bool compute;                      /* rows of positions [compute_pos, + compute_rows) */
 	uint32_t compute_pos, compute_rows;
 	bool side; /* run rows [side_pos, + side_rows) again for the handover */
+	bool side_first; /* before `compute`: they were kept, nothing runs */
 	uint32_t side_pos, side_rows;
 	bool token; /* token_id was appended and belongs to the answer's text */
 	uint32_t token_id;

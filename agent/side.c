@@ -1,11 +1,12 @@
 #include "agent/side.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "agent/carry.h"
 #include "base/log.h"
 
-#define SIDE_SHARE 0.4 /* of a token's time, that a step of a piece may take */
+#define SIDE_SHARE 0.25 /* of a token's time, that a step of a piece may take */
 
 /* Rows of which a step is no longer than that. */
 static double short_rows(const struct slot *sl)
@@ -17,6 +18,13 @@ static double short_rows(const struct slot *sl)
 		return HEAD_SPARE_ROWS;
 	return SIDE_SHARE * (double)(t->last_token_us - t->first_token_us) / (n - 1) /
 	       sl->side_row_us;
+}
+
+uint32_t side_kept_rows(const struct slot *sl)
+{
+	const uint32_t most = sl->session.conf.chunk_rows;
+
+	return most < HEAD_SPARE_ROWS ? most : HEAD_SPARE_ROWS;
 }
 
 uint32_t side_rows(const struct slot *sl)
@@ -65,7 +73,7 @@ static size_t position_bytes(const struct slot *sl)
 
 static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
 {
-	const struct session_handover *h = &sl->session.handover;
+	struct session_handover *h = &sl->session.handover;
 	struct head_job *side = &sl->side;
 	int rc;
 
@@ -91,6 +99,10 @@ static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
 					.type = sl->kv_type };
 	rc = c->ops.side_begin(c->ops.ctx, &sl->job, side, &sl->move, e);
 	sl->side_ready = !rc;
+	if (!rc && side->kept && !h->values) { /* not those of a job that is out */
+		h->kept_rows = HEAD_KEPT;
+		h->kept_from = sl->session.computing ? sl->session.n_ids : sl->session.computed;
+	}
 	return rc;
 }
 
@@ -119,8 +131,8 @@ static void log_begun(const struct slot *sl)
 
 void side_move(struct agent_core *c, struct slot *sl, uint64_t now_us)
 {
+	assert(!sl->recast.out); /* its jobs were before those of the move */
 	c->ops.side_moved(c->ops.ctx, &sl->job, &sl->side, &sl->move, sl->session.computed);
-	sl->side_ready = false;
 	sl->moved_us = now_us;
 	sl->token_before_us = sl->times.last_token_us;
 }
@@ -162,6 +174,8 @@ void side_note(struct slot *sl, const struct head_job *job)
 {
 	const double us = (double)job->step_us / job->rows;
 
+	if (!job->ran && sl->side_row_us > 0)
+		return;
 	sl->side_row_us = sl->side_row_us > 0 ? (sl->side_row_us + us) / 2 : us;
 }
 

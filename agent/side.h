@@ -9,9 +9,12 @@
 #define SIDE_FRAME_BYTES 16384u /* of keys and values: what travels well, ... */
 #define SIDE_FRAME_MAX   65536u /* ... and the most that one position may take */
 
-/* Rows that a side job may have: its steps (piece.h) take 0.4 of a token's time at most, as far as
- * is known. */
+/* Rows that a side job may have: its steps (piece.h) take a quarter of a token's time at most, as
+ * far as is known. */
 uint32_t side_rows(const struct slot *sl);
+
+/* Rows of one that were kept, and run no more here. */
+uint32_t side_kept_rows(const struct slot *sl);
 
 /* Keys and values of a position that shall go to a worker when the split moves down to `split`, in
  * frames of at most `room` bytes; 0: rows shall (carry.h). */
@@ -22,7 +25,7 @@ size_t side_value_bytes(const struct agent_core *c, const struct slot *sl, uint3
 MUST_CHECK int side_run(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
 			uint64_t now_us, struct err *e);
 
-/* The split has moved: caches and codec states follow. */
+/* The split has moved: caches and codec states follow. side_release comes behind the next job. */
 void side_move(struct agent_core *c, struct slot *sl, uint64_t now_us);
 
 /* Release what a handover has. No side job is out. */

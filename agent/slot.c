@@ -145,7 +145,8 @@ static bool start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	sl->has_next_codec = false;
 	slot_change_kv(c, sl);
 	job->front = slot_front(c, s->conf.split);
-	job->kept = sl->side_ready && sl->move.to > sl->move.from ? sl->side.kept : NULL;
+	job->kept = sl->side_ready && !sl->move.values ? sl->side.kept : NULL;
+	job->keep_at = sl->move.to > sl->move.from ? sl->move.from : sl->move.to;
 	job->pos = fx->compute_pos;
 	job->rows = fx->compute_rows;
 	job->ids = s->ids + fx->compute_pos;
@@ -245,8 +246,8 @@ static void measure_token(struct agent_core *c, const struct slot *sl, uint64_t 
 
 	if (!s->conf.local && s->last_rtt_us)
 		measure_trip(c, sl, now_us);
-	if (!sl->times.first_token_us || job->rows != 1 || sl->side_ready || !is_alone(c) ||
-	    (!s->conf.local && !s->last_rtt_us))
+	if (!sl->times.first_token_us || job->rows != 1 || sl->side_ready || sl->recast.begun ||
+	    !is_alone(c) || (!s->conf.local && !s->last_rtt_us))
 		return;
 	us -= (double)(job->layers_us - job->embed_us) + job->encode_us;
 	meter_beside(&c->meter, job->front, s->conf.local,
@@ -278,9 +279,15 @@ static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	}
 }
 
+bool slot_is_out(const struct slot *sl)
+{
+	return sl->session.computing || sl->session.handover.out || sl->recast.out;
+}
+
 void slot_free(struct agent_core *c, struct slot *sl)
 {
 	side_release(c, sl);
+	slot_recast_end(c, sl);
 	free(sl->side.bytes);
 	sl->job.kept = sl->side.kept;
 	if (sl->job_ready)
@@ -301,7 +308,7 @@ static void finish(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		snprintf(sl->session.reason, sizeof(sl->session.reason), "no memory for the text");
 	}
 	reply_final(c, sl, now_us);
-	if (!sl->session.computing && !sl->session.handover.out)
+	if (!slot_is_out(sl))
 		slot_free(c, sl);
 }
 
@@ -323,6 +330,7 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 	struct err e = { 0 };
 
 	sl->session.conf.side_rows = side_rows(sl);
+	sl->session.conf.kept_side_rows = side_kept_rows(sl);
 	if (ev->kind == SESSION_EV_ACCEPT && session_opens(&sl->session))
 		meter_open(&c->meter, (double)(ev->now_us - sl->times.begun_us));
 	session_step(&sl->session, ev, &fx);
@@ -342,10 +350,16 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		side_move(c, sl, ev->now_us);
 	if (fx.send_from < fx.send_to && !fx.ended && !sl->session.computing)
 		codec_state_foresee(sl->job.state); /* the worker has the next turn */
+	if (!fx.ended && fx.side_first && side_run(c, sl, &fx, ev->now_us, &e))
+		cannot = true;
 	if (!fx.ended && fx.compute) /* before the text of the token: layers need not wait for it */
 		started = start_job(c, sl, &fx, ev->now_us);
-	if (!fx.ended && side_run(c, sl, &fx, ev->now_us, &e))
+	if (!fx.ended && fx.moved)
+		side_release(c, sl);
+	if (!fx.ended && !fx.side_first && side_run(c, sl, &fx, ev->now_us, &e))
 		cannot = true;
+	if (!fx.ended)
+		slot_recast(c, sl, ev->now_us);
 	if (fx.token)
 		emit(c, sl, fx.token_id);
 	if (token)
@@ -397,6 +411,10 @@ void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job 
 {
 	struct session_event ev = { .now_us = now_us };
 
+	if (job->recast) {
+		slot_recast_done(c, sl, job, now_us);
+		return;
+	}
 	note_job(c, sl, job);
 	if (job->rc) {
 		ev.kind = job->side ? SESSION_EV_SIDE_FAILED : SESSION_EV_COMPUTE_FAILED;
@@ -417,7 +435,7 @@ void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job 
 		struct session_effects fx;
 
 		session_step(&sl->session, &ev, &fx);
-		if (!sl->session.computing && !sl->session.handover.out)
+		if (!slot_is_out(sl))
 			slot_free(c, sl);
 		return;
 	}

@@ -59,11 +59,19 @@ struct slot {
 	struct codec_spec base_codec; /* before the pace made it coarser; predicted or not */
 	struct codec_spec next_codec; /* decided while a job was out: from the next job on */
 	bool has_next_codec;
-	bool predicts;          /* OPEN says the calibration: rows may be predicted, now or later */
-	size_t row_bytes;       /* most that a row may take in the log */
-	uint32_t kv_context;    /* tokens that kv was made for: the worker may grant fewer later */
-	enum kv_type kv_type;   /* of the agent's cache, now */
-	enum kv_type next_kv;   /* decided since; when no split moves it becomes kv_type */
+	bool predicts;        /* OPEN says the calibration: rows may be predicted, now or later */
+	size_t row_bytes;     /* most that a row may take in the log */
+	uint32_t kv_context;  /* tokens that kv was made for: the worker may grant fewer later */
+	enum kv_type kv_type; /* of the agent's cache, now */
+	enum kv_type next_kv; /* decided since; when no split moves it becomes kv_type */
+	struct recast_state {
+		struct head_job job; /* of the cache that is being filled, or was given up */
+		enum kv_type type;
+		bool begun; /* it has a cache */
+		bool over;  /* which is of no use any more, and ends when no job is out */
+		bool out;
+		uint32_t len; /* positions that it has */
+	} recast;
 	enum kv_type worker_kv; /* of the session's beginning: a replay must give the same again */
 	bool kv_given;          /* by the prompt: decisions do not change it */
 	bool kv_wished;         /* by prompt or decision: the worker shall have worker_kv */
@@ -180,9 +188,24 @@ void slot_decide_kv(struct slot *sl, const char *word);
 MUST_CHECK int slot_choose_kv(const struct agent_core *c, const struct msg_prompt *m,
 			      struct slot *sl, struct err *e);
 
-/* What was decided since happens to the cache now, unless a split moves, which has views of it.
- * No job of the slot is out. */
+/* Between two tokens the session goes over to the cache of the type that was decided, if that has
+ * all but a few rows. No job of the slot's rows is out. */
 void slot_change_kv(struct agent_core *c, struct slot *sl);
+
+/* Have that cache and fill it, a little at a time beside the decoding, unless a split moves, which
+ * has views of the one that there is. */
+void slot_recast(struct agent_core *c, struct slot *sl, uint64_t now_us);
+
+/* A piece of it is done. Frees the slot where it was the last thing that an ended session waited
+ * for. */
+void slot_recast_done(struct agent_core *c, struct slot *sl, const struct head_job *job,
+		      uint64_t now_us);
+
+/* It is not wanted any more. */
+void slot_recast_end(struct agent_core *c, struct slot *sl);
+
+/* A job of the slot is out: what it has must stay. */
+bool slot_is_out(const struct slot *sl);
 
 /* Release a slot that ended while its job was out. */
 void slot_free(struct agent_core *c, struct slot *sl);

@@ -463,10 +463,9 @@ void segment_resized(struct segment *s, struct kv *kv)
 	s->look->read_us = 0;
 }
 
-void segment_replaced(struct segment *s, struct kv *old, const struct kv *kv)
+void segment_added(struct segment *s, const struct kv *kv)
 {
 	s->sessions_bytes += kv_size_bytes(kv);
-	segment_end(s, old);
 }
 
 int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,
@@ -492,7 +491,8 @@ int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t 
 	return 0;
 }
 
-int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows, struct err *e)
+int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows,
+		    uint32_t tap_layer, float *tap, struct err *e)
 {
 	int rc;
 
@@ -500,7 +500,7 @@ int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t row
 	if (kv_length(kv) != pos)
 		return err_set(e, ERR_STATE, "rows for position %u come after %u", pos,
 			       kv_length(kv));
-	rc = model_forward(s->model, kv, s->x, rows);
+	rc = model_forward_tapped(s->model, kv, s->x, rows, tap_layer, tap);
 	return rc ? err_set(e, rc, "layers at position %u: %s", pos, err_phrase(rc)) : 0;
 }
 

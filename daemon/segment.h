@@ -142,17 +142,18 @@ void segment_end(struct segment *s, struct kv *kv);
 /* Layers have joined kv or left it: book what it takes now. */
 void segment_resized(struct segment *s, struct kv *kv);
 
-/* old ends; kv, which was booked when it was made, but not by segment_begin, takes its place. */
-void segment_replaced(struct segment *s, struct kv *old, const struct kv *kv);
+/* kv, which was booked when it was made, but not by segment_begin, is a session's too. */
+void segment_added(struct segment *s, const struct kv *kv);
 
 /* What a session at this split predicts rows with. ERR_NOMEM. */
 MUST_CHECK int segment_begin_codec(struct segment *s, struct codec_state **state, uint32_t split,
 				   struct err *e);
 
 /* s->x [rows][d] through kv's layers, at position pos exactly: what the cache holds beyond is
- * forgotten. */
+ * forgotten. tap [rows][d]: they are copied there as they come to tap_layer, or leave the one
+ * before; NULL: nowhere. */
 MUST_CHECK int segment_forward(struct segment *s, struct kv *kv, uint32_t pos, uint32_t rows,
-			       struct err *e);
+			       uint32_t tap_layer, float *tap, struct err *e);
 
 /* The sampler's view of what travels. */
 struct sampler_params segment_sampling(const struct msg_sampling *s);

@@ -88,6 +88,26 @@ static void list_spans(struct batch *b)
 	}
 }
 
+void batch_tap(const struct batch *b, const struct model_part *parts, uint32_t n_parts,
+	       uint32_t layer)
+{
+	uint32_t from = 0;
+
+	for (uint32_t i = 0; i < b->n_there; i++) {
+		const struct model_part *p = b->there[i];
+
+		if (p->tap && p->tap_layer == layer)
+			memcpy(p->tap, b->x + from * b->dim, p->rows * b->dim * sizeof(*b->x));
+		from += p->rows;
+	}
+	for (uint32_t i = 0; i < n_parts; i++) {
+		const struct model_part *p = &parts[i];
+
+		if (p->tap && p->tap_layer == layer && last_layer(b, p->kv) == layer)
+			memcpy(p->tap, p->x, p->rows * b->dim * sizeof(*b->x));
+	}
+}
+
 void batch_move(struct batch *b, const struct model_part *parts, uint32_t n_parts, uint32_t layer)
 {
 	bool moved = leave(b, layer);

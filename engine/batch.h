@@ -31,4 +31,8 @@ void batch_finish(struct batch *b);
  * in. The parts are the same for all layers first..last of a step, and all have left after last. */
 void batch_move(struct batch *b, const struct model_part *parts, uint32_t n_parts, uint32_t layer);
 
+/* Behind batch_move: what parts want to have of their rows as they come to `layer`. */
+void batch_tap(const struct batch *b, const struct model_part *parts, uint32_t n_parts,
+	       uint32_t layer);
+
 #endif

@@ -78,6 +78,26 @@ int kv_layers_keep(struct kv *kv, uint32_t first, uint32_t last)
 	return 0;
 }
 
+int kv_layers_cut(struct kv **out, struct kv *kv, uint32_t at)
+{
+	const size_t bytes = sizeof(*kv) + kv->n_layers * sizeof(kv->layers[0]);
+	struct kv *cut;
+
+	if (at < kv->first || at > kv->last)
+		return ERR_LIMIT;
+	if (kv->borrowed)
+		return ERR_STATE;
+	cut = malloc(bytes);
+	if (!cut)
+		return ERR_NOMEM;
+	memcpy(cut, kv, bytes);
+	cut->booked_bytes = 0;
+	cut->first = at;
+	kv->last = at;
+	*out = cut;
+	return 0;
+}
+
 void kv_layers_settle(struct kv *kv)
 {
 	const size_t bytes = kv->position_bytes * kv->capacity * (kv->last - kv->first);

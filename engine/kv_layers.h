@@ -31,6 +31,11 @@ MUST_CHECK int kv_layers_join(struct kv *kv, struct kv *other);
  * within the cache's layers. */
 MUST_CHECK int kv_layers_keep(struct kv *kv, uint32_t first, uint32_t last);
 
+/* *out takes layers [at, last) of kv, which keeps the others: so that who waits for kv need not
+ * wait until their memory is given back. ERR_LIMIT: not within its layers; ERR_STATE: it is a view;
+ * ERR_NOMEM. Nothing moved then. */
+MUST_CHECK int kv_layers_cut(struct kv **out, struct kv *kv, uint32_t at);
+
 /* The budget hears what the cache holds now. The budget's thread; nothing runs on the cache. */
 void kv_layers_settle(struct kv *kv);
 

@@ -100,31 +100,35 @@ static void turn_back(const struct source *s, float *x, uint32_t dim)
 	}
 }
 
+/* One head's key or value: s -> kv. */
+static int put_one(const struct kv *kv, struct source *s, const struct kv_place *at)
+{
+	const uint32_t dim = at->key ? kv->head_dim : kv->head_dim_v;
+	const uint8_t *from = s->at;
+	float x[KV_ROWS_MAX_DIM];
+
+	if (!next(s, x, dim))
+		return ERR_NOT_FINITE;
+	if (s->type == kv->type) {
+		kv_put_row(kv, at, from);
+		return 0;
+	}
+	if (at->key)
+		turn_back(s, x, dim);
+	kv_put_head(kv, s->k, at, x);
+	return 0;
+}
+
 /* One position of a layer: s -> kv. */
 static int put_position(const struct kv *kv, struct source *s, uint32_t layer, uint32_t pos)
 {
-	const bool same = s->type == kv->type;
+	int rc = 0;
 
-	for (unsigned key = 2; key-- > 0;) {
-		const uint32_t dim = key ? kv->head_dim : kv->head_dim_v;
-
-		for (uint32_t h = 0; h < kv->n_heads; h++) {
-			const struct kv_place at = { layer, h, pos, key };
-			const uint8_t *from = s->at;
-			float x[KV_ROWS_MAX_DIM];
-
-			if (!next(s, x, dim))
-				return ERR_NOT_FINITE;
-			if (same) {
-				kv_put_row(kv, &at, from);
-				continue;
-			}
-			if (key)
-				turn_back(s, x, dim);
-			kv_put_head(kv, s->k, &at, x);
-		}
+	for (unsigned key = 2; key-- > 0 && !rc;) {
+		for (uint32_t h = 0; h < kv->n_heads && !rc; h++)
+			rc = put_one(kv, s, &(struct kv_place){ layer, h, pos, key });
 	}
-	return 0;
+	return rc;
 }
 
 int kv_rows_put(struct kv *kv, enum kv_type type, const struct kv_rows_range *r, const uint8_t *src,
@@ -152,22 +156,6 @@ int kv_rows_put(struct kv *kv, enum kv_type type, const struct kv_rows_range *r,
 		}
 	}
 	kv->length += r->rows;
-	return 0;
-}
-
-/* Positions [0, length) of layer l. */
-static int convert_layer(struct kv *kv, const struct kv *of, uint32_t l, uint8_t *position)
-{
-	for (uint32_t p = 0; p < of->length; p++) {
-		const struct kv_rows_range r = { l, l + 1, p, 1 };
-		struct source s = { kern_at(0), position, of->type, of->format };
-		int rc = kv_rows_get(of, &r, position, of->position_bytes);
-
-		if (!rc)
-			rc = put_position(kv, &s, l, p);
-		if (rc)
-			return rc;
-	}
 	return 0;
 }
 
@@ -209,22 +197,39 @@ int kv_rows_make_up(struct kv *kv, uint32_t rows)
 	return 0;
 }
 
-int kv_rows_convert(struct kv **out, const struct kv *of, const struct model_hparams *hp,
-		    enum kv_type type)
+int kv_rows_like(struct kv **out, const struct kv *of, const struct model_hparams *hp,
+		 enum kv_type type)
 {
-	uint8_t *position = malloc(of->position_bytes);
-	struct kv *kv = NULL;
-	int rc = position ? kv_create(&kv, of->budget, hp, of->first, of->last, of->capacity, type)
-			  : ERR_NOMEM;
+	return kv_create(out, of->budget, hp, of->first, of->last, of->capacity, type);
+}
 
-	for (uint32_t l = of->first; l < of->last && !rc; l++)
-		rc = convert_layer(kv, of, l, position);
-	free(position);
-	if (rc) {
-		kv_destroy(kv);
-		return rc;
+/* One position of a layer, head by head. */
+static int copy_position(struct kv *kv, const struct kv *of, uint32_t layer, uint32_t pos)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < 2 * of->n_heads && !rc; i++) {
+		const struct kv_place at = { layer, i / 2, pos, i % 2 };
+		uint8_t row[4 * KV_ROWS_MAX_DIM];
+		struct source s = { kern_at(0), row, of->type, of->format };
+
+		kv_get_row(of, &at, row);
+		rc = put_one(kv, &s, &at);
 	}
-	kv->length = of->length;
-	*out = kv;
-	return 0;
+	return rc;
+}
+
+int kv_rows_copy(struct kv *kv, const struct kv *of, const struct kv_rows_range *r)
+{
+	int rc = 0;
+
+	if (!within(of, r) || r->first < kv->first || r->last > kv->last ||
+	    r->pos + r->rows > kv->capacity || of->head_dim > KV_ROWS_MAX_DIM ||
+	    of->head_dim_v > KV_ROWS_MAX_DIM)
+		return ERR_LIMIT;
+	for (uint32_t l = r->first; l < r->last && !rc; l++) {
+		for (uint32_t p = r->pos; p < r->pos + r->rows && !rc; p++)
+			rc = copy_position(kv, of, l, p);
+	}
+	return rc;
 }

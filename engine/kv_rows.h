@@ -41,9 +41,14 @@ MUST_CHECK int kv_rows_put(struct kv *kv, enum kv_type type, const struct kv_row
  * to find out what attention to so many takes. ERR_CONTEXT: no room, nothing is written. */
 MUST_CHECK int kv_rows_make_up(struct kv *kv, uint32_t rows);
 
-/* A cache of the same layers, capacity and length, but of `type`. `of` stays as it is. As
- * kv_create; the budget is `of`'s. */
-MUST_CHECK int kv_rows_convert(struct kv **out, const struct kv *of, const struct model_hparams *hp,
-			       enum kv_type type);
+/* An empty cache of the same layers and capacity, but of `type`. As kv_create; the budget is
+ * `of`'s. */
+MUST_CHECK int kv_rows_like(struct kv **out, const struct kv *of, const struct model_hparams *hp,
+			    enum kv_type type);
+
+/* Rows of `of` -> the same layers and positions of a cache like it, in that one's type. Its length
+ * stays (kv_layers_reach). ERR_LIMIT: not within their layers, the length of `of`, the capacity;
+ * ERR_NOT_FINITE: a number that is none. */
+MUST_CHECK int kv_rows_copy(struct kv *kv, const struct kv *of, const struct kv_rows_range *r);
 
 #endif

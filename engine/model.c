@@ -492,10 +492,12 @@ int model_step(struct model *m, const struct model_part *parts, uint32_t n_parts
 		return rc;
 	for (uint32_t layer = m->conf.first; layer < m->conf.last; layer++) {
 		batch_move(&m->batch, parts, n_parts, layer);
+		batch_tap(&m->batch, parts, n_parts, layer);
 		if (m->batch.rows)
 			run_layer(m, layer);
 	}
 	batch_move(&m->batch, parts, n_parts, m->conf.last);
+	batch_tap(&m->batch, parts, n_parts, m->conf.last);
 	for (uint32_t i = 0; i < n_parts; i++)
 		parts[i].kv->length += parts[i].rows;
 	return 0;
@@ -517,6 +519,16 @@ int model_forward(struct model *m, struct kv *kv, float *x, uint32_t rows)
 		rows -= n;
 	}
 	return 0;
+}
+
+int model_forward_tapped(struct model *m, struct kv *kv, float *x, uint32_t rows,
+			 uint32_t tap_layer, float *tap)
+{
+	return model_step(
+		m,
+		&(struct model_part){
+			.kv = kv, .x = x, .rows = rows, .tap = tap, .tap_layer = tap_layer },
+		1);
 }
 
 void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)

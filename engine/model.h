@@ -146,6 +146,8 @@ struct model_part {
 	struct kv *kv; /* says which layers, and from which position on */
 	float *x;      /* [rows][d], overwritten in place */
 	uint32_t rows; /* >= 1 */
+	float *tap;         /* [rows][d], where they are copied to as they come to ... */
+	uint32_t tap_layer; /* ... this one of the kv's layers, or leave the one before; or NULL */
 };
 
 /* Run each part's rows at positions kv_length(kv) .. + rows through the layers that its kv and the
@@ -158,6 +160,10 @@ MUST_CHECK int model_step(struct model *m, const struct model_part *parts, uint3
 
 /* The same for one session and any number of rows: cut into steps where they exceed max_rows. */
 MUST_CHECK int model_forward(struct model *m, struct kv *kv, float *x, uint32_t rows);
+
+/* Of at most max_rows rows, with a tap. */
+MUST_CHECK int model_forward_tapped(struct model *m, struct kv *kv, float *x, uint32_t rows,
+				    uint32_t tap_layer, float *tap);
 
 /* Final norm and head: x [rows][d] (not modified) -> logits [rows][V]. */
 void model_logits(struct model *m, const float *x, uint32_t rows, float *logits);

@@ -333,7 +333,7 @@ struct msg_tokens {
 
 /* "need": the worker holds kv_len positions; replay from there. Where layers from fill_split on are
  * being filled beside (has_fill): fill_len positions of them, FILL frames up to fill_seq. seq 0:
- * the answer to FILL frame fill_seq. */
+ * the answer to FILL frame fill_seq; without has_fill, to ROWS with TELL: they have run. */
 struct msg_need {
 	uint64_t session;
 	uint32_t epoch, seq, kv_len;

@@ -104,7 +104,7 @@ static void read_fields(struct wire_hdr *h, const uint8_t *src)
 
 static int check_kind(const struct wire_hdr *h, struct err *e)
 {
-	const unsigned of_rows = WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS | WIRE_FILL;
+	const unsigned of_rows = WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS | WIRE_FILL | WIRE_TELL;
 	const unsigned known = h->kind == WIRE_ROWS ? of_rows
 			       : h->kind == WIRE_KV ? WIRE_SAMPLE
 						    : 0;
@@ -116,6 +116,8 @@ static int check_kind(const struct wire_hdr *h, struct err *e)
 		return err_set(e, ERR_FORMAT, "frame with unknown flags 0x%02x", h->flags & ~known);
 	if ((h->flags & logits_of_a_fill) == logits_of_a_fill)
 		return err_set(e, ERR_FORMAT, "frame that asks for logits of a fill");
+	if (h->flags & WIRE_TELL && h->flags & (WIRE_SAMPLE | WIRE_FILL))
+		return err_set(e, ERR_FORMAT, "frame that asks for two answers");
 	return 0;
 }
 

@@ -43,15 +43,43 @@ static void end(void *ctx, struct head_job *job, uint32_t split, uint32_t contex
 	toy_end_head(ctx, job, split, context);
 }
 
-static int convert(void *ctx, struct head_job *job, enum kv_type type, struct err *e)
+static int begin_recast(void *ctx, const struct head_job *job, struct head_job *recast,
+			enum kv_type type, struct err *e)
 {
 	struct hall *h = ctx;
 
 	(void)job;
+	(void)recast;
 	if (h->refuse_types)
 		return err_set(e, ERR_LIMIT, "no room");
-	h->head_kv = type;
+	assert_false(h->recasts);
+	h->recasts++;
+	h->recast_kv = type;
+	h->recast_len = 0;
 	return 0;
+}
+
+/* Every position was brought there, in order and once. */
+static int done_recast(void *ctx, struct head_job *job, struct head_job *recast, uint32_t from,
+		       uint32_t len, struct err *e)
+{
+	struct hall *h = ctx;
+
+	(void)job;
+	(void)recast;
+	(void)e;
+	assert_int_equal(h->recast_len, from);
+	assert_in_range(len, from, from + 4);
+	h->head_kv = h->recast_kv;
+	return 0;
+}
+
+static void end_recast(void *ctx, struct head_job *recast)
+{
+	struct hall *h = ctx;
+
+	(void)recast;
+	h->recasts--;
 }
 
 static int fits(void *ctx, const struct admit_ask *ask, struct room_answer *a, struct err *e)
@@ -181,7 +209,14 @@ static void read_agent(struct hall *h)
 
 		h->n_jobs--;
 		memmove(&h->jobs[0], &h->jobs[1], h->n_jobs * sizeof(h->jobs[0]));
-		toy_run_head(job);
+		if (job->recast) {
+			assert_int_equal(job->pos, h->recast_len);
+			h->recast_len += job->rows;
+			h->recast_jobs++;
+			job->rc = h->fail_recasts ? err_set(&job->err, ERR_NOT_FINITE, "none") : 0;
+		} else {
+			toy_run_head(job);
+		}
 		agent_core_computed(h->agent, job, h->now_us);
 	}
 }
@@ -235,7 +270,8 @@ void hall_open_agent(struct hall *h, const struct agent_core_conf *conf, uint32_
 	assert_int_equal(
 		agent_core_create(&h->agent, conf,
 				  &(struct agent_ops){ h, begin, end, submit_head, TOY_SIDE,
-						       on_reply, fits, NULL, convert }),
+						       on_reply, fits, NULL, begin_recast,
+						       done_recast, end_recast }),
 		0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 }
@@ -269,6 +305,7 @@ int hall_close(void **state)
 	toy_close_node(&h->agent_node);
 	agent_core_destroy(h->agent);
 	assert_int_equal(h->kv_tokens, 0); /* each cache was given back as it was made */
+	assert_int_equal(h->recasts, 0);
 	for (unsigned i = 0; i < HALL_WORKERS; i++) {
 		if (h->desks[i].core)
 			hall_close_desk(&h->desks[i]);

@@ -47,6 +47,11 @@ struct hall {
 	uint32_t room_tokens;          /* of a session with split 1, half with 2, ...; 0: any */
 	int kv_tokens;                 /* of all caches of the agent that exist */
 	enum kv_type head_kv, tail_kv; /* of the newest caches */
+	enum kv_type recast_kv;        /* of one that is brought to another type, ... */
+	uint32_t recast_len;           /* ... its positions, */
+	unsigned recasts;              /* ... and whether there is one */
+	unsigned recast_jobs;          /* that ran */
+	bool fail_recasts;
 	uint32_t rows_run;
 	struct hall_heard heard[HALL_MAX_HEARD];
 	unsigned n_heard, n_in_process;

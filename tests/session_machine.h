@@ -39,6 +39,7 @@ static inline int set_up(void **state)
 		.n_layers = 4,
 		.split = 1,
 		.side_rows = 4,
+		.kept_side_rows = 2,
 		.row_bytes = 8,
 		.chunk_rows = CHUNK_ROWS,
 		.max_ids = MAX_IDS,

@@ -129,6 +129,117 @@ static void a_prompts_own_cache_stays(void **state)
 	assert_string_equal(hall_last_of_type(h, MSG_OPEN)->m.u.open.kv, "f32");
 }
 
+#define LONG_PROMPT 80u
+
+/* A session that waits for the worker and has the rows of a long prompt; then a decision. */
+static void decide_on_a_long_one(struct hall *h, const char *keys)
+{
+	struct msg_prompt m = { .id = "long",
+				.max_tokens = 8,
+				.given = MSG_SEED, /* else it may end at once */
+				.sampling = { .seed = HALL_SEED } };
+	uint32_t ids[LONG_PROMPT];
+
+	for (uint32_t i = 0; i < LONG_PROMPT; i++)
+		ids[i] = i % TOY_END_ID;
+	hall_open_worker(h, 0);
+	hall_decide(h, "\"split\":1,\"kv\":\"q8_0\"");
+	h->hold_tails = true;
+	agent_core_prompt_ids(h->agent, &m, ids, LONG_PROMPT, h->now_us);
+	hall_pass(h, 5);
+	h->hold_heads = true;
+	hall_decide(h, keys);
+	hall_pass(h, 2);
+}
+
+static void go_on(struct hall *h)
+{
+	h->hold_heads = h->hold_tails = false;
+	hall_pass(h, 100);
+	assert_int_equal(h->n_in_process, 1);
+	assert_int_equal(h->in_process.error, 0);
+}
+
+static void a_cache_changes_a_piece_at_a_time_beside_the_decoding(void **state)
+{
+	struct hall *h = *state;
+
+	decide_on_a_long_one(h, "\"split\":1,\"kv\":\"q4_0\"");
+	assert_int_equal(h->n_jobs, 1);
+	assert_true(h->jobs[0]->recast && h->jobs[0]->side);
+	assert_in_range(h->jobs[0]->rows, 1, LONG_PROMPT - 1);
+	assert_int_equal(h->recasts, 1);
+	assert_int_equal(h->head_kv, KV_Q8_0); /* as long as rows are missing */
+	h->hold_heads = false;
+	hall_pass(h, 5);
+	assert_in_range(h->recast_jobs, 2, LONG_PROMPT);
+	assert_int_equal(h->head_kv, KV_Q8_0); /* no row is due */
+	go_on(h);
+	assert_int_equal(h->head_kv, KV_Q4_0);
+	assert_int_equal(h->recasts, 0);
+}
+
+static void another_type_is_decided_while_a_cache_changes(void **state)
+{
+	struct hall *h = *state;
+
+	decide_on_a_long_one(h, "\"split\":1,\"kv\":\"q4_0\"");
+	hall_decide(h, "\"split\":1,\"kv\":\"f32\"");
+	go_on(h);
+	assert_int_equal(h->head_kv, KV_F32);
+	assert_int_equal(h->recasts, 0);
+}
+
+static void it_is_decided_that_a_cache_stays_while_it_changes(void **state)
+{
+	struct hall *h = *state;
+
+	decide_on_a_long_one(h, "\"split\":1,\"kv\":\"q4_0\"");
+	hall_decide(h, "\"split\":1,\"kv\":\"q8_0\"");
+	go_on(h);
+	assert_int_equal(h->head_kv, KV_Q8_0);
+	assert_int_equal(h->recasts, 0);
+}
+
+/* It has views of the cache that there is. */
+static void a_split_that_moves_ends_the_change_of_a_cache_which_begins_again(void **state)
+{
+	struct hall *h = *state;
+
+	decide_on_a_long_one(h, "\"split\":1,\"kv\":\"q4_0\"");
+	hall_decide(h, "\"split\":2,\"kv\":\"q4_0\"");
+	go_on(h);
+	assert_int_equal(h->in_process.stats.handovers, 1);
+	assert_int_equal(h->head_kv, KV_Q4_0);
+	assert_in_range(h->recast_jobs, 3, LONG_PROMPT); /* one of them in vain */
+}
+
+static void a_session_that_ends_waits_for_a_piece_of_its_cache(void **state)
+{
+	struct hall *h = *state;
+
+	decide_on_a_long_one(h, "\"split\":1,\"kv\":\"q4_0\"");
+	agent_core_cancel_all(h->agent, h->now_us);
+	assert_int_equal(h->recasts, 1);
+	assert_true(agent_core_busy(h->agent));
+	h->hold_heads = false;
+	hall_pass(h, 2);
+	assert_int_equal(h->recasts, 0);
+	assert_false(agent_core_busy(h->agent));
+}
+
+static void a_cache_with_numbers_that_are_none_stays(void **state)
+{
+	struct hall *h = *state;
+
+	h->fail_recasts = true;
+	decide_on_a_long_one(h, "\"split\":1,\"kv\":\"q4_0\"");
+	go_on(h);
+	assert_int_equal(h->head_kv, KV_Q8_0);
+	assert_int_equal(h->recast_jobs, 1);
+	assert_int_equal(h->recasts, 0);
+}
+
 static void an_invalid_decision_is_refused_and_the_old_one_kept(void **state)
 {
 	struct hall *h = *state;
@@ -257,7 +368,7 @@ static void a_session_that_comes_back_has_the_decided_rows(void **state)
 	const struct msg_open *o = &hall_last_of_type(h, MSG_OPEN)->m.u.open;
 
 	assert_int_equal(hall_final(h, "a")->stats.handovers, 1);
-	assert_int_equal(codec, CODEC_TABQ | CODEC_RANS | SPEC_TOKENS << 2);
+	assert_int_equal(codec | CODEC_RANS, CODEC_TABQ | CODEC_RANS | SPEC_TOKENS << 2);
 	assert_non_null(strstr(o->codec, "tabq:delta=0.05,"));
 	assert_non_null(strstr(hall_final(h, "a")->stats.codec, "tabq:delta=0.05,"));
 	assert_string_equal(o->calibration, toy_agent_conf().calibration);
@@ -325,6 +436,12 @@ int main(void)
 		TEST(a_decision_changes_the_agents_cache_of_a_session_not_the_workers),
 		TEST(a_cache_that_cannot_be_changed_stays),
 		TEST(a_prompts_own_cache_stays),
+		TEST(a_cache_changes_a_piece_at_a_time_beside_the_decoding),
+		TEST(another_type_is_decided_while_a_cache_changes),
+		TEST(it_is_decided_that_a_cache_stays_while_it_changes),
+		TEST(a_split_that_moves_ends_the_change_of_a_cache_which_begins_again),
+		TEST(a_session_that_ends_waits_for_a_piece_of_its_cache),
+		TEST(a_cache_with_numbers_that_are_none_stays),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
 		TEST(a_decision_is_answered_with_what_would_fit),
 		TEST(other_figures_of_a_decision_ask_for_nothing),

@@ -287,12 +287,51 @@ static void a_step_in_which_one_does_not_fit_runs_nobody(void **state)
 	close_hall(&h);
 }
 
+/* What rows are on their way, at each layer and at their end. */
+static void rows_are_tapped_where_another_cache_would_end(void **state)
+{
+	const uint32_t rows = 5;
+	struct hall h;
+	struct model *m;
+	float *whole, *part, *tap;
+	size_t bytes;
+
+	(void)state;
+	open_tiny(&h);
+	m = open_model(&h, 1, MAX_ROWS);
+	bytes = rows * h.hp.dim * sizeof(float);
+	whole = malloc(bytes);
+	part = malloc(bytes);
+	tap = calloc(1, bytes);
+	assert_true(whole && part && tap);
+	for (uint32_t at = 0; at <= h.hp.n_layers; at++) {
+		struct kv *all = NULL, *some = NULL;
+
+		assert_int_equal(kv_create(&all, NULL, &h.hp, 0, h.hp.n_layers, LONGEST, KV_F16),
+				 0);
+		assert_int_equal(kv_create(&some, NULL, &h.hp, 0, at, LONGEST, KV_F16), 0);
+		memcpy(whole, h.s[0].in, bytes);
+		memcpy(part, h.s[0].in, bytes);
+		assert_int_equal(model_forward_tapped(m, all, whole, rows, at, tap), 0);
+		assert_int_equal(model_forward(m, some, part, rows), 0);
+		assert_memory_equal(tap, part, bytes);
+		kv_destroy(all);
+		kv_destroy(some);
+	}
+	free(whole);
+	free(part);
+	free(tap);
+	model_close(m);
+	close_hall(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_is_the_same_in_any_batch),
 		cmocka_unit_test(and_in_a_model_of_odd_sizes),
 		cmocka_unit_test(a_step_in_which_one_does_not_fit_runs_nobody),
+		cmocka_unit_test(rows_are_tapped_where_another_cache_would_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -132,6 +132,34 @@ static void a_joined_cache_is_one_that_was_whole(void **state)
 	close_bench(&b);
 }
 
+static void layers_that_are_cut_off_are_given_up_later(void **state)
+{
+	struct kv_budget budget = { .limit_bytes = SIZE_MAX };
+	struct kv *kv, *cut = NULL;
+	struct bench b;
+
+	(void)state;
+	open_bench(&b);
+	kv = cache(&b, &budget, 0, b.hp.n_layers, KV_F16);
+	assert_int_equal(kv_layers_cut(&cut, kv, b.hp.n_layers + 1), ERR_LIMIT);
+	assert_int_equal(kv_layers_cut(&cut, kv, 2), 0);
+	assert_int_equal(kv_layers_last(kv), 2);
+	assert_int_equal(kv_layers_first(cut), 2);
+	assert_int_equal(kv_layers_last(cut), b.hp.n_layers);
+	kv_layers_settle(cut);
+	kv_layers_settle(kv);
+	assert_int_equal(budget.booked_bytes, kv_bytes(&b.hp, b.hp.n_layers, ROWS + MORE, KV_F16));
+	load(&b, 0, ROWS);
+	forward(&b, kv, ROWS);
+	kv_destroy(cut);
+	assert_int_equal(budget.booked_bytes, kv_bytes(&b.hp, 2, ROWS + MORE, KV_F16));
+	assert_int_equal(budget.booked_bytes, kv_size_bytes(kv));
+	forward(&b, kv, 1);
+	kv_destroy(kv);
+	assert_int_equal(budget.booked_bytes, 0);
+	close_bench(&b);
+}
+
 static void layers_that_are_given_up_give_their_memory_back(void **state)
 {
 	struct kv_budget budget = { .limit_bytes = SIZE_MAX };
@@ -411,6 +439,24 @@ static double apart(const struct bench *b, struct kv *x, struct kv *y)
 	return sqrt(off / all);
 }
 
+/* Layer by layer, some rows at a time. */
+static struct kv *recast(const struct bench *b, const struct kv *of, enum kv_type type)
+{
+	struct kv *kv = NULL;
+
+	assert_int_equal(kv_rows_like(&kv, of, &b->hp, type), 0);
+	for (uint32_t l = 0; l < b->hp.n_layers; l++) {
+		for (uint32_t p = 0; p < kv_length(of); p += 3) {
+			const uint32_t left = kv_length(of) - p;
+			const struct kv_rows_range r = { l, l + 1, p, left < 3 ? left : 3 };
+
+			assert_int_equal(kv_rows_copy(kv, of, &r), 0);
+		}
+	}
+	kv_layers_reach(kv, kv_length(of));
+	return kv;
+}
+
 /* In the first layer keys and values do not depend on the cache: there a cache that was brought to
  * a type is, bit for bit, one that had it from the beginning. */
 static void another_type_means_the_same(void **state)
@@ -431,12 +477,12 @@ static void another_type_means_the_same(void **state)
 		forward(&b, kv, ROWS);
 		load(&b, 0, ROWS);
 		forward(&b, fresh, ROWS);
-		assert_int_equal(kv_rows_convert(&as, kv, &b.hp, (enum kv_type)t), 0);
+		as = recast(&b, kv, (enum kv_type)t);
 		assert_int_equal(budget.booked_bytes, kv_size_bytes(kv) + kv_size_bytes(as));
 		assert_int_equal(kv_length(as), ROWS);
 		assert_int_equal(kv_rows_type(as), t);
 		check_same(&b, as, fresh, 1);
-		assert_int_equal(kv_rows_convert(&back, as, &b.hp, KV_F32), 0);
+		back = recast(&b, as, KV_F32);
 		assert_true(apart(&b, back, kv) <= near[t]);
 		kv_destroy(kv);
 		kv_destroy(as);
@@ -452,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_joined_cache_is_one_that_was_whole),
 		cmocka_unit_test(layers_that_are_given_up_give_their_memory_back),
+		cmocka_unit_test(layers_that_are_cut_off_are_given_up_later),
 		cmocka_unit_test(a_view_runs_rows_again),
 		cmocka_unit_test(a_view_goes_layer_by_layer),
 		cmocka_unit_test(what_does_not_meet_is_not_joined),

@@ -803,6 +803,36 @@ static void send_rows_at(uint32_t split, uint32_t seq, uint32_t pos, uint32_t ro
 	send(&h);
 }
 
+static void rows_that_ask_for_it_are_told_of_when_they_have_run(void **state)
+{
+	struct wire_hdr h;
+
+	(void)state;
+	open_epoch(1);
+	h = a_chunk(1, 0, 4);
+	h.flags = WIRE_TELL;
+	send(&h);
+	assert_true(fx.run && !fx.need);
+	send(&h); /* again, before they have run */
+	assert_nothing();
+	h = a_chunk(3, 6, 1);
+	h.flags = WIRE_TELL;
+	send(&h); /* one is missing */
+	assert_true(fx.need && !fx.run && !fx.need_fill);
+	assert_int_equal(fx.need_seq, 0);
+	assert_int_equal(fx.need_len, 4);
+	step((struct lane_event){
+		.kind = LANE_EV_COMPUTED, .epoch = 1, .seq = 1, .pos = 4, .tell = true });
+	assert_true(fx.need && !fx.answer && !fx.need_fill);
+	assert_int_equal(fx.need_seq, 0);
+	assert_int_equal(fx.need_len, 4);
+	h = a_chunk(1, 0, 4);
+	h.flags = WIRE_TELL;
+	send(&h); /* and when it got lost */
+	assert_true(fx.need && !fx.run);
+	assert_int_equal(fx.need_len, 4);
+}
+
 static void rows_of_a_higher_split_give_layers_up(void **state)
 {
 	(void)state;
@@ -970,6 +1000,7 @@ int main(void)
 		TEST(an_opening_brings_its_history_along),
 		TEST(the_history_of_the_session_before_is_forgotten),
 		TEST(a_history_longer_than_the_context_is_cut),
+		TEST(rows_that_ask_for_it_are_told_of_when_they_have_run),
 		TEST(rows_of_a_higher_split_give_layers_up),
 		TEST(a_fill_is_joined_when_it_is_as_long),
 		TEST(what_goes_wrong_with_a_fill_ends_nothing_else),

@@ -197,8 +197,11 @@ static void a_cache_that_changes_is_counted_as_it_is(void **state)
 	assert_int_equal(kv_layers_keep(kv, 0, 1), 0);
 	segment_resized(&s, kv);
 	assert_int_equal(s.sessions_bytes, kv_bytes(&s.hp, 1, CONTEXT, KV_F16));
-	assert_int_equal(kv_rows_convert(&other, kv, &s.hp, KV_Q8_0), 0);
-	segment_replaced(&s, kv, other);
+	assert_int_equal(kv_rows_like(&other, kv, &s.hp, KV_Q8_0), 0);
+	segment_added(&s, other);
+	assert_int_equal(s.sessions_bytes, kv_bytes(&s.hp, 1, CONTEXT, KV_F16) +
+						   kv_bytes(&s.hp, 1, CONTEXT, KV_Q8_0));
+	segment_end(&s, kv);
 	assert_int_equal(s.sessions_bytes, kv_bytes(&s.hp, 1, CONTEXT, KV_Q8_0));
 	segment_end(&s, other);
 	assert_int_equal(s.sessions_bytes, 0);
@@ -234,7 +237,7 @@ static void bookings_are_what_the_process_takes(void **state)
 	assert_int_equal(segment_begin(&s, &kv, 0, 8, CONTEXT, KV_F32, &e), 0);
 	for (uint32_t pos = 0; pos < CONTEXT; pos += 16) {
 		assert_int_equal(model_embed(s.model, ids, 16, s.x), 0);
-		assert_int_equal(segment_forward(&s, kv, pos, 16, &e), 0);
+		assert_int_equal(segment_forward(&s, kv, pos, 16, 0, NULL, &e), 0);
 	}
 	got = memory_resident_bytes();
 	booked = s.budget.booked_bytes;
@@ -281,7 +284,7 @@ static float *run(struct segment *s)
 		ids[i] = 3 * i;
 	assert_int_equal(segment_begin(s, &kv, 0, 8, CONTEXT, KV_F32, &e), 0);
 	assert_int_equal(model_embed(s->model, ids, 16, s->x), 0);
-	assert_int_equal(segment_forward(s, kv, 0, 16, &e), 0);
+	assert_int_equal(segment_forward(s, kv, 0, 16, 0, NULL, &e), 0);
 	memcpy(x, s->x, bytes);
 	segment_end(s, kv);
 	return x;

@@ -209,6 +209,123 @@ static void who_goes_on_alone_draws_the_token_that_is_out(void **state)
 	assert_true(m.s.awaiting);
 }
 
+/* Up to so many positions have run at the worker. */
+static void give_told(uint32_t len)
+{
+	struct msg_need n = { .session = 1, .epoch = m.s.epoch, .kv_len = len };
+
+	step((struct session_event){ .kind = SESSION_EV_NEED, .need = &n });
+}
+
+static void draw_here(void)
+{
+	step((struct session_event){ .kind = SESSION_EV_LOCAL_TOKEN, .id = 9 });
+}
+
+/* A session of 7 tokens that goes back to split 1; its newest row is being computed. */
+static void go_back(bool kept)
+{
+	conf.split = 4;
+	conf.local = true;
+	idle_machine();
+	start(6);
+	while (m.s.computing && m.s.computed + 4 < m.s.n_ids)
+		give_rows();
+	draw_here();
+	decide(1, false);
+	assert_true(m.fx.open && m.fx.side_begin);
+	if (kept) { /* as the driver says */
+		m.s.handover.kept_from = m.s.n_ids;
+		m.s.handover.kept_rows = 256;
+	}
+}
+
+static void rows_that_were_kept_go_out_until_the_worker_keeps_up(void **state)
+{
+	(void)state;
+	go_back(true);
+	accept_from("w2", 2, MAX_IDS);
+	give_side();
+	assert_sends(0, 1);
+	assert_true(m.fx.side && !m.fx.side_first);
+	assert_int_equal(m.fx.side_pos, 4);
+	draw_here(); /* position 6 was being computed at the decision: it runs again, too */
+	assert_true(m.fx.compute);
+	give_side();
+	assert_sends(1, 2);
+	assert_false(m.fx.side); /* two are on their way, unanswered */
+	draw_here();
+	assert_true(m.fx.compute && !m.fx.side && !m.s.handover.holding);
+	give_told(4);
+	assert_int_equal(m.fx.side_pos, 6);
+	assert_int_equal(m.fx.side_rows, 1);
+	assert_false(m.fx.side_first);
+	give_side();
+	assert_true(m.fx.side && m.fx.side_first); /* each goes out as it comes */
+	assert_int_equal(m.fx.side_pos, 7);
+	assert_int_equal(m.fx.side_rows, 1);
+	give_side();
+	assert_false(m.fx.moved || m.fx.side); /* a row is being computed */
+	give_told(7);
+	draw_here();
+	assert_true(m.fx.compute && m.fx.side_first); /* the worker may be catching up */
+	give_side();
+	give_told(8);
+	draw_here(); /* now but one or two rows are on their way, always */
+	assert_true(m.s.handover.holding && m.fx.side && m.fx.side_first && !m.fx.compute);
+	give_side();
+	assert_true(m.fx.moved && m.fx.compute);
+	assert_sends(5, 6);
+	assert_int_equal(m.s.state, SESSION_OPEN);
+	give_told(9); /* late */
+	give_rows();
+	assert_true(m.s.awaiting);
+}
+
+static void rows_that_were_kept_go_out_in_frames_of_their_own_length(void **state)
+{
+	(void)state;
+	go_back(true);
+	accept_from("w2", 2, MAX_IDS);
+	give_side();
+	draw_here();
+	give_side();
+	for (unsigned i = 0; i < 6; i++)
+		draw_here();
+	give_told(4);
+	assert_int_equal(m.fx.side_rows, 1); /* the last one that was not kept */
+	give_side();
+	assert_false(m.fx.side); /* one frame on its way */
+	give_told(7);
+	assert_true(m.fx.side_first);
+	assert_int_equal(m.fx.side_rows, 2); /* of more than four */
+	give_side();
+	assert_true(m.fx.side_first);
+	assert_int_equal(m.fx.side_rows, 2); /* now each as it comes */
+}
+
+static void a_worker_that_says_nothing_of_rows_is_asked_then_given_up(void **state)
+{
+	(void)state;
+	go_back(true);
+	accept_from("w2", 2, MAX_IDS);
+	give_side();
+	draw_here();
+	give_side();
+	for (unsigned i = 0; i < 3; i++) {
+		tick_at(m.s.handover.due_us);
+		assert_sends(0, 2);
+		draw_here();
+		assert_true(m.fx.compute); /* tokens do not wait */
+	}
+	tick_at(m.s.handover.due_us);
+	assert_true(m.fx.side_end);
+	assert_closes("w2", 2);
+	assert_int_equal(m.s.state, SESSION_LOCAL);
+	draw_here();
+	assert_true(m.fx.compute);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -221,6 +338,9 @@ int main(void)
 		TEST(a_fill_that_is_refused_leaves_the_session_as_it_was),
 		TEST(silence_about_a_fill_is_asked_then_given_up),
 		TEST(who_goes_on_alone_draws_the_token_that_is_out),
+		TEST(rows_that_were_kept_go_out_until_the_worker_keeps_up),
+		TEST(rows_that_were_kept_go_out_in_frames_of_their_own_length),
+		TEST(a_worker_that_says_nothing_of_rows_is_asked_then_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

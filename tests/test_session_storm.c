@@ -78,6 +78,7 @@ static void begin_storm_session(struct storm *st)
 	};
 
 	conf.side_rows = 1 + roll(st, conf.chunk_rows);
+	conf.kept_side_rows = 1 + roll(st, conf.chunk_rows);
 	conf.split = conf.local ? conf.n_layers : conf.split;
 	conf.log_bytes = roll(st, 20) ? 8u * conf.max_ids : roll(st, 30);
 	if (!roll(st, 3))
@@ -108,7 +109,8 @@ static void fill_messages(struct storm *st)
 				      .kv_len = roll(st, 45) };
 	if (roll(st, 2)) {
 		st->need.seq = roll(st, 8) ? 0 : st->need.seq;
-		st->need.has_fill = roll(st, 20);
+		st->need.has_fill = !roll(st, 20) != (s->handover.way != SESSION_BACK);
+		st->need.kv_len = nearly(st, s->handover.done);
 		st->need.epoch = s->epoch;
 		st->need.fill_split = nearly(st, s->handover.to);
 		st->need.fill_len = nearly(st, s->handover.done);
@@ -133,10 +135,13 @@ static enum session_event_kind any_kind(struct storm *st)
 		return SESSION_EV_DECIDE;
 	if (st->s.handover.way != SESSION_STAYS && st->s.state == SESSION_OPEN && !roll(st, 4))
 		return st->s.computing ? SESSION_EV_ROWS : SESSION_EV_TOKENS;
+	if (st->s.handover.accepted && st->s.computing && !roll(st, 4))
+		return SESSION_EV_LOCAL_TOKEN;
 	if (st->s.handover.way != SESSION_STAYS && roll(st, 2))
-		return st->s.handover.out && roll(st, 3)                   ? SESSION_EV_SIDE
-		       : st->s.handover.way == SESSION_BACK && roll(st, 2) ? SESSION_EV_ACCEPT
-									   : SESSION_EV_NEED;
+		return st->s.handover.out && roll(st, 3) ? SESSION_EV_SIDE
+		       : st->s.handover.way == SESSION_BACK && !st->s.handover.accepted
+			       ? SESSION_EV_ACCEPT
+			       : SESSION_EV_NEED;
 	if (!rare || !roll(st, 40))
 		return kind;
 	return roll(st, 2) ? SESSION_EV_ROWS : SESSION_EV_SIDE;
@@ -198,7 +203,8 @@ static void check_side(const struct storm *st, const struct session *before)
 	if (fx->side) {
 		assert_int_equal(fx->side_pos, h->done);
 		assert_int_equal(fx->side_rows, h->out);
-		assert_in_range(fx->side_rows, 1, s->conf.side_rows);
+		assert_in_range(fx->side_rows, 1,
+				fx->side_first ? s->conf.kept_side_rows : s->conf.side_rows);
 		assert_true(fx->side_pos + fx->side_rows <= s->computed);
 	}
 	assert_true(fx->side_end == false || !before->handover.out || !h->out || fx->side);
@@ -305,6 +311,10 @@ static void no_event_can_break_the_machine(void **state)
 		st.now_us += roll(&st, 4) ? roll(&st, 50) : roll(&st, 1500);
 		ev.now_us = st.now_us;
 		session_step(&st.s, &ev, &st.fx);
+		if (st.fx.side_begin && roll(&st, 3)) { /* as the driver does */
+			st.s.handover.kept_from = st.s.n_ids;
+			st.s.handover.kept_rows = 1 + roll(&st, 20);
+		}
 		check_effects(&st, &before, ev.kind);
 		check_session(&st, &before);
 		count_seen(&st, &before);

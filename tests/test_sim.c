@@ -223,11 +223,11 @@ static void start_agent(struct world *w)
 		ac.split = w->codec.split;
 	}
 	toy_open_node(&w->agent_node, w->broker, "gw", 0);
-	assert_int_equal(
-		agent_core_create(&w->agent, &ac,
-				  &(struct agent_ops){ w, begin_head, toy_end_head, agent_submit,
-						       TOY_SIDE, on_reply, NULL, NULL, NULL }),
-		0);
+	assert_int_equal(agent_core_create(&w->agent, &ac,
+					   &(struct agent_ops){ w, begin_head, toy_end_head,
+								agent_submit, TOY_SIDE, on_reply,
+								NULL, NULL, NULL, NULL, NULL }),
+			 0);
 	assert_int_equal(agent_core_start(w->agent, w->agent_node.bus), 0);
 }
 

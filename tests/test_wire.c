@@ -172,7 +172,9 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	byte_refused(2, 0, ERR_VERSION, "version 0");
 	byte_refused(38, 1, ERR_FORMAT, "reserved");
 	byte_refused(39, 128, ERR_FORMAT, "reserved");
-	byte_refused(4, 16, ERR_FORMAT, "flags 0x10");
+	byte_refused(4, 32, ERR_FORMAT, "flags 0x20");
+	byte_refused(4, 17, ERR_FORMAT, "two answers");
+	byte_refused(4, 24, ERR_FORMAT, "two answers");
 	byte_refused(4, 10, ERR_FORMAT, "logits of a fill");
 	byte_refused(43, 1, ERR_FORMAT, "4 arrived");
 #define REFUSED(field, value, code, why) (h = good, h.field = (value), refused(h, code, why))
@@ -198,6 +200,11 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	h.state = 4;
 	h.flags = WIRE_IDS;
 	refused(h, ERR_FORMAT, "flags 0x04");
+	h = good;
+	h.flags = WIRE_TELL;
+	h.kind = WIRE_KV;
+	h.state = 4;
+	refused(h, ERR_FORMAT, "flags 0x10");
 	h = good;
 	h.kind = WIRE_LOGITS;
 	h.flags = WIRE_SAMPLE;

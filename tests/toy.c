@@ -172,6 +172,7 @@ void toy_end_head(void *ctx, struct head_job *job, uint32_t split, uint32_t cont
 {
 	toy_end_tail(ctx, job->kv, split, context);
 	codec_state_destroy(job->state);
+	free(job->kept);
 }
 
 int toy_begin_tail(void *ctx, struct kv **kv, uint32_t split, uint32_t context, enum kv_type type,
@@ -248,7 +249,9 @@ int toy_side_begin(void *ctx, const struct head_job *job, struct head_job *side,
 		return toy_begin_codec(ctx, &side->later, m->to, e);
 	}
 	side->again = (struct kv *)calloc(1, sizeof(struct toy_kv));
-	assert_non_null(side->again);
+	if (!side->kept) /* so that the session counts on it; all rows run again, nothing is kept */
+		side->kept = calloc(1, sizeof(*side->kept));
+	assert_true(side->again && side->kept);
 	if (m->to > m->from)
 		(void)toy_begin_tail(ctx, &side->kv, m->from, m->context_tokens, m->type, e);
 	else
@@ -263,6 +266,7 @@ void toy_side_moved(void *ctx, struct head_job *job, struct head_job *side,
 	struct toy_kv *kv = (struct toy_kv *)job->kv, *again = (struct toy_kv *)side->again;
 	struct codec_state **later = m->same_log ? &side->state : &side->later;
 
+	(void)ctx;
 	assert_true(kv->len >= len);
 	if (!m->values) {
 		assert_true(again->len >= len);
@@ -272,7 +276,6 @@ void toy_side_moved(void *ctx, struct head_job *job, struct head_job *side,
 	codec_state_destroy(job->state);
 	job->state = *later;
 	*later = NULL;
-	toy_side_end(ctx, side);
 }
 
 static void run_side(struct head_job *job)

@@ -1,8 +1,9 @@
 /* tools/bench_handover.c - how long the longest gap between two tokens is while the split moves.
  *
- * Each session begins where the one before ended, and a decision in its middle moves the split one
- * step of the tour: two layers up, back, two down, back, to no worker at all, and back. What the
- * session's other gaps are is measured in the same session. */
+ * Each session begins where the one before ended, and a decision in its middle makes one change of
+ * the tour: the split two layers up, back, two down, back, to no worker at all, and back; or what
+ * --tour says: other splits, KV types of the agent, another front. What the session's other gaps
+ * are is measured in the same session. */
 #include "tools/bench_handover.h"
 
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #include "agent/agent.h"
 #include "base/clock.h"
+#include "base/kv_type.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "bus/bus.h"
@@ -26,38 +28,49 @@
 #define DEFAULT_MODEL "models/gateway.gguf"
 #define TOKENS_MAX    4096
 #define ROUNDS_MAX    100
-#define STOPS         6
+#define STOPS_MAX     16
 #define CALM          32 /* gaps before the decision */
-#define AFTER         4  /* gaps that count, once the split has moved */
+#define AFTER         4  /* gaps that count, once it has changed */
+#define KV_GAPS       8  /* within which a KV type has changed: a decision takes a token or two */
+#define OTHER         "other"
 #define DECISION      "splitmq/v1/bench/decision/agent"
 
+/* What a decision says, and what it changes. */
+struct stop {
+	char name[KV_TYPE_MAX]; /* of the change: a split, a KV type, or OTHER or its opposite */
+	uint32_t split;
+	char kv[KV_TYPE_MAX]; /* empty: as configured, like the next */
+	char front[MSG_FRONT_MAX];
+};
+
 struct move {
-	uint32_t from, to;
+	const struct stop *from, *to;
 	double pause[ROUNDS_MAX]; /* longest gap after the decision; in gaps of the slower split */
 	double turn[ROUNDS_MAX];  /* the gap in which the split moved; likewise */
 	double still[ROUNDS_MAX]; /* longest of as many afterwards; in their median */
 	double gap_ms[ROUNDS_MAX], longest_ms[ROUNDS_MAX], turn_ms[ROUNDS_MAX];
-	unsigned moved; /* sessions whose split did move */
+	unsigned moved; /* sessions in which it did change */
 };
 
 struct bench_handover {
 	struct split_rig_conf rig_conf;
 	uint32_t prompt, tokens, rounds;
 	bool has_split, json;
-	const char *trace;
+	const char *trace, *tour, *front;
 
 	struct split_rig *rig;
 	struct config_agent agent_conf;
 	struct agent *agent;
 	struct bus *coordinator;
-	uint32_t splits[STOPS + 1]; /* of the tour; the last one is the first */
-	uint32_t session;           /* round * STOPS + stop */
+	struct stop stops[STOPS_MAX + 1]; /* of the tour; the last one is the first */
+	unsigned n_stops;
+	uint32_t session; /* round * n_stops + stop */
 	uint64_t piece_us;
 	uint32_t piece_tokens;     /* that the answer had then */
 	double gaps[TOKENS_MAX];   /* ms, of the session */
 	uint32_t more[TOKENS_MAX]; /* tokens without text that came in a gap besides */
 	uint32_t n_gaps, moved_at; /* moved_at: of them, when the split had moved; 0: not yet */
-	struct move moves[STOPS];
+	struct move moves[STOPS_MAX];
 	struct err failed;
 };
 
@@ -93,16 +106,25 @@ static int send_prompt(struct bench_handover *b)
 
 static void decide(struct bench_handover *b)
 {
-	char text[160];
-	const int n =
-		snprintf(text, sizeof(text),
-			 "{\"type\":\"decision\",\"agent\":\"agent\",\"number\":%u,\"split\":%u}",
-			 (unsigned)b->session + 1, (unsigned)b->splits[b->session % STOPS + 1]);
+	const struct stop *to = &b->stops[b->session % b->n_stops + 1];
+	struct msg m = { .type = MSG_DECISION,
+			 .u.decision = {
+				 .agent = "agent", .number = b->session + 1, .split = to->split } };
+	char *text = NULL;
+	size_t len;
+	int rc;
 
-	if (bus_publish(b->coordinator,
-			&(struct bus_publish){
-				.topic = DECISION, .payload = text, .len = (size_t)n, .qos = 1 }))
-		err_set(&b->failed, ERR_OFFLINE, "the decision could not be published");
+	memcpy(m.u.decision.kv, to->kv, sizeof(m.u.decision.kv));
+	memcpy(m.u.decision.front, to->front, sizeof(m.u.decision.front));
+	rc = msg_print(&m, &text, &len);
+	if (!rc)
+		rc = bus_publish(b->coordinator, &(struct bus_publish){ .topic = DECISION,
+									.payload = text,
+									.len = len,
+									.qos = 1 });
+	free(text);
+	if (rc)
+		err_set(&b->failed, rc, "the decision could not be published");
 }
 
 static void take_piece(struct bench_handover *b, const struct msg_reply *reply)
@@ -140,12 +162,30 @@ static void take_out(struct bench_handover *b)
 		b->gaps[i] -= b->more[i] * usual;
 }
 
+/* Gaps from the decision to a little behind the change. */
+static uint32_t end_of(const struct bench_handover *b, const struct move *m)
+{
+	const uint32_t at = m->from->split != m->to->split        ? b->moved_at
+			    : strcmp(m->from->kv, m->to->kv) != 0 ? CALM + KV_GAPS
+								  : 0;
+
+	return at && at + AFTER < b->n_gaps ? at + AFTER : b->n_gaps;
+}
+
+static bool has_moved(const struct move *m, const struct msg_stats *st)
+{
+	if (m->from->split != m->to->split)
+		return st->handovers > 0;
+	if (strcmp(m->from->kv, m->to->kv) != 0)
+		return !m->to->kv[0] || !strcmp(st->kv, m->to->kv);
+	return (m->to->front[0] != '\0') == !strcmp(st->front, OTHER);
+}
+
 static int take_session(struct bench_handover *b, const struct msg_reply *reply)
 {
-	struct move *m = &b->moves[b->session % STOPS];
-	const uint32_t before = CALM, round = b->session / STOPS;
-	const uint32_t end =
-		b->moved_at && b->moved_at + AFTER < b->n_gaps ? b->moved_at + AFTER : b->n_gaps;
+	struct move *m = &b->moves[b->session % b->n_stops];
+	const uint32_t before = CALM, round = b->session / b->n_stops;
+	const uint32_t end = end_of(b, m);
 	const uint32_t n = b->n_gaps - end < end - before ? b->n_gaps - end : end - before;
 
 	if (reply->error)
@@ -157,7 +197,7 @@ static int take_session(struct bench_handover *b, const struct msg_reply *reply)
 	m->turn_ms[round] = b->moved_at ? b->gaps[b->moved_at - 1] : 0;
 	m->gap_ms[round] = spread_of(b->gaps, before).median;
 	m->still[round] = n ? longest_of(b->gaps + end, n) / spread_of(b->gaps + end, n).median : 0;
-	m->moved += reply->stats.handovers > 0;
+	m->moved += has_moved(m, &reply->stats);
 	return b->failed.code;
 }
 
@@ -169,8 +209,74 @@ static void on_reply(void *ctx, const struct msg_reply *reply)
 		take_piece(b, reply);
 		return;
 	}
-	if (take_session(b, reply) || ++b->session == b->rounds * STOPS || send_prompt(b))
+	if (take_session(b, reply) || ++b->session == b->rounds * b->n_stops || send_prompt(b))
 		agent_stop(b->agent);
+}
+
+/* One more stop, which differs from the one before in what the word says. */
+static int add_stop(struct bench_handover *b, const char *word, size_t len, uint32_t layers,
+		    struct err *e)
+{
+	struct stop *st = &b->stops[b->n_stops];
+	enum kv_type type;
+	char *end;
+
+	if (b->n_stops == STOPS_MAX)
+		return err_set(e, ERR_LIMIT, "--tour has more than %u stops", STOPS_MAX);
+	if (b->n_stops)
+		*st = st[-1];
+	if (len >= sizeof(st->name))
+		return err_set(e, ERR_CONFIG, "--tour: %.*s is no stop", (int)len, word);
+	snprintf(st->name, sizeof(st->name), "%.*s", (int)len, word);
+	b->n_stops++;
+	if (!kv_type_parse(&type, st->name)) {
+		memcpy(st->kv, st->name, sizeof(st->kv));
+		return 0;
+	}
+	if (b->front && (!strcmp(st->name, OTHER) || !strcmp(st->name, "first"))) {
+		snprintf(st->front, sizeof(st->front), "%s", st->name[0] == 'o' ? OTHER : "");
+		return 0;
+	}
+	st->split = (uint32_t)strtoul(st->name, &end, 10);
+	if (*end || st->name[0] < '0' || st->name[0] > '9' || st->split > layers)
+		return err_set(e, ERR_CONFIG,
+			       "--tour: %s is no split up to %u, no KV type (" KV_TYPE_WORDS
+			       "), and not " OTHER " or first of --front",
+			       st->name, (unsigned)layers);
+	return 0;
+}
+
+/* The way back to the first stop included. */
+static int read_tour(struct bench_handover *b, const char *text, uint32_t layers, struct err *e)
+{
+	char start[16];
+	bool types = false;
+	int rc;
+
+	snprintf(start, sizeof(start), "%u", (unsigned)b->rig_conf.split);
+	rc = add_stop(b, start, strlen(start), layers, e);
+	while (!rc && *text) {
+		const size_t len = strcspn(text, ",");
+
+		rc = add_stop(b, text, len, layers, e);
+		text += len + (text[len] == ',');
+	}
+	if (rc)
+		return rc;
+	if (b->n_stops < 2)
+		return err_set(e, ERR_CONFIG, "--tour goes nowhere");
+	for (unsigned i = 0; i < b->n_stops; i++) /* else there would be no way back */
+		types |= b->stops[i].kv[0];
+	for (unsigned i = 0; i < b->n_stops && types; i++) {
+		if (!b->stops[i].kv[0])
+			snprintf(b->stops[i].kv, sizeof(b->stops[i].kv), "%s", b->rig_conf.kv);
+	}
+	b->stops[b->n_stops] = b->stops[0];
+	for (unsigned i = 0; i < b->n_stops; i++) {
+		b->moves[i].from = &b->stops[i];
+		b->moves[i].to = &b->stops[i + 1];
+	}
+	return 0;
 }
 
 static int plan(struct bench_handover *b, struct err *e)
@@ -178,6 +284,7 @@ static int plan(struct bench_handover *b, struct err *e)
 	struct split_rig_conf *c = &b->rig_conf;
 	struct model_hparams hp;
 	struct gguf *g = NULL;
+	char usual[80];
 	uint32_t s;
 	int rc = gguf_open(&g, c->model, e);
 
@@ -187,18 +294,15 @@ static int plan(struct bench_handover *b, struct err *e)
 	if (rc)
 		return rc;
 	s = b->has_split ? c->split : hp.n_layers / 2;
-	if (s < 2 || s + 2 >= hp.n_layers)
+	if (!b->tour && (s < 2 || s + 2 >= hp.n_layers))
 		return err_set(e, ERR_LIMIT, "--split %u of %u layers has no room to move",
 			       (unsigned)s, (unsigned)hp.n_layers);
 	c->split = s;
 	c->any_split = true;
 	c->context_tokens = 2 * b->prompt + b->tokens + 64;
-	memcpy(b->splits, (uint32_t[]){ s, s + 2, s, s - 2, s, hp.n_layers, s }, sizeof(b->splits));
-	for (unsigned i = 0; i < STOPS; i++) {
-		b->moves[i].from = b->splits[i];
-		b->moves[i].to = b->splits[i + 1];
-	}
-	return 0;
+	snprintf(usual, sizeof(usual), "%u,%u,%u,%u,%u", (unsigned)s + 2, (unsigned)s,
+		 (unsigned)s - 2, (unsigned)s, (unsigned)hp.n_layers);
+	return read_tour(b, b->tour ? b->tour : usual, hp.n_layers, e);
 }
 
 static int run_sessions(struct bench_handover *b, struct err *e)
@@ -206,7 +310,14 @@ static int run_sessions(struct bench_handover *b, struct err *e)
 	const struct bus_conf conf = { .host = "127.0.0.1",
 				       .port = split_rig_port(b->rig),
 				       .client_id = "bench-coordinator" };
-	int rc = bus_mqtt_open(&b->coordinator, &conf, ignore, NULL, e);
+	int rc;
+
+	if (b->front)
+		b->agent_conf.n_fronts = 1;
+	snprintf(b->agent_conf.fronts[0].front, sizeof(b->agent_conf.fronts[0].front), OTHER);
+	snprintf(b->agent_conf.fronts[0].model, sizeof(b->agent_conf.fronts[0].model), "%s",
+		 b->front ? b->front : "");
+	rc = bus_mqtt_open(&b->coordinator, &conf, ignore, NULL, e);
 
 	if (!rc)
 		rc = agent_create(&b->agent, &b->agent_conf, on_reply, b, e);
@@ -227,14 +338,14 @@ static void print_text(struct bench_handover *b)
 	       "%s\n\n",
 	       b->rig_conf.model, (unsigned)b->prompt, (unsigned)b->tokens, (unsigned)b->rounds,
 	       (unsigned)b->rig_conf.threads, b->rig_conf.codec);
-	printf("%-10s %8s %10s %12s %8s %8s %8s %8s %8s\n", "split", "moved", "gap ms",
+	printf("%-14s %8s %10s %12s %8s %8s %8s %8s %8s\n", "change", "moved", "gap ms",
 	       "longest ms", "pause", "min", "max", "turn", "still");
-	for (unsigned i = 0; i < STOPS; i++) {
+	for (unsigned i = 0; i < b->n_stops; i++) {
 		struct move *m = &b->moves[i];
 		const struct spread p = spread_of(m->pause, b->rounds);
 
-		printf("%3u -> %-3u %5u/%-2u %10.3f %12.3f %8.2f %8.2f %8.2f %8.2f %8.2f\n",
-		       (unsigned)m->from, (unsigned)m->to, m->moved, (unsigned)b->rounds,
+		printf("%5s -> %-5s %5u/%-2u %10.3f %12.3f %8.2f %8.2f %8.2f %8.2f %8.2f\n",
+		       m->from->name, m->to->name, m->moved, (unsigned)b->rounds,
 		       spread_of(m->gap_ms, b->rounds).median,
 		       spread_of(m->longest_ms, b->rounds).median, p.median, p.min, p.max,
 		       spread_of(m->turn, b->rounds).median, spread_of(m->still, b->rounds).median);
@@ -249,12 +360,12 @@ static int print_json(struct bench_handover *b, struct err *e)
 	json_add_u64(root, "threads", b->rig_conf.threads);
 	json_add_u64(root, "prompt_tokens", b->prompt);
 	list = json_add_array(root, "moves");
-	for (unsigned i = 0; i < STOPS; i++) {
+	for (unsigned i = 0; i < b->n_stops; i++) {
 		struct json *o = json_push_object(list);
 		struct spread p = spread_of(b->moves[i].pause, b->rounds);
 
-		json_add_u64(o, "from", b->moves[i].from);
-		json_add_u64(o, "to", b->moves[i].to);
+		json_add_str(o, "from", b->moves[i].from->name);
+		json_add_str(o, "to", b->moves[i].to->name);
 		json_add_u64(o, "moved", b->moves[i].moved);
 		json_add_f64(o, "gap_ms", spread_of(b->moves[i].gap_ms, b->rounds).median);
 		spread_add_json(o, "pause", &p, false);
@@ -267,9 +378,9 @@ static int print_json(struct bench_handover *b, struct err *e)
 /* The next stop begins at the split that this one went to. */
 static void weigh(struct bench_handover *b)
 {
-	for (unsigned i = 0; i < STOPS; i++) {
+	for (unsigned i = 0; i < b->n_stops; i++) {
 		struct move *m = &b->moves[i];
-		const struct move *there = &b->moves[(i + 1) % STOPS];
+		const struct move *there = &b->moves[(i + 1) % b->n_stops];
 
 		for (uint32_t r = 0; r < b->rounds; r++) {
 			const double here_ms = m->gap_ms[r], there_ms = there->gap_ms[r];
@@ -331,6 +442,12 @@ static const struct options_row options[] = {
 	{ 'n', "tokens", "N", U32(tokens, 2 * CALM, TOKENS_MAX), .unit = "tokens",
 	  .help = "length of an answer; the split moves after 33" },
 	{ 'r', "repeat", "N", U32(rounds, 1, ROUNDS_MAX), .help = "tours" },
+	{ 0, "tour", "LIST", OPTIONS_TEXT(struct bench_handover, tour),
+	  .help = "what changes, in order: splits, KV types of the agent (" KV_TYPE_WORDS
+		  "), other and first for --front; then all that is undone at once",
+	  .preset = "L+2,L,L-2,L, and no worker" },
+	{ 0, "front", "FILE", OPTIONS_TEXT(struct bench_handover, front),
+	  .help = "another precision of the same model, for --tour" },
 	{ 0, "codec", "SPEC", OPTIONS_TAKEN(struct bench_handover, rig_conf.codec, cmd_take_codec),
 	  .help = "how rows cross", .preset = "tabq" },
 	{ 0, "delay-ms", "D",
@@ -347,17 +464,18 @@ static const struct options_row options[] = {
 
 const struct options_table bench_handover_options = {
 	.program = "splitmq " NAME,
-	.summary = "the gap between tokens while the split moves",
+	.summary = "the gap between tokens while the split moves, or something else changes",
 	.synopsis = "[-m FILE] [OPTIONS]",
 	OPTIONS_ROWS(options),
 	.notes =
 		"Starts a private mosquitto and splitmq-worker; this process is the agent. In each "
-		"session a decision moves the split: two layers up and back, two down and back, to "
-		"no worker and back. \"pause\" is the longest gap between tokens from the decision "
-		"until the split has moved and 4 more are there, in median gaps of the slower of "
-		"the two splits, each in a session that began there, at the same positions; "
-		"\"turn\" is "
-		"the gap in which it moved. "
+		"session a decision changes one thing; by default the split: two layers up and "
+		"back, two down and back, to no worker and back. \"pause\" is the longest gap "
+		"between tokens from the decision until 4 tokens after the change (after 12 tokens "
+		"for a KV type; to the end of the answer for a front, which is loaded meanwhile), "
+		"in "
+		"median gaps of the slower of the two, each in a session that began there, at the "
+		"same positions; \"turn\" is the gap in which the split moved. "
 		"\"still\" is the longest of as many gaps thereafter, in their median, where there "
 		"are any.",
 };

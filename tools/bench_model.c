@@ -106,7 +106,9 @@ static int step(struct rig *r, uint32_t batch)
 
 	embed_random(r, batch);
 	for (uint32_t i = 0; i < batch; i++)
-		parts[i] = (struct model_part){ r->kv[i], r->x + (size_t)i * r->hp.dim, 1 };
+		parts[i] = (struct model_part){ .kv = r->kv[i],
+						.x = r->x + (size_t)i * r->hp.dim,
+						.rows = 1 };
 	rc = model_step(r->model, parts, batch);
 	if (!rc)
 		model_logits(r->model, r->x, batch, r->logits);

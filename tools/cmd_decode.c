@@ -67,9 +67,10 @@ static void print_header(const struct wire_hdr *h)
 	printf("  rows     %" PRIu32 "\n", h->rows);
 	printf("  dim      %" PRIu32 "\n", h->dim);
 	printf("  split    %" PRIu32 "\n", h->split);
-	printf("  flags   %s%s%s%s%s\n", h->flags & WIRE_SAMPLE ? " sample" : "",
+	printf("  flags   %s%s%s%s%s%s\n", h->flags & WIRE_SAMPLE ? " sample" : "",
 	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "", h->flags & WIRE_IDS ? " ids" : "",
-	       h->flags & WIRE_FILL ? " fill" : "", h->flags ? "" : " none");
+	       h->flags & WIRE_FILL ? " fill" : "", h->flags & WIRE_TELL ? " tell" : "",
+	       h->flags ? "" : " none");
 	printf("  codec    %s, %.2f bits per element\n", coding_name(h),
 	       8.0 * h->body_len / ((double)h->rows * h->dim * layers_of(h)));
 }
@@ -121,6 +122,8 @@ static int print_frame_json(const struct wire_hdr *h, const float *x, struct err
 		json_push_str(list, "ids");
 	if (h->flags & WIRE_FILL)
 		json_push_str(list, "fill");
+	if (h->flags & WIRE_TELL)
+		json_push_str(list, "tell");
 	json_add_str(o, "codec", coding_name(h));
 	json_add_str(o, "session", session);
 	json_add_u64(o, "epoch", h->epoch);

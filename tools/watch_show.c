@@ -114,10 +114,11 @@ static void print_frame(const struct frame *f)
 
 	printf("%s session=%016" PRIx64 " epoch=%" PRIu32 " seq=%" PRIu32 " pos=%" PRIu32
 	       " rows=%" PRIu32 " dim=%" PRIu32 " split=%" PRIu32
-	       "%s%s%s %s %.2f bit/element (%" PRIu32 " bytes)",
+	       "%s%s%s%s%s %s %.2f bit/element (%" PRIu32 " bytes)",
 	       kind_name(h->kind), h->session, h->epoch, h->seq, h->pos, h->rows, h->dim, h->split,
 	       h->flags & WIRE_SAMPLE ? " sample" : "",
 	       h->flags & WIRE_WANT_LOGITS ? " want_logits" : "", h->flags & WIRE_IDS ? " ids" : "",
+	       h->flags & WIRE_FILL ? " fill" : "", h->flags & WIRE_TELL ? " tell" : "",
 	       codec_name(h->codec), bits_per_element(f), h->body_len);
 	if (f->has_values)
 		printf(" min=%.4g max=%.4g rms=%.4g", f->min, f->max, f->rms);
@@ -172,6 +173,10 @@ static void add_frame(struct json *o, const struct frame *f)
 		json_push_str(flags, "want_logits");
 	if (f->h.flags & WIRE_IDS)
 		json_push_str(flags, "ids");
+	if (f->h.flags & WIRE_FILL)
+		json_push_str(flags, "fill");
+	if (f->h.flags & WIRE_TELL)
+		json_push_str(flags, "tell");
 	json_add_str(r, "session", session);
 	json_add_u64(r, "epoch", f->h.epoch);
 	json_add_u64(r, "seq", f->h.seq);

@@ -108,7 +108,7 @@ void answer_need(struct worker_core *c, const struct lane *l, const struct lane_
 			 .u.need = { .session = l->open.session,
 				     .epoch = l->open.epoch,
 				     .seq = fx->need_seq,
-				     .kv_len = l->planned_len,
+				     .kv_len = fx->need_len,
 				     .has_fill = fx->need_fill,
 				     .fill_split = fx->need_fill_split,
 				     .fill_seq = l->fill_seq,

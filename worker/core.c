@@ -526,6 +526,7 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 		.pos = job->hdr.pos + job->hdr.rows,
 		.id = job->id,
 		.sampled = job->hdr.flags & WIRE_SAMPLE,
+		.tell = job->hdr.flags & WIRE_TELL,
 		.fill = wire_is_fill(&job->hdr),
 		.end = job->end,
 		.queue_us = job->queue_us,

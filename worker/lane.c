@@ -171,8 +171,11 @@ static int check_rows(const struct lane *l, const struct lane_limits *lim, const
 /* How far it is, when the frame asks; seq 0: it is a FILL frame. */
 static void tell(struct lane *l, const struct wire_hdr *h, uint32_t seq, struct lane_effects *fx)
 {
-	fx->need = h->flags & WIRE_SAMPLE;
-	fx->need_seq = seq;
+	fx->need = h->flags & (WIRE_SAMPLE | WIRE_TELL);
+	fx->need_seq = h->flags & WIRE_TELL ? 0 : seq;
+	fx->need_len = l->planned_len;
+	if (h->flags & WIRE_TELL)
+		return;
 	fx->need_fill = l->filling || !seq;
 	fx->need_fill_split = l->filling ? l->fill_split : h->split;
 	fx->need_fill_len = l->filling ? l->fill_len : 0;
@@ -299,6 +302,8 @@ static void on_rows(struct lane *l, const struct lane_limits *lim, const struct 
 	}
 	if (h->seq <= l->last_seq) {
 		fx->answer = l->answered && h->seq == l->last_seq;
+		if (h->flags & WIRE_TELL && !l->jobs)
+			tell(l, h, 0, fx);
 		return;
 	}
 	if (h->pos > l->planned_len) {
@@ -361,6 +366,7 @@ static void fill_came_back(struct lane *l, const struct lane_event *ev, struct l
 		end_fill(l, fx);
 	} else if (l->filling && ev->sampled) {
 		fx->need = fx->need_fill = true;
+		fx->need_len = l->planned_len;
 		fx->need_fill_split = l->fill_split;
 		fx->need_fill_len = ev->pos;
 	}
@@ -390,6 +396,10 @@ static void on_computed(struct lane *l, const struct lane_limits *lim, const str
 		return;
 	}
 	change_came_back(l, ev, fx);
+	if (ev->epoch == l->open.epoch && ev->tell) {
+		fx->need = true;
+		fx->need_len = ev->pos;
+	}
 	if (ev->epoch != l->open.epoch || !ev->sampled)
 		return;
 	remember(l, lim, ev->pos, ev->id);

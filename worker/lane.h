@@ -93,6 +93,7 @@ struct lane_event {
 	const struct wire_hdr *hdr;
 	uint32_t epoch, seq, pos, id;
 	bool sampled, end;
+	bool tell; /* a job that is not sampled: say that it has run */
 	bool fill; /* a job of a fill; sampled: it is to be answered */
 	uint32_t queue_us, compute_us;
 	int code;
@@ -111,8 +112,8 @@ struct lane_effects {
 	bool changed; /* the job that moved the split is done, the cache begins at `split` */
 	bool side_over; /* the cache beside is no longer used, or has been joined: release it */
 	bool answer;    /* publish lane.answer */
-	bool need; /* publish NEED: epoch, need_seq, planned_len; what is filled, if anything */
-	uint32_t need_seq;
+	bool need; /* publish NEED: epoch, need_seq, need_len; what is filled, if anything */
+	uint32_t need_seq, need_len;
 	bool need_fill; /* it says how far a fill is: */
 	uint32_t need_fill_split, need_fill_len;
 	int error; /* ERR_*: publish ERROR {error_epoch, error_seq, reason} */
