@@ -4,11 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "agent/profile.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/inbox.h"
+
+#define LOADER_NICE  10
+#define LOAD_STEP_US 1000u
 
 enum front_state { FRONT_ABSENT, FRONT_LOADING, FRONT_READY };
 
@@ -284,16 +288,23 @@ int fronts_judge(struct fronts *f, const char *name, struct segment_ask *ask, bo
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
-/* Every layer is brought into its form here, so that none is when it first runs. */
+/* Every layer is brought into its form here, so that none is when it first runs: behind what runs
+ * meanwhile, where processors are few. */
+static void prepare(const struct front *fr)
+{
+	(void)setpriority(PRIO_PROCESS, 0, LOADER_NICE); /* Linux: of this thread alone */
+	while (!model_prepare_some(fr->seg.model, 0, fr->layers, fr->head_bytes > 0, LOAD_STEP_US))
+		queue_yield();
+}
+
 static int open_front(struct fronts *f, struct front *fr, struct err *e)
 {
-	const bool head = fr->head_bytes > 0;
 	const struct segment_conf sc = {
 		.path = fr->path,
 		.kv = f->conf->kv,
 		.last = fr->layers,
 		.embed = true,
-		.head = head,
+		.head = fr->head_bytes > 0,
 		.threads = f->conf->threads,
 		.pin_threads = f->conf->pin_threads[0] == 'y',
 		.max_rows = AGENT_CHUNK_ROWS,
@@ -303,8 +314,8 @@ static int open_front(struct fronts *f, struct front *fr, struct err *e)
 
 	int rc = segment_open(&fr->seg, &sc, e);
 
-	for (uint32_t i = 0; !rc && i <= fr->layers; i++)
-		model_prepare(fr->seg.model, 0, fr->layers, head);
+	if (!rc)
+		prepare(fr);
 	return rc;
 }
 

@@ -13,7 +13,7 @@
 #include "base/queue.h"
 
 #define EVENTS_MAX  65536
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 25000 /* longer than an attempt to connect that is lost, and one more */
 
 static void event_free(void *item)
 {
