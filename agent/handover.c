@@ -12,7 +12,7 @@
 #define BACK_ROWS    2u   /* that a session which goes back has not sent: the newest, one before */
 #define NEAR_ROWS    2u   /* that come while a frame is on its way there and back; else it is far */
 #define END_ROWS     4u   /* left of a prefill, from which on each row goes out as it comes */
-#define LATE         256u /* tokens that a worker may need to keep up; then they wait for it */
+#define LATE         128u /* tokens that a worker may need to keep up; then they wait for it */
 #define TOKENS_A_ROW 8u   /* ... more that may be on its way */
 #define PURSUIT      2u   /* positions for each new row, that side work comes nearer by */
 
@@ -303,11 +303,9 @@ static bool keeps_up(const struct session *s)
 
 	if (!h->accepted || h->streamed > LATE)
 		return h->accepted;
-	if (!h->kept_rows)
-		return out <= LAST_ROWS + h->trip_rows + more;
-	if (!h->settled || out > h->lag + BACK_ROWS + more)
-		return false;
-	return is_near(s) ? left(s) <= BACK_ROWS + more : !unacked(s);
+	if (!h->kept_rows || !is_near(s))
+		return out <= LAST_ROWS + more;
+	return h->settled && out <= h->lag + BACK_ROWS + more && left(s) <= BACK_ROWS + more;
 }
 
 /* All that has been computed is there as well. What the worker has not spoken of is on its way, and
@@ -330,7 +328,7 @@ static bool nearly(const struct session *s)
 
 	if (h->way == SESSION_BACK && !keeps_up(s))
 		return false;
-	if (h->way == SESSION_BACK && h->kept_rows)
+	if (h->way == SESSION_BACK && h->kept_rows && is_near(s))
 		return streams(s);
 	if (left(s) > LAST_ROWS)
 		return false;
