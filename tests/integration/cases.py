@@ -728,7 +728,7 @@ def the_split_moves_while_a_session_runs(w: World):
     expect(reply["ids"], wanted["ids"], "ids over six changes of the split")
     stats = reply["stats"]
     token_ms = (stats["total_ms"] - stats["ttft_ms"]) / stats["tokens"]
-    # The answer may end before the last ones: of all kinds, but where a token takes 50 times as long.
+    # The answer may end before the last ones: of all kinds, but where tokens take 50 times as long.
     assert stats["handovers"] >= (4 if token_ms < 20 else 2), stats
     assert stats["retries"] == 0, stats
     pauses = [float(p) for p in re.findall(r"handover\.done .*pause_ms=([0-9.]+)", agent.log())]
