@@ -303,7 +303,9 @@ static bool keeps_up(const struct session *s)
 
 	if (!h->accepted || h->streamed > LATE)
 		return h->accepted;
-	if (!h->kept_rows || !is_near(s))
+	if (!h->kept_rows) /* nothing counts what is late */
+		return out <= LAST_ROWS + h->trip_rows;
+	if (!is_near(s))
 		return out <= LAST_ROWS + more;
 	return h->settled && out <= h->lag + BACK_ROWS + more && left(s) <= BACK_ROWS + more;
 }
