@@ -304,6 +304,31 @@ static void rows_that_were_kept_go_out_in_frames_of_their_own_length(void **stat
 	assert_int_equal(m.fx.side_rows, 2); /* now each as it comes */
 }
 
+/* Frames are on their way for as long as five rows take: so many more may be missing there. */
+static void without_kept_rows_a_far_worker_takes_over_with_a_trip_of_them_out(void **state)
+{
+	(void)state;
+	go_back(false);
+	for (unsigned i = 0; i < 5; i++)
+		draw_here();
+	accept_from("w2", 2, MAX_IDS);
+	assert_int_equal(m.s.handover.trip_rows, 5);
+	give_side();
+	give_side();
+	assert_int_equal(m.s.handover.done, 8); /* three more are no piece of their own yet */
+	give_told(2);
+	draw_here(); /* ten are out, */
+	assert_true(m.fx.compute && !m.s.handover.holding);
+	draw_here();
+	give_side(); /* of five that are more than the last ones */
+	give_told(5);
+	draw_here(); /* nine: the last two go, and the token waits for them */
+	assert_true(m.s.handover.holding && !m.fx.compute);
+	give_side();
+	assert_true(m.fx.moved && m.fx.compute);
+	assert_int_equal(m.s.state, SESSION_OPEN);
+}
+
 static void a_worker_that_says_nothing_of_rows_is_asked_then_given_up(void **state)
 {
 	(void)state;
@@ -340,6 +365,7 @@ int main(void)
 		TEST(who_goes_on_alone_draws_the_token_that_is_out),
 		TEST(rows_that_were_kept_go_out_until_the_worker_keeps_up),
 		TEST(rows_that_were_kept_go_out_in_frames_of_their_own_length),
+		TEST(without_kept_rows_a_far_worker_takes_over_with_a_trip_of_them_out),
 		TEST(a_worker_that_says_nothing_of_rows_is_asked_then_given_up),
 	};
 
