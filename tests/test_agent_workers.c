@@ -288,6 +288,26 @@ static void a_split_that_was_asked_for_is_waited_for_that_long(void **state)
 	hall_assert_answered(h, "again");
 }
 
+/* A prompt that runs here anyway is what it would have been: not degraded, nothing handed over. */
+static void what_runs_here_anyway_does_not_notice(void **state)
+{
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	reopen(h, 500);
+	h->hold_heads = true;
+	hall_ask(h, "local", "\"split\":4");
+	hall_pass(h, 5);
+	bus_mem_cut(h->broker, "w0");
+	hall_close_desk(&h->desks[0]);
+	hall_pass(h, 600);
+	h->hold_heads = false;
+	hall_pass(h, 100);
+	hall_assert_answered(h, "local");
+	assert_false(hall_final(h, "local")->degraded);
+	assert_int_equal(hall_final(h, "local")->stats.handovers, 0);
+}
+
 static void it_is_waited_for_without_a_broker_too(void **state)
 {
 	struct msg_prompt m = { .id = "a", .prompt_len = 1, .has_split = true, .split = 1 };
@@ -325,6 +345,7 @@ int main(void)
 		TEST(answers_about_another_session_than_their_topics_are_dropped),
 		TEST(our_workers_death_is_no_mismatch),
 		TEST(a_split_that_was_asked_for_is_waited_for_that_long),
+		TEST(what_runs_here_anyway_does_not_notice),
 		TEST(it_is_waited_for_without_a_broker_too),
 	};
 
