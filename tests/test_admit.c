@@ -43,6 +43,9 @@ static void a_session_alone_keeps_no_log(void **state)
 	assert_int_equal(split.token_bytes - local.token_bytes, codec_bound(&f32, DIM, 1));
 	assert_true(local.token_bytes >= sizeof(struct session_chunk) + sizeof(uint32_t));
 	assert_true(split.session_bytes > codec_state_bytes(DIM) + codec_bound(&f32, DIM, 1));
+	assert_true(split.session_bytes - codec_state_bytes(DIM) -
+			    slot_chunk_bytes(admit_row_bytes(&f32, DIM)) <
+		    65536);
 }
 
 /* The driver: notes what it was asked, and has room for so many tokens. */
@@ -180,6 +183,8 @@ static void layers_are_needed_by_sessions_the_decision_or_an_absence(void **stat
 	assert_int_equal(admit_need(c).last, 4);
 	slots[1].used = false;
 	assert_int_equal(admit_need(c).last, 1);
+	c->decision.split = 0;
+	assert_int_equal(admit_need(c).last, 0);
 	c->alone = true;
 	assert_int_equal(admit_need(c).last, 8);
 	assert_true(admit_need(c).head);

@@ -328,6 +328,30 @@ static void it_is_waited_for_without_a_broker_too(void **state)
 	assert_non_null(strstr(h->in_process.reason, "no broker"));
 }
 
+/* Those that wait for the broker do not keep a prompt waiting that needs none. */
+static void without_a_broker_what_needs_none_is_answered_first(void **state)
+{
+	struct msg_prompt m = { .prompt_len = 1, .has_split = true, .max_tokens = 3 };
+	struct hall *h = *state;
+
+	hall_open_worker(h, 0);
+	hall_pass(h, 5);
+	bus_mem_cut(h->broker, "gw");
+	hall_pass(h, 5);
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(m.id, sizeof(m.id), "p%u", i);
+		m.split = i == 3 ? TOY_LAYERS : 1;
+		m.prompt = strdup("x");
+		agent_core_prompt(h->agent, &m, h->now_us);
+	}
+	hall_pass(h, 50);
+	assert_int_equal(h->n_in_process, 1);
+	assert_string_equal(h->in_process.id, "p3");
+	bus_mem_restore(h->broker, "gw");
+	hall_pass(h, 1000);
+	assert_int_equal(h->n_in_process, 4);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -347,6 +371,7 @@ int main(void)
 		TEST(a_split_that_was_asked_for_is_waited_for_that_long),
 		TEST(what_runs_here_anyway_does_not_notice),
 		TEST(it_is_waited_for_without_a_broker_too),
+		TEST(without_a_broker_what_needs_none_is_answered_first),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

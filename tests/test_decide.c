@@ -260,6 +260,46 @@ static void a_plan_names_worker_precisions_and_what_it_expects(void **state)
 	assert_non_null(strstr(d->reason, "latency"));
 }
 
+/* What it said of its link before it started again may be of another place. */
+static void a_restarted_agent_is_planned_for_when_it_has_measured_again(void **state)
+{
+	struct msg_agent_status st;
+	struct fleet *f = *state;
+
+	add_worker(f, "w1");
+	add_agent(f, "gw");
+	assert_string_equal(decided(f, "gw")->objective, "latency");
+	assert_int_not_equal(decided(f, "gw")->split, 1);
+	f->conf.policy.split = 1; /* which a plan would say */
+	st = agent(f, "gw")->status;
+	st.boot = 2;
+	assert_int_equal(roster_agent(&f->roster, &st, false), 0);
+	agent(f, "gw")->profile.boot = 2;
+	assert_int_not_equal(decided(f, "gw")->split, 1);
+	agent(f, "gw")->telemetry.boot = 2;
+	agent(f, "gw")->profile.boot = 1; /* nor by the memory of its earlier life */
+	assert_int_not_equal(decided(f, "gw")->split, 1);
+	agent(f, "gw")->profile.boot = 2;
+	assert_int_equal(decided(f, "gw")->split, 1);
+}
+
+/* The planner keeps a table for each; of many it keeps the newest ones. */
+static void many_kinds_of_agents_have_a_plan_each(void **state)
+{
+	struct fleet *f = *state;
+	char name[8];
+
+	add_worker(f, "w1");
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "g%u", i % 20);
+		if (i < 20)
+			add_agent(f, name);
+		agent(f, name)->profile.prefill_rows = 16 + i % 20;
+		assert_string_equal(decided(f, name)->objective, "latency");
+		assert_int_equal(decided(f, name)->number, 1);
+	}
+}
+
 static void what_the_operator_fixes_stays_fixed(void **state)
 {
 	struct fleet *f = *state;
@@ -616,20 +656,52 @@ static void agents_spread_over_workers_and_then_stay(void **state)
 	assert_string_equal(decided(f, "new")->worker, "w2");
 }
 
-static void a_faster_worker_serves_more_agents(void **state)
+static void assert_faster_serves_more(struct fleet *f, double slow_ms, double fast_ms)
 {
-	struct fleet *f = *state;
-	char names[12][8];
+	char name[8];
 
 	add_worker(f, "slow");
 	add_worker(f, "fast");
-	tell_worker(f, "fast", 0.025, false);
+	tell_worker(f, "slow", slow_ms, false);
+	tell_worker(f, "fast", fast_ms, false);
 	for (unsigned i = 0; i < 12; i++) {
-		snprintf(names[i], sizeof(names[i]), "g%u", i);
-		add_agent(f, names[i]);
-		decided(f, names[i]);
+		snprintf(name, sizeof(name), "g%u", i);
+		add_agent(f, name);
+		decided(f, name);
 	}
-	assert_in_range(roster_find_worker(&f->roster, "fast")->n_agents, 8, 12);
+	assert_in_range(roster_find_worker(&f->roster, "fast")->n_agents, 8, 11);
+}
+
+static void a_faster_worker_serves_more_agents(void **state)
+{
+	assert_faster_serves_more(*state, 0.1, 0.025);
+}
+
+static void of_workers_that_take_long_the_faster_one_serves_more_too(void **state)
+{
+	assert_faster_serves_more(*state, 12, 3);
+}
+
+/* One agent fewer is what a move would only turn round. */
+static void two_agents_fewer_are_a_reason_to_move_and_one_is_not(void **state)
+{
+	struct fleet *f = *state;
+	const struct roster_worker *w1, *w2;
+
+	add_worker(f, "w1");
+	for (unsigned i = 0; i < 2; i++) {
+		add_agent(f, i ? "b" : "a");
+		decided(f, i ? "b" : "a");
+	}
+	add_worker(f, "w2");
+	tell_worker(f, "w2", 0.001, false); /* however fast it is */
+	w1 = roster_find_worker(&f->roster, "w1");
+	w2 = roster_find_worker(&f->roster, "w2");
+	assert_int_equal(w1->n_agents, 2);
+	assert_true(assign_is_much_busier(&f->roster, agent(f, "a"), w1, w2));
+	assert_string_equal(decided(f, "a")->worker, "w2");
+	assert_false(assign_is_much_busier(&f->roster, agent(f, "b"), w1, w2));
+	assert_string_equal(decided(f, "b")->worker, "w1");
 }
 
 static void a_worker_that_was_measured_to_be_near_is_preferred(void **state)
@@ -692,6 +764,8 @@ int main(void)
 		TEST(without_measurements_the_policy_alone_speaks),
 		TEST(who_wants_no_plan_gets_none),
 		TEST(a_plan_names_worker_precisions_and_what_it_expects),
+		TEST(a_restarted_agent_is_planned_for_when_it_has_measured_again),
+		TEST(many_kinds_of_agents_have_a_plan_each),
 		TEST(what_the_operator_fixes_stays_fixed),
 		TEST(a_restart_changes_nothing_that_is_right),
 		TEST(a_refusal_is_not_repeated_but_learnt_from),
@@ -707,6 +781,8 @@ int main(void)
 		TEST(a_worker_that_is_gone_is_replaced_before_telemetry_is_there),
 		TEST(agents_spread_over_workers_and_then_stay),
 		TEST(a_faster_worker_serves_more_agents),
+		TEST(of_workers_that_take_long_the_faster_one_serves_more_too),
+		TEST(two_agents_fewer_are_a_reason_to_move_and_one_is_not),
 		TEST(a_worker_that_was_measured_to_be_near_is_preferred),
 		TEST(a_worker_that_was_never_measured_is_tried),
 		TEST(workers_of_other_models_and_layers_are_no_choice),

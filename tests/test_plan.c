@@ -230,6 +230,60 @@ static void a_handover_must_pay(void **state)
 	assert_false(w->r.stays);
 }
 
+/* As long as the tokens that are left win back what the move takes. */
+static void a_handover_pays_from_so_many_tokens_on(void **state)
+{
+	struct plan_world *w = *state;
+	double each;
+	uint32_t n;
+
+	w->link.rtt_ms = 30;
+	present_at(w, 0);
+	each = w->r.splits[0].option.figures.cost - w->r.splits[8].option.figures.cost;
+	n = (uint32_t)(8 * 0.5 * 100 / each);
+	assert_in_range(n, 10, 200);
+	for (uint32_t more = 0; more < 2; more++) {
+		w->present.sessions[0] =
+			(struct plan_session){ .tokens_left = n + more, .kv_tokens = 100 };
+		plan_world_plan(w);
+		assert_true(fabs(w->r.gain - each * (n + more)) < 1e-6);
+		assert_int_equal(w->r.verdict, more ? PLAN_CHANGE : PLAN_NEW);
+		assert_int_equal(w->r.stays, !more);
+	}
+	w->present.sessions[0].tokens_left = n; /* two share what they win and what it takes */
+	w->present.n_sessions = 2;
+	w->present.sessions[1] = (struct plan_session){ .tokens_left = n, .kv_tokens = 90 };
+	plan_world_plan(w);
+	assert_true(fabs(w->r.gain - each * 2 * n) < 1e-6);
+	assert_true(fabs(w->r.handover - 8 * 0.5 * 190) < 1e-6);
+}
+
+static void a_budget_may_be_used_up_to_its_last_byte(void **state)
+{
+	struct plan_world *w = *state;
+	uint64_t bytes;
+
+	w->policy.min_split = w->policy.max_split = 3;
+	w->policy.kv_types = 1u << KV_F16;
+	w->policy.n_contexts = 1;
+	plan_world_plan(w);
+	bytes = w->r.best.figures.edge_bytes;
+	for (uint64_t less = 0; less < 2; less++) {
+		w->agent.budget_bytes = bytes - less;
+		plan_world_plan(w);
+		assert_int_equal(w->r.splits[3].limit, less ? PLAN_EDGE_MEMORY : PLAN_OK);
+	}
+	w->agent.budget_bytes = bytes;
+	w->worker.used_bytes = 1000;
+	plan_world_plan(w);
+	bytes = w->r.splits[3].option.figures.worker_bytes;
+	for (uint64_t less = 0; less < 2; less++) {
+		w->worker.budget_bytes = 1000 + bytes - less;
+		plan_world_plan(w);
+		assert_int_equal(w->r.splits[3].limit, less ? PLAN_WORKER_MEMORY : PLAN_OK);
+	}
+}
+
 static void who_stays_has_the_best_rows_there(void **state)
 {
 	struct plan_world *w = *state;
@@ -487,6 +541,8 @@ int main(void)
 		TEST(the_best_choice_stays),
 		TEST(a_small_gain_is_no_reason_to_change),
 		TEST(a_handover_must_pay),
+		TEST(a_handover_pays_from_so_many_tokens_on),
+		TEST(a_budget_may_be_used_up_to_its_last_byte),
 		TEST(who_stays_has_the_best_rows_there),
 		TEST(a_split_goes_down_by_the_cheaper_way),
 		TEST(rows_are_as_fine_as_the_link_carries),

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "coordinator/assign.h"
 #include "coordinator/roster.h"
 #include "tests/statuses.h"
 
@@ -316,6 +317,83 @@ static void telemetry_is_worth_a_look_when_it_moved(void **state)
 	roster_finish(&r);
 }
 
+/* gw is with that worker, and has measured it. */
+static void measure(struct roster *r, const char *worker, double rtt_ms)
+{
+	struct msg_telemetry t = { .name = "gw",
+				   .boot = 1,
+				   .link = { .rtt_ms = rtt_ms, .samples = 9 } };
+	struct msg_decision d = { .agent = "gw" };
+	struct roster_agent *a = roster_find_agent(r, "gw");
+
+	d.number = a->decision.number + 1;
+	snprintf(d.worker, sizeof(d.worker), "%s", worker);
+	roster_publish(r, a, &d, 1);
+	roster_agent_telemetry(r, &t);
+}
+
+static double rtt_to(struct roster *r, const char *worker)
+{
+	return assign_rtt_ms(r, roster_find_agent(r, "gw"), roster_find_worker(r, worker));
+}
+
+static void round_trips_to_the_newest_workers_are_remembered(void **state)
+{
+	struct roster r = { 0 };
+	char name[8];
+
+	(void)state;
+	add_agent(&r, "gw", MSG_READY, 1);
+	for (unsigned i = 0; i <= ROSTER_NEAR; i++) {
+		snprintf(name, sizeof(name), "w%u", i);
+		add_worker(&r, name, MSG_READY, 1, TOY_MODEL);
+		assert_true(rtt_to(&r, name) == 0);
+	}
+	measure(&r, "w0", 10);
+	measure(&r, "w1", 20);
+	measure(&r, "w0", 12); /* the newest figure, in the place of the one before */
+	measure(&r, "w1", 0);  /* nothing was measured */
+	assert_true(rtt_to(&r, "w0") == 12 && rtt_to(&r, "w1") == 20);
+	for (unsigned i = 2; i < ROSTER_NEAR; i++) {
+		snprintf(name, sizeof(name), "w%u", i);
+		measure(&r, name, 10 + i);
+		assert_true(rtt_to(&r, "w0") == 12 && rtt_to(&r, name) == 10 + i);
+	}
+	snprintf(name, sizeof(name), "w%u", ROSTER_NEAR);
+	measure(&r, name, 99);
+	assert_true(rtt_to(&r, name) == 99);
+	assert_true(rtt_to(&r, "w0") == 0); /* the oldest had to go */
+	assert_true(rtt_to(&r, "w1") == 20);
+	roster_finish(&r);
+}
+
+static void a_worker_whose_queue_grows_is_a_reason_to_look_at_its_agents(void **state)
+{
+	struct msg_telemetry t = { .name = "w1", .boot = 1, .queue_ms = 10 };
+	struct msg_decision d = { .agent = "gw", .number = 1, .worker = "w1" };
+	struct roster r = { 0 };
+
+	(void)state;
+	add_agent(&r, "gw", MSG_READY, 1);
+	add_agent(&r, "elsewhere", MSG_READY, 1);
+	add_worker(&r, "w1", MSG_READY, 1, TOY_MODEL);
+	roster_publish(&r, roster_find_agent(&r, "gw"), &d, 5);
+	roster_worker_telemetry(&r, &t);
+	while (roster_next_due(&r))
+		;
+	t.queue_ms = 12;
+	roster_worker_telemetry(&r, &t);
+	assert_int_equal(r.n_due, 0);
+	t.queue_ms = 20;
+	roster_worker_telemetry(&r, &t);
+	assert_ptr_equal(roster_next_due(&r), roster_find_agent(&r, "gw"));
+	assert_int_equal(r.n_due, 0);
+	t.queue_high_ms = 1;
+	roster_worker_telemetry(&r, &t);
+	assert_int_equal(r.n_due, 1);
+	roster_finish(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +410,8 @@ int main(void)
 		cmocka_unit_test(agents_of_a_worker_are_counted),
 		cmocka_unit_test(decisions_that_go_back_and_forth_pause_longer_and_longer),
 		cmocka_unit_test(telemetry_is_worth_a_look_when_it_moved),
+		cmocka_unit_test(round_trips_to_the_newest_workers_are_remembered),
+		cmocka_unit_test(a_worker_whose_queue_grows_is_a_reason_to_look_at_its_agents),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

@@ -144,6 +144,43 @@ static void rows_of_all_that_decode_run_together(void **state)
 	assert_int_equal(d->step.rows, 16);
 }
 
+/* Few rows that are answered, and not the end of a prompt. */
+static void some_rows_count_as_decoding_and_more_do_not(void **state)
+{
+	struct desk *d = *state;
+
+	assert_true(put(d, 0, 0, SCHED_DECODE_ROWS, true, false)->decodes);
+	assert_false(put(d, 1, 0, SCHED_DECODE_ROWS + 1, true, false)->decodes);
+	assert_false(put(d, 2, 0, 4, false, false)->decodes);
+	assert_false(put(d, 2, 4, 4, true, false)->decodes); /* the prompt's last rows */
+	assert_true(put(d, 2, 8, 1, true, false)->decodes);
+}
+
+/* Neither that it comes back soon nor that a prompt was going on is true of the next session. */
+static void a_session_inherits_nothing_from_the_one_before(void **state)
+{
+	struct desk *d = *state;
+
+	teach(d);
+	for (uint32_t pos = 0; pos < 4; pos++) { /* back after a millisecond, each time */
+		put(d, 0, pos, 1, true, false);
+		assert_true(form(d));
+		run(d);
+		d->now_us += 1000;
+	}
+	put(d, 1, 0, 1, true, false);
+	put(d, 0, 0, 1, true, false); /* a new one in its place */
+	assert_true(form(d));
+	run(d);
+	put(d, 1, 1, 1, true, false);
+	assert_true(form(d)); /* nobody is waited for */
+	assert_int_equal(d->step.n, 1);
+	run(d);
+	put(d, 0, 1, 32, false, false);
+	assert_non_null(sched_take_any(d->s)); /* it ended before its prompt had run */
+	assert_true(put(d, 0, 0, 1, true, false)->decodes);
+}
+
 static void a_prompt_runs_in_whole_chunks_while_nobody_decodes(void **state)
 {
 	struct desk *d = *state;
@@ -682,6 +719,8 @@ int main(void)
 		TEST(nothing_to_do_is_no_step),
 		TEST(one_row_runs_at_once),
 		TEST(rows_of_all_that_decode_run_together),
+		TEST(some_rows_count_as_decoding_and_more_do_not),
+		TEST(a_session_inherits_nothing_from_the_one_before),
 		TEST(a_prompt_runs_in_whole_chunks_while_nobody_decodes),
 		TEST(a_prompt_gets_a_share_of_a_step_that_others_decode_in),
 		TEST(a_prompt_gets_one_row_when_nothing_else_fits),
