@@ -255,8 +255,8 @@ static void ask_side(struct session *s, struct session_effects *fx)
 
 	if (h->out || !rows || !may_begin(s, rows, fx))
 		return;
-	if (h->done < kept_from(s) && rows > kept_from(s) - h->done)
-		rows = kept_from(s) - h->done;
+	if (h->done < h->kept_from && rows > h->kept_from - h->done)
+		rows = h->kept_from - h->done;
 	if (rows > most)
 		rows = most;
 	h->out = rows;
@@ -339,6 +339,14 @@ static bool nearly(const struct session *s)
 	return h->out == left(s) || (!h->out && s->state == SESSION_LOCAL);
 }
 
+/* Tokens could wait for positions that run again here: at the worker's they would not help. */
+static bool runs_again(const struct session *s)
+{
+	if (s->handover.way == SESSION_BACK)
+		return !streams(s) && !is_full(s);
+	return s->handover.way == SESSION_UP && s->state == SESSION_OPEN;
+}
+
 /* Where a position takes about as long as a token, side work would never catch up by what tokens
  * leave: then they wait for it, one or two positions each. */
 static bool lags(const struct session *s)
@@ -346,8 +354,7 @@ static bool lags(const struct session *s)
 	const struct session_handover *h = &s->handover;
 	const uint32_t next = h->out ? h->out : s->conf.side_rows;
 
-	return h->way == SESSION_UP && s->state == SESSION_OPEN && h->done &&
-	       reach(s) > h->done + LAST_ROWS &&
+	return runs_again(s) && h->done && reach(s) > h->done + LAST_ROWS &&
 	       h->done + next < PURSUIT * (s->computed - h->since);
 }
 

@@ -304,6 +304,43 @@ static void rows_that_were_kept_go_out_in_frames_of_their_own_length(void **stat
 	assert_int_equal(m.fx.side_rows, 2); /* now each as it comes */
 }
 
+/* Only the newest are kept: those behind them become as many as new ones come. */
+static void rows_that_are_kept_no_more_run_again_in_whole_pieces(void **state)
+{
+	(void)state;
+	go_back(true);
+	m.s.handover.kept_rows = 2;
+	accept_from("w2", 2, MAX_IDS);
+	give_side();
+	for (unsigned i = 0; i < 3; i++)
+		draw_here();
+	give_side();
+	give_told(6);
+	assert_int_equal(m.fx.side_rows, 1); /* the last one from before any was kept */
+	for (unsigned i = 0; i < 3; i++)
+		draw_here();
+	give_side();
+	assert_int_equal(m.fx.side_pos, 7);
+	assert_int_equal(m.fx.side_rows, 4); /* two of them for a second time */
+	assert_false(m.fx.side_first);
+}
+
+static void a_token_waits_for_rows_that_run_again_too_slowly(void **state)
+{
+	(void)state;
+	go_back(false);
+	accept_from("w2", 2, MAX_IDS);
+	give_side();
+	draw_here();
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(m.fx.compute && !m.s.handover.holding);
+		draw_here();
+	}
+	assert_false(m.fx.compute); /* four are done, and that only while five came */
+	give_side();
+	assert_true(m.fx.compute);
+}
+
 /* Frames are on their way for as long as five rows take: so many more may be missing there. */
 static void without_kept_rows_a_far_worker_takes_over_with_a_trip_of_them_out(void **state)
 {
@@ -365,6 +402,8 @@ int main(void)
 		TEST(who_goes_on_alone_draws_the_token_that_is_out),
 		TEST(rows_that_were_kept_go_out_until_the_worker_keeps_up),
 		TEST(rows_that_were_kept_go_out_in_frames_of_their_own_length),
+		TEST(rows_that_are_kept_no_more_run_again_in_whole_pieces),
+		TEST(a_token_waits_for_rows_that_run_again_too_slowly),
 		TEST(without_kept_rows_a_far_worker_takes_over_with_a_trip_of_them_out),
 		TEST(a_worker_that_says_nothing_of_rows_is_asked_then_given_up),
 	};

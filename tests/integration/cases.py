@@ -13,7 +13,7 @@ import observe
 from memory import Matrix, reply_of
 from observe import telemetry_of
 from prompts import LONG, LONG_KEYS, LONG_TOKENS, PROMPT, begin_long, long_answer
-from random_model import BIG, MEDIUM, write_model
+from random_model import BIG, MEDIUM, SMALL, write_model
 from world import FLEET, PATIENCE_S, Process, World, expect, free_port, wait_until
 
 
@@ -711,26 +711,28 @@ def the_codec_changes_between_two_tokens(w: World):
 def the_split_moves_while_a_session_runs(w: World):
     """Decisions in mid-session: up, down, to no worker at all and back; with f32 rows and caches
     of one type the text is that of one process."""
-    write_model(w.model, w.path("medium.gguf"), MEDIUM)
+    write_model(w.model, w.path("medium.gguf"), SMALL if w.sanitized else MEDIUM,
+                context_length=2048)
     w.model = w.path("medium.gguf")
-    agent, _ = w.start_all("codec: f32\ntelemetry_s: 0\n")
-    wanted = long_answer(w)
+    room = "context_tokens: 2048\n"
+    agent, _ = w.start_all("codec: f32\ntelemetry_s: 0\n" + room, room)
     sub = w.listen("agent/+/reply/+")
     decisions = w.publisher("decision/gw1")
-    begin_long(w, sub)
-    for number, split in enumerate((4, 1, 8, 3, 5, 0), 1):
+    begin_long(w, sub, max_tokens=1900, seed=51)  # goes on till it has moved, on any machine
+    moves = (4, 1, 8, 3, 5, 0)
+    for number, split in enumerate(moves, 1):
         decisions.send(decision(number, split=split))
-        agent.wait_log(f"number={number}")
         wait_until(f"split {split}", lambda to=split: f" to={to} bytes=" in agent.log()
-                   or [r for r in sub.replies("long") if r["done"]])
+                   or "session.ended" in agent.log())
+    w.publish("agent/gw1/prompt", '{"type":"cancel","id":"long"}')
     reply = sub.final("long")
     expect(reply.get("error"), None, "error")
-    expect(reply["ids"], wanted["ids"], "ids over six changes of the split")
     stats = reply["stats"]
+    expect(stats["handovers"], len(moves), "handovers")
+    expect(stats["retries"], 0, "retries")
+    wanted = w.generate(PROMPT, stats["tokens"], *LONG, "--seed", "51")
+    expect(reply["ids"], wanted["ids"], "ids over the changes of the split")
     token_ms = (stats["total_ms"] - stats["ttft_ms"]) / stats["tokens"]
-    # The answer may end before the last ones: of all kinds, but where tokens take 50 times as long.
-    assert stats["handovers"] >= (4 if token_ms < 20 else 2), stats
-    assert stats["retries"] == 0, stats
     pauses = [float(p) for p in re.findall(r"handover\.done .*pause_ms=([0-9.]+)", agent.log())]
     print(f"{stats['handovers']} changes; longest pause {max(pauses) / token_ms:.1f} token times")
 

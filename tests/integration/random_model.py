@@ -86,14 +86,15 @@ def size_of(shape, kind):
     return n // 32 * Q8_0_BYTES if kind == Q8_0 else n * 4
 
 
-def write_model(vocabulary_from, path, size):
-    """Write a model; returns the bytes of its layers."""
+def write_model(vocabulary_from, path, size, **more):
+    """Write a model, with more numbers of "llama." if given; returns the bytes of its layers."""
     dim, ff, heads, scale = size
     version, kvs = split_header(vocabulary_from)
     shape = {"llama.block_count": LAYERS, "llama.embedding_length": dim,
              "llama.feed_forward_length": ff, "llama.attention.head_count": heads,
              "llama.attention.head_count_kv": heads // 2,
-             "llama.rope.dimension_count": dim // heads}
+             "llama.rope.dimension_count": dim // heads,
+             **{f"llama.{key}": value for key, value in more.items()}}
     for key in ("llama.attention.key_length", "llama.attention.value_length"):
         if key in kvs:
             shape[key] = dim // heads

@@ -26,7 +26,8 @@ def main():
         skip("mosquitto is not installed")
     if a.sanitized and a.case in PLAIN_ONLY:
         skip("measures memory: plain build only")
-    world = World(os.path.abspath(a.bin), os.environ.get("TEST_MODEL", model))
+    world = World(os.path.abspath(a.bin), os.environ.get("TEST_MODEL", model),
+                  a.sanitized)
     try:
         if a.sanitized and a.case not in GATEWAY_MODEL:
             small = world.path("small.gguf")

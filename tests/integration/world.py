@@ -87,9 +87,10 @@ class Process:
 class World:
     """Broker, daemons and tools of one case."""
 
-    def __init__(self, bin_dir, model):
+    def __init__(self, bin_dir, model, sanitized=False):
         self.bin = bin_dir
         self.model = model
+        self.sanitized = sanitized
         self.dir = tempfile.mkdtemp(prefix="splitmq-it-")
         self.port = free_port()
         self.processes = []
