@@ -7,15 +7,14 @@
 #include <cmocka.h>
 
 #include <semaphore.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "agent/head.h"
 #include "base/log.h"
+#include "tests/bundled.h"
 
-#define CONTEXT 64u
-#define ROOM    65536u
-#define JOBS    3u
+#define ROOM 65536u
+#define JOBS 3u
 
 /* A row, and what comes while it is computed: a side job, then the next row. */
 struct bench {
@@ -41,23 +40,12 @@ static void on_done(void *ctx, struct head_job *job)
 
 static void open_head(struct bench *b, uint32_t last)
 {
-	const char *root = getenv("SPLITMQ_ROOT");
+	char path[BUNDLED_PATH];
+	const struct segment_conf conf = bundled_conf(path, 0, last);
 	struct err e = { 0 };
-	char path[512];
 
 	log_set_level(LOG_LEVEL_ERROR);
-	snprintf(path, sizeof(path), "%s/models/gateway.gguf", root ? root : ".");
-	if (head_create(&b->head,
-			&(struct segment_conf){ .path = path,
-						.kv = "f16",
-						.last = last,
-						.embed = true,
-						.head = last == 8,
-						.threads = 1,
-						.max_rows = 16,
-						.context_tokens = CONTEXT,
-						.memory_budget_bytes = 1u << 30 },
-			0, on_done, b, &e))
+	if (head_create(&b->head, &conf, 0, on_done, b, &e))
 		fail_msg("%s", e.text);
 }
 
@@ -69,7 +57,7 @@ static void make_jobs(struct bench *b, uint32_t last)
 	struct head_job row = { .rows = 1, .ids = &id, .cap = ROOM };
 	struct err e = { 0 };
 
-	assert_int_equal(segment_begin(seg, &row.kv, 0, last, CONTEXT, KV_F16, &e), 0);
+	assert_int_equal(segment_begin(seg, &row.kv, 0, last, BUNDLED_CONTEXT, KV_F16, &e), 0);
 	assert_int_equal(codec_state_create(&row.state, seg->hp.dim, NULL, NULL), 0);
 	row.bytes = malloc(ROOM);
 	assert_non_null(row.bytes);
@@ -124,7 +112,7 @@ static void rows_behind_the_last_layer_are_not_encoded(void **state)
 	struct bench b = { 0 };
 
 	(void)state;
-	run(&b, 8);
+	run(&b, BUNDLED_LAYERS);
 	assert_int_equal(b.first.len, 0);
 	assert_int_equal(b.next.len, 0);
 }

@@ -5,13 +5,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/log.h"
 #include "daemon/spare.h"
+#include "tests/bundled.h"
 
-#define CONTEXT  64u
 #define AFTER_US 10000000u
 #define TICK_US  1000000u
 
@@ -24,24 +21,12 @@ struct place {
 
 static void open_place(struct place *p, uint32_t first, uint32_t last, uint64_t after_us)
 {
-	const char *root = getenv("SPLITMQ_ROOT");
+	char path[BUNDLED_PATH];
+	const struct segment_conf conf = bundled_conf(path, first, last);
 	struct err e = { 0 };
-	char path[512];
 
 	log_set_level(LOG_LEVEL_ERROR);
-	snprintf(path, sizeof(path), "%s/models/gateway.gguf", root ? root : ".");
-	if (segment_open(&p->seg,
-			 &(struct segment_conf){ .path = path,
-						 .kv = "f16",
-						 .first = first,
-						 .last = last,
-						 .embed = true,
-						 .head = last == 8,
-						 .threads = 1,
-						 .max_rows = 16,
-						 .context_tokens = CONTEXT,
-						 .memory_budget_bytes = 1u << 30 },
-			 &e))
+	if (segment_open(&p->seg, &conf, &e))
 		fail_msg("%s", e.text);
 	p->now_us = 1;
 	spare_init(&p->spare, &p->seg, after_us);
@@ -52,7 +37,8 @@ static void run_session(struct place *p, uint32_t first, uint32_t last)
 {
 	struct kv *kv;
 
-	assert_int_equal(segment_begin(&p->seg, &kv, first, last, CONTEXT, KV_F16, NULL), 0);
+	assert_int_equal(segment_begin(&p->seg, &kv, first, last, BUNDLED_CONTEXT, KV_F16, NULL),
+			 0);
 	segment_end(&p->seg, kv);
 }
 
