@@ -76,7 +76,6 @@ static void follow(struct lease *l, const struct msg_coordinator_lease *c)
 	if (l->state != LEASE_FOLLOWING)
 		move(l, LEASE_FOLLOWING);
 	l->holder = *c;
-	l->until_ms = 0;
 	l->due_ms = l->now_ms + c->lease_ms;
 }
 
@@ -163,22 +162,19 @@ static enum lease_effect on_cleared(struct lease *l)
 static void listen(struct lease *l)
 {
 	move(l, LEASE_LISTENING);
-	l->until_ms = 0;
 	l->due_ms = l->now_ms + lease_settle_ms(l->own.lease_ms);
-}
-
-static void on_up(struct lease *l)
-{
-	if (l->state != LEASE_DOWN)
-		move(l, LEASE_DOWN);
-	listen(l);
 }
 
 static void on_down(struct lease *l)
 {
 	if (l->state != LEASE_DOWN)
 		move(l, LEASE_DOWN);
-	l->until_ms = 0;
+}
+
+static void on_up(struct lease *l)
+{
+	on_down(l);
+	listen(l);
 }
 
 /* We did not run for so long that what was said meanwhile is still unread. */

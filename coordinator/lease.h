@@ -44,7 +44,7 @@ struct lease {
 	uint64_t term;	   /* highest that was ever heard of */
 	uint64_t due_ms;   /* of LISTENING and FOLLOWING: then we claim */
 	uint64_t since_ms; /* of CLAIMING: its first message */
-	uint64_t until_ms; /* our claim holds until then; 0: never heard back */
+	uint64_t until_ms; /* CLAIMING and HOLDING: the claim holds until then; 0: not heard back */
 	uint64_t renew_ms; /* next message is due */
 	uint64_t now_ms;   /* of the newest event */
 	uint64_t gone_boot; /* newest life that ended */

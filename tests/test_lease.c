@@ -271,6 +271,48 @@ static void without_a_broker_nobody_is_active(void **state)
 	assert_int_equal(l.own.term, 2);
 }
 
+/* Whatever it was doing; and when the news comes twice. */
+static void without_a_broker_nobody_claims(void **state)
+{
+	const struct msg_coordinator_lease other = claim_of("a", 3, 5);
+
+	(void)state;
+	for (unsigned i = 0; i < LEASE_NSTATES; i++) {
+		struct lease l = holder_b(); /* holding */
+
+		if (i < LEASE_HOLDING)
+			lease_init(&l, "b", 7, LEASE_MS);
+		if (i >= LEASE_LISTENING && i < LEASE_HOLDING)
+			tell(&l, LEASE_EV_UP, 1200);
+		if (i == LEASE_FOLLOWING)
+			hear(&l, &other, 1200);
+		if (i == LEASE_CLAIMING)
+			assert_int_equal(tell(&l, LEASE_EV_TICK, 1300), LEASE_PUBLISH);
+		assert_int_equal(l.state, i);
+		tell(&l, LEASE_EV_DOWN, 1300);
+		tell(&l, LEASE_EV_DOWN, 1301);
+		for (uint64_t t = 1310; t < 9000; t += 10) {
+			assert_int_equal(tell(&l, LEASE_EV_TICK, t), LEASE_NOTHING);
+			assert_false(lease_is_active(&l, t));
+		}
+		assert_string_equal(lease_state_name(l.state), "down");
+	}
+}
+
+/* The news of a broker that went was lost: what was held then is not any more. */
+static void another_connection_begins_anew(void **state)
+{
+	struct lease l = holder_b();
+
+	(void)state;
+	tell(&l, LEASE_EV_UP, 1250);
+	assert_false(lease_is_active(&l, 1250));
+	assert_string_equal(lease_state_name(l.state), "listening");
+	assert_int_equal(tell(&l, LEASE_EV_TICK, 1349), LEASE_NOTHING);
+	assert_int_equal(tell(&l, LEASE_EV_TICK, 1350), LEASE_PUBLISH);
+	assert_int_equal(l.own.term, 2);
+}
+
 static void what_is_retained_may_come_before_the_connection_is_known(void **state)
 {
 	struct msg_coordinator_lease c = claim_of("z", 5, 2);
@@ -660,6 +702,8 @@ int main(void)
 		cmocka_unit_test(a_stop_gives_back_what_is_held_and_nothing_else),
 		cmocka_unit_test(who_slept_reads_first_and_claims_later),
 		cmocka_unit_test(without_a_broker_nobody_is_active),
+		cmocka_unit_test(without_a_broker_nobody_claims),
+		cmocka_unit_test(another_connection_begins_anew),
 		cmocka_unit_test(what_is_retained_may_come_before_the_connection_is_known),
 		cmocka_unit_test(three_that_start_at_one_moment_agree),
 		cmocka_unit_test(crashes_and_delays_never_make_two_active),

@@ -1,8 +1,8 @@
 /* tests/test_sim.c - real agent, workers and coordinator (tests/world.h): faults change no token.
  *
- * One row lost, doubled or out of place changes every later token. What must hold: every prompt gets
- * exactly one final reply, with exactly the tokens of an undisturbed run through the same codec, be
- * it one that loses something and predicts rows. Prints its seed when it fails. */
+ * One row lost, doubled or out of place changes every later token. What must hold: every prompt
+ * gets exactly one final reply, with exactly the tokens of an undisturbed run through the same
+ * codec, be it one that loses something and predicts rows. Prints its seed when it fails. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
