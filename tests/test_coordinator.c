@@ -28,6 +28,8 @@ struct office {
 	struct msg_decision heard; /* newest */
 	bool heard_retained;
 	unsigned n_heard;
+	struct msg_coordinator_status status; /* newest that any coordinator said */
+	unsigned n_statuses;
 };
 
 static struct config_policy nothing_said(void)
@@ -68,6 +70,8 @@ static void open_standby(struct office *o)
 static void subscribe_crowd(struct office *o)
 {
 	assert_int_equal(bus_subscribe(o->crowd.bus, "splitmq/v1/" TOY_FLEET "/decision/+", 1), 0);
+	assert_int_equal(
+		bus_subscribe(o->crowd.bus, "splitmq/v1/" TOY_FLEET "/coordinator/+/status", 1), 0);
 }
 
 static int office_open(void **state)
@@ -113,9 +117,14 @@ static void hear(struct office *o)
 			assert_int_equal(msg_parse(&m, (const char *)ev->payload, ev->len,
 						   MSG_TYPE_COUNT, NULL),
 					 0);
-			o->heard = m.u.decision;
-			o->heard_retained = ev->retained;
-			o->n_heard++;
+			if (m.type == MSG_COORDINATOR_STATUS) {
+				o->status = m.u.coordinator_status;
+				o->n_statuses++;
+			} else {
+				o->heard = m.u.decision;
+				o->heard_retained = ev->retained;
+				o->n_heard++;
+			}
 			msg_finish(&m);
 		}
 		inbox_free(item);
@@ -441,6 +450,115 @@ static void a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes(v
 	assert_string_equal(o->heard.worker, "");
 }
 
+/* A decision of gw that went back and forth: the next one has to wait for half a minute. */
+static void hold(struct office *o)
+{
+	struct roster_agent *a;
+
+	o->conf.policy.split = 2;
+	snprintf(o->conf.policy.worker, sizeof(o->conf.policy.worker), "w1");
+	open_coordinator(o, 1);
+	publish_worker(o, worker_of("w1", MSG_READY, 5, TOY_MODEL));
+	publish_agent(o, "gw");
+	pass(o, 2000);
+	assert_int_equal(o->n_heard, 1);
+	assert_string_equal(o->heard.worker, "w1");
+	a = roster_find_agent(&o->core.roster, "gw");
+	a->hold_ms = 30000;
+	o->conf.policy.split = 3;
+	roster_touch(&o->core.roster, a);
+	pass(o, 5000);
+	assert_int_equal(o->n_heard, 1);
+}
+
+static void a_decision_that_holds_is_followed_by_the_next_one_in_its_time(void **state)
+{
+	struct office *o = *state;
+
+	hold(o);
+	pass(o, 26000);
+	assert_int_equal(o->n_heard, 2);
+	assert_int_equal(o->heard.split, 3);
+}
+
+/* What nobody can follow does not hold. */
+static void a_decision_whose_worker_is_gone_does_not_hold(void **state)
+{
+	struct office *o = *state;
+
+	hold(o);
+	publish_worker(o, worker_of("w1", MSG_LOST, 5, ""));
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	assert_string_equal(o->heard.worker, "");
+}
+
+static void publish_answer(struct office *o, uint64_t number, bool taken)
+{
+	struct topic t = { .kind = TOPIC_AGENT_ANSWER, .fleet = TOY_FLEET, .agent = "gw" };
+	struct msg m = { .type = MSG_DECISION_ANSWER,
+			 .u.decision_answer = { .agent = "gw",
+						.number = number,
+						.taken = taken,
+						.code = taken ? 0 : ERR_LIMIT,
+						.reason = "r" } };
+
+	assert_int_equal(link_publish(o->crowd.bus, &t, &m, 1, true, 0), 0);
+	pass(o, 1000);
+}
+
+static void a_decision_that_is_refused_does_not_hold_and_one_that_is_taken_does(void **state)
+{
+	struct office *o = *state;
+
+	hold(o);
+	publish_answer(o, 1, true);
+	publish_answer(o, 7, false); /* of somebody else's */
+	assert_int_equal(o->n_heard, 1);
+	publish_answer(o, 1, false);
+	assert_int_equal(o->n_heard, 2);
+	assert_int_equal(o->heard.split, 3);
+}
+
+static void a_decision_that_the_broker_lost_does_not_hold(void **state)
+{
+	struct office *o = *state;
+
+	hold(o);
+	publish_decision(o, "");
+	pass(o, 1000);
+	assert_int_equal(o->n_heard, 2);
+	assert_int_equal(o->heard.split, 3);
+}
+
+static void who_decides_and_how_many_there_are_is_told_when_it_changes(void **state)
+{
+	struct office *o = *state;
+	unsigned n;
+
+	open_coordinator(o, 1);
+	pass(o, 2000);
+	assert_true(o->status.active && o->status.state == MSG_READY);
+	assert_int_equal(o->status.term, 1);
+	n = o->n_statuses;
+	for (unsigned i = 0; i < 4; i++)
+		publish_agent(o, i % 2 ? i / 2 ? "a" : "b" : i / 2 ? "c" : "d");
+	publish_worker(o, worker_of("w1", MSG_READY, 5, TOY_MODEL));
+	pass(o, 3000);
+	assert_in_range(o->n_statuses, n + 1, n + 2); /* once a second at most */
+	assert_int_equal(o->status.agents, 4);
+	assert_int_equal(o->status.workers, 1);
+	n = o->n_statuses;
+	pass(o, 5000);
+	assert_int_equal(o->n_statuses, n);
+	bus_mem_cut(o->broker, "coordinator");
+	pass(o, 100);
+	bus_mem_restore(o->broker, "coordinator");
+	pass(o, 5000);
+	assert_true(o->status.active);
+	assert_int_equal(o->status.term, 2);
+}
+
 static void what_somebody_else_decides_is_overruled(void **state)
 {
 	struct topic t = { .kind = TOPIC_DECISION, .fleet = TOY_FLEET, .agent = "gw" };
@@ -579,6 +697,11 @@ int main(void)
 		TEST(the_number_counts_on_over_a_restart),
 		TEST(an_override_speaks_where_it_says_something),
 		TEST(a_named_worker_is_named_once_it_is_ready_and_left_out_when_it_goes),
+		TEST(a_decision_that_holds_is_followed_by_the_next_one_in_its_time),
+		TEST(a_decision_whose_worker_is_gone_does_not_hold),
+		TEST(a_decision_that_is_refused_does_not_hold_and_one_that_is_taken_does),
+		TEST(a_decision_that_the_broker_lost_does_not_hold),
+		TEST(who_decides_and_how_many_there_are_is_told_when_it_changes),
 		TEST(what_somebody_else_decides_is_overruled),
 		TEST(a_standby_follows_and_decides_nothing),
 		TEST(a_standby_takes_over_within_the_timeout),

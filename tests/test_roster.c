@@ -367,6 +367,33 @@ static void round_trips_to_the_newest_workers_are_remembered(void **state)
 	roster_finish(&r);
 }
 
+static void the_nearest_of_those_that_are_nearer_is_meant(void **state)
+{
+	static const double rtt_ms[ROSTER_NEAR] = { 100, 50, 20, 30 };
+	struct roster_agent *a;
+	struct roster r = { 0 };
+	char name[8];
+
+	(void)state;
+	add_agent(&r, "gw", MSG_READY, 1);
+	a = roster_find_agent(&r, "gw");
+	for (unsigned i = 0; i < ROSTER_NEAR; i++) {
+		snprintf(name, sizeof(name), "w%u", i);
+		add_worker(&r, name, MSG_READY, 1, TOY_MODEL);
+		measure(&r, name, rtt_ms[i]);
+	}
+	assert_ptr_equal(assign_nearer(&r, a, roster_find_worker(&r, "w0")), &r.workers[2]);
+	assert_null(assign_nearer(&r, a, roster_find_worker(&r, "w3"))); /* 2/3 of 30 are 20 */
+	add_worker(&r, "w2", MSG_DRAINING, 1, TOY_MODEL);
+	assert_ptr_equal(assign_nearer(&r, a, roster_find_worker(&r, "w0")), &r.workers[3]);
+	measure(&r, "w3", 6);
+	measure(&r, "w1", 10); /* no more than a few milliseconds */
+	assert_null(assign_nearer(&r, a, roster_find_worker(&r, "w1")));
+	measure(&r, "w1", 12);
+	assert_ptr_equal(assign_nearer(&r, a, roster_find_worker(&r, "w1")), &r.workers[3]);
+	roster_finish(&r);
+}
+
 static void a_worker_whose_queue_grows_is_a_reason_to_look_at_its_agents(void **state)
 {
 	struct msg_telemetry t = { .name = "w1", .boot = 1, .queue_ms = 10 };
@@ -411,6 +438,7 @@ int main(void)
 		cmocka_unit_test(decisions_that_go_back_and_forth_pause_longer_and_longer),
 		cmocka_unit_test(telemetry_is_worth_a_look_when_it_moved),
 		cmocka_unit_test(round_trips_to_the_newest_workers_are_remembered),
+		cmocka_unit_test(the_nearest_of_those_that_are_nearer_is_meant),
 		cmocka_unit_test(a_worker_whose_queue_grows_is_a_reason_to_look_at_its_agents),
 	};
 
