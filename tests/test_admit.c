@@ -171,8 +171,13 @@ static void layers_are_needed_by_sessions_the_decision_or_an_absence(void **stat
 	c->has_decision = true;
 	c->decision.split = 1;
 	assert_int_equal(admit_need(c).last, 1);
+	slots[0].used = true;
+	slots[0].session.conf.split = 4;
+	assert_int_equal(admit_need(c).last, 4);
 	slots[1].used = true;
 	slots[1].session.conf.split = 5;
+	assert_int_equal(admit_need(c).last, 5);
+	slots[0].used = false;
 	assert_int_equal(admit_need(c).last, 5);
 	slots[1].session.conf.split = 2;
 	slots[1].move = (struct agent_move){ .from = 2, .to = 6 };
