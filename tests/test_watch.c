@@ -264,6 +264,23 @@ static void what_is_wrong_is_said(void **state)
 	assert_int_equal(finish(&c), 1);
 }
 
+static void a_broker_that_is_not_there_is_told_of_once(void **state)
+{
+	struct child c;
+	char line[400];
+
+	(void)state;
+	box_need_broker();
+	broker_write(box_broker, "away.yaml", "agent: gw\nmodel: none.gguf\nbroker:\n  port: 1\n");
+	spawn(&c, broker_path(box_broker, "away.yaml"), NULL, NULL);
+	read_line(c.err, line, sizeof(line));
+	assert_non_null(strstr(line, "refused"));
+	sleep(3); /* it tries again within 1 s, 2 s, ... */
+	kill(c.pid, SIGINT);
+	assert_null(fgets(line, sizeof(line), c.err));
+	assert_int_equal(finish(&c), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +288,7 @@ int main(void)
 		cmocka_unit_test(json_shows_one_object_per_message),
 		cmocka_unit_test(a_filter_and_ctrl_c_do_what_they_should),
 		cmocka_unit_test(what_is_wrong_is_said),
+		cmocka_unit_test(a_broker_that_is_not_there_is_told_of_once),
 	};
 
 	return cmocka_run_group_tests(tests, box_start_broker, box_stop_broker);
