@@ -10,6 +10,7 @@ import time
 
 import fleet
 import observe
+import soak
 from memory import Matrix, reply_of
 from observe import telemetry_of
 from prompts import LONG, LONG_KEYS, LONG_TOKENS, PROMPT, begin_long, long_answer
@@ -1037,6 +1038,11 @@ def a_cancelled_prompt_ends_at_once(w: World):
     begin_long(w, sub)
     w.publish("agent/gw1/prompt", '{"type":"cancel","id":"long"}')
     expect(sub.final("long")["finish_reason"], "cancelled", "finish")
+
+
+def a_fleet_survives_what_happens_to_it(w: World):
+    """A short round of soak.py: deaths, sleep, drains, cut links, decisions, nonsense."""
+    soak.soak(w, seed=5, rounds=1, seconds=12)
 
 
 CASES = {f.__name__: f for part in (globals(), vars(fleet), vars(observe))
