@@ -425,6 +425,57 @@ static void who_is_at_the_decided_split_has_its_rows(void **state)
 			 PLAIN_F16);
 }
 
+/* An agent whose rows may become coarser, asked for more than it can do. */
+#define IN_A_HURRY "\"tpot_ms\":0.01"
+
+static void may_be_coarser(struct hall *h)
+{
+	struct agent_core_conf conf = toy_agent_conf();
+
+	agent_core_destroy(h->agent);
+	toy_close_node(&h->agent_node);
+	conf.tokenizer = h->tokenizer;
+	conf.max_delta = 0.1F;
+	hall_open_agent(h, &conf, 0);
+	hall_pass(h, 1000);
+}
+
+/* There are no rows to be made coarser, whatever codec was decided meanwhile. */
+static void a_session_that_is_alone_has_no_levels_to_go_down(void **state)
+{
+	struct hall *h = *state;
+
+	may_be_coarser(h);
+	(void)decide_between_tokens(
+		h, ALONE, "\"split\":2,\"codec\":\"f32\",\"stay_codec\":\"f16\"", IN_A_HURRY);
+	assert_int_equal(hall_final(h, "a")->stats.handovers, 0);
+	assert_int_equal(hall_final(h, "a")->stats.levels_down, 0);
+}
+
+/* Its rows are what those of a session that began there would be. */
+static void a_session_that_comes_back_goes_down_levels_again(void **state)
+{
+	struct hall *h = *state;
+
+	may_be_coarser(h);
+	(void)decide_between_tokens(h, ALONE, "\"split\":2,\"codec\":\"q8\"", IN_A_HURRY);
+	assert_int_equal(hall_final(h, "a")->stats.handovers, 1);
+	assert_true(hall_final(h, "a")->stats.levels_down > 0);
+	assert_non_null(strstr(hall_final(h, "a")->stats.codec, "tabq:"));
+}
+
+static void a_session_that_comes_back_stays_at_the_rows_that_its_prompt_named(void **state)
+{
+	struct hall *h = *state;
+
+	may_be_coarser(h);
+	(void)decide_between_tokens(h, ALONE, "\"split\":2,\"codec\":\"q8\"",
+				    IN_A_HURRY ",\"codec\":\"f16\"");
+	assert_int_equal(hall_final(h, "a")->stats.handovers, 1);
+	assert_int_equal(hall_final(h, "a")->stats.levels_down, 0);
+	assert_string_equal(hall_final(h, "a")->stats.codec, "f16");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, hall_open, hall_close)
 
 int main(void)
@@ -450,6 +501,9 @@ int main(void)
 		TEST(rows_on_the_way_to_the_last_layer_stay_as_they_are),
 		TEST(a_session_that_shall_stay_does_and_a_new_one_begins_elsewhere),
 		TEST(who_is_at_the_decided_split_has_its_rows),
+		TEST(a_session_that_is_alone_has_no_levels_to_go_down),
+		TEST(a_session_that_comes_back_goes_down_levels_again),
+		TEST(a_session_that_comes_back_stays_at_the_rows_that_its_prompt_named),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

@@ -535,6 +535,29 @@ static void a_change_that_does_not_pay_now_is_for_new_sessions(void **state)
 	assert_false(f->waits);
 }
 
+/* Those that stay were told to with fine rows, when the link was faster. */
+static void who_stays_is_told_when_rows_shall_be_coarser(void **state)
+{
+	const struct msg_remaining few = { .tokens = 2, .kv_tokens = 400 };
+	struct fleet *f = *state;
+	char coarse[MSG_SPEC_MAX];
+	struct msg_decision d;
+
+	f->budget_bytes = 20 * LAYER_BYTES;
+	add_worker(f, "w1");
+	add_agent(f, "gw");
+	assert_int_equal(news(f, 10000, 2, &d), DECIDE_CHOICE);
+	roster_publish(&f->roster, agent(f, "gw"), &d, 1);
+	assert_int_equal(news_in_session(f, 30, few, &d), DECIDE_CHOICE);
+	memcpy(coarse, d.stay_codec, sizeof(coarse));
+	snprintf(d.stay_codec, sizeof(d.stay_codec), "f32");
+	roster_publish(&f->roster, agent(f, "gw"), &d, 2);
+	assert_int_equal(news_in_session(f, 30, few, &d), DECIDE_CHOICE);
+	assert_string_equal(d.stay_codec, coarse);
+	roster_publish(&f->roster, agent(f, "gw"), &d, 3);
+	assert_int_not_equal(news_in_session(f, 30, few, &d), DECIDE_CHOICE);
+}
+
 /* A link that gets still worse: those that stay go as well. */
 static void who_stays_moves_when_that_pays(void **state)
 {
@@ -739,6 +762,35 @@ static void a_worker_that_was_never_measured_is_tried(void **state)
 	assert_int_equal(decided(f, "gw")->split, LAYERS);
 }
 
+/* It is planned with as a worker that is told to be four times as fast as the agent, at each
+ * position and in its head. */
+static void a_worker_that_was_never_measured_counts_as_four_times_as_fast(void **state)
+{
+	struct fleet *f = *state;
+	struct msg_speed *speed;
+	struct msg_batch *b;
+	double untried_ms;
+
+	add_worker_as(f, "w1", MSG_READY);
+	add_agent(f, "gw");
+	speed = &agent(f, "gw")->telemetry.speeds[0];
+	speed->layer_token_at = 10;
+	speed->deeper_token_ms = 4;
+	speed->head_ms = 2;
+	untried_ms = decided(f, "gw")->predicted.token_ms;
+	assert_int_equal(decided(f, "gw")->split, 0);
+	tell_worker(f, "w1", 0.25, false);
+	b = &roster_find_worker(&f->roster, "w1")->telemetry.batches[0];
+	b->head_ms = 0.5;
+	b->at = 10;
+	b->deeper_ms = 1;
+	agent(f, "gw")->decision.number = 0; /* as if nothing had been said */
+	assert_true(fabs(decided(f, "gw")->predicted.token_ms - untried_ms) < 1e-6);
+	b->layer_ms = 0.3;
+	agent(f, "gw")->decision.number = 0;
+	assert_true(fabs(decided(f, "gw")->predicted.token_ms - untried_ms) > 0.1);
+}
+
 static void workers_of_other_models_and_layers_are_no_choice(void **state)
 {
 	struct fleet *f = *state;
@@ -775,6 +827,7 @@ int main(void)
 		TEST(a_prediction_that_is_no_longer_true_is_said_again),
 		TEST(each_figure_of_a_prediction_counts),
 		TEST(a_change_that_does_not_pay_now_is_for_new_sessions),
+		TEST(who_stays_is_told_when_rows_shall_be_coarser),
 		TEST(who_stays_moves_when_that_pays),
 		TEST(a_slower_link_moves_the_decision_and_a_little_noise_does_not),
 		TEST(agents_of_a_worker_that_leaves_get_another_at_once),
@@ -785,6 +838,7 @@ int main(void)
 		TEST(two_agents_fewer_are_a_reason_to_move_and_one_is_not),
 		TEST(a_worker_that_was_measured_to_be_near_is_preferred),
 		TEST(a_worker_that_was_never_measured_is_tried),
+		TEST(a_worker_that_was_never_measured_counts_as_four_times_as_fast),
 		TEST(workers_of_other_models_and_layers_are_no_choice),
 	};
 
