@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "base/touch.h"
 #include "codec/packed.h"
 #include "codec/predict.h"
 #include "codec/squeeze.h"
@@ -59,6 +60,17 @@ void codec_work_destroy(struct codec_work *w)
 	free(w);
 }
 
+/* What is larger than a page. */
+static void touch_all(struct codec_work *w)
+{
+	touch(w->row, w->rows * sizeof(*w->row));
+	touch(w->q, w->rows * w->dim * sizeof(*w->q));
+	touch(w->outliers, w->rows * ROW_OUTLIERS(w->dim) * sizeof(*w->outliers));
+	touch(w->packed, w->bound);
+	touch(w->stream, w->bound);
+	touch(w->lz4, squeeze_memory());
+}
+
 int codec_work_create(struct codec_work **out, size_t dim, size_t rows)
 {
 	struct codec_work *w = calloc(1, sizeof(*w));
@@ -84,6 +96,7 @@ int codec_work_create(struct codec_work **out, size_t dim, size_t rows)
 		codec_work_destroy(w);
 		return ERR_NOMEM;
 	}
+	touch_all(w);
 	for (size_t r = 0; r < rows; r++) {
 		w->row[r].q = w->q + r * dim;
 		w->row[r].outliers = w->outliers + r * ROW_OUTLIERS(dim);

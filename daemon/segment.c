@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/touch.h"
 #include "daemon/daemon.h"
 #include "engine/kv_layers.h"
 
@@ -374,6 +375,8 @@ static int open_model(struct segment *s, const struct segment_conf *c, struct er
 	s->logits = malloc(logit_floats(s, c) * sizeof(*s->logits));
 	if (!s->x || !s->logits || sampler_create(&s->sampler, s->hp.n_vocab))
 		return err_set(e, ERR_NOMEM, "buffers of a segment");
+	touch(s->x, x_floats(s, c) * sizeof(*s->x));
+	touch(s->logits, logit_floats(s, c) * sizeof(*s->logits));
 	return 0;
 }
 

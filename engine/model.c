@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/touch.h"
 #include "engine/attention.h"
 #include "engine/batch.h"
 #include "engine/imatrix.h"
@@ -175,6 +176,7 @@ static int open_scratch(struct model *m, struct err *e)
 	m->scratch = aligned_alloc(64, larger(n, 16) * sizeof(float));
 	if (!m->scratch)
 		return err_set(e, ERR_NOMEM, "%zu MiB of scratch", n * sizeof(float) >> 20);
+	touch(m->scratch, n * sizeof(float));
 	at = m->norm = m->scratch;
 	at = m->q = at + parts[NORM];
 	at = m->k = at + parts[Q];

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/touch.h"
 #include "engine/kern.h"
 
 #define MAX_REPEAT 4096
@@ -77,6 +78,9 @@ int sampler_create(struct sampler **out, uint32_t n_vocab)
 		sampler_destroy(s);
 		return ERR_NOMEM;
 	}
+	touch(s->candidates, n_vocab * sizeof(*s->candidates));
+	touch(s->weights, n_vocab * sizeof(*s->weights));
+	touch(s->seen, n_vocab * sizeof(*s->seen));
 	*out = s;
 	return 0;
 }

@@ -5,6 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,6 +252,37 @@ static void bookings_are_what_the_process_takes(void **state)
 	segment_close(&s);
 }
 
+/* No token waits for the kernel to find a page, and what is booked is what is taken. */
+static void buffers_are_in_memory_before_the_first_row(void **state)
+{
+	const char *root = getenv("SPLITMQ_ROOT");
+	struct segment_conf c = { .kv = "f16",
+				  .embed = true,
+				  .threads = 1,
+				  .max_rows = 8192, /* far more than weights and files take */
+				  .context_tokens = CONTEXT };
+	char path[512];
+	struct segment s;
+	struct err e = { 0 };
+	uint64_t before, grown;
+
+	(void)state;
+	if (!EXACT)
+		skip();
+#ifdef M_PERTURB
+	(void)mallopt(M_PERTURB, 0); /* else malloc writes to all that it gives */
+#endif
+	snprintf(path, sizeof(path), "%s/models/gateway.gguf", root ? root : ".");
+	c.path = path;
+	before = memory_resident_bytes();
+	if (segment_open(&s, &c, &e))
+		fail_msg("%s", e.text);
+	grown = memory_resident_bytes() - before;
+	assert_true(s.scratch_bytes > 64u << 20);
+	assert_true(grown > s.scratch_bytes / 4 * 3); /* the codec's are the owner's */
+	segment_close(&s);
+}
+
 /* What is in memory and not booked comes to light; what is booked stays so. */
 static void weighing_again_books_what_is_in_memory(void **state)
 {
@@ -357,6 +391,7 @@ int main(void)
 		cmocka_unit_test(a_session_alone_has_the_room_of_all),
 		cmocka_unit_test(a_cache_that_changes_is_counted_as_it_is),
 		cmocka_unit_test(bookings_are_what_the_process_takes),
+		cmocka_unit_test(buffers_are_in_memory_before_the_first_row),
 		cmocka_unit_test(weighing_again_books_what_is_in_memory),
 		cmocka_unit_test(weights_that_were_given_back_come_again),
 		cmocka_unit_test(layers_that_are_lent_whole_take_nothing),
