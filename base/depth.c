@@ -50,14 +50,45 @@ static struct point middle(const struct point *p, unsigned n)
 	return (struct point){ (float)median(at, n), (float)median(ms, n) };
 }
 
-/* From the first third by position to the last one. */
+/* The newest times -> p, newest first, and -> *longest the length of the longest run of positions
+ * that rise: of one session, unless several take turns. Returns how many. */
+static unsigned newest(const struct depth *d, struct point p[static DEPTH_KEPT], unsigned *longest)
+{
+	const unsigned n = kept(d);
+	unsigned run = 0;
+
+	*longest = 0;
+	for (unsigned i = 0; i < n; i++) {
+		const unsigned k = (d->n - 1 - i) % DEPTH_KEPT;
+
+		p[i] = (struct point){ d->at[k], d->ms[k] };
+		run = i && p[i].at < p[i - 1].at ? run + 1 : 1;
+		*longest = run > *longest ? run : *longest;
+	}
+	return n;
+}
+
+static unsigned newest_run(const struct point *p, unsigned n)
+{
+	unsigned run = n ? 1 : 0;
+
+	while (run < n && p[run].at < p[run - 1].at)
+		run++;
+	return run;
+}
+
+/* From the first third by position to the last one: of the session that runs, since others ran when
+ * the machine was faster or slower. Where none is long enough, or several take turns, of all. */
 static void look(const struct depth *d, struct depth_slopes *slopes)
 {
 	struct point p[DEPTH_KEPT], early, late;
-	const unsigned n = kept(d), third = n / 3;
+	unsigned longest, n = newest(d, p, &longest), third;
 
-	for (unsigned i = 0; i < n; i++)
-		p[i] = (struct point){ d->at[i], d->ms[i] };
+	if (longest >= LEAST)
+		n = newest_run(p, n);
+	if (n < LEAST)
+		return;
+	third = n / 3;
 	qsort(p, n, sizeof(*p), by_size); /* by `at`, which is first */
 	early = middle(p, third);
 	late = middle(p + n - third, third);
@@ -70,7 +101,7 @@ void depth_learn(struct depth *d, struct depth_slopes *slopes, double at, double
 	d->ms[d->n % DEPTH_KEPT] = (float)ms;
 	if (++d->n == 2 * DEPTH_KEPT) /* the ring goes on, the count does not run over */
 		d->n = DEPTH_KEPT;
-	if (d->n % RARE == 0 && d->n >= LEAST)
+	if (d->n % RARE == 0)
 		look(d, slopes);
 }
 

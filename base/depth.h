@@ -2,9 +2,10 @@
  * all positions before it.
  *
  * Two things. The newest times and their positions, whose medians belong together: a time, and the
- * position where it holds. And the slope between late and early positions among them, as often as
- * they are far enough apart: the median of the newest few such slopes, each of which counts by how
- * far that was, so that a machine that was busy for a while does not look like depth. One set of
+ * position where it holds. And the slope between late and early positions of the session that runs
+ * (of all, where sessions are short or take turns), as often as they are far enough apart: the
+ * median of the newest few such slopes, each of which counts by how far that was, so that a machine
+ * that was busy for a while does not look like depth. One set of
  * slopes may take from several windows: those of sessions that differ in what a row takes, but not
  * in what a position does.
  *

@@ -82,6 +82,35 @@ static void a_machine_that_was_busy_for_a_while_does_not_look_like_depth(void **
 	assert_near(depth_slope(&b.slopes), 0.0004, 0.5);
 }
 
+/* Long sessions of a fast hour, and short ones of a slow hour: early positions are those of the slow
+ * one, late ones of the fast one. */
+static void sessions_of_another_hour_do_not_look_like_depth(void **state)
+{
+	struct bench b = { .base_ms = 1.6, .position_ms = 0.0004, .noise = 0.05 };
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		b.base_ms = 1.6;
+		session(&b, 10, 210);
+		b.base_ms = 2;
+		session(&b, 10, 60);
+	}
+	assert_near(depth_slope(&b.slopes), 0.0004, 0.5);
+}
+
+/* Row by row of each: what is early and late is of the same time. */
+static void sessions_that_take_turns_tell_what_a_position_takes(void **state)
+{
+	struct bench b = { .base_ms = 1.6, .position_ms = 0.0004, .noise = 0.05 };
+
+	(void)state;
+	for (unsigned at = 0; at < 400; at++) {
+		session(&b, 600 + at, 601 + at);
+		session(&b, at, at + 1);
+	}
+	assert_near(depth_slope(&b.slopes), 0.0004, 0.25);
+}
+
 static void what_takes_less_at_late_positions_is_noise(void **state)
 {
 	struct depth_slopes s = { 0 };
@@ -112,6 +141,8 @@ int main(void)
 		cmocka_unit_test(a_long_session_tells_what_a_position_takes),
 		cmocka_unit_test(short_sessions_leave_the_slope_as_it_was),
 		cmocka_unit_test(a_machine_that_was_busy_for_a_while_does_not_look_like_depth),
+		cmocka_unit_test(sessions_of_another_hour_do_not_look_like_depth),
+		cmocka_unit_test(sessions_that_take_turns_tell_what_a_position_takes),
 		cmocka_unit_test(what_takes_less_at_late_positions_is_noise),
 		cmocka_unit_test(attention_that_became_faster_is_believed),
 	};
