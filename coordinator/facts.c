@@ -210,6 +210,7 @@ void facts_worker(struct plan_worker *w, const struct msg_worker_status *status,
 	put_batches(w, t);
 	w->batch_rows = t->batch_rows > 1 ? t->batch_rows : 1;
 	w->queue_ms = t->queue_ms;
+	w->decode_ms = t->decode_ms;
 }
 
 /* The quantile that is exceeded for a share epsilon of the time, of a log-normal distribution with

@@ -102,6 +102,7 @@ struct plan_worker {
 	struct plan_batch batches[PLAN_MAX_BATCHES]; /* by rising rows */
 	double batch_rows; /* rows of a step with this agent among them, >= 1 */
 	double queue_ms;   /* before a step */
+	double decode_ms;  /* a row of a prompt, besides layers; 0: not known */
 };
 
 /* The quantiles to plan with are chosen already. */

@@ -157,7 +157,8 @@ static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, u
 	st.link = transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
 				      in->link->up_payload + in->link->up_packet,
 			      in->link->up_kbit_s);
-	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows, rows, at);
+	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows, rows, at) +
+		    rows * in->worker->decode_ms;
 	return st;
 }
 

@@ -208,6 +208,7 @@ struct msg_telemetry {
 	uint64_t evictions;
 	uint64_t kv_bytes, kv_budget_bytes; /* promised to caches, allowed; 0: not known */
 	double queue_high_ms; /* 95 % quantile of late */
+	double decode_ms; /* a row of a prompt: its decoding; 0: not known */
 	uint64_t weight_bytes; /* for weights and buffers, those not needed now too */
 	bool draining;
 	struct msg_batch batches[MSG_BATCHES_MAX]; /* [n_batches], medians of late, by rows */

@@ -278,6 +278,7 @@ int msg_get_worker_telemetry(struct msg *m, const struct json *o, struct err *e)
 	    (rc = field_get_count(o, "kv_bytes", &t->kv_bytes, e)) ||
 	    (rc = field_get_count(o, "kv_budget_bytes", &t->kv_budget_bytes, e)) ||
 	    (rc = field_get_ms(o, "queue_high_ms", &t->queue_high_ms, e)) ||
+	    (rc = field_get_ms(o, "decode_ms", &t->decode_ms, e)) ||
 	    (rc = field_get_count(o, "weight_bytes", &t->weight_bytes, e)) ||
 	    (rc = json_get_bool(o, "draining", false, &t->draining, e)))
 		return rc;
@@ -298,6 +299,7 @@ void msg_add_worker_telemetry(const struct msg *m, struct json *o)
 	json_add_u64(o, "kv_bytes", t->kv_bytes);
 	field_add_count(o, "kv_budget_bytes", t->kv_budget_bytes);
 	field_add_fine(o, "queue_high_ms", t->queue_high_ms);
+	field_add_fine(o, "decode_ms", t->decode_ms);
 	field_add_count(o, "weight_bytes", t->weight_bytes);
 	if (t->draining)
 		json_add_bool(o, "draining", true);

@@ -156,6 +156,7 @@ static const struct msg samples[] = {
 			   .kv_bytes = 2002,
 			   .kv_budget_bytes = 2003,
 			   .queue_high_ms = 1.75,
+			   .decode_ms = 0.015625,
 			   .weight_bytes = 2004,
 			   .draining = true,
 			   .batches = { { .rows = 1,

@@ -204,6 +204,7 @@ static void a_worker_counts_when_it_serves_the_model(void **state)
 		.kv_bytes = 200,
 		.weight_bytes = 310,
 		.queue_ms = 0.5,
+		.decode_ms = 0.25,
 		.n_batches = 3,
 		.batches = { { 1, 2, 3, 0, 0 }, { 8, 0, 1, 0, 0 }, { 64, 9, 5, 200, 4 } }
 	};
@@ -217,7 +218,7 @@ static void a_worker_counts_when_it_serves_the_model(void **state)
 	assert_int_equal(w.batches[1].rows, 64);
 	assert_true(w.batches[1].depth.at == 200 && w.batches[1].depth.deeper_ms == 0.004);
 	assert_true(w.batch_rows == 1);
-	assert_true(w.queue_ms == 0.5);
+	assert_true(w.queue_ms == 0.5 && w.decode_ms == 0.25);
 	assert_int_equal(w.kv_bytes[KV_F16], 128);
 	facts_worker(&w, &s, &t, "m", 500); /* more than all: a figure of another time */
 	assert_int_equal(w.used_bytes, 310);

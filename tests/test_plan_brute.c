@@ -131,7 +131,8 @@ static double brute_ttft(const struct plan_world *w, const struct plan_choice *c
 		*bytes += size;
 		up = brute_max(up, agent) + brute_wire(size + k->up_packet, k->up_kbit_s);
 		worker = brute_max(worker, up) +
-			 tail * brute_layer(&w->worker, rows, rows, w->policy.prompt_tokens / 2.0);
+			 tail * brute_layer(&w->worker, rows, rows, w->policy.prompt_tokens / 2.0) +
+			 rows * w->worker.decode_ms;
 	}
 	if (local)
 		return agent + s->head_ms;
@@ -401,6 +402,7 @@ static void draw_worker(struct plan_world *w, struct dice *d)
 	}
 	k->batch_rows = chance(d, 0.5) ? 1 : draw(d, 1, 100);
 	k->queue_ms = draw(d, 0, 5);
+	k->decode_ms = draw(d, 0, 0.5);
 }
 
 static void draw_accuracy(struct plan_world *w, struct dice *d)

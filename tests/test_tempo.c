@@ -68,6 +68,48 @@ static void figures_are_brought_to_the_size_that_is_told(void **state)
 	assert_near(b[1].head_ms, 1.01, 0.01);
 }
 
+/* Prompts of 40 rows, with one answer: decoding takes 14 us a row, all else of the rest 80 us. */
+static void decoding_of_prompts_is_told_apart(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	run(&p, 3, 1, 6);
+	assert_true(tempo_decode_ms(&p) == 0);
+	for (unsigned i = 0; i < 3 * COST_KEPT; i++)
+		tempo_learn(&p, &(struct tempo_step){ .row_layers = 40 * 6,
+						      .layers = 6,
+						      .answers = i % 2,
+						      .layers_us = 6 * 220,
+						      .rest_us = 40 * 14 + (i % 2 ? 80 : 0),
+						      .decoded = 40,
+						      .decode_us = 40 * 14 });
+	assert_near(tempo_decode_ms(&p), 0.014, 1e-3);
+	assert_int_equal(tempo_batches(&p, b), 2);
+	assert_near(b[0].head_ms, 0.08, 0.01);
+}
+
+/* Rows of many sessions have an answer each: their decoding is part of the step. */
+static void decoding_of_decode_rows_stays_where_it_is(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < COST_KEPT; i++)
+		tempo_learn(&p, &(struct tempo_step){ .row_layers = 16 * 6,
+						      .layers = 6,
+						      .answers = 16,
+						      .layers_us = 6 * 100,
+						      .rest_us = 530,
+						      .decoded = 16,
+						      .decode_us = 200 });
+	assert_true(tempo_decode_ms(&p) == 0);
+	assert_int_equal(tempo_batches(&p, b), 1);
+	assert_near(b[0].head_ms, 0.53, 0.01);
+}
+
 static void one_size_alone_is_never_told_cheaper_than_its_rows(void **state)
 {
 	struct msg_batch b[MSG_BATCHES_MAX];
@@ -186,6 +228,8 @@ int main(void)
 		cmocka_unit_test(nothing_is_known_at_first),
 		cmocka_unit_test(only_sizes_that_ran_are_told_by_rows),
 		cmocka_unit_test(figures_are_brought_to_the_size_that_is_told),
+		cmocka_unit_test(decoding_of_prompts_is_told_apart),
+		cmocka_unit_test(decoding_of_decode_rows_stays_where_it_is),
 		cmocka_unit_test(one_size_alone_is_never_told_cheaper_than_its_rows),
 		cmocka_unit_test(layers_are_those_of_the_step_rows_parts_of_rows),
 		cmocka_unit_test(a_prompt_has_one_answer_however_long_it_is),

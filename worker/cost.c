@@ -22,10 +22,13 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static float median(const float *v, unsigned n)
+float cost_median(const float *v, uint32_t ever)
 {
+	const unsigned n = ever < COST_KEPT ? ever : COST_KEPT;
 	float sorted[COST_KEPT];
 
+	if (!n)
+		return 0;
 	memcpy(sorted, v, n * sizeof(*v));
 	qsort(sorted, n, sizeof(*sorted), by_size);
 	return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
@@ -62,7 +65,6 @@ static void fit(struct cost *c)
 void cost_learn(struct cost *c, double rows, double us)
 {
 	struct cost_class *k = &c->classes[cost_class_of(rows)];
-	unsigned n;
 
 	if (!(rows > 0) || !(us >= 0))
 		return;
@@ -70,9 +72,8 @@ void cost_learn(struct cost *c, double rows, double us)
 	k->us[k->n % COST_KEPT] = (float)(us < 1 ? 1 : us);
 	if (++k->n == 2 * COST_KEPT) /* the ring goes on, the count does not run over */
 		k->n = COST_KEPT;
-	n = k->n < COST_KEPT ? k->n : COST_KEPT;
-	k->mid_rows = median(k->rows, n);
-	k->mid_us = median(k->us, n);
+	k->mid_rows = cost_median(k->rows, k->n);
+	k->mid_us = cost_median(k->us, k->n);
 	fit(c);
 }
 

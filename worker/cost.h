@@ -27,6 +27,9 @@ struct cost {
 /* Which class a step of so many rows belongs to. */
 unsigned cost_class_of(double rows);
 
+/* Median of a ring of COST_KEPT into which so many came, ever; 0: none. */
+float cost_median(const float *v, uint32_t ever);
+
 /* A step of so many rows (a row of some of the layers is part of a row) took us. Nothing to learn
  * from rows <= 0. */
 void cost_learn(struct cost *c, double rows, double us);

@@ -119,6 +119,8 @@ static int fetch(struct runner *r, const struct sched_part *p, bool leads, float
 		if (!rc)
 			rc = tail_decode(job, r->work, all);
 		mark(r, "decode", job->hdr.pos);
+		r->took.decoded += job->hdr.rows;
+		r->took.decode_us += (uint32_t)(r->mark_us - job->begun_us);
 	}
 	if (!rc && all != x)
 		memcpy(x, all + p->first * d, p->rows * d * sizeof(*x));

@@ -41,6 +41,7 @@ struct tail {
 	struct {
 		atomic_uint_least32_t rows, layer_ns, head_ns, at, deeper_ns;
 	} batches[MSG_BATCHES_MAX];
+	atomic_uint_least32_t decode_ns;
 };
 
 /* Tokens at the head of the body -> ids; *len: their bytes. ids NULL: they are not known. */
@@ -222,6 +223,7 @@ static void tell_tempo(struct tail *t)
 {
 	struct msg_batch b[MSG_BATCHES_MAX] = { 0 };
 
+	atomic_store(&t->decode_ns, to_ns(tempo_decode_ms(&t->tempo)));
 	(void)tempo_batches(&t->tempo, b);
 	for (unsigned i = 0; i < MSG_BATCHES_MAX; i++) {
 		atomic_store(&t->batches[i].layer_ns, to_ns(b[i].layer_ms));
@@ -442,6 +444,7 @@ void tail_count(struct tail *t, struct tail_counts *counts)
 	counts->jobs = atomic_load(&t->given_back);
 	counts->queue_us = atomic_load(&t->queue_us);
 	counts->queue_high_us = high_wait(t, counts->jobs);
+	counts->decode_ms = atomic_load(&t->decode_ns) / 1e6;
 	for (counts->n_batches = 0; counts->n_batches < MSG_BATCHES_MAX; counts->n_batches++) {
 		struct msg_batch *b = &counts->batches[counts->n_batches];
 

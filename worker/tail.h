@@ -69,6 +69,7 @@ struct tail_counts {
 	uint64_t steps, rows;
 	uint64_t jobs, queue_us; /* that came back, and what they waited together */
 	uint32_t queue_high_us;  /* 95 % of those of late waited no longer */
+	double decode_ms;        /* tempo_decode_ms */
 	uint32_t n_batches;
 	struct msg_batch batches[MSG_BATCHES_MAX];
 };

@@ -18,8 +18,26 @@ static double row_ms(const struct tempo_step *s)
 	return s->layers_us / s->row_layers / 1000;
 }
 
+static bool is_prompt(const struct tempo_step *s)
+{
+	return s->decoded >= TEMPO_CHUNK_ROWS && s->answers <= 1;
+}
+
+static void learn_decoding(struct tempo *p, const struct tempo_step *s)
+{
+	p->decode_ms[p->n_decoded % COST_KEPT] = (float)s->decode_us / 1000 / (float)s->decoded;
+	if (++p->n_decoded == 2 * COST_KEPT) /* the ring goes on, the count does not run over */
+		p->n_decoded = COST_KEPT;
+}
+
+double tempo_decode_ms(const struct tempo *p)
+{
+	return (double)cost_median(p->decode_ms, p->n_decoded);
+}
+
 void tempo_learn(struct tempo *p, const struct tempo_step *s)
 {
+	const uint32_t decode_us = is_prompt(s) ? s->decode_us : 0;
 	double rows;
 	unsigned class;
 
@@ -29,7 +47,9 @@ void tempo_learn(struct tempo *p, const struct tempo_step *s)
 	class = cost_class_of(rows);
 	p->at[class][p->layer.classes[class].n % COST_KEPT] = (float)at_of(s);
 	cost_learn(&p->layer, rows, s->layers_us / s->layers);
-	cost_learn(&p->rest, s->answers, s->rest_us);
+	cost_learn(&p->rest, s->answers, s->rest_us > decode_us ? s->rest_us - decode_us : 0);
+	if (is_prompt(s))
+		learn_decoding(p, s);
 	if (rows == 1)
 		depth_learn(&p->one, &p->one_slopes, at_of(s), row_ms(s));
 	else if (rows >= TEMPO_CHUNK_ROWS)

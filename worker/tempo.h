@@ -2,7 +2,8 @@
  *
  * Learned from steps that ran, by the classes of cost.h (medians of the newest few of each). Rows
  * that run through some of the layers count as part of a row. All else goes by answers: a prompt
- * has one, however long, a step of decode rows as many as rows. What a row takes more at late
+ * has one, however long, a step of decode rows as many as rows; decoding a prompt's rows is apart.
+ * What a row takes more at late
  * positions is learned from steps of one row, and from those of TEMPO_CHUNK_ROWS or more
  * (base/depth.h). Pure. One thread. */
 #ifndef WORKER_TEMPO_H
@@ -20,6 +21,7 @@ struct tempo_step {
 	double row_layer_positions;  /* sum over row_layers of the rows' positions */
 	uint32_t answers;            /* rows that were sampled from */
 	uint32_t layers_us, rest_us; /* rest: decoding, final norm, head, sampling */
+	uint32_t decoded, decode_us; /* rows that were decoded, and what that took of the rest */
 };
 
 /* All 0: nothing is known. */
@@ -28,6 +30,8 @@ struct tempo {
 	float at[COST_CLASSES][COST_KEPT]; /* mean positions of the steps in `layer` */
 	struct depth one, chunk;           /* a layer, per row: ms */
 	struct depth_slopes one_slopes, chunk_slopes;
+	float decode_ms[COST_KEPT]; /* ring: of a row of a prompt */
+	uint32_t n_decoded;         /* ever */
 };
 
 /* Nothing to learn from a step without layers. */
@@ -35,6 +39,9 @@ void tempo_learn(struct tempo *p, const struct tempo_step *s);
 
 /* Two steps of as many rows, at once one after the other, the latter much deeper. */
 void tempo_deeper(struct tempo *p, const struct tempo_step *early, const struct tempo_step *late);
+
+/* Decoding of a row of a prompt, median of late; 0: not known. */
+double tempo_decode_ms(const struct tempo *p);
 
 /* What is known, at 1, 2, 4 ... 64 and 256 decode rows, -> batches, by rows; returns how many. */
 uint32_t tempo_batches(const struct tempo *p, struct msg_batch batches[static MSG_BATCHES_MAX]);

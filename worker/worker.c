@@ -373,6 +373,7 @@ static void add_compute(struct worker *w, struct msg_telemetry *t)
 		t->kv_budget_bytes = b->limit_bytes - b->booked_bytes + t->kv_bytes;
 	t->weight_bytes = b->booked_bytes - t->kv_bytes + promised;
 	t->queue_high_ms = now.queue_high_us / 1000.0;
+	t->decode_ms = now.decode_ms;
 	t->n_batches = now.n_batches;
 	memcpy(t->batches, now.batches, sizeof(t->batches));
 	t->draining = w->signals;
