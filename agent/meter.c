@@ -65,13 +65,40 @@ static double row_ms(const struct meter_job *j)
 	return j->layers_us / 1000.0 / j->layers / j->rows;
 }
 
+static void scale(struct meter_ring *r, double factor)
+{
+	for (unsigned i = 0; i < METER_KEPT && i < r->n; i++)
+		r->v[i] *= (float)factor;
+}
+
+/* What the machine did since the kind of sessions that does not run now was measured. */
+static double pace(const struct meter_front *f)
+{
+	return drift_factor(&f->drift, f->drift.local ? &f->local_layer : &f->layer_token,
+			    depth_slope(&f->token_slopes));
+}
+
+static void learn_row(struct meter_front *f, const struct meter_job *j)
+{
+	struct depth *d = j->local ? &f->local_layer : &f->layer_token;
+
+	if (drift_turns(&f->drift, j->local)) {
+		const double changed = pace(f);
+
+		depth_scale(d, changed);
+		if (j->local)
+			scale(&f->head, changed);
+	}
+	drift_row(&f->drift, j->local, j->pos, row_ms(j));
+	depth_learn(d, &f->token_slopes, j->pos, row_ms(j));
+}
+
 void meter_job(struct meter *m, const struct meter_job *j)
 {
 	struct meter_front *f = &m->fronts[j->front];
 
 	if (j->rows == 1 && j->layers)
-		depth_learn(j->local ? &f->local_layer : &f->layer_token, &f->token_slopes, j->pos,
-			    row_ms(j));
+		learn_row(f, j);
 	if (j->rows >= METER_CHUNK_ROWS && j->layers)
 		depth_learn(&f->layer_row, &f->row_slopes, j->pos + j->rows / 2.0, row_ms(j));
 	if (j->sampled)
@@ -118,18 +145,20 @@ void meter_open(struct meter *m, double us)
 void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 {
 	const struct meter_front *f = &m->fronts[front];
+	const double now = pace(f);
+	const double token = f->drift.local ? now : 1, local = f->drift.local ? 1 : now;
 
-	s->layer_token_ms = depth_ms(&f->layer_token);
+	s->layer_token_ms = token * depth_ms(&f->layer_token);
 	s->layer_token_at = depth_at(&f->layer_token);
 	s->layer_row_ms = depth_ms(&f->layer_row);
 	s->layer_row_at = depth_at(&f->layer_row);
 	s->deeper_token_ms = MSG_DEEPER * depth_slope(&f->token_slopes);
 	s->deeper_row_ms = MSG_DEEPER * depth_slope(&f->row_slopes);
 	s->embed_ms = median(&f->beside);
-	s->local_layer_ms = depth_ms(&f->local_layer);
+	s->local_layer_ms = local * depth_ms(&f->local_layer);
 	s->local_layer_at = depth_at(&f->local_layer);
 	s->local_ms = median(&f->local);
-	s->head_ms = median(&f->head);
+	s->head_ms = local * median(&f->head);
 	s->encode_ms = median(&f->encode);
 }
 

@@ -1,5 +1,8 @@
 /* agent/meter.h - how fast this agent computes, and how far its worker is, by what happens anyway.
  *
+ * What sessions with a worker and sessions without one tell of layers is kept apart; while the ones
+ * run, figures of the others follow the machine's pace (agent/drift.h).
+ *
  * Fed with the times of jobs and tokens, and with round trips and their sizes; gives medians and
  * quantiles over a recent window, in the terms of msg_speed and msg_link (schema/msg.h).
  *
@@ -23,6 +26,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/drift.h"
 #include "base/depth.h"
 #include "schema/msg.h"
 
@@ -60,6 +64,7 @@ struct meter_front {
 	/* layer_token, beside of sessions without a worker */
 	struct depth local_layer;
 	struct meter_ring local;
+	struct drift drift; /* between layer_token and local_layer with head */
 	struct depth_slopes token_slopes, row_slopes; /* of decode rows, of rows of a chunk */
 };
 

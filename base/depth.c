@@ -95,12 +95,17 @@ static void look(const struct depth *d, struct depth_slopes *slopes)
 	depth_note(slopes, (double)late.at - (double)early.at, (double)early.ms, (double)late.ms);
 }
 
-void depth_learn(struct depth *d, struct depth_slopes *slopes, double at, double ms)
+void depth_add(struct depth *d, double at, double ms)
 {
 	d->at[d->n % DEPTH_KEPT] = (float)at;
 	d->ms[d->n % DEPTH_KEPT] = (float)ms;
 	if (++d->n == 2 * DEPTH_KEPT) /* the ring goes on, the count does not run over */
 		d->n = DEPTH_KEPT;
+}
+
+void depth_learn(struct depth *d, struct depth_slopes *slopes, double at, double ms)
+{
+	depth_add(d, at, ms);
 	if (d->n % RARE == 0)
 		look(d, slopes);
 }
@@ -123,6 +128,21 @@ double depth_ms(const struct depth *d)
 double depth_at(const struct depth *d)
 {
 	return median(d->at, kept(d));
+}
+
+struct depth_point depth_newest(const struct depth *d, uint32_t n)
+{
+	struct point p[DEPTH_KEPT], mid;
+	unsigned longest, have = newest(d, p, &longest);
+
+	mid = middle(p, n < have ? n : have);
+	return (struct depth_point){ (double)mid.at, (double)mid.ms };
+}
+
+void depth_scale(struct depth *d, double factor)
+{
+	for (unsigned i = 0; i < kept(d); i++)
+		d->ms[i] *= (float)factor;
 }
 
 double depth_slope(const struct depth_slopes *s)

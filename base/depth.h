@@ -30,7 +30,15 @@ struct depth {
 	uint32_t n; /* ever */
 };
 
-/* A row at position `at` took ms. `slopes` learns whenever there is something to learn. */
+/* A time, and the position where it holds. */
+struct depth_point {
+	double at, ms;
+};
+
+/* A row at position `at` took ms. */
+void depth_add(struct depth *d, double at, double ms);
+
+/* The same. `slopes` learns whenever there is something to learn. */
 void depth_learn(struct depth *d, struct depth_slopes *slopes, double at, double ms);
 
 /* A row took `later_ms` at so many positions after one that took ms. Nothing to learn from fewer
@@ -40,6 +48,12 @@ void depth_note(struct depth_slopes *slopes, double positions, double ms, double
 /* Median of the newest times, and of their positions; 0: none. */
 double depth_ms(const struct depth *d);
 double depth_at(const struct depth *d);
+
+/* Medians of the newest n times, or of all that there are; 0, 0: none. */
+struct depth_point depth_newest(const struct depth *d, uint32_t n);
+
+/* All times are to be another by this factor: what they were measured on has changed. */
+void depth_scale(struct depth *d, double factor);
 
 /* ms per position, >= 0; 0 when none is known. */
 double depth_slope(const struct depth_slopes *slopes);

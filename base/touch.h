@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-/* p[0..bytes), just allocated, is in memory then; zeros stay zeros, other bytes are undefined. NULL:
+/* p[0..bytes), just allocated, is in memory then; zeros stay zeros, others are undefined. NULL:
  * nothing. */
 void touch(void *p, size_t bytes);
 

@@ -82,8 +82,8 @@ static void a_machine_that_was_busy_for_a_while_does_not_look_like_depth(void **
 	assert_near(depth_slope(&b.slopes), 0.0004, 0.5);
 }
 
-/* Long sessions of a fast hour, and short ones of a slow hour: early positions are those of the slow
- * one, late ones of the fast one. */
+/* Long sessions of a fast hour, and short ones of a slow hour: early positions are those of the
+ * slow one, late ones of the fast one. */
 static void sessions_of_another_hour_do_not_look_like_depth(void **state)
 {
 	struct bench b = { .base_ms = 1.6, .position_ms = 0.0004, .noise = 0.05 };

@@ -481,6 +481,51 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 	assert_near(other.encode_ms, 0.007, 1e-6, "encode_ms");
 }
 
+/* A session's tokens [from, to) on a machine that is so slow: a layer takes (200 + pos / 4) us, the
+ * head 600; without a worker layers take 3/4. */
+static void tokens(struct meter *m, bool local, uint32_t from, uint32_t to, double slow)
+{
+	for (uint32_t pos = from; pos < to; pos++) {
+		const double us = slow * (200 + pos / 4.0) * (local ? 0.75 : 1);
+
+		meter_job(m, &(struct meter_job){ .layers = 4,
+						  .rows = 1,
+						  .pos = pos,
+						  .sampled = local,
+						  .local = local,
+						  .layers_us = (uint32_t)(4 * us + 0.5),
+						  .head_us = (uint32_t)(600 * slow) });
+	}
+}
+
+/* What is not measured now follows what is. */
+static void figures_of_sessions_that_do_not_run_follow_the_machines_pace(void **state)
+{
+	struct meter m = { 0 };
+	struct msg_speed s;
+
+	(void)state;
+	tokens(&m, true, 0, 256, 1);
+	tokens(&m, false, 0, 256, 1);
+	meter_speed(&m, 0, &s); /* DRIFT_ROWS early, as many late */
+	assert_near(s.layer_token_ms, 0.232, 0.02, "layer_token_ms");
+	assert_near(s.local_layer_ms, 0.174, 0.05, "local_layer_ms");
+	assert_near(s.head_ms, 0.6, 0.05, "head_ms");
+	tokens(&m, false, 0, 256, 1.4);
+	meter_speed(&m, 0, &s);
+	assert_near(s.layer_token_ms, 1.4 * 0.232, 0.02, "layer_token_ms");
+	assert_near(s.local_layer_ms, 1.4 * 0.174, 0.08, "local_layer_ms");
+	assert_near(s.head_ms, 1.4 * 0.6, 0.08, "head_ms");
+	tokens(&m, true, 0, 128, 1.4); /* too few to tell a pace; those before were slow as well */
+	meter_speed(&m, 0, &s);
+	assert_near(s.layer_token_ms, 1.4 * 0.232, 0.02, "layer_token_ms");
+	assert_near(s.local_layer_ms, 1.4 * 0.174, 0.1, "local_layer_ms");
+	tokens(&m, true, 0, 256, 1); /* fast again, for both */
+	meter_speed(&m, 0, &s);
+	assert_near(s.layer_token_ms, 0.232, 0.05, "layer_token_ms");
+	assert_near(s.local_layer_ms, 0.174, 0.05, "local_layer_ms");
+}
+
 static void positions_of_jobs_tell_what_a_position_takes(void **state)
 {
 	struct meter m = { 0 };
@@ -549,6 +594,7 @@ int main(void)
 		cmocka_unit_test(a_chunk_behind_another_one_is_not_worth_measuring),
 		cmocka_unit_test(a_beginning_is_what_it_takes_beside_its_trip),
 		cmocka_unit_test(speeds_are_medians_of_what_each_job_can_tell),
+		cmocka_unit_test(figures_of_sessions_that_do_not_run_follow_the_machines_pace),
 		cmocka_unit_test(positions_of_jobs_tell_what_a_position_takes),
 		cmocka_unit_test(rings_go_on_for_ever),
 	};
