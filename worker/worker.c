@@ -19,7 +19,8 @@
 #define GOODBYE_MS         1000
 #define TELEMETRY_EXPIRY_S 30
 #define TICK_MS            1000
-#define OTHER_BYTES        (1u << 20) /* inbox, link and core: what their threads take */
+/* Inbox, link and core: what their threads take, and libraries when they run. */
+#define OTHER_BYTES (2u << 20)
 
 struct worker {
 	const struct config_worker *conf;
@@ -394,14 +395,6 @@ static void publish_telemetry(struct worker *w)
 		log_event(LOG_LEVEL_DEBUG, "telemetry.failed", "worker=%s", w->conf->worker);
 }
 
-/* All that runs has run by now: what it took is booked. */
-static void on_up(struct worker *w, const struct bus_event *ev)
-{
-	log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
-		  w->conf->broker.host, w->conf->broker.port, ev->text);
-	segment_settle(tail_segment(w->tail));
-}
-
 static void on_bus(struct worker *w, const struct bus_event *ev)
 {
 	const struct config_broker *b = &w->conf->broker;
@@ -409,7 +402,8 @@ static void on_bus(struct worker *w, const struct bus_event *ev)
 	if (ev->kind == BUS_MESSAGE)
 		worker_core_message(w->core, ev, clock_now_us());
 	else if (ev->kind == BUS_UP)
-		on_up(w, ev);
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
+			  b->host, b->port, ev->text);
 	else
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
 			  "host=%s port=%u reason=\"%s\"", b->host, b->port, ev->text);
