@@ -17,8 +17,10 @@
 #define BLOCK_BYTES (192 * 1024)
 #define BLOCK_ROWS  96
 
-/* Strips of an item: enough items for threads to share evenly, and streams as long as may be. */
+/* Strips of an item: enough items for threads to share evenly, and streams as long as may be; fewer
+ * where rows cost more than weights, and panels are laid out but once. */
 #define ITEM_STRIPS      8
+#define ITEM_FEW_STRIPS  2
 #define ITEMS_PER_THREAD 16
 
 struct job {
@@ -314,6 +316,16 @@ static unsigned choose_group(struct job *j)
 	return n;
 }
 
+static size_t item_strips(const struct job *j, size_t strips)
+{
+	const size_t rows = j->in->rows;
+	const bool even = j->m->kern->strips && rows >= KERN_PANEL_LEAST && rows <= KERN_PANEL_MOST;
+	const size_t most = even ? ITEM_FEW_STRIPS : ITEM_STRIPS;
+	const size_t n = strips / (pool_threads(j->m->pool) * ITEMS_PER_THREAD) + 1;
+
+	return n < most ? n : most;
+}
+
 /* As many outs as one way to round serves; returns how many. */
 static unsigned run_some(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
 			 const struct matmul_in *in)
@@ -330,8 +342,7 @@ static unsigned run_some(const struct matmul *m, const struct matmul_out *outs, 
 	for (unsigned i = 0; i < j.n_outs; i++)
 		strips += strips_of(outs[i].w);
 	round_rows(&j);
-	j.item_strips = strips / (pool_threads(m->pool) * ITEMS_PER_THREAD) + 1;
-	j.item_strips = j.item_strips < ITEM_STRIPS ? j.item_strips : ITEM_STRIPS;
+	j.item_strips = item_strips(&j, strips);
 	for (unsigned i = 0; i < j.n_outs; i++)
 		items += n_items(&j, i);
 	pool_run(m->pool, run_item, &j, items);

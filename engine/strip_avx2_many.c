@@ -568,6 +568,13 @@ static void run_strip(const struct form *f, const uint8_t *w, const struct panel
 	}
 }
 
+/* Ask for the lines that a strip's results go to. */
+static void fetch_rows(const float *out, size_t ldo, size_t rows)
+{
+	for (size_t j = 0; j < rows; j++)
+		_mm_prefetch((const void *)(out + j * ldo), _MM_HINT_T0);
+}
+
 void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n, const void *panels,
 		       size_t rows, float *out, size_t ldo)
 {
@@ -576,6 +583,7 @@ void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n, cons
 
 	_Static_assert(sizeof(struct panel) == KERN_PANEL_BYTES, "panels");
 	for (size_t i = 0; i < n; i++, src += w->strip_bytes, out += KERN_STRIP) {
+		fetch_rows(out, ldo, rows);
 		run_strip(&forms[w->type], src, panels, w->blocks, rows, acc);
 		for (size_t j = 0; j < rows; j++)
 			memcpy(out + j * ldo, acc[j], sizeof(acc[j]));
