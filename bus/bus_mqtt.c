@@ -32,6 +32,7 @@
 #include "bus/bus_link.h"
 #include "bus/bus_nodelay.h"
 #include "bus/bus_out.h"
+#include "bus/bus_probe.h"
 #include "bus/bus_retry.h"
 
 #define BIRTH_ANSWER_MS 3000
@@ -401,11 +402,18 @@ static int serve(struct mqtt *b, struct err *e)
 	return rc;
 }
 
-/* Two clients with one id kick each other out for ever. */
+/* Two clients with one id kick each other out for ever. Who is not there any more did not do it: a
+ * broker that ends again and again may be back before we try to connect. */
 static void judge(struct mqtt *b, struct err *e)
 {
+	struct err away;
+
 	b->fatal = bus_retry_lost(&b->retry, clock_now_ms() - b->since_ms,
 				  atomic_load(&b->lost_reason) == BUS_LINK_TAKEN_OVER);
+	if (bus_probe(b->conf.host, b->conf.port, &away)) {
+		bus_retry_refused(&b->retry);
+		b->fatal = false;
+	}
 	if (b->fatal)
 		err_wrap(e,
 			 "%d connections in a row were lost at once; another client is using the "

@@ -14,7 +14,8 @@ struct bus_retry {
 	unsigned short_in_a_row;
 };
 
-/* A connection could not be made. Two clients that fight for an id never come here. */
+/* Nobody listens, or a connection could not be made. Two clients that fight for an id never come
+ * here. */
 void bus_retry_refused(struct bus_retry *r);
 
 /* A connection of this age was lost; taken_over: the broker said to another client with our id.

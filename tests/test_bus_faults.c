@@ -263,6 +263,22 @@ static void a_goodbye_leaves_no_last_will(void **state)
 	box_close(&a);
 }
 
+/* Nor is it a reason to give up. */
+static void a_broker_that_dies_again_and_again_is_not_another_client(void **state)
+{
+	struct box a;
+
+	(void)state;
+	box_need_broker();
+	box_open_up(&a, box_broker, "solo");
+	for (unsigned i = 0; i < 8; i++) {
+		broker_kill(box_broker);
+		broker_restart(box_broker);
+		box_await(&a, BUS_UP);
+	}
+	box_close(&a);
+}
+
 static void two_clients_with_one_id_are_told_so(void **state)
 {
 	const struct box_event *ev;
@@ -297,6 +313,7 @@ int main(void)
 		IN_EACH(a_full_socket_is_the_business_of_net_out),
 		IN_EACH(closing_is_quick_while_the_broker_is_frozen),
 		IN_EACH(closing_is_quick_while_a_connection_is_being_made),
+		IN_EACH(a_broker_that_dies_again_and_again_is_not_another_client),
 		IN_EACH(two_clients_with_one_id_are_told_so),
 	};
 
