@@ -78,24 +78,39 @@ int kv_layers_keep(struct kv *kv, uint32_t first, uint32_t last)
 	return 0;
 }
 
-int kv_layers_cut(struct kv **out, struct kv *kv, uint32_t at)
+/* *out has what kv has; each gives up what is not its own. */
+static int part(struct kv **out, struct kv *kv, uint32_t at)
 {
 	const size_t bytes = sizeof(*kv) + kv->n_layers * sizeof(kv->layers[0]);
-	struct kv *cut;
 
 	if (at < kv->first || at > kv->last)
 		return ERR_LIMIT;
 	if (kv->borrowed)
 		return ERR_STATE;
-	cut = malloc(bytes);
-	if (!cut)
+	*out = malloc(bytes);
+	if (!*out)
 		return ERR_NOMEM;
-	memcpy(cut, kv, bytes);
-	cut->booked_bytes = 0;
-	cut->first = at;
-	kv->last = at;
-	*out = cut;
+	memcpy(*out, kv, bytes);
+	(*out)->booked_bytes = 0;
 	return 0;
+}
+
+int kv_layers_cut(struct kv **out, struct kv *kv, uint32_t at)
+{
+	const int rc = part(out, kv, at);
+
+	if (!rc)
+		(*out)->first = kv->last = at;
+	return rc;
+}
+
+int kv_layers_cut_below(struct kv **out, struct kv *kv, uint32_t at)
+{
+	const int rc = part(out, kv, at);
+
+	if (!rc)
+		(*out)->last = kv->first = at;
+	return rc;
 }
 
 void kv_layers_settle(struct kv *kv)

@@ -35,6 +35,8 @@ MUST_CHECK int kv_layers_keep(struct kv *kv, uint32_t first, uint32_t last);
  * wait until their memory is given back. ERR_LIMIT: not within its layers; ERR_STATE: it is a view;
  * ERR_NOMEM. Nothing moved then. */
 MUST_CHECK int kv_layers_cut(struct kv **out, struct kv *kv, uint32_t at);
+/* The same with layers [first, at). */
+MUST_CHECK int kv_layers_cut_below(struct kv **out, struct kv *kv, uint32_t at);
 
 /* The budget hears what the cache holds now. The budget's thread; nothing runs on the cache. */
 void kv_layers_settle(struct kv *kv);

@@ -160,6 +160,39 @@ static void layers_that_are_cut_off_are_given_up_later(void **state)
 	close_bench(&b);
 }
 
+/* Either side of a cut goes on, and both are the whole again. */
+static void layers_below_a_cut_are_those_of_a_cut_above(void **state)
+{
+	struct kv_budget budget = { .limit_bytes = SIZE_MAX };
+	struct kv *kv, *below = NULL;
+	struct bench b;
+
+	(void)state;
+	open_bench(&b);
+	expect(&b, 0, KV_F16);
+	kv = cache(&b, &budget, 0, b.hp.n_layers, KV_F16);
+	load(&b, 0, ROWS);
+	forward(&b, kv, ROWS);
+	assert_int_equal(kv_layers_cut_below(&below, kv, b.hp.n_layers + 1), ERR_LIMIT);
+	assert_int_equal(kv_layers_cut_below(&below, kv, 2), 0);
+	assert_int_equal(kv_layers_first(kv), 2);
+	assert_int_equal(kv_layers_last(kv), b.hp.n_layers);
+	assert_int_equal(kv_layers_first(below), 0);
+	assert_int_equal(kv_layers_last(below), 2);
+	kv_layers_settle(below);
+	kv_layers_settle(kv);
+	assert_int_equal(kv_size_bytes(below), kv_bytes(&b.hp, 2, ROWS + MORE, KV_F16));
+	assert_int_equal(budget.booked_bytes, kv_size_bytes(kv) + kv_size_bytes(below));
+	assert_int_equal(kv_layers_join(kv, below), 0);
+	kv_layers_settle(kv);
+	kv_layers_settle(below);
+	kv_destroy(below);
+	check_more(&b, kv);
+	kv_destroy(kv);
+	assert_int_equal(budget.booked_bytes, 0);
+	close_bench(&b);
+}
+
 static void layers_that_are_given_up_give_their_memory_back(void **state)
 {
 	struct kv_budget budget = { .limit_bytes = SIZE_MAX };
@@ -497,6 +530,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_joined_cache_is_one_that_was_whole),
+		cmocka_unit_test(layers_below_a_cut_are_those_of_a_cut_above),
 		cmocka_unit_test(layers_that_are_given_up_give_their_memory_back),
 		cmocka_unit_test(layers_that_are_cut_off_are_given_up_later),
 		cmocka_unit_test(a_view_runs_rows_again),

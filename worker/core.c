@@ -347,6 +347,8 @@ static void step(struct worker_core *c, struct place *p, const struct lane_event
 			return;
 		}
 	}
+	if (fx.answer)
+		answer_tokens(c, l);
 	if (fx.changed)
 		settle(c, p);
 	if (fx.side_over)
@@ -363,8 +365,6 @@ static void step(struct worker_core *c, struct place *p, const struct lane_event
 	}
 	if (fx.accept)
 		answer_accept(c, l);
-	if (fx.answer)
-		answer_tokens(c, l);
 	if (fx.need)
 		answer_need(c, l, &fx);
 	if (fx.error && fx.error_again)
@@ -516,6 +516,15 @@ static void draw(const struct tail_job *job, uint64_t now_us)
 	trace_track(job->lane, "answer", now_us, trace_now_us(), job->hdr.pos);
 }
 
+/* Layers that the job's split does not need. */
+static void end_rest(struct worker_core *c, struct tail_job *job)
+{
+	if (!job->rest)
+		return;
+	c->ops.settle(c->ops.ctx, job->rest);
+	c->ops.end_side(c->ops.ctx, job->rest);
+}
+
 void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t now_us)
 {
 	struct lane_event ev = {
@@ -540,6 +549,7 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 		answer_logits(c, job);
 	step(c, &c->places[job->lane], &ev, NULL);
 	draw(job, now_us);
+	end_rest(c, job);
 	if (!c->jobs) /* the agent has the next turn */
 		codec_state_foresee(c->places[job->lane].codec);
 	free_job(job);

@@ -109,9 +109,9 @@ struct lane_effects {
 	bool run;     /* queue the rows of hdr: truncate the KV to hdr.pos, run, sample if asked */
 	bool change;  /* with run: they are at another split than the rows before them */
 	bool join;    /* with change: it is a lower one, the cache beside is joined before */
+	bool answer;  /* publish lane.answer: before what takes time */
 	bool changed; /* the job that moved the split is done, the cache begins at `split` */
 	bool side_over; /* the cache beside is no longer used, or has been joined: release it */
-	bool answer;    /* publish lane.answer */
 	bool need; /* publish NEED: epoch, need_seq, need_len; what is filled, if anything */
 	uint32_t need_seq, need_len;
 	bool need_fill; /* it says how far a fill is: */

@@ -8,6 +8,9 @@
 #include "engine/kv_layers.h"
 #include "engine/kv_rows.h"
 
+/* What a part of a step brings; 0: nothing, its job has failed. */
+enum { ROWS = 1, VALUES };
+
 /* Jobs of one session in a step: rows that follow each other. */
 struct stretch {
 	unsigned first, n; /* parts of the step */
@@ -73,14 +76,22 @@ static float *spare(const struct runner *r, const struct tail_job *job)
 	return r->seg->x + (size_t)TAIL_MAX_ROWS * (job->bulk ? 2 : 1) * r->seg->hp.dim;
 }
 
+/* Who waits for the job's answer need not wait until their memory is given back. */
+static int give_up(struct tail_job *job)
+{
+	const int rc = kv_layers_cut_below(&job->rest, job->kv, job->hdr.split);
+
+	return rc != ERR_NOMEM ? rc
+			       : kv_layers_keep(job->kv, job->hdr.split, kv_layers_last(job->kv));
+}
+
 /* The cache begins at the split of the job: layers join it, or are given up. */
 static int change(struct tail_job *job)
 {
 	int rc;
 
 	kv_truncate(job->kv, job->hdr.pos);
-	rc = job->join ? kv_layers_join(job->kv, job->join)
-		       : kv_layers_keep(job->kv, job->hdr.split, kv_layers_last(job->kv));
+	rc = job->join ? kv_layers_join(job->kv, job->join) : give_up(job);
 	return rc ? err_set(&job->err, ERR_STATE,
 			    "rows of split %u do not follow on a cache of layers %u and up",
 			    job->hdr.split, kv_layers_first(job->kv))
@@ -150,15 +161,15 @@ static void finish(struct runner *r, struct tail_job *job)
 	r->done(r->ctx, job);
 }
 
-/* Parts of one session that bring keys and values: nothing runs. */
-static void take_values(struct runner *r, const struct sched_step *step, struct stretch s)
+/* Parts that bring keys and values: nothing runs. What is answered need not wait for them. */
+static void take_values(struct runner *r, const struct sched_step *step, const uint8_t *in)
 {
-	for (unsigned i = s.first; i < s.first + s.n; i++) {
+	for (unsigned i = 0; i < step->n; i++) {
 		const struct sched_part *p = &step->parts[i];
 
-		if (!p->first)
+		if (in[i] == VALUES && !p->first)
 			import(r, job_of(p));
-		if (p->last)
+		if (in[i] == VALUES && p->last)
 			finish(r, job_of(p));
 	}
 }
@@ -269,7 +280,7 @@ struct tempo_step runner_took(const struct runner *r)
 void runner_run(struct runner *r, const struct sched_step *step,
 		void (*dropped)(void *ctx, struct tail_job *job))
 {
-	uint8_t in[SCHED_MAX_ROWS] = { 0 }; /* parts whose rows run */
+	uint8_t in[SCHED_MAX_ROWS] = { 0 };
 	const uint32_t pos = job_of(&step->parts[0])->hdr.pos;
 	float *x = r->seg->x;
 	struct stretch s = { 0 };
@@ -287,11 +298,11 @@ void runner_run(struct runner *r, const struct sched_step *step,
 		       step->parts[s.first + s.n].flow == step->parts[s.first].flow)
 			s.n++;
 		if (job_of(&step->parts[s.first])->hdr.kind == WIRE_KV) {
-			take_values(r, step, s);
+			memset(in + s.first, VALUES, s.n);
 			continue;
 		}
 		fine = gather(r, step, s, x, dropped);
-		memset(in + s.first, 1, fine);
+		memset(in + s.first, ROWS, fine);
 		weigh(r, step->parts + s.first, fine);
 		if (fine)
 			x += (size_t)r->parts[r->n_parts - 1].rows * r->seg->hp.dim;
@@ -300,15 +311,16 @@ void runner_run(struct runner *r, const struct sched_step *step,
 	for (unsigned i = 0; i < step->n; i++) {
 		const struct sched_part *p = &step->parts[i];
 
-		if (in[i] && rc) {
+		if (in[i] == ROWS && rc) {
 			err_set(&job_of(p)->err, rc, "layers: %s", err_phrase(rc));
 			end_failed(r, p, rc, dropped);
-		} else if (in[i] && p->last && !p->answers) {
+		} else if (in[i] == ROWS && p->last && !p->answers) {
 			finish(r, job_of(p));
 		}
 	}
 	if (!rc)
 		answer(r);
+	take_values(r, step, in);
 	r->took.answers = r->n_asking;
 	r->took.rest_us = (uint32_t)(r->mark_us - begun_us) - r->took.layers_us;
 }

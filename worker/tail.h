@@ -45,6 +45,7 @@ struct tail_job {
 	uint32_t id;
 	bool end;
 	uint32_t queue_us, compute_us;
+	struct kv *rest; /* layers below the split that kv had before, or NULL; of the owner */
 	uint8_t body[]; /* [hdr.body_len] tokens (with WIRE_IDS), encoded rows */
 };
 
