@@ -288,11 +288,16 @@ int fronts_judge(struct fronts *f, const char *name, struct segment_ask *ask, bo
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
-/* Every layer is brought into its form here, so that none is when it first runs: behind what runs
- * meanwhile, where processors are few. */
-static void prepare(const struct front *fr)
+/* Behind what runs meanwhile, where processors are few. */
+static void stand_back(void)
 {
 	(void)setpriority(PRIO_PROCESS, 0, LOADER_NICE); /* Linux: of this thread alone */
+}
+
+/* Every layer is brought into its form here, so that none is when it first runs. */
+static void prepare(const struct front *fr)
+{
+	stand_back();
 	while (!model_prepare_some(fr->seg.model, 0, fr->layers, fr->head_bytes > 0, LOAD_STEP_US))
 		queue_yield();
 }
@@ -307,13 +312,16 @@ static int open_front(struct fronts *f, struct front *fr, struct err *e)
 		.head = fr->head_bytes > 0,
 		.threads = f->conf->threads,
 		.pin_threads = f->conf->pin_threads[0] == 'y',
+		.unprepared = true,
 		.max_rows = AGENT_CHUNK_ROWS,
 		.context_tokens = 1,
 		.memory_reserve_bytes = f->conf->memory_reserve_bytes,
 	};
+	int rc;
 
-	int rc = segment_open(&fr->seg, &sc, e);
-
+	if (f->conf->threads == 1) /* else those that it makes would inherit that */
+		stand_back();
+	rc = segment_open(&fr->seg, &sc, e);
 	if (!rc)
 		prepare(fr);
 	return rc;

@@ -369,7 +369,7 @@ static int open_model(struct segment *s, const struct segment_conf *c, struct er
 	rc = model_open(&s->model, s->gguf, &mc, e);
 	if (rc)
 		return rc;
-	if (!s->lent_whole)
+	if (!s->lent_whole && !c->unprepared)
 		model_prepare(s->model, s->first, s->last, s->head);
 	s->x = malloc(x_floats(s, c) * sizeof(*s->x));
 	s->logits = malloc(logit_floats(s, c) * sizeof(*s->logits));

@@ -33,6 +33,7 @@ struct segment_conf {
 	bool embed, head; /* likewise */
 	unsigned threads;
 	bool pin_threads;             /* each to a processor of its own */
+	bool unprepared; /* weights are left as the file has them: model_prepare_some is next */
 	uint32_t max_rows;            /* of one job, or step */
 	uint32_t spare_rows;          /* of x beyond them, for what the caller likes */
 	uint32_t logit_rows;          /* 0: 1 */
