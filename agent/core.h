@@ -81,7 +81,7 @@ struct agent_ops {
 	int (*side_begin)(void *ctx, const struct head_job *job, struct head_job *side,
 			  const struct agent_move *m, struct err *e);
 	/* The split has moved: job's cache is that of the new one, `len` positions long; side_end
-	 * follows, when the next job has been submitted. No job of the session is out. */
+	 * follows, when the next job is done. No job of the session is out. */
 	void (*side_moved)(void *ctx, struct head_job *job, struct head_job *side,
 			   const struct agent_move *m, uint32_t len);
 	void (*side_end)(void *ctx, struct head_job *side);

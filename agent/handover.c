@@ -9,12 +9,12 @@
 #define MAX_UNACKED  2u   /* frames on their way, ... */
 #define MOST_UNACKED 32u  /* ... a prefill's more, where that takes longer than tokens do */
 #define LAST_ROWS    4u   /* of a piece that a token may wait for, here or at the worker */
-#define BACK_ROWS    2u   /* that a session which goes back has not sent: the newest, one before */
-#define NEAR_ROWS    2u   /* that come while a frame is on its way there and back; else it is far */
-#define END_ROWS     4u   /* left of a prefill, from which on each row goes out as it comes */
-#define LATE         128u /* tokens that a worker may need to keep up; then they wait for it */
-#define TOKENS_A_ROW 8u   /* ... more that may be on its way */
-#define PURSUIT      2u   /* positions for each new row, that side work comes nearer by */
+#define END_ROWS     4u   /* left of a prefill: the worker might be catching up */
+#define LATE         128u /* tokens that a worker may need to keep up; then they wait for it, ... */
+#define LATE_US      500000u /* ... but not before that */
+#define TOKENS_A_ROW 8u      /* ... more that may be on its way */
+#define SHORT_US     2000u   /* of a trip: a frame beside a row would make it longer */
+#define PURSUIT      2u      /* positions for each new row, that side work comes nearer by */
 
 static struct session_fill *current_fill(struct session *s)
 {
@@ -206,25 +206,23 @@ static bool streams(const struct session *s)
 	return s->handover.way == SESSION_BACK && s->handover.done >= kept_from(s);
 }
 
-/* A frame is at the worker and back in little more than a token. Else one row at a time would keep
- * others from the processors, or from the link. */
-static bool is_near(const struct session *s)
-{
-	return s->handover.trip_rows <= NEAR_ROWS;
-}
-
 /* As many frames are on their way as may be. More small ones would only keep the others from the
- * processors, but at the end, when no longer ones are left and the worker is near. */
+ * processors. */
 static bool is_full(const struct session *s)
 {
 	const struct session_handover *h = &s->handover;
-	const bool end = streams(s) && left(s) <= END_ROWS && is_near(s);
 	const bool few = streams(s) && left(s) <= s->conf.kept_side_rows;
-	uint32_t most = end ? END_ROWS : few ? 1 : MAX_UNACKED;
+	uint32_t most = few ? 1 : MAX_UNACKED;
 
 	if (h->way == SESSION_BACK)
-		most += end ? h->trip_rows : h->trip_rows / s->conf.side_rows;
+		most += h->trip_rows / s->conf.side_rows;
 	return h->way != SESSION_UP && unacked(s) >= (most < MOST_UNACKED ? most : MOST_UNACKED);
+}
+
+/* Tokens come so fast that a frame delays the one that it meets: one each goes, behind its row. */
+static bool is_short(const struct session *s)
+{
+	return s->last_rtt_us && s->last_rtt_us < SHORT_US && s->conf.side_rows > PURSUIT;
 }
 
 /* The last piece begins when the newest row has just been sent, or while a token waits for it: so
@@ -237,6 +235,8 @@ static bool may_begin(struct session *s, uint32_t rows, const struct session_eff
 		return false;
 	if (h->way == SESSION_BACK && h->kept_rows)
 		return true; /* those behind it take no time */
+	if (h->way == SESSION_DOWN && !h->holding && is_short(s) && fx->send_from == fx->send_to)
+		return false;
 	/* Beside a worker that computes; a session that is alone computes all the time. */
 	if (s->computing && s->state != SESSION_LOCAL)
 		return false;
@@ -286,6 +286,10 @@ static void move_split(struct session *s, struct session_effects *fx)
 
 	if (h->way == SESSION_DOWN)
 		s->fills[s->n_fills++].before = s->n_chunks;
+	if (h->way == SESSION_BACK) {
+		fx->compute_kept = left(s);
+		s->computed = h->done;
+	}
 	s->conf.split = h->to;
 	s->wish = h->to;
 	s->alone = false;
@@ -299,15 +303,18 @@ static void move_split(struct session *s, struct session_effects *fx)
 static bool keeps_up(const struct session *s)
 {
 	const struct session_handover *h = &s->handover;
-	const uint32_t out = h->done + left(s) - h->acked, more = h->late / TOKENS_A_ROW;
+	const uint32_t out = h->done + left(s) - h->acked;
 
-	if (!h->accepted || h->streamed > LATE)
+	if (!h->accepted || (h->streamed > LATE && s->now_us - h->streams_us > LATE_US))
 		return h->accepted;
-	if (!h->kept_rows) /* nothing counts what is late */
-		return out <= LAST_ROWS + h->trip_rows;
-	if (!is_near(s))
-		return out <= LAST_ROWS + more;
-	return h->settled && out <= h->lag + BACK_ROWS + more && left(s) <= BACK_ROWS + more;
+	/* Without kept rows nothing counts what is late. */
+	return out <= LAST_ROWS + (h->kept_rows ? h->late / TOKENS_A_ROW : h->trip_rows);
+}
+
+/* Rows that it lacks can go in one frame with the newest one. */
+static bool may_join(const struct session *s)
+{
+	return streams(s) && left(s) < s->conf.chunk_rows;
 }
 
 /* All that has been computed is there as well. What the worker has not spoken of is on its way, and
@@ -316,7 +323,7 @@ static bool caught_up(const struct session *s)
 {
 	const struct session_handover *h = &s->handover;
 
-	if (h->out || h->done < reach(s))
+	if (h->out || (h->done < reach(s) && !may_join(s)))
 		return false;
 	return h->way == SESSION_UP ||
 	       (h->way == SESSION_DOWN && h->acked && h->done - h->acked <= LAST_ROWS) ||
@@ -330,7 +337,7 @@ static bool nearly(const struct session *s)
 
 	if (h->way == SESSION_BACK && !keeps_up(s))
 		return false;
-	if (h->way == SESSION_BACK && h->kept_rows && is_near(s))
+	if (h->way == SESSION_BACK && h->kept_rows)
 		return streams(s);
 	if (left(s) > LAST_ROWS)
 		return false;
@@ -371,7 +378,7 @@ bool handover_holds(struct session *s, struct session_effects *fx)
 	if (h->tries) /* it was held long enough once */
 		return false;
 	if (streams(s) && h->accepted && !h->holding) {
-		h->streamed++;
+		h->streams_us = h->streamed++ ? h->streams_us : s->now_us;
 		h->late += left(s) <= END_ROWS;
 	}
 	h->holding = nearly(s);
@@ -472,18 +479,6 @@ void handover_on_side(struct session *s, const struct session_event *ev, struct 
 		handover_abandon(s, "the log has no room for it", fx);
 }
 
-/* How far the newest row is ahead of a frame that has run. While that was long, the next one is
- * shorter. */
-static void note_lag(struct session *s)
-{
-	struct session_handover *h = &s->handover;
-	const uint32_t lag = s->computed - h->acked;
-
-	h->settled |= h->told && lag >= h->lag;
-	h->lag = h->told && h->lag < lag ? h->lag : lag;
-	h->told = true;
-}
-
 void handover_on_need(struct session *s, const struct msg_need *n, uint64_t now_us)
 {
 	struct session_handover *h = &s->handover;
@@ -498,8 +493,6 @@ void handover_on_need(struct session *s, const struct msg_need *n, uint64_t now_
 	if (len > h->acked)
 		h->tries = 0;
 	h->acked = len;
-	if (back && streams(s))
-		note_lag(s);
 	h->due_us = h->acked == h->done ? NEVER : now_us + s->conf.reply_us;
 }
 

@@ -9,7 +9,8 @@
  *   DOWN  l -> l': they run through [0, l') again and go to the worker as FILL frames, which builds
  *         [l', l) beside; when it has said that all are there, the next rows are at l'.
  *   BACK  from LOCAL to a worker: it is opened, and the same rows are its prefill. Those that are
- *         new meanwhile were kept at l' and go out one by one, until the worker keeps up.
+ *         new meanwhile were kept at l' and follow, a frame at a time, until it lacks a few; those
+ *         that it was not sent by then go in the frame of the first token that it samples.
  *
  * At most one token waits for the last piece (`holding`). On the way UP tokens also wait for a
  * piece, where new rows come faster than half of those that are run again: so it ends before there

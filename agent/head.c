@@ -45,21 +45,47 @@ static float *place_kept(const struct segment *seg, const struct head_job *job)
 {
 	const uint32_t at = job->pos % HEAD_KEPT;
 
-	if (!job->kept || job->rows > HEAD_KEPT - at)
+	if (!job->kept || job->kept_rows || job->rows > HEAD_KEPT - at)
 		return NULL;
 	return job->kept->x + at * (size_t)seg->hp.dim;
+}
+
+/* Of the job's rows, the first ones that need not run. */
+static uint32_t kept_rows(const struct head_job *job)
+{
+	const uint32_t n = job->kept_rows;
+
+	if (!n || !piece_has_kept(job->kept, job->keep_at, job->pos, n))
+		return 0;
+	kv_layers_reach(job->kv, job->pos + n);
+	return n;
+}
+
+/* They go before the others. */
+static void put_kept(struct segment *seg, const struct head_job *job, uint32_t n)
+{
+	const size_t d = seg->hp.dim;
+
+	if (!n)
+		return;
+	memmove(seg->x + n * d, seg->x, (job->rows - n) * d * sizeof(*seg->x));
+	piece_get_kept(job->kept, job->pos, n, seg->hp.dim, seg->x);
 }
 
 static int run_layers(struct segment *seg, struct head_job *job)
 {
 	const uint64_t begun_us = clock_now_us();
-	int rc = model_embed(seg->model, job->ids, job->rows, seg->x);
+	const uint32_t n = kept_rows(job);
+	int rc = model_embed(seg->model, job->ids + n, job->rows - n, seg->x);
 
 	job->embed_us = (uint32_t)(clock_now_us() - begun_us);
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
-	return segment_forward(seg, job->kv, job->pos, job->rows, job->keep_at,
-			       place_kept(seg, job), &job->err);
+	rc = segment_forward(seg, job->kv, job->pos + n, job->rows - n, job->keep_at,
+			     place_kept(seg, job), &job->err);
+	if (!rc)
+		put_kept(seg, job, n);
+	return rc;
 }
 
 /* They are where place_kept said. */
@@ -113,7 +139,7 @@ static void run(struct head *h, struct head_job *job)
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
 	job->encode_us = job->head_us = 0;
 	job->rc = run_layers(seg, job);
-	if (!job->rc && job->kept)
+	if (!job->rc && job->kept && !job->kept_rows)
 		keep(seg, job);
 	if (!job->rc && job->sample)
 		job->rc = sample(seg, job);
@@ -147,6 +173,7 @@ static int64_t step_side(struct head *h)
 {
 	const uint64_t begun_us = clock_now_us();
 	struct head_job *job = h->sides;
+	bool done;
 
 	if (h->piece.job != job)
 		h->piece = (struct piece){
@@ -154,13 +181,14 @@ static int64_t step_side(struct head *h)
 			.seg = segment_of(h, job),
 			.x = h->seg.x + h->max_rows * h->seg.hp.dim,
 		};
-	if (piece_step(&h->piece, h->work)) {
+	done = piece_step(&h->piece, h->work);
+	h->step_us = (int64_t)(clock_now_us() - begun_us);
+	if (done) {
 		h->sides = job->next;
 		h->piece.job = NULL;
 		h->done(h->ctx, job);
 	}
-	h->step_us = (int64_t)(clock_now_us() - begun_us);
-	return h->step_us;
+	return (int64_t)(clock_now_us() - begun_us);
 }
 
 /* One that takes no time is not put off: somebody may wait for it. */
@@ -205,11 +233,16 @@ static int64_t share_us(const struct head *h, int64_t took_us)
 	return most_us < took_us / 2 ? most_us : took_us / 2;
 }
 
-/* Where they have had less: in steps no longer than twice what is missing; the rest next time. */
+/* Where they have had less: in steps no longer than twice what is missing; the rest next time, but
+ * no more at once than two shares. */
 static void owe_side(struct head *h, int64_t took_us)
 {
-	h->owed_us += share_us(h, took_us) - h->spare_us;
+	const int64_t share = share_us(h, took_us);
+
+	h->owed_us += share - h->spare_us;
 	h->spare_us = 0;
+	if (h->owed_us > 2 * share)
+		h->owed_us = 2 * share;
 	if (h->owed_us < -h->step_us)
 		h->owed_us = -h->step_us;
 	while (has_side(h) && h->owed_us > 0 && h->owed_us >= h->step_us / 2) {
@@ -237,6 +270,7 @@ static bool serve(struct head *h)
 	struct head_job *job = next_job(h);
 	uint64_t begun_us;
 	int64_t took_us;
+	bool sent;
 
 	if (job && job->side) {
 		take_side(h, job);
@@ -245,7 +279,10 @@ static bool serve(struct head *h)
 		run(h, job);
 		took_us = (int64_t)(clock_now_us() - begun_us);
 		learn_calm(h, job, took_us);
+		sent = !job->sample; /* the job is not ours any more behind this */
 		h->done(h->ctx, job);
+		if (sent && has_side(h))
+			queue_yield(); /* to the broker, if it waits for this processor */
 		owe_side(h, took_us);
 	} else if (h->sides) {
 		h->spare_us += step_side(h);

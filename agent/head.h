@@ -46,6 +46,8 @@ struct head_job {
 	struct kv *kv;             /* layers [0, split); of the session */
 	struct head_kept *kept;    /* rows behind layers [0, keep_at) go there as well; or NULL. */
 	uint32_t keep_at;          /* side: lent, rows that are there need not run below `first` */
+	uint32_t kept_rows;        /* the first ones of the rows are there, behind layers [0, split)
+				    * (else they run again), and precede the others */
 	bool side;                 /* rows that ran before, for a handover, when there is time: */
 	uint32_t first, last;      /* through [0, first) by way of `again`, [first, last) of `kv` */
 	struct kv *again;          /* side: a view of the session's cache */

@@ -52,30 +52,26 @@ static bool recast(struct piece *p)
 	return true;
 }
 
-/* All of its rows, as they came to layer `first` when they were new. */
+bool piece_has_kept(const struct head_kept *k, uint32_t split, uint32_t pos, uint32_t rows)
+{
+	return k && k->split == split && pos >= k->from && pos + rows <= k->to;
+}
+
+void piece_get_kept(const struct head_kept *k, uint32_t pos, uint32_t rows, uint32_t dim, float *x)
+{
+	for (uint32_t i = 0; i < rows; i++)
+		memcpy(x + i * (size_t)dim, k->x + (pos + i) % HEAD_KEPT * (size_t)dim,
+		       dim * sizeof(*x));
+}
+
 static bool are_kept(const struct head_job *job)
 {
-	const struct head_kept *k = job->kept;
-
-	return k && k->split == job->first && job->pos >= k->from && job->pos + job->rows <= k->to;
+	return piece_has_kept(job->kept, job->first, job->pos, job->rows);
 }
 
 bool piece_is_short(const struct head_job *job)
 {
 	return !job->values && job->first == job->last && are_kept(job);
-}
-
-static bool take_kept(struct piece *p)
-{
-	const struct head_job *job = p->job;
-	const struct head_kept *k = job->kept;
-	const size_t d = p->seg->hp.dim;
-
-	if (!are_kept(job))
-		return false;
-	for (uint32_t i = 0; i < job->rows; i++)
-		memcpy(p->x + i * d, k->x + (job->pos + i) % HEAD_KEPT * d, d * sizeof(*p->x));
-	return true;
 }
 
 static int begin(struct piece *p)
@@ -86,10 +82,12 @@ static int begin(struct piece *p)
 	assert(job->rows <= HEAD_SPARE_ROWS);
 	p->begun = true;
 	p->layer = 0;
-	if (take_kept(p))
+	if (are_kept(job)) {
+		piece_get_kept(job->kept, job->pos, job->rows, p->seg->hp.dim, p->x);
 		p->layer = job->first;
-	else
+	} else {
 		rc = model_embed(p->seg->model, job->ids, job->rows, p->x);
+	}
 	return rc ? err_set(&job->err, rc, "a token id outside the vocabulary") : 0;
 }
 

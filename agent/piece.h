@@ -17,6 +17,11 @@ struct piece {
 	uint32_t block; /* of rows that are recast next, layer by layer */
 };
 
+/* Rows [pos, pos + rows) are there, as they were behind layers [0, split). */
+bool piece_has_kept(const struct head_kept *k, uint32_t split, uint32_t pos, uint32_t rows);
+/* Those -> x [rows][dim]. */
+void piece_get_kept(const struct head_kept *k, uint32_t pos, uint32_t rows, uint32_t dim, float *x);
+
 /* It has a single step, in which no layer runs: its rows were kept. */
 bool piece_is_short(const struct head_job *job);
 

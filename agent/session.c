@@ -597,6 +597,7 @@ void session_step(struct session *s, const struct session_event *ev, struct sess
 			s->handover.out = 0;
 		return;
 	}
+	s->now_us = ev->now_us;
 	handlers[ev->kind](s, ev, fx);
 	check(s);
 }

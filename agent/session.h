@@ -84,11 +84,9 @@ struct session_handover {
 	bool accepted;     /* BACK: the worker is there */
 	uint32_t opened_at; /* BACK: positions that were computed when it was asked, ... */
 	uint32_t trip_rows; /* ... and those that were until it had accepted */
-	uint32_t streamed;  /* BACK: tokens since only kept rows were missing there, ... */
+	uint64_t streams_us; /* BACK: since then only kept rows have been missing there, ... */
+	uint32_t streamed;  /* ... for so many tokens, ... */
 	uint32_t late;      /* ... and those of them when few were */
-	bool told;          /* BACK: since then the worker has spoken, ... */
-	uint32_t lag;       /* ... so many rows, at least, had come behind those it spoke of, ... */
-	bool settled;       /* ... and once not fewer than the time before */
 	/* The driver's, once it has what side_begin asks for: rows of positions from kept_from on
 	 * are kept, kept_rows of them, and need not run again for BACK. */
 	uint32_t kept_from, kept_rows;
@@ -142,6 +140,7 @@ struct session {
 	uint64_t due_us;                 /* end of the present wait; UINT64_MAX: not waiting */
 	uint64_t sent_us;                /* when the awaited chunk was sent; 0: more than once */
 
+	uint64_t now_us;   /* of the newest event */
 	uint64_t token_us; /* what a token will take (the driver's guess); 0: no idea */
 	uint32_t wish; /* split that was decided; it is conf.split where there is nothing to do */
 	bool alone;    /* it is L, and no answer will be waited for */
@@ -220,6 +219,7 @@ struct session_effects {
 	uint32_t refill_len;               /* ... of the first one only from this position on */
 	bool compute;                      /* rows of positions [compute_pos, + compute_rows) */
 	uint32_t compute_pos, compute_rows;
+	uint32_t compute_kept; /* the first ones of them: they ran before, and were kept */
 	bool side; /* run rows [side_pos, + side_rows) again for the handover */
 	bool side_first; /* before `compute`: they were kept, nothing runs */
 	uint32_t side_pos, side_rows;

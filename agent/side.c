@@ -8,29 +8,33 @@
 
 #define SIDE_SHARE 0.25 /* of a token's time, that a step of a piece may take */
 
-/* Rows of which a step is no longer than that. */
-static double short_rows(const struct slot *sl)
+/* Rows, one of which takes so long, of which a step is no longer than that. */
+static double short_rows(const struct slot *sl, double row_us)
 {
 	const struct slot_times *t = &sl->times;
 	const uint32_t n = sl->session.n_ids - sl->session.n_prompt;
 
-	if (sl->side_row_us <= 0 || n < 2 || t->last_token_us <= t->first_token_us)
+	if (row_us <= 0 || n < 2 || t->last_token_us <= t->first_token_us)
 		return HEAD_SPARE_ROWS;
-	return SIDE_SHARE * (double)(t->last_token_us - t->first_token_us) / (n - 1) /
-	       sl->side_row_us;
+	return SIDE_SHARE * (double)(t->last_token_us - t->first_token_us) / (n - 1) / row_us;
 }
 
 uint32_t side_kept_rows(const struct slot *sl)
 {
-	const uint32_t most = sl->session.conf.chunk_rows;
+	const double rows = short_rows(sl, sl->side_encode_us);
+	uint32_t most = sl->session.conf.chunk_rows;
 
-	return most < HEAD_SPARE_ROWS ? most : HEAD_SPARE_ROWS;
+	if (most > HEAD_SPARE_ROWS)
+		most = HEAD_SPARE_ROWS;
+	if (rows < 1)
+		return 1;
+	return rows < (double)most ? (uint32_t)rows : most;
 }
 
 uint32_t side_rows(const struct slot *sl)
 {
 	const size_t value_bytes = sl->session.value_bytes;
-	const double rows = short_rows(sl);
+	const double rows = short_rows(sl, sl->side_row_us);
 	size_t most = HEAD_SPARE_ROWS; /* also of values: the next piece may be of another kind */
 
 	if (value_bytes && most > SIDE_FRAME_BYTES / value_bytes)
@@ -58,7 +62,14 @@ void side_release(struct agent_core *c, struct slot *sl)
 {
 	if (sl->side_ready)
 		c->ops.side_end(c->ops.ctx, &sl->side);
-	sl->side_ready = false;
+	sl->side_ready = sl->side_leaves = false;
+}
+
+void side_leave(struct agent_core *c, struct slot *sl, bool moved)
+{
+	if (sl->side_leaves && !moved)
+		side_release(c, sl);
+	sl->side_leaves |= moved;
 }
 
 /* Most that a position takes on its way, and in the session's memory. */
@@ -77,6 +88,7 @@ static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
 	struct head_job *side = &sl->side;
 	int rc;
 
+	side_release(c, sl); /* of one before it, whose split has just moved */
 	free(side->bytes);
 	*side = (struct head_job){
 		.slot = sl->job.slot,
@@ -89,7 +101,7 @@ static int begin_side(struct agent_core *c, struct slot *sl, struct err *e)
 	side->bytes = malloc(side->cap + 1);
 	if (!side->bytes)
 		return err_set(e, ERR_NOMEM, "pieces of a handover");
-	sl->side_row_us = 0;
+	sl->side_row_us = sl->side_encode_us = 0;
 	sl->move = (struct agent_move){ .from = h->from,
 					.to = h->to,
 					.values = h->values,
@@ -173,10 +185,12 @@ int side_run(struct agent_core *c, struct slot *sl, const struct session_effects
 void side_note(struct slot *sl, const struct head_job *job)
 {
 	const double us = (double)job->step_us / job->rows;
+	const double encode_us = (double)job->encode_us / job->rows;
 
-	if (!job->ran && sl->side_row_us > 0)
-		return;
-	sl->side_row_us = sl->side_row_us > 0 ? (sl->side_row_us + us) / 2 : us;
+	if (job->ran || sl->side_row_us <= 0)
+		sl->side_row_us = sl->side_row_us > 0 ? (sl->side_row_us + us) / 2 : us;
+	sl->side_encode_us =
+		sl->side_encode_us > 0 ? (sl->side_encode_us + encode_us) / 2 : encode_us;
 }
 
 size_t side_value_bytes(const struct agent_core *c, const struct slot *sl, uint32_t split,

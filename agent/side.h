@@ -13,7 +13,7 @@
  * far as is known. */
 uint32_t side_rows(const struct slot *sl);
 
-/* Rows of one that were kept, and run no more here. */
+/* Rows of one that were kept, and run no more here: encoding them takes as long at most. */
 uint32_t side_kept_rows(const struct slot *sl);
 
 /* Keys and values of a position that shall go to a worker when the split moves down to `split`, in
@@ -25,11 +25,13 @@ size_t side_value_bytes(const struct agent_core *c, const struct slot *sl, uint3
 MUST_CHECK int side_run(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
 			uint64_t now_us, struct err *e);
 
-/* The split has moved: caches and codec states follow. side_release comes behind the next job. */
+/* The split has moved: caches and codec states follow; what is left is released by side_leave. */
 void side_move(struct agent_core *c, struct slot *sl, uint64_t now_us);
 
 /* Release what a handover has. No side job is out. */
 void side_release(struct agent_core *c, struct slot *sl);
+/* The same with the event after the one in which the split moved. */
+void side_leave(struct agent_core *c, struct slot *sl, bool moved);
 
 /* A side job came back; a token came. */
 void side_note(struct slot *sl, const struct head_job *job);

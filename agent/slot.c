@@ -147,6 +147,7 @@ static bool start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	job->front = slot_front(c, s->conf.split);
 	job->kept = sl->side_ready && !sl->move.values ? sl->side.kept : NULL;
 	job->keep_at = sl->move.to > sl->move.from ? sl->move.from : sl->move.to;
+	job->kept_rows = fx->compute_kept;
 	job->pos = fx->compute_pos;
 	job->rows = fx->compute_rows;
 	job->ids = s->ids + fx->compute_pos;
@@ -352,10 +353,10 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		codec_state_foresee(sl->job.state); /* the worker has the next turn */
 	if (!fx.ended && fx.side_first && side_run(c, sl, &fx, ev->now_us, &e))
 		cannot = true;
+	if (!fx.ended) /* what others wait for is on its way */
+		side_leave(c, sl, fx.moved);
 	if (!fx.ended && fx.compute) /* before the text of the token: layers need not wait for it */
 		started = start_job(c, sl, &fx, ev->now_us);
-	if (!fx.ended && fx.moved)
-		side_release(c, sl);
 	if (!fx.ended && !fx.side_first && side_run(c, sl, &fx, ev->now_us, &e))
 		cannot = true;
 	if (!fx.ended)
@@ -402,7 +403,7 @@ static void note_job(struct agent_core *c, struct slot *sl, const struct head_jo
 			    (double)(job->queued_us - sl->times.begun_us));
 	sl->times.head_us += job->layers_us;
 	sl->times.encode_us += job->encode_us;
-	if (!job->rc)
+	if (!job->rc && !job->kept_rows)
 		measure_job(c, sl);
 }
 

@@ -48,8 +48,10 @@ struct slot {
 	bool job_ready;       /* kv, state and bytes exist */
 	struct head_job side; /* of a handover */
 	bool side_ready;      /* its caches and states exist */
+	bool side_leaves;     /* the split has moved: they go with the next event */
 	struct agent_move move;
 	double side_row_us;           /* of a row in a step of it; 0: not known */
+	double side_encode_us;        /* and of encoding one */
 	uint64_t moved_us;            /* when the split moved, until the next token */
 	uint64_t token_before_us;     /* the token before that */
 	bool degraded;                /* the fleet was away while it ran */

@@ -148,6 +148,31 @@ static void a_split_moves_down_when_the_worker_has_all(void **state)
 	assert_true(m.fx.refill);
 }
 
+static void where_tokens_are_quick_a_frame_of_a_fill_follows_each_row(void **state)
+{
+	(void)state;
+	open_machine(6);
+	m.now_us += 500;
+	give_token(7);
+	give_rows();
+	decide(0, false);
+	assert_true(m.fx.side_begin && !m.fx.side);
+	m.now_us += 500;
+	give_token(8);
+	give_rows();
+	assert_true(m.fx.side);
+	give_side();
+	assert_true(m.fx.fill_from < m.fx.fill_to && !m.fx.side);
+	give_filled(4);
+	assert_false(m.fx.side);
+	m.now_us += 2500; /* a longer trip: one goes whenever another has arrived */
+	give_token(9);
+	give_rows();
+	assert_int_equal(m.fx.side_pos, 4);
+	give_side();
+	assert_false(m.fx.side); /* the last piece */
+}
+
 static void a_fill_that_is_refused_leaves_the_session_as_it_was(void **state)
 {
 	(void)state;
@@ -229,7 +254,7 @@ static void go_back(bool kept)
 	conf.local = true;
 	idle_machine();
 	start(6);
-	while (m.s.computing && m.s.computed + 4 < m.s.n_ids)
+	while (m.s.computing && m.s.computed + conf.chunk_rows < m.s.n_ids)
 		give_rows();
 	draw_here();
 	decide(1, false);
@@ -261,25 +286,47 @@ static void rows_that_were_kept_go_out_until_the_worker_keeps_up(void **state)
 	assert_int_equal(m.fx.side_rows, 1);
 	assert_false(m.fx.side_first);
 	give_side();
-	assert_true(m.fx.side && m.fx.side_first); /* each goes out as it comes */
-	assert_int_equal(m.fx.side_pos, 7);
-	assert_int_equal(m.fx.side_rows, 1);
-	give_side();
-	assert_false(m.fx.moved || m.fx.side); /* a row is being computed */
+	assert_false(m.fx.side); /* of kept ones a frame at a time */
 	give_told(7);
-	draw_here();
-	assert_true(m.fx.compute && m.fx.side_first); /* the worker may be catching up */
+	assert_true(m.fx.side && m.fx.side_first);
+	assert_int_equal(m.fx.side_pos, 7);
+	draw_here(); /* while it is encoded */
+	assert_true(m.s.handover.holding && !m.fx.compute);
 	give_side();
-	give_told(8);
-	draw_here(); /* now but one or two rows are on their way, always */
-	assert_true(m.s.handover.holding && m.fx.side && m.fx.side_first && !m.fx.compute);
-	give_side();
-	assert_true(m.fx.moved && m.fx.compute);
-	assert_sends(5, 6);
+	assert_sends(3, 4);
+	assert_true(m.fx.moved && m.fx.compute); /* with row 8, which ran here */
+	assert_int_equal(m.fx.compute_pos, 8);
+	assert_int_equal(m.fx.compute_rows, 2);
+	assert_int_equal(m.fx.compute_kept, 1);
 	assert_int_equal(m.s.state, SESSION_OPEN);
 	give_told(9); /* late */
 	give_rows();
+	assert_sends(4, 5);
+	assert_int_equal(m.s.chunks[4].rows, 2);
+	assert_int_equal(m.s.n_ids, m.s.computed);
 	assert_true(m.s.awaiting);
+}
+
+static void a_token_waits_where_a_frame_has_room_for_one_row(void **state)
+{
+	(void)state;
+	conf.chunk_rows = conf.side_rows = conf.kept_side_rows = 1;
+	go_back(true);
+	accept_from("w2", 2, MAX_IDS);
+	for (unsigned i = 0; i < 7; i++) { /* all that was not kept */
+		if (i == 6)
+			draw_here();
+		give_side();
+		give_told(i + 1);
+	}
+	assert_false(m.fx.side);
+	draw_here(); /* row 7 is done, and goes first */
+	assert_true(m.s.handover.holding && m.fx.side_first && !m.fx.compute);
+	give_side();
+	assert_sends(7, 8);
+	assert_true(m.fx.moved && m.fx.compute);
+	assert_int_equal(m.fx.compute_kept, 0);
+	assert_int_equal(m.fx.compute_rows, 1);
 }
 
 static void rows_that_were_kept_go_out_in_frames_of_their_own_length(void **state)
@@ -301,7 +348,7 @@ static void rows_that_were_kept_go_out_in_frames_of_their_own_length(void **stat
 	assert_int_equal(m.fx.side_rows, 2); /* of more than four */
 	give_side();
 	assert_true(m.fx.side_first);
-	assert_int_equal(m.fx.side_rows, 2); /* now each as it comes */
+	assert_int_equal(m.fx.side_rows, 2); /* and another, where that is not all */
 }
 
 /* Only the newest are kept: those behind them become as many as new ones come. */
@@ -397,10 +444,12 @@ int main(void)
 		TEST(a_token_waits_for_the_last_piece),
 		TEST(side_work_catches_up_with_quick_tokens),
 		TEST(a_split_moves_down_when_the_worker_has_all),
+		TEST(where_tokens_are_quick_a_frame_of_a_fill_follows_each_row),
 		TEST(a_fill_that_is_refused_leaves_the_session_as_it_was),
 		TEST(silence_about_a_fill_is_asked_then_given_up),
 		TEST(who_goes_on_alone_draws_the_token_that_is_out),
 		TEST(rows_that_were_kept_go_out_until_the_worker_keeps_up),
+		TEST(a_token_waits_where_a_frame_has_room_for_one_row),
 		TEST(rows_that_were_kept_go_out_in_frames_of_their_own_length),
 		TEST(rows_that_are_kept_no_more_run_again_in_whole_pieces),
 		TEST(a_token_waits_for_rows_that_run_again_too_slowly),

@@ -475,7 +475,8 @@ const struct options_table bench_handover_options = {
 		"for a KV type; to the end of the answer for a front, which is loaded meanwhile), "
 		"in "
 		"median gaps of the slower of the two, each in a session that began there, at the "
-		"same positions; \"turn\" is the gap in which the split moved. "
+		"same positions (a trip is part of a token there, also for one that comes from no "
+		"worker); \"turn\" is the gap in which the split moved. "
 		"\"still\" is the longest of as many gaps thereafter, in their median, where there "
 		"are any.",
 };
