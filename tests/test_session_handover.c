@@ -329,6 +329,30 @@ static void a_token_waits_where_a_frame_has_room_for_one_row(void **state)
 	assert_int_equal(m.fx.compute_rows, 1);
 }
 
+/* For 128 tokens, and as long as half a second: what was kept meanwhile takes a while there. */
+static void a_worker_that_never_keeps_up_is_waited_for_in_the_end(void **state)
+{
+	(void)state;
+	conf.max_ids = conf.max_new = conf.log_bytes = 200;
+	conf.reply_us = conf.deadline_us = 100000000;
+	go_back(true);
+	accept_from("w2", 2, 200);
+	give_side();
+	for (unsigned i = 0; i < 10; i++)
+		draw_here();
+	give_side();
+	give_told(4);
+	give_side(); /* all that was not kept */
+	for (unsigned i = 0; i < 150; i++) {
+		m.now_us += 1000;
+		draw_here();
+		assert_true(m.fx.compute && !m.s.handover.holding);
+	}
+	m.now_us += 400000;
+	draw_here();
+	assert_true(m.s.handover.holding && !m.fx.compute);
+}
+
 static void rows_that_were_kept_go_out_in_frames_of_their_own_length(void **state)
 {
 	(void)state;
@@ -450,6 +474,7 @@ int main(void)
 		TEST(who_goes_on_alone_draws_the_token_that_is_out),
 		TEST(rows_that_were_kept_go_out_until_the_worker_keeps_up),
 		TEST(a_token_waits_where_a_frame_has_room_for_one_row),
+		TEST(a_worker_that_never_keeps_up_is_waited_for_in_the_end),
 		TEST(rows_that_were_kept_go_out_in_frames_of_their_own_length),
 		TEST(rows_that_are_kept_no_more_run_again_in_whole_pieces),
 		TEST(a_token_waits_for_rows_that_run_again_too_slowly),

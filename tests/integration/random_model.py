@@ -13,6 +13,8 @@ LAYERS = 8
 Q8_0, F32 = 8, 0
 Q8_0_BYTES = 34
 ALIGN = 32
+END, NORMAL = 1, 1  # "</s>"; a type of token
+ENDLESS_TOKENS = 2048
 N_BLOCKS = 2048  # a small embedding, so that no two tokens are alike
 
 
@@ -62,6 +64,15 @@ def n_vocab(kvs):
     return struct.unpack_from("<Q", raw, 8 + len("tokenizer.ggml.tokens") + 4 + 4)[0]
 
 
+def without_end(kvs):
+    """No token ends an answer any more: "</s>" is a word like others."""
+    key = "tokenizer.ggml.token_type"
+    types = bytearray(kvs[key])
+    struct.pack_into("<i", types, 8 + len(key) + 4 + 12 + 4 * END, NORMAL)
+    kvs[key] = bytes(types)
+    del kvs["tokenizer.ggml.eos_token_id"]
+
+
 def tensors(size, vocab):
     dim, ff, kv = size.dim, size.ff, size.dim // 2
     yield "token_embd.weight", (dim, vocab), Q8_0
@@ -86,15 +97,18 @@ def size_of(shape, kind):
     return n // 32 * Q8_0_BYTES if kind == Q8_0 else n * 4
 
 
-def write_model(vocabulary_from, path, size, **more):
-    """Write a model, with more numbers of "llama." if given; returns the bytes of its layers."""
+def write_model(vocabulary_from, path, size, endless=False):
+    """Write a model (endless: of ENDLESS_TOKENS, that never stops before); returns the bytes of its
+    layers."""
     dim, ff, heads, scale = size
     version, kvs = split_header(vocabulary_from)
     shape = {"llama.block_count": LAYERS, "llama.embedding_length": dim,
              "llama.feed_forward_length": ff, "llama.attention.head_count": heads,
              "llama.attention.head_count_kv": heads // 2,
-             "llama.rope.dimension_count": dim // heads,
-             **{f"llama.{key}": value for key, value in more.items()}}
+             "llama.rope.dimension_count": dim // heads}
+    if endless:
+        shape["llama.context_length"] = ENDLESS_TOKENS
+        without_end(kvs)
     for key in ("llama.attention.key_length", "llama.attention.value_length"):
         if key in kvs:
             shape[key] = dim // heads
