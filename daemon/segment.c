@@ -107,7 +107,7 @@ static int resolve(const struct segment *s, struct segment_conf *c, struct err *
 	else if (c->last == SEGMENT_ALL)
 		c->last = n;
 	if (c->first > c->last || c->last > n)
-		return err_set(e, ERR_CONFIG, "layer %u is outside the model's 0..%u",
+		return err_set(e, ERR_CONFIG, "a split at layer %u is outside the model's 0..%u",
 			       c->first > n ? c->first : c->last, n);
 	return model_slice_has(&s->slice, &s->hp, c->first, c->last, c->embed, c->head, e);
 }
