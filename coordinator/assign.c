@@ -68,6 +68,12 @@ const struct roster_worker *assign_least_busy(const struct roster *r, const stru
 	return best;
 }
 
+bool assign_is_lighter(const struct roster *r, const struct roster_agent *a,
+		       const struct roster_worker *present, const struct roster_worker *other)
+{
+	return all_speeds_known(r, a) && load_of(other, a, true) < MUCH * load_of(present, a, true);
+}
+
 bool assign_is_much_busier(const struct roster *r, const struct roster_agent *a,
 			   const struct roster_worker *present, const struct roster_worker *other)
 {

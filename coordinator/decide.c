@@ -338,11 +338,13 @@ static int choose(struct decide *p, const struct roster *r, const struct roster_
 	for (uint32_t i = 0; i < 2; i++) {
 		bool crowded =
 			other[i] && !i && assign_is_much_busier(r, a, best->worker, other[i]);
+		bool lighter = other[i] && !i && assign_is_lighter(r, a, best->worker, other[i]);
 		struct plan_result *free_one =
 			best->result == &p->results[0] ? &p->results[1] : &p->results[0];
 		struct outlook o;
 
-		if (!other[i] || other[i] == best->worker || (!i && !crowded && is_possible(best)))
+		if (!other[i] || other[i] == best->worker ||
+		    (!i && !crowded && !lighter && is_possible(best)))
 			continue;
 		if (!look(p, r, a, other[i], free_one, &o) && is_worth(p, best, &o, crowded))
 			*best = o;

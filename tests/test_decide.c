@@ -727,6 +727,23 @@ static void two_agents_fewer_are_a_reason_to_move_and_one_is_not(void **state)
 	assert_string_equal(decided(f, "b")->worker, "w1");
 }
 
+static void who_is_alone_on_a_slow_worker_moves_to_a_fast_one_that_is_idle(void **state)
+{
+	struct fleet *f = *state;
+
+	add_worker(f, "slow");
+	tell_worker(f, "slow", 0.8, false);
+	add_agent(f, "gw");
+	assert_string_equal(decided(f, "gw")->worker, "slow");
+	add_worker(f, "other");
+	tell_worker(f, "other", 0.7, false); /* hardly faster */
+	assert_string_equal(decided(f, "gw")->worker, "slow");
+	tell_worker(f, "other", 0.1, false);
+	assert_string_equal(decided(f, "gw")->worker, "other");
+	tell_worker(f, "slow", 0.09, false);
+	assert_string_equal(decided(f, "gw")->worker, "other");
+}
+
 static void a_worker_that_was_measured_to_be_near_is_preferred(void **state)
 {
 	struct fleet *f = *state;
@@ -835,6 +852,7 @@ int main(void)
 		TEST(agents_spread_over_workers_and_then_stay),
 		TEST(a_faster_worker_serves_more_agents),
 		TEST(of_workers_that_take_long_the_faster_one_serves_more_too),
+		TEST(who_is_alone_on_a_slow_worker_moves_to_a_fast_one_that_is_idle),
 		TEST(two_agents_fewer_are_a_reason_to_move_and_one_is_not),
 		TEST(a_worker_that_was_measured_to_be_near_is_preferred),
 		TEST(a_worker_that_was_never_measured_is_tried),
