@@ -107,9 +107,10 @@ def why_no_group(cwd):
 class Run:
     """What became of one run."""
 
-    def __init__(self, program, kind, limit, status, text, rss, swap):
+    def __init__(self, program, kind, limit, status, text, rss, swap, loaded=True):
         self.program, self.kind, self.limit = program, kind, limit
         self.status, self.text, self.rss, self.swap = status, text, rss, swap
+        self.loaded = loaded  # by the system
 
     def verdict(self):
         if self.swap:
@@ -120,8 +121,8 @@ class Run:
             return "works"
         if self.status > 0 and NAMES_A_NUMBER.search(self.text):
             return "refused"
-        if self.status == 127 and "loading shared libraries" in self.text:
-            return "not loaded"  # by the system, before the first line of ours
+        if not self.loaded:
+            return "not loaded"
         return f"FAILED ({self.status})"
 
     def fine(self):
@@ -132,6 +133,13 @@ def swapped(pid):
     return number_of(read(f"/proc/{pid}/status"), "VmSwap:") * 1024
 
 
+def is_loaded(argv0, limits):
+    """The system takes it to its first line. The loader says so where it does not, and the kernel
+    ends what it cannot even map."""
+    r = subprocess.run([argv0, "--version"], capture_output=True, check=False, preexec_fn=limits)
+    return r.returncode == 0
+
+
 def limited(argv, program, kind, limit, cwd, timeout_s=300, ask=None):
     """Run argv under the limit; None where a control group cannot be made. ask: argv is a daemon,
     that is asked so once it is connected, and then ended; status and words are those of ask().
@@ -140,10 +148,13 @@ def limited(argv, program, kind, limit, cwd, timeout_s=300, ask=None):
     if kind == "cgroup" and not group:
         return None
 
-    def prepare():
-        die_with_parent()
+    def limit_it():
         if kind in RLIMITS:
             resource.setrlimit(RLIMITS[kind], (limit, limit))
+
+    def prepare():
+        die_with_parent()
+        limit_it()
         if group:
             group.put("cgroup.procs", os.getpid())
 
@@ -175,8 +186,9 @@ def limited(argv, program, kind, limit, cwd, timeout_s=300, ask=None):
     killed = group and group.killed()
     if group:
         group.close()
-    return Run(program, kind, limit, -9 if killed else p.returncode, text,
-               usage.ru_maxrss * 1024, swap)
+    status = -signal.SIGKILL if killed else p.returncode
+    return Run(program, kind, limit, status, text, usage.ru_maxrss * 1024, swap,
+               not status or is_loaded(argv[0], limit_it))
 
 
 class Matrix:
