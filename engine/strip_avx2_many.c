@@ -211,6 +211,18 @@ INLINE void put_pairs(int16_t (*to)[2], __m128i first, __m128i second)
 	store(to + 8, _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(first, second)));
 }
 
+/* 16 numbers of 6 bits, each twice. */
+INLINE void put_twice(int16_t (*to)[2], const uint8_t *from)
+{
+	const __m256i first = _mm256_or_si256(
+		_mm256_set1_epi16(-256), _mm256_setr_epi32(0, 0x10001, 0x20002, 0x30003, 0x40004,
+							   0x50005, 0x60006, 0x70007));
+	const __m256i v = _mm256_broadcastsi128_si256(sixteen(from));
+
+	store(to, _mm256_shuffle_epi8(v, first));
+	store(to + 8, _mm256_shuffle_epi8(v, _mm256_or_si256(first, _mm256_set1_epi8(8))));
+}
+
 /* Fill c from the chunk at w, but for nibbles. */
 typedef void unpack_fn(struct chunk *c, const uint8_t *w, unsigned blocks);
 
@@ -240,9 +252,12 @@ static void unpack_q4_k(struct chunk *c, const uint8_t *w, unsigned blocks)
 	put_halves(c->d[0], w);
 	put_halves(c->m, w + 32);
 	c->src = w + 256;
-	for (unsigned k = 0; k < blocks; k++)
-		put_pairs(c->scale[k][0], sixteen(o.scale[k]), sixteen(o.scale[k]));
-	for (unsigned k = 0; k < blocks; k += 2)
+	(void)blocks; /* CHUNK */
+	UNROLL(8)
+	for (unsigned k = 0; k < CHUNK; k++)
+		put_twice(c->scale[k][0], o.scale[k]);
+	UNROLL(4)
+	for (unsigned k = 0; k < CHUNK; k += 2)
 		put_pairs(c->min[k / 2], sixteen(o.min[k]), sixteen(o.min[k + 1]));
 }
 
@@ -316,6 +331,15 @@ INLINE void keep(__m256i *to, const __m256i *s, unsigned nx)
 		store(to + i, s[i]);
 }
 
+/* Vectors that compilers are to have in memory from here on: all at once have no room in registers,
+ * and those would be in memory that are needed sooner. */
+#define KEEP(v) __asm__("" : : "r"(v) : "memory")
+
+INLINE void fetch_line(const uint8_t *p, unsigned i)
+{
+	_mm_prefetch((const void *)(p + 64 * i), _MM_HINT_T0);
+}
+
 INLINE __m256 plus_scaled(__m256 acc, __m256i sum, __m256 d, __m256 step)
 {
 	return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, step), acc);
@@ -326,11 +350,12 @@ INLINE __m256 plus_scaled(__m256 acc, __m256i sum, __m256 d, __m256 step)
 
 /* In 16 bits: pairs whose sum counts. Of 8 q's sum nothing is lost there, see strip_avx2.c. */
 INLINE void sums_q4_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx, bool fresh)
+		      unsigned blocks, const uint8_t *next, unsigned nx, bool fresh)
 {
 	for (unsigned k = 0; k < blocks; k++, p++) {
 		__m256i s[2 * MOST];
 
+		fetch_line(next, k);
 		clear(s, nx);
 		if (fresh)
 			add_nibbles(s, c->q[k], c->src + Q4_0_BYTES * k, p, nx);
@@ -343,7 +368,7 @@ INLINE void sums_q4_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct pa
 }
 
 INLINE void sums_q8_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx)
+		      unsigned blocks, const uint8_t *next, unsigned nx)
 {
 	const __m256i ones = _mm256_set1_epi16(1);
 	const uint8_t *w = c->src;
@@ -351,6 +376,7 @@ INLINE void sums_q8_0(__m256i (*out)[2 * MOST], struct chunk *c, const struct pa
 	for (unsigned k = 0; k < blocks; k++, p++, w += Q8_0_BYTES) {
 		__m256i s[2 * MOST];
 
+		fetch_line(next, k);
 		clear(s, nx);
 		UNROLL(8)
 		for (unsigned g = 0; g < 8; g++) {
@@ -398,12 +424,13 @@ INLINE void add_scaled(__m256i *to, const __m256i *s, int16_t (*scale)[2], unsig
 		to[i] = _mm256_add_epi32(to[i], _mm256_madd_epi16(s[i], half_of(scale, i / nx)));
 }
 
-INLINE void super_q4_k(__m256i *out, struct chunk *c, const struct panel *p, unsigned nx,
-		       bool fresh)
+INLINE void super_q4_k(__m256i *out, struct chunk *c, const struct panel *p, const uint8_t *next,
+		       unsigned nx, bool fresh)
 {
 	for (unsigned k = 0; k < CHUNK; k++, p++) {
 		__m256i s[2 * MOST];
 
+		fetch_line(next, k);
 		clear(s, nx);
 		if (fresh)
 			add_nibbles(s, c->q[k], c->src + Q4_K_BYTES * k, p, nx);
@@ -415,9 +442,11 @@ INLINE void super_q4_k(__m256i *out, struct chunk *c, const struct panel *p, uns
 
 /* Codes are 32 too large, but offsets begin the sums: of four products of pairs, each of which fits
  * 16 bits, nothing is lost, since what is left is at most 8 * 32 * 127. */
-INLINE void super_q6_k(__m256i *out, struct chunk *c, const struct panel *p, unsigned nx)
+INLINE void super_q6_k(__m256i *out, struct chunk *c, const struct panel *p, const uint8_t *next,
+		       unsigned nx)
 {
 	for (unsigned k = 0; k < CHUNK; k++, p++) {
+		fetch_line(next, k);
 		for (unsigned half = 0; half < 2; half++) {
 			__m256i s[2 * MOST];
 
@@ -429,82 +458,95 @@ INLINE void super_q6_k(__m256i *out, struct chunk *c, const struct panel *p, uns
 	}
 }
 
-INLINE void finish_super(__m256 *acc, const __m256i *s, const struct chunk *c,
-			 const struct panel *p, unsigned nx)
+/* The integer of the minimums, [2][nx]: every second panel has the sums of two blocks. */
+INLINE void super_mins(__m256i *out, const struct chunk *c, const struct panel *p, unsigned nx)
 {
-	for (unsigned i = 0; i < 2 * nx; i++)
-		acc[i] = plus_scaled(acc[i], s[i], floats(c->d[0], i / nx),
-				     _mm256_set1_ps(p->step[i % nx]));
+	UNROLL(4)
+	for (unsigned k = 0; k < CHUNK / 2; k++) {
+		const __m256i min[2] = { half_of(c->min[k], 0), half_of(c->min[k], 1) };
+
+		for (unsigned j = 0; j < nx; j++) {
+			__m256i x = four(p[2 * k].sum[j]);
+
+			for (unsigned i = j; i < 2 * nx; i += nx) {
+				__m256i v = _mm256_madd_epi16(min[i / nx], x);
+
+				out[i] = k ? add_32(out[i], v) : v;
+			}
+		}
+	}
+	KEEP(out);
 }
 
-/* Take off the minimums' share: every second panel has the sums of two blocks. */
-INLINE void finish_mins(__m256 *acc, struct chunk *c, const struct panel *p, unsigned nx)
+/* Add what the integers of a super-block are worth to acc[nx][16]. less: NULL, or the minimums'. */
+INLINE void finish_super(float (*acc)[16], const __m256i *s, const __m256i *less,
+			 const struct chunk *c, const struct panel *p, unsigned nx)
 {
 	for (unsigned i = 0; i < 2 * nx; i++) {
 		const unsigned h = i / nx, j = i % nx;
-		__m256 step = _mm256_set1_ps(p->step[j]);
-		__m256i less = _mm256_madd_epi16(four(p->sum[j]), half_of(c->min[0], h));
+		const __m256 step = _mm256_set1_ps(p->step[j]);
+		__m256 a = plus_scaled(floats(acc[j], h), s[i], floats(c->d[0], h), step);
 
-		for (unsigned k = 1; k < CHUNK / 2; k++)
-			less = _mm256_add_epi32(less, _mm256_madd_epi16(four(p[2 * k].sum[j]),
-									half_of(c->min[k], h)));
-		acc[i] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less),
-					  _mm256_mul_ps(floats(c->m, h), step), acc[i]);
+		if (less)
+			a = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less[i]),
+					     _mm256_mul_ps(floats(c->m, h), step), a);
+		_mm256_store_ps(acc[j] + 8 * h, a);
 	}
 }
 
-/* Add blocks of the chunk times nx rows to a[2][nx]. */
-INLINE void blocks_of(enum quant_type type, __m256 *a, struct chunk *c, const struct panel *p,
-		      unsigned blocks, unsigned nx, bool fresh)
+/* Add blocks of the chunk times nx rows to acc[nx][16], and ask for a line at next for each. */
+INLINE void blocks_of(enum quant_type type, float (*acc)[16], struct chunk *c,
+		      const struct panel *p, unsigned blocks, const uint8_t *next, unsigned nx,
+		      bool fresh)
 {
 	__m256i s[CHUNK][2 * MOST];
-
-	if (type == QUANT_Q8_0)
-		sums_q8_0(s, c, p, blocks, nx);
-	else
-		sums_q4_0(s, c, p, blocks, nx, fresh);
-	finish_blocks(a, s, c, p, blocks, nx, type == QUANT_Q4_0);
-}
-
-/* The same for a super-block. */
-INLINE void super_of(enum quant_type type, __m256 *a, struct chunk *c, const struct panel *p,
-		     unsigned nx, bool fresh)
-{
-	__m256i s[2 * MOST];
-
-	clear(s, nx);
-	if (type == QUANT_Q4_K)
-		super_q4_k(s, c, p, nx, fresh);
-	else
-		super_q6_k(s, c, p, nx);
-	finish_super(a, s, c, p, nx);
-	if (type == QUANT_Q4_K)
-		finish_mins(a, c, p, nx);
-}
-
-/* Add blocks of the chunk times nx rows to acc[nx][16]. */
-INLINE void tile(enum quant_type type, float (*acc)[16], struct chunk *c, const struct panel *p,
-		 unsigned blocks, unsigned nx, bool fresh)
-{
 	__m256 a[2 * MOST];
 
+	if (type == QUANT_Q8_0)
+		sums_q8_0(s, c, p, blocks, next, nx);
+	else
+		sums_q4_0(s, c, p, blocks, next, nx, fresh);
 	for (unsigned i = 0; i < 2 * nx; i++)
 		a[i] = floats(acc[i % nx], i / nx);
-	if (type == QUANT_Q4_0 || type == QUANT_Q8_0)
-		blocks_of(type, a, c, p, blocks, nx, fresh);
-	else
-		super_of(type, a, c, p, nx, fresh);
+	finish_blocks(a, s, c, p, blocks, nx, type == QUANT_Q4_0);
 	for (unsigned i = 0; i < 2 * nx; i++)
 		_mm256_store_ps(acc[i % nx] + 8 * (i / nx), a[i]);
 }
 
-typedef void tile_fn(float (*acc)[16], struct chunk *c, const struct panel *p, unsigned blocks);
+/* The same for a super-block. */
+INLINE void super_of(enum quant_type type, float (*acc)[16], struct chunk *c, const struct panel *p,
+		     const uint8_t *next, unsigned nx, bool fresh)
+{
+	__m256i s[2 * MOST], less[2 * MOST];
+
+	clear(s, nx);
+	if (type == QUANT_Q4_K) {
+		super_q4_k(s, c, p, next, nx, fresh);
+		super_mins(less, c, p, nx);
+		finish_super(acc, s, less, c, p, nx);
+	} else {
+		super_q6_k(s, c, p, next, nx);
+		finish_super(acc, s, NULL, c, p, nx);
+	}
+}
+
+INLINE void tile(enum quant_type type, float (*acc)[16], struct chunk *c, const struct panel *p,
+		 unsigned blocks, const uint8_t *next, unsigned nx, bool fresh)
+{
+	if (type == QUANT_Q4_0 || type == QUANT_Q8_0)
+		blocks_of(type, acc, c, p, blocks, next, nx, fresh);
+	else
+		super_of(type, acc, c, p, next, nx, fresh);
+}
+
+typedef void tile_fn(float (*acc)[16], struct chunk *c, const struct panel *p, unsigned blocks,
+		     const uint8_t *next);
 
 #define TILE(type, name, nx, fresh)                                                                \
 	static void tile_##name(float(*acc)[16], struct chunk *c, const struct panel *p,           \
-				unsigned blocks)                                                   \
+				unsigned blocks, const uint8_t *next)                              \
 	{                                                                                          \
-		tile(QUANT_##type, acc, c, p, blocks, nx, fresh);                                  \
+		tile(QUANT_##type, acc, c, p, blocks, next, nx, fresh);                            \
 	}
 TILE(Q4_0, q4_0_3, 3, false)
 TILE(Q4_0, q4_0_4, 4, false)
@@ -544,26 +586,42 @@ static const struct form {
 			 { tile_q8_0_3, tile_q8_0_4 } },
 };
 
-/* The strip at w with all rows. Each tile asks for its part of the next chunk: all at once would
- * wait for the memory. */
-static void run_strip(const struct form *f, const uint8_t *w, const struct panel *panels,
-		      size_t all_blocks, size_t rows, float (*acc)[16])
+/* The tiles of some rows: the t-th has those from at[t] on. */
+struct tiles {
+	size_t n, at[KERN_PANEL_MOST / MOST + 1];
+};
+
+static struct tiles divide(size_t rows)
 {
+	struct tiles o = { .n = tiles_of(rows) };
+
+	for (size_t t = 0; t <= o.n; t++)
+		o.at[t] = tile_at(rows, t);
+	return o;
+}
+
+/* The strip at w with all rows. Each tile asks for its part of the next chunk, most of it line by
+ * line: all at once would wait for the memory. */
+static void run_strip(const struct form *f, const uint8_t *w, const struct panel *panels,
+		      size_t all_blocks, const struct tiles *tiles, float (*acc)[16])
+{
+	const size_t part = (f->bytes / tiles->n + 63) / 64 * 64;
 	struct chunk c;
 
-	memset(acc, 0, rows * sizeof(*acc));
+	memset(acc, 0, tiles->at[tiles->n] * sizeof(*acc));
 	for (size_t at = 0; at < all_blocks; at += CHUNK, w += f->bytes) {
 		const size_t left = all_blocks - at;
 		const unsigned blocks = left < CHUNK ? (unsigned)left : CHUNK;
+		const uint8_t *next = w + f->bytes;
 
 		f->unpack(&c, w, blocks);
-		for (size_t t = 0; t < tiles_of(rows); t++) {
-			const size_t j = tile_at(rows, t), n = tile_at(rows, t + 1) - j;
-			const size_t part = f->bytes / tiles_of(rows) + 1;
+		for (size_t t = 0; t < tiles->n; t++, next += part) {
+			const size_t j = tiles->at[t], n = tiles->at[t + 1] - j;
 
-			fetch(w + f->bytes + part * t, part);
+			if (part > CHUNK * 64)
+				fetch(next + CHUNK * 64, part - CHUNK * 64);
 			(t ? f->other : f->first)[n - 3](acc + j, &c, panels + t * all_blocks + at,
-							 blocks);
+							 blocks, next);
 		}
 	}
 }
@@ -579,12 +637,13 @@ void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n, cons
 		       size_t rows, float *out, size_t ldo)
 {
 	const uint8_t *src = w->data + strip * w->strip_bytes;
+	const struct tiles tiles = divide(rows);
 	_Alignas(64) float acc[KERN_PANEL_MOST][16];
 
 	_Static_assert(sizeof(struct panel) == KERN_PANEL_BYTES, "panels");
 	for (size_t i = 0; i < n; i++, src += w->strip_bytes, out += KERN_STRIP) {
 		fetch_rows(out, ldo, rows);
-		run_strip(&forms[w->type], src, panels, w->blocks, rows, acc);
+		run_strip(&forms[w->type], src, panels, w->blocks, &tiles, acc);
 		for (size_t j = 0; j < rows; j++)
 			memcpy(out + j * ldo, acc[j], sizeof(acc[j]));
 	}
