@@ -447,6 +447,7 @@ INLINE void super_q6_k(__m256i *out, struct chunk *c, const struct panel *p, con
 {
 	for (unsigned k = 0; k < CHUNK; k++, p++) {
 		fetch_line(next, k);
+		UNROLL(2)
 		for (unsigned half = 0; half < 2; half++) {
 			__m256i s[2 * MOST];
 
