@@ -744,6 +744,27 @@ static void who_is_alone_on_a_slow_worker_moves_to_a_fast_one_that_is_idle(void 
 	assert_string_equal(decided(f, "gw")->worker, "other");
 }
 
+/* Nothing is lighter by a speed that nobody knows, nor than one. */
+static void who_is_alone_does_not_move_for_speeds_that_were_never_measured(void **state)
+{
+	struct fleet *f = *state;
+	const struct roster_worker *slow, *other;
+
+	add_worker(f, "slow");
+	tell_worker(f, "slow", 3, false);
+	add_agent(f, "gw");
+	assert_string_equal(decided(f, "gw")->worker, "slow");
+	add_worker_as(f, "other", MSG_READY);
+	slow = roster_find_worker(&f->roster, "slow");
+	other = roster_find_worker(&f->roster, "other");
+	assert_false(assign_is_lighter(&f->roster, agent(f, "gw"), slow, other));
+	assert_false(assign_is_lighter(&f->roster, agent(f, "gw"), other, slow));
+	assert_string_equal(decided(f, "gw")->worker, "slow");
+	tell_worker(f, "other", 1, false);
+	assert_true(assign_is_lighter(&f->roster, agent(f, "gw"), slow, other));
+	assert_string_equal(decided(f, "gw")->worker, "other");
+}
+
 static void a_worker_that_was_measured_to_be_near_is_preferred(void **state)
 {
 	struct fleet *f = *state;
@@ -853,6 +874,7 @@ int main(void)
 		TEST(a_faster_worker_serves_more_agents),
 		TEST(of_workers_that_take_long_the_faster_one_serves_more_too),
 		TEST(who_is_alone_on_a_slow_worker_moves_to_a_fast_one_that_is_idle),
+		TEST(who_is_alone_does_not_move_for_speeds_that_were_never_measured),
 		TEST(two_agents_fewer_are_a_reason_to_move_and_one_is_not),
 		TEST(a_worker_that_was_measured_to_be_near_is_preferred),
 		TEST(a_worker_that_was_never_measured_is_tried),
