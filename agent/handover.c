@@ -365,6 +365,17 @@ static bool lags(const struct session *s)
 	       h->done + next < PURSUIT * (s->computed - h->since);
 }
 
+/* The same at a worker that takes longer for a position than a token takes here, once tokens have
+ * had their time: rows would come faster than it takes them for ever. */
+static bool lags_there(const struct session *s)
+{
+	const struct session_handover *h = &s->handover;
+	const uint32_t drawn = s->computed - h->since;
+
+	return h->way == SESSION_BACK && h->done && is_full(s) && !streams(s) && drawn > LATE &&
+	       h->acked < PURSUIT * (drawn - LATE);
+}
+
 bool handover_holds(struct session *s, struct session_effects *fx)
 {
 	struct session_handover *h = &s->handover;
@@ -382,7 +393,7 @@ bool handover_holds(struct session *s, struct session_effects *fx)
 		h->late += left(s) <= END_ROWS;
 	}
 	h->holding = nearly(s);
-	return h->holding || lags(s);
+	return h->holding || lags(s) || lags_there(s);
 }
 
 bool handover_parts(struct session *s, struct session_effects *fx)

@@ -14,9 +14,11 @@
  *
  * At most one token waits for the last piece (`holding`). On the way UP tokens also wait for a
  * piece, where new rows come faster than half of those that are run again: so it ends before there
- * are twice as many as when it began. Any trouble ends the handover, not the
- * session; the next decision may begin another. What a replay needs is in the log: each chunk has
- * its split, and FILL frames that were joined are sent before the chunk that joined them. */
+ * are twice as many as when it began. On the way BACK they wait likewise for the worker, when it
+ * has had the time of 128 tokens: one that is slower than the agent would never catch up else. Any
+ * trouble ends the handover, not the session; the next decision may begin another. What a replay
+ * needs is in the log: each chunk has its split, and FILL frames that were joined are sent before
+ * the chunk that joined them. */
 #ifndef AGENT_HANDOVER_H
 #define AGENT_HANDOVER_H
 

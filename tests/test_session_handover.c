@@ -412,6 +412,35 @@ static void a_token_waits_for_rows_that_run_again_too_slowly(void **state)
 	assert_true(m.fx.compute);
 }
 
+/* Tokens until the split has moved, where the worker takes a position in the time of two tokens;
+ * 1000: it has not. */
+static unsigned tokens_until_a_slow_worker_has_it(void)
+{
+	unsigned n = 0;
+
+	for (uint32_t halves = 2; m.s.state == SESSION_LOCAL && n < 1000; halves++) {
+		while (m.s.handover.out)
+			give_side();
+		if (halves / 2 <= m.s.handover.done)
+			give_told(halves / 2);
+		if (m.s.computing && m.s.state == SESSION_LOCAL && ++n)
+			draw_here();
+	}
+	return n;
+}
+
+static void a_worker_that_is_slower_than_the_agent_is_waited_for(void **state)
+{
+	(void)state;
+	conf.max_ids = conf.max_new = conf.log_bytes = 1100;
+	conf.reply_us = conf.deadline_us = 100000000;
+	go_back(true);
+	m.s.handover.kept_rows = 6;
+	accept_from("w2", 2, 1100);
+	assert_in_range(tokens_until_a_slow_worker_has_it(), 129, 400);
+	assert_int_equal(m.s.state, SESSION_OPEN);
+}
+
 /* Frames are on their way for as long as five rows take: so many more may be missing there. */
 static void without_kept_rows_a_far_worker_takes_over_with_a_trip_of_them_out(void **state)
 {
@@ -478,6 +507,7 @@ int main(void)
 		TEST(rows_that_were_kept_go_out_in_frames_of_their_own_length),
 		TEST(rows_that_are_kept_no_more_run_again_in_whole_pieces),
 		TEST(a_token_waits_for_rows_that_run_again_too_slowly),
+		TEST(a_worker_that_is_slower_than_the_agent_is_waited_for),
 		TEST(without_kept_rows_a_far_worker_takes_over_with_a_trip_of_them_out),
 		TEST(a_worker_that_says_nothing_of_rows_is_asked_then_given_up),
 	};
