@@ -129,8 +129,10 @@ static void speeds_that_lack_follow_from_the_weights(void **state)
 
 	(void)state;
 	t.budget_bytes = 4000;
+	t.begin_ms = 1.5;
 	assert_int_equal(facts_agent_init(&f, &p, &t, &e), 0);
 	assert_int_equal(f.agent.budget_bytes, 4000);
+	assert_true(f.agent.begin_ms == 1.5 && f.agent.speeds[1].encode_ms == 0.25);
 	assert_true(f.agent.speeds[0].layer_token_ms == 2);
 	assert_true(f.agent.speeds[0].head_ms == 2 * 500 / 250.0); /* as long as 2 mean layers */
 	assert_true(near(f.agent.speeds[1].layer_token_ms, 2 * 100 / 250.0, 1e-9));
@@ -218,6 +220,9 @@ static void a_worker_counts_when_it_serves_the_model(void **state)
 	assert_int_equal(w.batches[1].rows, 64);
 	assert_true(w.batches[1].depth.at == 200 && w.batches[1].depth.deeper_ms == 0.004);
 	assert_true(w.batch_rows == 1);
+	t.batch_rows = 2.5;
+	facts_worker(&w, &s, &t, "m", 50);
+	assert_true(w.batch_rows == 2.5);
 	assert_true(w.queue_ms == 0.5 && w.decode_ms == 0.25);
 	assert_int_equal(w.kv_bytes[KV_F16], 128);
 	facts_worker(&w, &s, &t, "m", 500); /* more than all: a figure of another time */
@@ -244,7 +249,9 @@ static void the_link_is_taken_at_its_quantile(void **state)
 	double before = 1e9;
 
 	(void)state;
+	t.link.open_ms = 2.5;
 	facts_link(&l, &t, 0.5);
+	assert_true(l.open_ms == 2.5);
 	assert_true(near(l.rtt_ms, 10, 1e-9) && near(l.up_kbit_s, 1000, 1e-9));
 	assert_true(l.down_kbit_s == 0); /* not known */
 	facts_link(&l, &t, 0.05);

@@ -36,6 +36,8 @@ static void a_worker_is_lost_when_it_goes_or_comes_back(void **state)
 	assert_true(update(&w, "w1", MSG_READY, 3)); /* a new life: the sessions are gone */
 	assert_true(update(&w, "w1", MSG_LOST, 3));
 	assert_int_equal(w.n, 1);
+	assert_false(update(&w, "w2", MSG_INIT, 1));
+	assert_true(update(&w, "w2", MSG_LOST, 1)); /* it was about to be ready */
 }
 
 static void the_late_last_will_of_an_earlier_life_is_ignored(void **state)
