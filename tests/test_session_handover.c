@@ -152,12 +152,12 @@ static void where_tokens_are_quick_a_frame_of_a_fill_follows_each_row(void **sta
 {
 	(void)state;
 	open_machine(6);
-	m.now_us += 500;
+	m.now_us += 1900;
 	give_token(7);
 	give_rows();
 	decide(0, false);
 	assert_true(m.fx.side_begin && !m.fx.side);
-	m.now_us += 500;
+	m.now_us += 1900;
 	give_token(8);
 	give_rows();
 	assert_true(m.fx.side);
@@ -165,7 +165,7 @@ static void where_tokens_are_quick_a_frame_of_a_fill_follows_each_row(void **sta
 	assert_true(m.fx.fill_from < m.fx.fill_to && !m.fx.side);
 	give_filled(4);
 	assert_false(m.fx.side);
-	m.now_us += 2500; /* a longer trip: one goes whenever another has arrived */
+	m.now_us += 2100; /* a longer trip: one goes whenever another has arrived */
 	give_token(9);
 	give_rows();
 	assert_int_equal(m.fx.side_pos, 4);
@@ -348,9 +348,76 @@ static void a_worker_that_never_keeps_up_is_waited_for_in_the_end(void **state)
 		draw_here();
 		assert_true(m.fx.compute && !m.s.handover.holding);
 	}
-	m.now_us += 400000;
+	m.now_us += 300000;
+	draw_here();
+	assert_true(m.fx.compute && !m.s.handover.holding);
+	m.now_us += 100000;
 	draw_here();
 	assert_true(m.s.handover.holding && !m.fx.compute);
+}
+
+/* However long tokens take. */
+static void tokens_do_not_wait_for_a_worker_before_it_had_the_time_of_128(void **state)
+{
+	unsigned n = 0;
+
+	(void)state;
+	conf.max_ids = conf.max_new = conf.log_bytes = 200;
+	conf.reply_us = conf.deadline_us = 100000000;
+	go_back(true);
+	accept_from("w2", 2, 200);
+	give_side();
+	for (unsigned i = 0; i < 10; i++)
+		draw_here();
+	give_side();
+	give_told(4);
+	give_side(); /* all that was not kept */
+	for (; m.s.computing && n < 180; n++) {
+		m.now_us += 10000;
+		draw_here();
+	}
+	assert_in_range(n, 128, 130);
+	assert_true(m.s.handover.holding);
+}
+
+/* Frames of rows that run again, which go out while the worker says nothing, when so many tokens
+ * were drawn until it had accepted. */
+static uint32_t frames_on_their_way(unsigned trip)
+{
+	conf.max_ids = conf.max_new = conf.log_bytes = 400;
+	conf.reply_us = conf.deadline_us = 100000000;
+	go_back(false);
+	for (unsigned i = 0; i < trip; i++)
+		draw_here();
+	accept_from("w2", 2, 400);
+	for (unsigned i = 0; i < 20; i++)
+		draw_here();
+	while (m.s.handover.out)
+		give_side();
+	return m.s.n_chunks;
+}
+
+static void a_far_worker_is_sent_as_much_as_its_trip_takes_and_no_end_of_it(void **state)
+{
+	(void)state;
+	assert_int_equal(frames_on_their_way(0), 2);
+	assert_int_equal(frames_on_their_way(40), 2 + 40 / 4);
+	assert_int_equal(frames_on_their_way(200), 32);
+}
+
+static void a_split_moves_down_so_often_and_then_no_more(void **state)
+{
+	(void)state;
+	open_machine(6);
+	m.s.n_fills = SESSION_FILLS - 1;
+	decide(0, false);
+	assert_true(m.fx.side_begin);
+	open_machine(6);
+	m.s.n_fills = SESSION_FILLS;
+	decide(0, false);
+	assert_false(m.fx.side_begin);
+	give_token(7);
+	assert_true(m.fx.compute && !m.fx.side_begin);
 }
 
 static void rows_that_were_kept_go_out_in_frames_of_their_own_length(void **state)
@@ -504,6 +571,9 @@ int main(void)
 		TEST(rows_that_were_kept_go_out_until_the_worker_keeps_up),
 		TEST(a_token_waits_where_a_frame_has_room_for_one_row),
 		TEST(a_worker_that_never_keeps_up_is_waited_for_in_the_end),
+		TEST(tokens_do_not_wait_for_a_worker_before_it_had_the_time_of_128),
+		TEST(a_far_worker_is_sent_as_much_as_its_trip_takes_and_no_end_of_it),
+		TEST(a_split_moves_down_so_often_and_then_no_more),
 		TEST(rows_that_were_kept_go_out_in_frames_of_their_own_length),
 		TEST(rows_that_are_kept_no_more_run_again_in_whole_pieces),
 		TEST(a_token_waits_for_rows_that_run_again_too_slowly),
