@@ -555,6 +555,25 @@ static void generated_tokens_are_remembered_in_order(void **state)
 	assert_generated((uint32_t[]){ 40, 51 }, 2);
 }
 
+static void a_token_is_known_at_the_position_where_it_was_sampled(void **state)
+{
+	uint32_t id = 0;
+
+	(void)state;
+	open_epoch(1);
+	assert_false(lane_token_at(&l, 0, &id));
+	send_rows(1, 0, 4);
+	compute(1, 1, 4, 40);
+	send_rows(2, 4, 1);
+	compute(1, 2, 5, 50);
+	assert_false(lane_token_at(&l, 3, &id)); /* of the prompt */
+	assert_true(lane_token_at(&l, 4, &id));
+	assert_int_equal(id, 40);
+	assert_true(lane_token_at(&l, 5, &id));
+	assert_int_equal(id, 50);
+	assert_false(lane_token_at(&l, 6, &id)); /* nobody knows it yet */
+}
+
 static void an_opening_brings_its_history_along(void **state)
 {
 	struct msg_open o = an_open(2);
@@ -603,6 +622,36 @@ static void a_history_longer_than_the_context_is_cut(void **state)
 	compute(1, 2, CONTEXT, 9);
 	assert_true(fx.answer);
 	assert_true(l.n_generated <= CONTEXT);
+}
+
+static void a_history_as_long_as_the_context_has_no_room_for_a_token(void **state)
+{
+	struct msg_open o = an_open(1);
+
+	(void)state;
+	o.n_history = CONTEXT;
+	open_as(&o);
+	send_rows(1, 0, 16);
+	send_rows(2, 16, 16);
+	compute(1, 2, CONTEXT, 9);
+	assert_true(fx.answer);
+	assert_int_equal(l.n_generated, CONTEXT);
+}
+
+/* Rows ran here that were not sampled from: those before are not where tokens are missing. */
+static void tokens_that_were_sampled_elsewhere_do_not_move_the_history(void **state)
+{
+	uint32_t id;
+
+	(void)state;
+	open_epoch(1);
+	send_rows(1, 0, 4);
+	compute(1, 1, 4, 40);
+	send_rows(2, 4, 4);
+	compute(1, 2, 8, 80);
+	assert_generated((uint32_t[]){ 40, 80 }, 2);
+	assert_true(lane_token_at(&l, 8, &id));
+	assert_int_equal(id, 80);
 }
 
 static void one_session_may_not_fill_the_compute_queue(void **state)
@@ -661,6 +710,9 @@ int main(void)
 		TEST(an_idle_lane_is_given_up),
 		TEST(traffic_keeps_a_lane),
 		TEST(generated_tokens_are_remembered_in_order),
+		TEST(a_token_is_known_at_the_position_where_it_was_sampled),
+		TEST(a_history_as_long_as_the_context_has_no_room_for_a_token),
+		TEST(tokens_that_were_sampled_elsewhere_do_not_move_the_history),
 		TEST(an_opening_brings_its_history_along),
 		TEST(the_history_of_the_session_before_is_forgotten),
 		TEST(a_history_longer_than_the_context_is_cut),
