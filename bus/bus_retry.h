@@ -12,6 +12,7 @@
 struct bus_retry {
 	unsigned failures; /* since the last stable connection */
 	unsigned short_in_a_row;
+	bool was_stable; /* since a connection could last be made at once: we were here first */
 };
 
 /* Nobody listens, or a connection could not be made. Two clients that fight for an id never come
@@ -19,7 +20,8 @@ struct bus_retry {
 void bus_retry_refused(struct bus_retry *r);
 
 /* A connection of this age was lost; taken_over: the broker said to another client with our id.
- * True: no use in trying on. (Mosquitto 2.0 does not say it: hence the pattern.) */
+ * True: no use in trying on. (Mosquitto 2.0 does not say it: hence the pattern.) Of two with one id
+ * the one that came later: who was connected for RETRY_STABLE_MS before they met tries on. */
 bool bus_retry_lost(struct bus_retry *r, uint64_t age_ms, bool taken_over);
 
 /* How long to wait now: full jitter, uniform in [0, min(max_ms, min_ms * 2^failures)); unit is in

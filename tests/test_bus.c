@@ -362,8 +362,33 @@ static void short_connections_in_a_row_are_hopeless_refusals_are_not(void **stat
 		assert_false(bus_retry_lost(&r, 3, false));
 	assert_false(bus_retry_lost(&r, RETRY_SHORT_MS, false));
 	for (int i = 1; i < RETRY_SHORT_IN_A_ROW; i++)
-		assert_false(bus_retry_lost(&r, RETRY_STABLE_MS, true));
+		assert_false(bus_retry_lost(&r, RETRY_STABLE_MS - 1, true));
 	assert_true(bus_retry_lost(&r, RETRY_SHORT_MS - 1, false));
+}
+
+/* Each is thrown out when the other one connects. */
+static void of_two_with_one_id_the_one_that_came_later_gives_up(void **state)
+{
+	struct bus_retry first = { 0 }, later = { 0 };
+
+	(void)state;
+	assert_false(bus_retry_lost(&first, RETRY_STABLE_MS, false));
+	for (int i = 1; i < RETRY_SHORT_IN_A_ROW; i++) {
+		assert_false(bus_retry_lost(&later, 300, true));
+		assert_false(bus_retry_lost(&first, 300, true));
+		if (i == 2) /* both had to wait for a while */
+			assert_false(bus_retry_lost(&later, RETRY_SHORT_MS, false));
+	}
+	for (int i = 0; i < 3; i++)
+		assert_false(bus_retry_lost(&first, 300, true));
+	assert_false(bus_retry_lost(&later, 300, true));
+	assert_false(bus_retry_lost(&later, 300, true));
+	assert_true(bus_retry_lost(&later, 300, true));
+	assert_false(bus_retry_lost(&first, 300, true)); /* the later one is started again */
+	bus_retry_refused(&first); /* and this one was away: nobody knows who is the later one */
+	for (int i = 1; i < RETRY_SHORT_IN_A_ROW; i++)
+		assert_false(bus_retry_lost(&first, 300, false));
+	assert_true(bus_retry_lost(&first, 300, false));
 }
 
 int main(void)
@@ -379,6 +404,7 @@ int main(void)
 		cmocka_unit_test(a_packet_above_the_maximum_is_refused),
 		cmocka_unit_test(the_backoff_doubles_up_to_its_maximum_and_starts_anew),
 		cmocka_unit_test(short_connections_in_a_row_are_hopeless_refusals_are_not),
+		cmocka_unit_test(of_two_with_one_id_the_one_that_came_later_gives_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
