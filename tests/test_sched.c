@@ -256,6 +256,124 @@ static void a_job_that_comes_after_another_flow_waits_for_it(void **state)
 	free(d);
 }
 
+/* ---- who is waited for ---------------------------------------------------------------------- */
+
+/* Rows of a session, each so long after the answer to the one before. */
+static void come_back(struct desk *d, uint32_t flow, bool bulk, unsigned n, uint64_t gap_us)
+{
+	for (uint32_t pos = 0; pos < n; pos++) {
+		d->now_us += pos ? gap_us : 0;
+		put(d, flow, pos, 1, true, bulk);
+		while (!form(d))
+			d->now_us = d->wake_us;
+		run(d);
+	}
+}
+
+static void a_session_that_paused_once_is_waited_for_as_before(void **state)
+{
+	struct desk *d = *state;
+
+	teach(d);
+	come_back(d, 0, false, 8, 1000);
+	d->now_us += 3000000;
+	put(d, 0, 8, 1, true, false);
+	assert_true(form(d));
+	run(d);
+	put(d, 1, 5, 1, true, false);
+	assert_false(form(d));
+	assert_in_range(d->wake_us, d->now_us + 1, d->now_us + 2000);
+}
+
+static void rows_that_would_all_wait_longer_than_a_step_saves_do_not(void **state)
+{
+	struct desk *d = *state;
+
+	teach(d);
+	come_back(d, 0, false, 8, 4000);
+	put(d, 1, 5, 1, true, false);
+	assert_false(form(d)); /* 10 ms for two times 4 */
+	for (uint32_t i = 2; i < 5; i++)
+		put(d, i, 5, 1, true, false);
+	assert_true(form(d)); /* ... for five times */
+	assert_int_equal(d->step.n, 4);
+}
+
+static void bulk_rows_are_waited_for_by_their_like(void **state)
+{
+	struct desk *d = *state;
+
+	teach(d);
+	come_back(d, 0, true, 8, 1000);
+	put(d, 1, 5, 1, true, true);
+	assert_false(form(d));
+	assert_in_range(d->wake_us, d->now_us + 1, d->now_us + 2000);
+	put(d, 2, 5, 1, true, false); /* an urgent one does not */
+	assert_true(form(d));
+	assert_ptr_equal(d->step.parts[0].job, &d->jobs[d->n_jobs - 1]);
+}
+
+static void a_prompt_goes_on_while_bulk_rows_are_on_their_way(void **state)
+{
+	struct desk *d = *state;
+
+	teach(d);
+	come_back(d, 0, true, 8, 1000);
+	put(d, 1, 5, 1, true, true);
+	put(d, 2, 0, 32, false, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.rows, 33); /* and all of it: no bulk row is worth a short step */
+}
+
+/* Rows that come when a step without urgent ones has ended have not waited for it. */
+static void a_prompt_gets_its_share_of_a_step_with_rows_that_came_later(void **state)
+{
+	struct desk *d = *state;
+	struct sched_job *prompt;
+
+	teach(d);
+	put(d, 1, 0, 60, false, false);
+	assert_true(form(d));
+	run(d);
+	d->now_us += 1000;
+	prompt = put(d, 1, 60, 40, true, false);
+	for (uint32_t i = 0; i < 10; i++)
+		put(d, 2 + i, 5, 1, true, false);
+	assert_true(form(d));
+	assert_part(d, 10, prompt, 0, 4);
+}
+
+/* When a prompt may begin; one session was answered early, one late, or only one of them. */
+static uint64_t allowed_us(bool early, bool late)
+{
+	struct desk *d = make_desk(0);
+	const uint64_t begun_us = d->now_us + 100000;
+	uint64_t us;
+
+	teach(d);
+	for (uint32_t i = 0; i < 2; i++) {
+		d->now_us = begun_us + 15000 * i;
+		if (!(i ? late : early))
+			continue;
+		put(d, 1 - i, 0, 1, true, false);
+		assert_true(form(d));
+		run(d);
+	}
+	d->now_us = begun_us + 30000;
+	put(d, 2, 0, 32, false, false);
+	us = form(d) ? 0 : d->wake_us - begun_us;
+	sched_destroy(d->s);
+	free(d);
+	return us;
+}
+
+static void a_prompt_waits_for_all_sessions_that_may_come_back_at_once(void **state)
+{
+	(void)state;
+	assert_true(allowed_us(true, false) < allowed_us(false, true));
+	assert_int_equal(allowed_us(true, true), allowed_us(false, true));
+}
+
 /* ---- anything ------------------------------------------------------------------------------- */
 
 /* What has been taken of each flow: chunks in order, rows in order, each once. */
@@ -348,6 +466,12 @@ int main(void)
 		TEST(only_one_chunk_of_a_class_is_cut),
 		TEST(a_chunk_that_was_cut_can_be_dropped),
 		TEST(all_can_be_taken_out),
+		TEST(a_session_that_paused_once_is_waited_for_as_before),
+		TEST(rows_that_would_all_wait_longer_than_a_step_saves_do_not),
+		TEST(bulk_rows_are_waited_for_by_their_like),
+		TEST(a_prompt_goes_on_while_bulk_rows_are_on_their_way),
+		TEST(a_prompt_gets_its_share_of_a_step_with_rows_that_came_later),
+		cmocka_unit_test(a_prompt_waits_for_all_sessions_that_may_come_back_at_once),
 		cmocka_unit_test(a_job_that_comes_after_another_flow_waits_for_it),
 		cmocka_unit_test(whatever_comes_runs_once_and_in_order),
 	};
