@@ -7,10 +7,13 @@
 #include "daemon/daemon.h"
 #include "daemon/link.h"
 #include "daemon/memory.h"
+#include "daemon/options.h"
+
+#define NAME "splitmq-agent"
 
 static int fail(const struct err *e)
 {
-	fprintf(stderr, "splitmq-agent: %s\n", e->text);
+	fprintf(stderr, NAME ": %s\n", e->text);
 	return 1;
 }
 
@@ -35,7 +38,7 @@ static int serve(const struct config_agent *conf, const struct daemon_args *args
 	int rc;
 
 	daemon_block_signals();
-	rc = daemon_trace(args, "splitmq-agent", conf->agent, &e);
+	rc = daemon_trace(args, NAME, conf->agent, &e);
 	if (!rc)
 		rc = agent_create(&a, conf, NULL, NULL, &e);
 	if (rc) {
@@ -79,7 +82,7 @@ int main(int argc, char **argv)
 		log_set_level(level);
 	if (args.print_config) {
 		config_print_agent(&conf, stdout);
-		return 0;
+		return options_finish(NAME, 0);
 	}
-	return args.check ? check(&conf) : serve(&conf, &args);
+	return args.check ? options_finish(NAME, check(&conf)) : serve(&conf, &args);
 }

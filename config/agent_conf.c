@@ -55,7 +55,7 @@ static const struct key keys[] = {
 	{ KEY(struct config_agent, "sampling.min_p", sampling.min_p, KEY_REAL), .max = 0.9999,
 	  .fallback = "0" },
 	{ KEY(struct config_agent, "sampling.repeat_penalty", sampling.repeat_penalty, KEY_REAL),
-	  .min = 0.1, .max = 10, .fallback = "1" },
+	  .min = 0.01, .max = 10, .fallback = "1" },
 	{ KEY(struct config_agent, "sampling.repeat_last", sampling.repeat_last, KEY_U32),
 	  .max = 256, .fallback = "64" },
 	{ KEY(struct config_agent, "timeouts.accept_ms", accept_timeout_ms, KEY_U32), .min = 50,

@@ -10,7 +10,9 @@
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
+#include "daemon/options.h"
 
+#define NAME       "splitmq-coordinator"
 #define GOODBYE_MS 1000
 #define TICK_MS    200
 #define MANY       64 /* messages that wait: a fleet tells of itself at once */
@@ -26,7 +28,7 @@ struct coordinator {
 
 static int fail(const struct err *e)
 {
-	fprintf(stderr, "splitmq-coordinator: %s\n", e->text);
+	fprintf(stderr, NAME ": %s\n", e->text);
 	return 1;
 }
 
@@ -145,13 +147,13 @@ int main(int argc, char **argv)
 		log_set_level(level);
 	if (args.print_config) {
 		config_print_coordinator(&conf, stdout);
-		return 0;
+		return options_finish(NAME, 0);
 	}
 	if (args.check && link_check(&conf.broker, &e))
 		return fail(&e);
 	if (args.check) {
 		printf("ok: coordinator %s of fleet %s\n", conf.coordinator, conf.fleet);
-		return 0;
+		return options_finish(NAME, 0);
 	}
 	return serve(&conf);
 }

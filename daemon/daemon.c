@@ -46,10 +46,10 @@ int daemon_parse(struct daemon_args *args, int argc, char **argv, const char *wh
 
 	*args = r.args;
 	if (rc != OPTIONS_GO_ON)
-		return rc;
+		return options_finish(table.program, rc);
 	if (r.version) {
 		printf("%s %s\n", table.program, version);
-		return 0;
+		return options_finish(table.program, 0);
 	}
 	return args->config ? -1 : options_wrong(&table, "-c FILE is missing");
 }

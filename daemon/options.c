@@ -309,3 +309,11 @@ int options_read(const struct options_table *o, void *conf, int argc, char **arg
 	}
 	return rc ? rc : OPTIONS_GO_ON;
 }
+
+int options_finish(const char *program, int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	fprintf(stderr, "%s: standard output cannot be written: %s\n", program, strerror(errno));
+	return status ? status : 1;
+}

@@ -120,4 +120,8 @@ MUST_CHECK int options_read(const struct options_table *o, void *conf, int argc,
 /* "PROGRAM: text (see: PROGRAM --help)" on stderr, for rules over several options. Returns 2. */
 int options_wrong(const struct options_table *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* What was printed has left the process: status; else says so, and status or, where that is 0, 1: a
+ * full disk must not look like success. The last thing that a program does. */
+MUST_CHECK int options_finish(const char *program, int status);
+
 #endif

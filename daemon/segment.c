@@ -101,6 +101,7 @@ static int open_files(struct segment *s, const struct segment_conf *c, struct er
 static int resolve(const struct segment *s, struct segment_conf *c, struct err *e)
 {
 	uint32_t n = s->hp.n_layers;
+	int rc;
 
 	if (c->last == SEGMENT_QUARTER)
 		c->last = model_is_slice(&s->slice, &s->hp) ? s->slice.last : n / 4;
@@ -109,7 +110,10 @@ static int resolve(const struct segment *s, struct segment_conf *c, struct err *
 	if (c->first > c->last || c->last > n)
 		return err_set(e, ERR_CONFIG, "a split at layer %u is outside the model's 0..%u",
 			       c->first > n ? c->first : c->last, n);
-	return model_slice_has(&s->slice, &s->hp, c->first, c->last, c->embed, c->head, e);
+	rc = model_slice_has(&s->slice, &s->hp, c->first, c->last, c->embed, c->head, e);
+	if (rc && c->first_key)
+		err_wrap(e, "%s: %u", c->first_key, c->first);
+	return rc;
 }
 
 static size_t x_floats(const struct segment *s, const struct segment_conf *c)

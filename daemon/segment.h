@@ -30,6 +30,7 @@ struct segment_conf {
 	const char *calibration; /* path; NULL or empty: beside the model, if it is there */
 	uint32_t first,
 		last;     /* layers that are expected to run here: what the proof of fit is for */
+	const char *first_key;        /* the setting that says first, for errors; NULL: none */
 	bool embed, head; /* likewise */
 	unsigned threads;
 	bool pin_threads;             /* each to a processor of its own */

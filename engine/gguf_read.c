@@ -271,7 +271,7 @@ static int take_magic(struct gguf *g, struct cursor *c, struct err *e)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "a big-endian GGUF file; only little-endian is read");
 	if (g->version != 2 && g->version != 3)
-		return err_set(e, ERR_VERSION, "GGUF version %u, 2 and 3 are read", g->version);
+		return err_set(e, ERR_VERSION, "GGUF version %u; 2 and 3 are read", g->version);
 	return 0;
 }
 

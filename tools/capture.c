@@ -37,8 +37,12 @@ static struct capture_worker *worker_of(struct capture *c, const char *name)
 /* True when *m was taken over as a whole. */
 static bool take_profile(struct capture *c, struct msg *m)
 {
-	if (!is_ours(c, m->u.agent_profile.agent))
+	const char *agent = m->u.agent_profile.agent;
+
+	if (!is_ours(c, agent)) {
+		snprintf(c->other, sizeof(c->other), "%s", agent);
 		return false;
+	}
 	if (c->has_profile)
 		msg_finish(&c->profile);
 	c->profile = *m;

@@ -18,6 +18,7 @@ struct capture_worker {
 
 struct capture {
 	char agent[TOPIC_NAME_MAX + 1]; /* whose; empty at first: the first that speaks */
+	char other[TOPIC_NAME_MAX + 1]; /* one that is not asked for and told its profile, too */
 	bool has_profile, has_telemetry, has_decision;
 	struct msg profile; /* owned */
 	struct msg_telemetry telemetry;

@@ -16,6 +16,14 @@ int cmd_fail(const char *name, const struct err *e)
 	return CMD_FAILED;
 }
 
+void cmd_say_once(const char *name, char said[static CMD_SAID_MAX], const char *text)
+{
+	if (!strcmp(said, text))
+		return;
+	snprintf(said, CMD_SAID_MAX, "%s", text);
+	fprintf(stderr, "splitmq %s: %s\n", name, text);
+}
+
 int cmd_take_kv(void *place, const char *text, struct err *e)
 {
 	enum kv_type *type = place;

@@ -16,6 +16,11 @@ enum { CMD_OK = 0, CMD_FAILED = 1, CMD_USAGE = 2 };
 /* "splitmq NAME: text" on stderr. Returns CMD_FAILED. */
 int cmd_fail(const char *name, const struct err *e);
 
+/* The same once, however often the text comes in a row: a broker that is not there is not there at
+ * every try. said: what was said last, "" at first. */
+#define CMD_SAID_MAX 256
+void cmd_say_once(const char *name, char said[static CMD_SAID_MAX], const char *text);
+
 /* For OPTIONS_TAKEN: a word of KV_TYPE_WORDS -> enum kv_type; a codec's SPEC -> const char *. */
 int cmd_take_kv(void *place, const char *text, struct err *e);
 int cmd_take_codec(void *place, const char *text, struct err *e);

@@ -184,9 +184,10 @@ static int plan(const struct request *o)
 		rc = o->profile ? read_file(c, o->profile, &e)
 				: ask_broker(c, conf, o->wait_s * 1000ull, &e);
 	if (!rc && !c->has_profile)
-		rc = err_set(&e, ERR_NOT_FOUND, "%s has no profile of %s%s",
+		rc = err_set(&e, ERR_NOT_FOUND, "%s has no profile of %s%s%s%s",
 			     o->profile ? o->profile : conf->broker.host,
-			     o->agent ? "agent " : "any agent", o->agent ? o->agent : "");
+			     o->agent ? "agent " : "any agent", o->agent ? o->agent : "",
+			     c->other[0] ? ", but one of " : "", c->other);
 	if (!rc)
 		rc = show(c, conf, o->json, &e);
 	if (c)

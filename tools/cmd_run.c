@@ -8,6 +8,7 @@
 #include "base/trace.h"
 #include "codec/codec.h"
 #include "daemon/daemon.h"
+#include "schema/utf8.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
 #include "tools/run.h"
@@ -122,6 +123,8 @@ static int apply(const struct request *q)
 	if (!p->prompt_len || p->prompt_len > MSG_PROMPT_MAX)
 		return options_wrong(&cmd_run_options, "--prompt must be 1..%d bytes of text",
 				     MSG_PROMPT_MAX);
+	if (!utf8_is_valid(q->prompt))
+		return options_wrong(&cmd_run_options, "--prompt is not UTF-8");
 	p->prompt = strdup(q->prompt);
 	if (!p->prompt)
 		return cmd_fail(NAME, &(struct err){ ERR_NOMEM, "out of memory" });

@@ -25,7 +25,7 @@ struct watch {
 	struct queue *inbox;
 	struct bus *bus;
 	unsigned long long shown;
-	char said[256]; /* of the connection */
+	char said[CMD_SAID_MAX]; /* of the connection */
 };
 
 static void on_signal(void *ctx, int signal)
@@ -53,22 +53,13 @@ static int connect_bus(struct watch *w, const struct watch_conf *c, struct err *
 	return rc ? err_set(e, rc, "%s", err_phrase(rc)) : 0;
 }
 
-/* A broker that is not there is not there at every try. */
-static void say(struct watch *w, const char *text)
-{
-	if (!strcmp(w->said, text))
-		return;
-	snprintf(w->said, sizeof(w->said), "%s", text);
-	fprintf(stderr, "splitmq watch: %s\n", text);
-}
-
 /* 0: go on; 1: enough; ERR_*: no use. */
 static int handle(struct watch *w, const struct bus_event *ev, struct err *e)
 {
 	switch (ev->kind) {
 	case BUS_UP:
 	case BUS_DOWN:
-		say(w, ev->text);
+		cmd_say_once(NAME, w->said, ev->text);
 		return 0;
 	case BUS_FATAL:
 		return err_set(e, ERR_REFUSED, "%s", ev->text);

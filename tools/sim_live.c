@@ -9,6 +9,7 @@
 #include "daemon/daemon.h"
 #include "daemon/inbox.h"
 #include "daemon/link.h"
+#include "tools/cmd.h"
 #include "tools/progress.h"
 #include "tools/sim_print.h"
 #include "tools/watch.h"
@@ -25,9 +26,10 @@ struct live {
 	struct queue *inbox;
 	struct bus *bus;
 	struct sim_world *world;
-	uint64_t began_us; /* 0: not connected yet */
-	uint64_t unsent;   /* messages that the bus did not take */
-	uint64_t heard;    /* messages from the broker */
+	uint64_t began_us;       /* 0: not connected yet */
+	uint64_t unsent;         /* messages that the bus did not take */
+	uint64_t heard;          /* messages from the broker */
+	char said[CMD_SAID_MAX]; /* of the connection */
 	bool stop;
 	struct err fatal;
 };
@@ -91,11 +93,12 @@ static int handle(struct live *l, const struct inbox_item *item)
 	case BUS_MESSAGE:
 		return take(l, ev);
 	case BUS_UP:
+		l->said[0] = '\0';
 		if (!l->began_us)
 			l->began_us = clock_now_us();
 		return 0;
 	case BUS_DOWN:
-		fprintf(stderr, "splitmq simulate: %s\n", ev->text);
+		cmd_say_once("simulate", l->said, ev->text);
 		return 0;
 	case BUS_FATAL:
 		return err_set(&l->fatal, ERR_REFUSED, "%s", ev->text);

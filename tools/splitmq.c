@@ -1,11 +1,12 @@
 /* tools/splitmq.c - the one tool: `splitmq COMMAND ...`. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/near.h"
 #include "tools/cmd.h"
 #include "tools/commands.h"
+
+#define NAME "splitmq"
 
 static const struct {
 	const char *name;
@@ -58,28 +59,19 @@ static int unknown(const char *word)
 	return CMD_USAGE;
 }
 
-/* What could not be written was not done: a full disk must not look like success. */
-static int finish(int status)
-{
-	if (!fflush(stdout) && !ferror(stdout))
-		return status;
-	fprintf(stderr, "splitmq: standard output cannot be written: %s\n", strerror(errno));
-	return status ? status : CMD_FAILED;
-}
-
 int main(int argc, char **argv)
 {
 	if (argc < 2)
 		return list(stderr);
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
-		return finish(list(stdout));
+		return options_finish(NAME, list(stdout));
 	if (!strcmp(argv[1], "--version")) {
 		printf("splitmq %s\n", SPLITMQ_VERSION);
-		return CMD_OK;
+		return options_finish(NAME, CMD_OK);
 	}
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (!strcmp(commands[i].name, argv[1]))
-			return finish(commands[i].run(argc - 1, argv + 1));
+			return options_finish(NAME, commands[i].run(argc - 1, argv + 1));
 	}
 	return unknown(argv[1]);
 }

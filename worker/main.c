@@ -6,11 +6,14 @@
 #include "daemon/daemon.h"
 #include "daemon/link.h"
 #include "daemon/memory.h"
+#include "daemon/options.h"
 #include "worker/worker.h"
+
+#define NAME "splitmq-worker"
 
 static int fail(const struct err *e)
 {
-	fprintf(stderr, "splitmq-worker: %s\n", e->text);
+	fprintf(stderr, NAME ": %s\n", e->text);
 	return 1;
 }
 
@@ -32,7 +35,7 @@ static int serve(const struct config_worker *conf, const struct daemon_args *arg
 	int rc;
 
 	daemon_block_signals();
-	rc = daemon_trace(args, "splitmq-worker", conf->worker, &e);
+	rc = daemon_trace(args, NAME, conf->worker, &e);
 	if (!rc)
 		rc = worker_create(&w, conf, &e);
 	if (rc) {
@@ -75,7 +78,7 @@ int main(int argc, char **argv)
 		log_set_level(level);
 	if (args.print_config) {
 		config_print_worker(&conf, stdout);
-		return 0;
+		return options_finish(NAME, 0);
 	}
-	return args.check ? check(&conf) : serve(&conf, &args);
+	return args.check ? options_finish(NAME, check(&conf)) : serve(&conf, &args);
 }

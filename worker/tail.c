@@ -304,6 +304,7 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 		.kv = conf->kv,
 		.calibration = conf->calibration,
 		.first = conf->first_layer,
+		.first_key = "first_layer",
 		.last = SEGMENT_ALL,
 		.head = true,
 		.threads = conf->threads,

@@ -624,7 +624,7 @@ def slices_of_one_recipe_are_one_model(w: World):
     for kind, config, words in (
             ("agent", ("split: 3\n", "gw1", files["front"]), "layer 2 is not in"),
             ("agent", ("", "gw1", files["back"]), "layer 0 is not in"),
-            ("worker", ("", "w1", files["back"]), "layer 0 is not in"),
+            ("worker", ("", "w1", files["back"]), "first_layer: 0: layer 0 is not in"),
             ("worker", ("first_layer: 1\n", "w1", files["front"]), "layer 2 is not in")):
         rc, err = check(w, kind, getattr(w, f"{kind}_config")(*config))
         expect(rc, 1, f"{words}: {err}")
@@ -994,12 +994,26 @@ def what_cannot_be_read_or_written_is_named(w: World):
             assert word in err, f"{word!r} is not in: {err}"
     rc, _, err = w.tool("genrate")
     assert rc == 2 and "is generate meant?" in err, err
-    with open("/dev/full", "w", encoding="ascii") as full:
-        for args in (("generate", "-m", w.model, "-p", "hi", "-n", "4"), ("inspect", w.model)):
-            r = subprocess.run([os.path.join(w.bin, "tools", "splitmq"), *args], stdout=full,
+    rc, _, err = w.tool("run", "-c", w.agent_config(), "-p", b"25 \xb0C")
+    assert rc == 2 and "--prompt is not UTF-8" in err, err
+    rc, _, err = w.tool("simulate", "--live", "--agents", "2", "-c", w.agent_config(), limit_s=3)
+    assert rc != 0 and err.count("Connection refused") == 1, err
+
+
+def a_full_disk_is_no_success(w: World):
+    configs = {"agent": w.agent_config(), "worker": w.worker_config(),
+               "coordinator": w.config("c.yaml", "")}
+    for program, args in (
+            ("tools/splitmq", ("generate", "-m", w.model, "-p", "hi", "-n", "4")),
+            ("tools/splitmq", ("inspect", w.model)), ("tools/splitmq", ("--version",)),
+            *((f"{kind}/splitmq-{kind}", args) for kind, config in configs.items()
+              for args in (("--help",), ("--version",), ("-c", config, "--print-config"),
+                           ("-c", config, "--check")))):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            r = subprocess.run([os.path.join(w.bin, program), *args], stdout=full,
                                stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-            expect(r.returncode, 1, r.stderr)
-            assert "standard output" in r.stderr, r.stderr
+        expect(r.returncode, 1, f"{program} {args}: {r.stderr}")
+        assert f"{os.path.basename(program)}: standard output cannot" in r.stderr, r.stderr
 
 
 def the_environment_overrides_the_file(w: World):

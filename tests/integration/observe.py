@@ -334,6 +334,10 @@ def a_plan_is_made_from_captured_messages(w: World):
                         w.write("bad.jsonl", '{"type":"agent.profile"}\n'))
     expect(rc, 1, err)
     assert "bad.jsonl:1: " in err, err
+    rc, _, err = w.tool("plan", "-c", w.config("plan.yaml", ""), "--profile", PROFILE, "--agent",
+                        "nobody")
+    expect(rc, 1, err)
+    assert "no profile of agent nobody, but one of gw1" in err, err
 
 
 def a_plan_is_made_from_what_is_said_at_the_broker(w: World):

@@ -35,8 +35,7 @@ def main():
             world.model = small
         CASES[a.case](world)
     except BaseException:
-        for proc in world.processes:
-            print(f"---- {proc.name} ----\n{proc.log()[-3000:]}", file=sys.stderr)
+        world.show_logs()
         raise
     finally:
         world.close()

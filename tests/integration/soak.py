@@ -356,8 +356,7 @@ def main():
     try:
         soak(w, a.seed, a.rounds, a.seconds, lambda text: print(text, flush=True))
     except BaseException:
-        for proc in w.processes:
-            print(f"---- {proc.name} ----\n{proc.log()[-4000:]}", file=sys.stderr)
+        w.show_logs()
         raise
     finally:
         w.close()
