@@ -256,6 +256,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 		.offline_after_ms = conf->offline_after_ms,
 		.boot = a->boot,
 		.head_layers = profile_head_layers(seg),
+		.attention = segment_attention_work(&seg->hp),
 		.probe_us = is_metered(conf) ? 0 : conf->telemetry_s * 1000000ull,
 		.tokenizer = seg->tokenizer,
 		.prompt_family = prompt_family(seg->gguf),

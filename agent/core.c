@@ -25,6 +25,7 @@ int agent_core_create(struct agent_core **out, const struct agent_core_conf *con
 		return ERR_NOMEM;
 	c->conf = *conf;
 	c->ops = *ops;
+	meter_shape(&c->meter, conf->attention);
 	c->probe = (struct probe){ .every_us = conf->probe_us, .id = conf->boot };
 	c->slots = calloc(conf->max_sessions, sizeof(*c->slots));
 	c->frame_cap = slot_frame_bytes(conf->dim);

@@ -44,6 +44,7 @@ struct agent_core_conf {
 	uint64_t boot;
 	char front[MSG_FRONT_MAX]; /* precision of the layers; empty: its speed is not told */
 	double head_layers;        /* the head's weights in layers' weights; 0: there is none */
+	double attention;          /* meter_shape; 0: not known */
 	uint64_t probe_us;         /* without sessions for so long: find out how far the broker is;
 				    * 0: never */
 	const struct tokenizer *tokenizer; /* NULL: prompts are not text (simulation); ids only */

@@ -15,15 +15,14 @@ void drift_row(struct drift *d, bool local, double at, double ms)
 	d->n += d->n < 2 * DRIFT_ROWS;
 }
 
-double drift_factor(const struct drift *d, const struct depth *newest, double slope)
+double drift_factor(const struct drift *d, const struct depth *newest,
+		    const struct depth_slopes *slopes)
 {
 	struct depth_point first, now;
-	double ms;
 
 	if (d->n < 2 * DRIFT_ROWS)
 		return 1;
 	first = depth_newest(&d->first, DRIFT_ROWS);
 	now = depth_newest(newest, DRIFT_ROWS);
-	ms = first.ms + slope * (now.at - first.at); /* if nothing had changed */
-	return ms > first.ms / 4 ? now.ms / ms : 1;
+	return first.ms > 0 ? now.ms / depth_moved(slopes, first, now.at) : 1;
 }

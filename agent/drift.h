@@ -30,7 +30,8 @@ bool drift_turns(const struct drift *d, bool local);
 void drift_row(struct drift *d, bool local, double at, double ms);
 
 /* What figures of the kind that does not run are to be multiplied by. newest: rows of the one that
- * does. 1 while there are too few of them. slope: ms per position. */
-double drift_factor(const struct drift *d, const struct depth *newest, double slope);
+ * does. 1 while there are too few of them. */
+double drift_factor(const struct drift *d, const struct depth *newest,
+		    const struct depth_slopes *slopes);
 
 #endif

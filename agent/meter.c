@@ -65,6 +65,19 @@ static double row_ms(const struct meter_job *j)
 	return j->layers_us / 1000.0 / j->layers / j->rows;
 }
 
+static struct depth_point point_of(const struct meter_job *j)
+{
+	return (struct depth_point){ j->rows == 1 ? j->pos : j->pos + j->rows / 2.0, row_ms(j) };
+}
+
+/* The medians of a window, and what positions add there. */
+static double deeper_ms(const struct depth *d, const struct depth_slopes *s)
+{
+	const struct depth_point now = { depth_at(d), depth_ms(d) };
+
+	return MSG_DEEPER * depth_slope(s, now);
+}
+
 static void scale(struct meter_ring *r, double factor)
 {
 	for (unsigned i = 0; i < METER_KEPT && i < r->n; i++)
@@ -75,7 +88,7 @@ static void scale(struct meter_ring *r, double factor)
 static double pace(const struct meter_front *f)
 {
 	return drift_factor(&f->drift, f->drift.local ? &f->local_layer : &f->layer_token,
-			    depth_slope(&f->token_slopes));
+			    &f->token_slopes);
 }
 
 static void learn_row(struct meter_front *f, const struct meter_job *j)
@@ -91,6 +104,12 @@ static void learn_row(struct meter_front *f, const struct meter_job *j)
 	}
 	drift_row(&f->drift, j->local, j->pos, row_ms(j));
 	depth_learn(d, &f->token_slopes, j->pos, row_ms(j));
+}
+
+void meter_shape(struct meter *m, double attention)
+{
+	for (unsigned i = 0; i < MSG_FRONTS_MAX; i++)
+		m->fronts[i].token_slopes.shape = m->fronts[i].row_slopes.shape = attention;
 }
 
 void meter_job(struct meter *m, const struct meter_job *j)
@@ -111,8 +130,8 @@ void meter_deeper(struct meter *m, const struct meter_job *early, const struct m
 {
 	struct meter_front *f = &m->fronts[early->front];
 
-	depth_note(early->rows == 1 ? &f->token_slopes : &f->row_slopes,
-		   (double)late->pos - early->pos, row_ms(early), row_ms(late));
+	depth_note(early->rows == 1 ? &f->token_slopes : &f->row_slopes, point_of(early),
+		   point_of(late));
 }
 
 void meter_beside(struct meter *m, unsigned front, bool local, double us)
@@ -152,8 +171,9 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 	s->layer_token_at = depth_at(&f->layer_token);
 	s->layer_row_ms = depth_ms(&f->layer_row);
 	s->layer_row_at = depth_at(&f->layer_row);
-	s->deeper_token_ms = MSG_DEEPER * depth_slope(&f->token_slopes);
-	s->deeper_row_ms = MSG_DEEPER * depth_slope(&f->row_slopes);
+	s->deeper_token_ms = token * deeper_ms(&f->layer_token, &f->token_slopes);
+	s->deeper_row_ms = f->row_slopes.n ? deeper_ms(&f->layer_row, &f->row_slopes)
+					   : deeper_ms(&f->layer_token, &f->token_slopes);
 	s->embed_ms = median(&f->beside);
 	s->local_layer_ms = local * depth_ms(&f->local_layer);
 	s->local_layer_at = depth_at(&f->local_layer);

@@ -92,6 +92,10 @@ struct meter {
 	uint32_t sends;     /* ever */
 };
 
+/* What attention takes for each position before a row, as a share of all matrices of a layer, by
+ * the model's shape (segment_attention_work): while positions have told nothing else. */
+void meter_shape(struct meter *m, double attention);
+
 /* A job of the compute thread that succeeded. */
 struct meter_job {
 	unsigned front; /* below MSG_FRONTS_MAX */

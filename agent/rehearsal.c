@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "engine/kv_rows.h"
 
-#define CHUNKS 2u
+#define CHUNKS 4u
 
 /* Run rows at the next position; the job has its times. */
 static int run(const struct rehearsal *r, uint32_t *pos, uint32_t rows)
@@ -48,7 +48,8 @@ static void learn_row(const struct head_job *job, struct meter *m, struct meter_
 }
 
 /* Jobs of so many rows, n at most and none to begin after until_us; the fastest -> *best (others
- * may use the machine now), unless there was none. m: learns from rows. */
+ * may use the machine now), unless there was none. m: learns from rows, one behind the other; else
+ * they all run at the same position. */
 static int run_some(const struct rehearsal *r, struct meter *m, uint32_t *pos, uint32_t rows,
 		    unsigned n, uint64_t until_us, struct meter_job *best)
 {
@@ -60,6 +61,8 @@ static int run_some(const struct rehearsal *r, struct meter *m, uint32_t *pos, u
 			learn_row(r->job, m, seen(r));
 		if (!rc && (!best->rows || r->job->layers_us - r->job->embed_us < best->layers_us))
 			*best = seen(r);
+		if (!rc && !m)
+			kv_truncate(r->job->kv, *pos -= rows);
 	}
 	return rc;
 }
@@ -114,7 +117,7 @@ static int rehearse_chunks(const struct rehearsal *r, struct meter *m, uint32_t 
 	if (rc || !best.rows)
 		return rc;
 	meter_job(m, &best);
-	return run_deep(r, m, 1, end_us - (best.layers_us + best.encode_us), &best);
+	return run_deep(r, m, CHUNKS, end_us - (best.layers_us + best.encode_us), &best);
 }
 
 static int rehearse(const struct rehearsal *r, struct meter *m)

@@ -1,10 +1,12 @@
 #include "base/depth.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define RARE  32u /* times from one look at the slope to the next */
-#define LEAST 48u /* times for one */
+#define RARE        32u  /* times from one look at the slope to the next */
+#define LEAST       48u  /* times for one */
+#define LEAST_SHARE 0.25 /* of an early time, that position 0 takes */
 
 /* A time and its position. */
 struct point {
@@ -92,7 +94,8 @@ static void look(const struct depth *d, struct depth_slopes *slopes)
 	qsort(p, n, sizeof(*p), by_size); /* by `at`, which is first */
 	early = middle(p, third);
 	late = middle(p + n - third, third);
-	depth_note(slopes, (double)late.at - (double)early.at, (double)early.ms, (double)late.ms);
+	depth_note(slopes, (struct depth_point){ (double)early.at, (double)early.ms },
+		   (struct depth_point){ (double)late.at, (double)late.ms });
 }
 
 void depth_add(struct depth *d, double at, double ms)
@@ -110,11 +113,16 @@ void depth_learn(struct depth *d, struct depth_slopes *slopes, double at, double
 		look(d, slopes);
 }
 
-void depth_note(struct depth_slopes *s, double positions, double ms, double later_ms)
+void depth_note(struct depth_slopes *s, struct depth_point early, struct depth_point late)
 {
-	if (positions < DEPTH_DISTANCE)
+	const double positions = late.at - early.at;
+	double slope, first;
+
+	if (positions < DEPTH_DISTANCE || !(early.ms > 0))
 		return;
-	s->v[s->n % DEPTH_SLOPES] = (float)((later_ms - ms) / positions);
+	slope = (late.ms - early.ms) / positions;
+	first = fmax(early.ms - slope * early.at, early.ms * LEAST_SHARE);
+	s->v[s->n % DEPTH_SLOPES] = (float)(slope / first);
 	s->over[s->n % DEPTH_SLOPES] = (float)positions;
 	if (++s->n == 2 * DEPTH_SLOPES)
 		s->n = DEPTH_SLOPES;
@@ -145,7 +153,8 @@ void depth_scale(struct depth *d, double factor)
 		d->ms[i] *= (float)factor;
 }
 
-double depth_slope(const struct depth_slopes *s)
+/* The median of what was seen. */
+static double seen(const struct depth_slopes *s)
 {
 	const unsigned n = s->n < DEPTH_SLOPES ? s->n : DEPTH_SLOPES;
 	struct slope sorted[DEPTH_SLOPES];
@@ -159,5 +168,27 @@ double depth_slope(const struct depth_slopes *s)
 	qsort(sorted, n, sizeof(*sorted), by_size); /* by v, which is first */
 	while (i + 1 < n && sum + sorted[i].over < half)
 		sum += sorted[i++].over;
-	return n && sorted[i].v > 0 ? (double)sorted[i].v : 0;
+	return (double)sorted[i].v;
+}
+
+/* Of what position 0 takes, per position. */
+static double share(const struct depth_slopes *s)
+{
+	const double v = s->n ? fmax(seen(s), s->shape * DEPTH_CHEAPEST) : 0;
+
+	if (!(s->shape > 0) || s->n >= DEPTH_SURE)
+		return v;
+	return (s->n * fmin(v, s->shape * DEPTH_DEAREST) + s->shape * DEPTH_DEAR) / (s->n + 1);
+}
+
+double depth_slope(const struct depth_slopes *s, struct depth_point now)
+{
+	const double v = share(s);
+
+	return v * now.ms / (1 + v * now.at);
+}
+
+double depth_moved(const struct depth_slopes *s, struct depth_point now, double at)
+{
+	return now.ms + depth_slope(s, now) * (at - now.at);
 }

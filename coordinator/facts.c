@@ -59,6 +59,19 @@ static struct plan_depth depth_of(double at, double deeper_ms)
 	return (struct plan_depth){ at, deeper_ms / MSG_DEEPER };
 }
 
+/* Where rows take less since nothing has left the caches, attention does, too: in proportion to
+ * what a layer with a worker would take there. */
+static struct plan_depth local_depth_of(const struct msg_speed *s)
+{
+	const double deeper_ms = s->deeper_token_ms / MSG_DEEPER;
+	const double there_ms =
+		s->layer_token_ms + deeper_ms * (s->local_layer_at - s->layer_token_at);
+
+	return (struct plan_depth){ s->local_layer_at,
+				    deeper_ms * s->local_layer_ms /
+					    fmax(there_ms, s->layer_token_ms / 4) };
+}
+
 /* Layers take the time that their weights take to be read; the head likewise. */
 static struct plan_speed speed_of(const struct plan_front *f, const struct msg_speed *s,
 				  const struct plan_front *measured)
@@ -77,8 +90,9 @@ static struct plan_speed speed_of(const struct plan_front *f, const struct msg_s
 				  .token_depth = depth_of(s->layer_token_at, s->deeper_token_ms),
 				  .row_depth = depth_of(s->layer_row_at, s->deeper_row_ms) };
 
-	got.local_depth = s->local_layer_ms > 0 ? depth_of(s->local_layer_at, s->deeper_token_ms)
-						: got.token_depth;
+	got.local_depth = got.token_depth;
+	if (s->local_layer_ms > 0)
+		got.local_depth = local_depth_of(s);
 	if (!(got.head_ms > 0) && layer_bytes(f) > 0)
 		got.head_ms = got.layer_token_ms * (double)f->head_bytes / layer_bytes(f);
 	return got;

@@ -50,6 +50,15 @@ static struct model_conf model_conf_of(uint32_t first, uint32_t last, bool embed
 	};
 }
 
+double segment_attention_work(const struct model_hparams *hp)
+{
+	const double d = hp->dim, q = (double)hp->n_heads * hp->head_dim;
+	const double v = (double)hp->n_heads * hp->head_dim_v;
+	const double kv = (double)hp->n_kv_heads * (hp->head_dim + hp->head_dim_v);
+
+	return (q + v) / (d * (q + v + kv + 3.0 * hp->ff_dim));
+}
+
 size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t last, bool embed,
 			    bool head)
 {

@@ -100,6 +100,10 @@ void segment_close(struct segment *s);
 size_t segment_weight_bytes(const struct segment *s, uint32_t first, uint32_t last, bool embed,
 			    bool head);
 
+/* Multiply-adds of attention for each position before a row, as a share of those of a row through
+ * all matrices of a layer. */
+double segment_attention_work(const struct model_hparams *hp);
+
 /* Weigh the process again, once all that it has without a session has run: libraries, threads and
  * files take pages when they are first used, huge pages are taken whole. What is in memory beyond
  * what is booked is booked, and counts in base_bytes. Reads the system's state: not per token. */

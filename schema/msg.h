@@ -140,7 +140,7 @@ struct msg_speed {
 	 * caches, no thread has gone to sleep. 0: as layer_token_ms, as embed_ms. */
 	double local_layer_ms, local_ms;
 	double layer_token_at, layer_row_at, local_layer_at; /* positions; a chunk's: its middle */
-	double deeper_token_ms, deeper_row_ms; /* of one layer, with or without a worker */
+	double deeper_token_ms, deeper_row_ms; /* of one layer; without a worker in proportion */
 	double head_ms;	  /* final norm, head and sampling of one token; until they have run here:
 			   * as layers of as many bytes would take */
 	double encode_ms; /* encoding one decode row */

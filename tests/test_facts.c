@@ -176,7 +176,7 @@ static void times_have_their_positions(void **state)
 	t.speeds[0].local_layer_ms = 1.5;
 	facts_agent_update(&f, &p, &t);
 	assert_true(f.agent.speeds[0].local_depth.at == 300);
-	assert_true(f.agent.speeds[0].local_depth.deeper_ms == 0.0005);
+	assert_true(near(f.agent.speeds[0].local_depth.deeper_ms, 0.0005 * 1.5 / 2.11, 1e-9));
 	facts_agent_finish(&f);
 }
 

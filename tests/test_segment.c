@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -69,6 +70,17 @@ static void a_session_is_charged_for_the_type_of_its_cache(void **state)
 		segment_end(&s, kv[i]);
 	segment_end(&s, NULL);
 	assert_int_equal(s.budget.booked_bytes, empty);
+	segment_close(&s);
+}
+
+/* 8 heads of 32 that meet a key and a value, of 589824 numbers in a layer's matrices. */
+static void attention_to_a_position_is_a_share_of_a_layer(void **state)
+{
+	struct segment s;
+
+	(void)state;
+	open_front(&s, 1u << 30);
+	assert_true(fabs(segment_attention_work(&s.hp) - 512.0 / 589824) < 1e-9);
 	segment_close(&s);
 }
 
@@ -384,6 +396,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_is_charged_for_the_type_of_its_cache),
+		cmocka_unit_test(attention_to_a_position_is_a_share_of_a_layer),
 		cmocka_unit_test(layers_beyond_the_expected_ones_are_booked_once),
 		cmocka_unit_test(what_is_too_large_in_f32_may_fit_in_q4_0),
 		cmocka_unit_test(a_refusal_names_what_would_be_enough),

@@ -222,6 +222,24 @@ static void what_positions_take_is_learned(void **state)
 	assert_near(b[2].deeper_ms, 0.1 + 1000 * 0.03 / 468, 0.05);
 }
 
+/* Of steps of more rows, each has attention of its own; of a chunk, as long as it has not told. */
+static void before_positions_told_what_they_take_the_models_shape_does(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+	struct tempo_step s;
+
+	(void)state;
+	tempo_shape(&p, 0.002 / DEPTH_DEAR);
+	for (unsigned i = 0; i < 3; i++) {
+		s = deep_step(1u << 3 * i, 40);
+		tempo_learn(&p, &s);
+	}
+	assert_int_equal(tempo_batches(&p, b), 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_near(b[i].deeper_ms, 1000 * 0.002 * 0.029 / 1.08, 0.01);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -235,6 +253,7 @@ int main(void)
 		cmocka_unit_test(a_prompt_has_one_answer_however_long_it_is),
 		cmocka_unit_test(all_sizes_fit_a_message),
 		cmocka_unit_test(what_positions_take_is_learned),
+		cmocka_unit_test(before_positions_told_what_they_take_the_models_shape_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

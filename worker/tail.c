@@ -276,16 +276,6 @@ static double answer_work(const struct segment *s)
 	return n && layers > 0 ? (all - layers) / layers * n / s->hp.n_layers : 1;
 }
 
-/* What attention takes for each position before a row, in rows through all matrices. */
-static double attention_work(const struct model_hparams *hp)
-{
-	const double d = hp->dim, q = (double)hp->n_heads * hp->head_dim;
-	const double v = (double)hp->n_heads * hp->head_dim_v;
-	const double kv = (double)hp->n_kv_heads * (hp->head_dim + hp->head_dim_v);
-
-	return ATTENTION_DEAR * (q + v) / (d * (q + v + kv + 3.0 * hp->ff_dim));
-}
-
 struct segment_extra tail_extra(const struct model_hparams *hp)
 {
 	return (struct segment_extra){ .session_bytes = codec_state_bytes(hp->dim) + FRAME_BYTES };
@@ -325,12 +315,15 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 		.bulk_us = conf->bulk_us,
 		.share = conf->share,
 	};
+	double attention;
 	int rc = segment_open(&t->seg, &sc, e);
 
 	if (rc)
 		return rc;
 	sched.answer = answer_work(&t->seg);
-	sched.attention = attention_work(&t->seg.hp);
+	attention = segment_attention_work(&t->seg.hp);
+	sched.attention = ATTENTION_DEAR * attention;
+	tempo_shape(&t->tempo, attention);
 	if (sched_create(&t->sched, &sched) || runner_create(&t->runner, &t->seg, give_back, t))
 		return err_set(e, ERR_NOMEM, "buffers of the back end");
 	if (conf->warm_up) {

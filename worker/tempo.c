@@ -18,6 +18,11 @@ static double row_ms(const struct tempo_step *s)
 	return s->layers_us / s->row_layers / 1000;
 }
 
+static struct depth_point point_of(const struct tempo_step *s)
+{
+	return (struct depth_point){ at_of(s), row_ms(s) };
+}
+
 static bool is_prompt(const struct tempo_step *s)
 {
 	return s->decoded >= TEMPO_CHUNK_ROWS && s->answers <= 1;
@@ -33,6 +38,11 @@ static void learn_decoding(struct tempo *p, const struct tempo_step *s)
 double tempo_decode_ms(const struct tempo *p)
 {
 	return (double)cost_median(p->decode_ms, p->n_decoded);
+}
+
+void tempo_shape(struct tempo *p, double attention)
+{
+	p->one_slopes.shape = p->chunk_slopes.shape = attention;
 }
 
 void tempo_learn(struct tempo *p, const struct tempo_step *s)
@@ -60,7 +70,7 @@ void tempo_deeper(struct tempo *p, const struct tempo_step *early, const struct 
 {
 	if (early->row_layers > 0 && late->row_layers > 0)
 		depth_note(rows_of(early) < TEMPO_CHUNK_ROWS ? &p->one_slopes : &p->chunk_slopes,
-			   at_of(late) - at_of(early), row_ms(early), row_ms(late));
+			   point_of(early), point_of(late));
 }
 
 /* Mean position of the steps of a class. */
@@ -74,12 +84,15 @@ static double mean_at(const struct tempo *p, unsigned class)
 	return n ? sum / n : 0;
 }
 
-/* Steps between one row and a chunk take for a position what one row does. */
+/* Steps between one row and a chunk take for a position what one row does; chunks too, while they
+ * have not told. */
 static double deeper_ms(const struct tempo *p, uint32_t rows)
 {
-	const struct depth_slopes *s = rows < TEMPO_CHUNK_ROWS ? &p->one_slopes : &p->chunk_slopes;
+	const bool one = rows < TEMPO_CHUNK_ROWS || (!p->chunk_slopes.n && p->one.n);
+	const struct depth *d = one ? &p->one : &p->chunk;
+	const struct depth_point now = { depth_at(d), depth_ms(d) };
 
-	return MSG_DEEPER * depth_slope(s->n ? s : &p->one_slopes);
+	return MSG_DEEPER * depth_slope(one ? &p->one_slopes : &p->chunk_slopes, now);
 }
 
 /* A class' median, moved to its smallest size along the line through all classes: at most as far

@@ -34,6 +34,10 @@ struct tempo {
 	uint32_t n_decoded;         /* ever */
 };
 
+/* What attention takes for each position before a row, as a share of all matrices of a layer
+ * (segment_attention_work): while positions have told nothing else. */
+void tempo_shape(struct tempo *p, double attention);
+
 /* Nothing to learn from a step without layers. */
 void tempo_learn(struct tempo *p, const struct tempo_step *s);
 

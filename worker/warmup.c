@@ -3,7 +3,8 @@
 #include "base/clock.h"
 #include "engine/kv_rows.h"
 
-#define REPEATS     3u /* steps of a size */
+#define ROWS        12u /* steps of one row, ... */
+#define REPEATS     3u  /* ... and of other sizes */
 #define MAX_ROWS    64u
 #define HEADS       8u /* rows of a step that are answered, at most */
 
@@ -12,7 +13,7 @@
 static const uint32_t sizes[N_SIZES] = { 1, 8, MAX_ROWS };
 
 #define DEEP    512u /* positions that are made up, if there is room */
-#define CONTEXT (1u + 2 * REPEATS * (1u + 8u + MAX_ROWS))
+#define CONTEXT (1u + 2 * (ROWS + REPEATS * (8u + MAX_ROWS)))
 
 static void fill(struct segment *seg, uint32_t rows)
 {
@@ -68,13 +69,14 @@ static bool begin(struct segment *seg, uint32_t layers, uint32_t context_tokens,
 			      seg->kv_type, &e);
 }
 
-/* REPEATS steps at most, none that is expected to end later than that. */
+/* Some steps, none that is expected to end later than that. */
 static bool repeat(struct segment *seg, struct kv *kv, uint32_t layers, uint32_t rows,
 		   uint64_t latest_us, struct tempo_step *best)
 {
+	const unsigned n = rows == 1 ? ROWS : REPEATS;
 	bool fine = true;
 
-	for (unsigned i = 0; fine && i < REPEATS && clock_now_us() <= latest_us; i++)
+	for (unsigned i = 0; fine && i < n && clock_now_us() <= latest_us; i++)
 		fine = step(seg, kv, layers, rows, best);
 	return fine;
 }
