@@ -5,13 +5,10 @@
 #include <string.h>
 
 #include "agent/piece.h"
+#include "agent/share.h"
 #include "base/clock.h"
 #include "base/trace.h"
 #include "engine/kv_layers.h"
-
-#define CALM_JOBS 8   /* without side jobs, before what they take is believed; half-life thereof */
-#define LONGEST   150 /* per cent */
-#define LEAST     3   /* and this part of their time side jobs get anyway */
 
 struct head {
 	struct segment seg;
@@ -28,11 +25,7 @@ struct head {
 	struct head_job *sides; /* oldest first; compute thread, like what follows */
 	struct piece piece;     /* the first of them */
 	struct head_job *ahead; /* was looked at, and is the next one; or NULL */
-	int64_t owed_us;        /* that they have had too little since, or too much */
-	int64_t spare_us;       /* that they had since the newest job */
-	int64_t step_us;        /* that their newest step took */
-	int64_t calm_us; /* that a row of the others takes when there are none; 0: not known */
-	unsigned calm;   /* others since the last one */
+	struct share share;
 };
 
 static struct segment *segment_of(struct head *h, const struct head_job *job)
@@ -182,7 +175,7 @@ static int64_t step_side(struct head *h)
 			.x = h->seg.x + h->max_rows * h->seg.hp.dim,
 		};
 	done = piece_step(&h->piece, h->work);
-	h->step_us = (int64_t)(clock_now_us() - begun_us);
+	h->share.step_us = (int64_t)(clock_now_us() - begun_us);
 	if (done) {
 		h->sides = job->next;
 		h->piece.job = NULL;
@@ -214,43 +207,16 @@ static bool has_side(struct head *h)
 	return h->sides;
 }
 
-/* What one of the others takes when neither a side job nor the worker's share of it is in its way:
- * for two tokens that runs on. */
-static void learn_calm(struct head *h, const struct head_job *job, int64_t took_us)
+/* Side jobs get their share of the time of one that has just run. */
+static void give_share(struct head *h, int64_t took_us)
 {
-	h->calm = has_side(h) ? 0 : h->calm + 1;
-	if (h->calm > CALM_JOBS && job->rows == 1)
-		h->calm_us += h->calm_us ? (took_us - h->calm_us) / CALM_JOBS : took_us;
-}
-
-/* Side jobs get half of the time of the others, but let those not take longer than LONGEST of what
- * they take when there are none: a worker on the same machine may slow them as well. */
-static int64_t share_us(const struct head *h, int64_t took_us)
-{
-	const int64_t left_us = h->calm_us ? h->calm_us * LONGEST / 100 - took_us : took_us;
-	const int64_t most_us = left_us > took_us / LEAST ? left_us : took_us / LEAST;
-
-	return most_us < took_us / 2 ? most_us : took_us / 2;
-}
-
-/* Where they have had less: in steps no longer than twice what is missing; the rest next time, but
- * no more at once than two shares. */
-static void owe_side(struct head *h, int64_t took_us)
-{
-	const int64_t share = share_us(h, took_us);
-
-	h->owed_us += share - h->spare_us;
-	h->spare_us = 0;
-	if (h->owed_us > 2 * share)
-		h->owed_us = 2 * share;
-	if (h->owed_us < -h->step_us)
-		h->owed_us = -h->step_us;
-	while (has_side(h) && h->owed_us > 0 && h->owed_us >= h->step_us / 2) {
-		h->owed_us -= step_side(h);
+	share_owe(&h->share, took_us);
+	while (has_side(h) && share_is_due(&h->share)) {
+		share_had(&h->share, true, step_side(h));
 		queue_yield();
 	}
 	if (!h->sides)
-		h->owed_us = 0;
+		share_forget(&h->share);
 }
 
 /* NULL: none now, where there are side jobs; else none will ever come. */
@@ -278,14 +244,14 @@ static bool serve(struct head *h)
 		begun_us = clock_now_us();
 		run(h, job);
 		took_us = (int64_t)(clock_now_us() - begun_us);
-		learn_calm(h, job, took_us);
+		share_learn(&h->share, has_side(h), job->rows != 1, took_us);
 		sent = !job->sample; /* the job is not ours any more behind this */
 		h->done(h->ctx, job);
 		if (sent && has_side(h))
 			queue_yield(); /* to the broker, if it waits for this processor */
-		owe_side(h, took_us);
+		give_share(h, took_us);
 	} else if (h->sides) {
-		h->spare_us += step_side(h);
+		share_had(&h->share, false, step_side(h));
 		queue_yield(); /* nobody waits for it: a worker or a broker may have to run */
 	} else {
 		return false;
