@@ -42,7 +42,7 @@ static struct gguf *make(const struct synth_shape *s, enum quant_type type, bool
 	struct gguf *g = NULL;
 	struct err e = { 0 };
 
-	if (synth_write(&conf, path, &p, &e) || gguf_open(&g, path, &e))
+	if (synth_write(&conf, path, &p, NULL, &e) || gguf_open(&g, path, &e))
 		fail_msg("%s", e.text);
 	return g;
 }

@@ -20,7 +20,10 @@ static void become(char *const argv[], int log, pid_t parent)
 {
 	static const char *const folders[] = { "/usr/sbin", "/usr/local/sbin" };
 	char path[256];
+	sigset_t none;
 
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL); /* ours may be blocked */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(126);

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,25 @@ int cmd_fail(const char *name, const struct err *e)
 {
 	fprintf(stderr, "splitmq %s: %s\n", name, e->text);
 	return CMD_FAILED;
+}
+
+static volatile sig_atomic_t interrupted;
+
+static void note(int signal_number)
+{
+	(void)signal_number;
+	interrupted = 1;
+}
+
+void cmd_catch_interrupt(void)
+{
+	signal(SIGINT, note);
+	signal(SIGTERM, note);
+}
+
+bool cmd_interrupted(void)
+{
+	return interrupted;
 }
 
 void cmd_say_once(const char *name, char said[static CMD_SAID_MAX], const char *text)

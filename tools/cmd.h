@@ -5,6 +5,7 @@
 #ifndef TOOLS_CMD_H
 #define TOOLS_CMD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,11 @@ int cmd_fail(const char *name, const struct err *e);
  * every try. said: what was said last, "" at first. */
 #define CMD_SAID_MAX 256
 void cmd_say_once(const char *name, char said[static CMD_SAID_MAX], const char *text);
+
+/* From now on SIGINT and SIGTERM end nothing: who writes a file looks whether they came, and takes
+ * it away. */
+void cmd_catch_interrupt(void);
+bool cmd_interrupted(void);
 
 /* For OPTIONS_TAKEN: a word of KV_TYPE_WORDS -> enum kv_type; a codec's SPEC -> const char *. */
 int cmd_take_kv(void *place, const char *text, struct err *e);

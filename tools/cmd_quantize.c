@@ -1,7 +1,6 @@
 /* tools/cmd_quantize.c - OPSC files and slices. */
 #include <ctype.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -156,18 +155,10 @@ static int check(struct request *o)
 	return 0;
 }
 
-static volatile sig_atomic_t stopped;
-
-static void stop(int signal_number)
-{
-	(void)signal_number;
-	stopped = 1;
-}
-
 static bool go_on(void *arg, uint64_t done_bytes)
 {
 	progress_show(arg, done_bytes >> 10);
-	return !stopped;
+	return !cmd_interrupted();
 }
 
 /* A run from its files on. */
@@ -258,8 +249,7 @@ static int write_file(struct work *w, struct err *e)
 	unsigned threads = o->threads ? o->threads : n < 1 ? 1 : n > 64 ? 64 : (unsigned)n;
 	int rc;
 
-	signal(SIGINT, stop);
-	signal(SIGTERM, stop);
+	cmd_catch_interrupt();
 	rc = opsc_write(&w->plan, o->out, threads, &watch, e);
 	progress_clear(&progress);
 	return rc;

@@ -67,5 +67,6 @@ int cmd_synth(int argc, char **argv)
 
 	if (rc != OPTIONS_GO_ON)
 		return rc;
-	return synth_write(&r.conf, r.out, &p, &e) ? cmd_fail(NAME, &e) : CMD_OK;
+	cmd_catch_interrupt();
+	return synth_write(&r.conf, r.out, &p, cmd_interrupted, &e) ? cmd_fail(NAME, &e) : CMD_OK;
 }

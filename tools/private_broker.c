@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +14,20 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "daemon/daemon.h"
 #include "tools/child.h"
 
 #define START_MS 5000
 #define STOP_MS  2000
 #define TRIES    5
+
+/* The folder of the one that runs goes even when the process is interrupted; children die with it.
+ * For the life of the process. */
+static struct {
+	pthread_mutex_t lock;
+	const char *folder; /* or NULL */
+} left = { .lock = PTHREAD_MUTEX_INITIALIZER };
+static pthread_once_t caught = PTHREAD_ONCE_INIT;
 
 struct private_broker {
 	char folder[256];
@@ -98,30 +108,6 @@ static int try_start(struct private_broker *b, struct err *e)
 	return rc;
 }
 
-int private_broker_start(struct private_broker **out, struct err *e)
-{
-	struct private_broker *b = calloc(1, sizeof(*b));
-	const char *tmp = getenv("TMPDIR");
-	int rc = ERR_STATE;
-
-	if (!b)
-		return err_set(e, ERR_NOMEM, "broker: out of memory");
-	snprintf(b->folder, sizeof(b->folder), "%.200s/splitmq-bench-XXXXXX", tmp ? tmp : "/tmp");
-	if (!mkdtemp(b->folder)) {
-		rc = err_set(e, ERR_IO, "%s: %s", b->folder, strerror(errno));
-		free(b);
-		return rc;
-	}
-	for (unsigned i = 0; i < TRIES && rc == ERR_STATE; i++)
-		rc = try_start(b, e);
-	if (rc) {
-		private_broker_stop(b);
-		return rc == ERR_STATE ? err_set(e, ERR_NOT_FOUND, "mosquitto does not run") : rc;
-	}
-	*out = b;
-	return 0;
-}
-
 static void remove_folder(const char *folder)
 {
 	DIR *d = opendir(folder);
@@ -138,11 +124,61 @@ static void remove_folder(const char *folder)
 	rmdir(folder);
 }
 
+/* Signals' own thread. */
+static void on_signal(void *ctx, int number)
+{
+	(void)ctx;
+	pthread_mutex_lock(&left.lock);
+	if (left.folder)
+		remove_folder(left.folder);
+	_exit(128 + number);
+}
+
+static void catch_signals(void)
+{
+	daemon_block_signals();
+	(void)!daemon_catch_signals(on_signal, NULL);
+}
+
+static void keep(const char *folder)
+{
+	pthread_once(&caught, catch_signals);
+	pthread_mutex_lock(&left.lock);
+	left.folder = folder;
+	pthread_mutex_unlock(&left.lock);
+}
+
+int private_broker_start(struct private_broker **out, struct err *e)
+{
+	struct private_broker *b = calloc(1, sizeof(*b));
+	const char *tmp = getenv("TMPDIR");
+	int rc = ERR_STATE;
+
+	if (!b)
+		return err_set(e, ERR_NOMEM, "broker: out of memory");
+	snprintf(b->folder, sizeof(b->folder), "%.200s/splitmq-bench-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(b->folder)) {
+		rc = err_set(e, ERR_IO, "%s: %s", b->folder, strerror(errno));
+		free(b);
+		return rc;
+	}
+	keep(b->folder);
+	for (unsigned i = 0; i < TRIES && rc == ERR_STATE; i++)
+		rc = try_start(b, e);
+	if (rc) {
+		private_broker_stop(b);
+		return rc == ERR_STATE ? err_set(e, ERR_NOT_FOUND, "mosquitto does not run") : rc;
+	}
+	*out = b;
+	return 0;
+}
+
 void private_broker_stop(struct private_broker *b)
 {
 	if (!b)
 		return;
 	child_stop(&b->child, STOP_MS);
+	keep(NULL);
 	remove_folder(b->folder);
 	free(b);
 }

@@ -273,11 +273,14 @@ struct output {
 	struct gguf_write *w;
 	uint8_t *chunk; /* [CHUNK_BYTES] */
 	struct progress *progress;
+	bool (*stop)(void); /* or NULL */
 	uint64_t bytes;
 };
 
 static int put_bytes(struct output *o, size_t n, struct err *e)
 {
+	if (o->stop && o->stop())
+		return err_set(e, ERR_CANCELLED, "interrupted");
 	o->bytes += n;
 	progress_show(o->progress, o->bytes >> 10);
 	return gguf_write_data(o->w, o->chunk, n, e);
@@ -329,9 +332,10 @@ static int put_all(struct output *o, const struct list *l, struct err *e)
 	return gguf_write_commit(o->w, e);
 }
 
-int synth_write(const struct synth_conf *conf, const char *path, struct progress *p, struct err *e)
+int synth_write(const struct synth_conf *conf, const char *path, struct progress *p,
+		bool (*stop)(void), struct err *e)
 {
-	struct output o = { .conf = conf, .progress = p };
+	struct output o = { .conf = conf, .progress = p, .stop = stop };
 	struct list l = { .conf = conf };
 	int rc;
 

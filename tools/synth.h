@@ -37,9 +37,10 @@ struct synth_conf {
 	uint64_t seed;
 };
 
-/* Write path (gguf_write.h says how), showing p in KiB. ERR_IO, ERR_NOMEM. */
+/* Write path (gguf_write.h says how), showing p in KiB; stop, if given, is asked now and then if
+ * that is to end (ERR_CANCELLED, and no file). ERR_IO, ERR_NOMEM. */
 MUST_CHECK int synth_write(const struct synth_conf *conf, const char *path, struct progress *p,
-			   struct err *e);
+			   bool (*stop)(void), struct err *e);
 
 /* A place in the stream of random numbers of a seed. */
 struct synth_random {

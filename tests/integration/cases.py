@@ -1000,6 +1000,23 @@ def what_cannot_be_read_or_written_is_named(w: World):
     assert rc != 0 and err.count("Connection refused") == 1, err
 
 
+def who_is_interrupted_leaves_nothing(w: World):
+    """In the middle: no half a file, no folder of a broker, and nobody still runs."""
+    os.mkdir(w.path("tmp"))
+    for args in (("synth", "--shape", "tinyllama-1.1b", "--type", "Q8_0", "big.gguf"),
+                 ("bench", "bus", "-n", "100000"),
+                 ("bench", "split", "-m", w.model, "-r", "100", "-n", "400")):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            p = Process(w, args[1], [os.path.join(w.bin, "tools", "splitmq"), *args],
+                        {"TMPDIR": w.path("tmp")})
+            wait_until(f"{args} to make something", lambda: os.listdir(w.path("tmp")) or [
+                f for f in os.listdir(w.dir) if f.startswith("big.gguf")])
+            time.sleep(0.2)
+            assert p.stop(number) != 0, p.log()
+            expect(os.listdir(w.path("tmp")), [], f"folders that {args} left")
+            expect([f for f in os.listdir(w.dir) if f.startswith("big.gguf")], [], "files")
+
+
 def a_full_disk_is_no_success(w: World):
     configs = {"agent": w.agent_config(), "worker": w.worker_config(),
                "coordinator": w.config("c.yaml", "")}

@@ -122,8 +122,10 @@ class World:
     # ---- broker ----
 
     def start_broker(self):
+        # Started by root it would become another user, and not die with us (prctl(2)).
+        user = "user root\n" if os.geteuid() == 0 else ""
         conf = self.write("mosquitto.conf",
-                          f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\n"
+                          f"{user}listener {self.port} 127.0.0.1\nset_tcp_nodelay true\n"
                           "max_inflight_messages 1000\nmax_queued_messages 10000\n"
                           f"max_packet_size {self.max_packet}\n" + self.broker_conf)
         self.mosquitto = Process(self, "mosquitto", [find_mosquitto(), "-c", conf])
