@@ -5,10 +5,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/meter.h"
 #include "agent/slot.h"
 #include "agent/sounding.h"
 #include "base/log.h"
@@ -379,6 +381,24 @@ static void a_final_reply_waits_for_the_broker(void **state)
 	hall_assert_answered(h, "a");
 }
 
+/* Before any session was long enough: so that its speeds can be told for deep ones. */
+static void the_models_shape_tells_what_positions_take(void **state)
+{
+	const struct meter_job row = { .layers = 2, .rows = 1, .layers_us = 400 };
+	struct agent_core_conf conf = toy_agent_conf();
+	struct hall *h = *state;
+	struct msg_speed s;
+
+	toy_close_node(&h->agent_node);
+	agent_core_destroy(h->agent);
+	conf.tokenizer = h->tokenizer;
+	conf.attention = 0.001;
+	hall_open_agent(h, &conf, 0);
+	meter_job(agent_core_meter(h->agent), &row);
+	meter_speed(agent_core_meter(h->agent), 0, &s);
+	assert_true(fabs(s.deeper_token_ms - DEPTH_DEAR * 0.2) < 1e-6);
+}
+
 /* The same prompt through an agent whose packets hold so much. */
 static const struct msg_reply *answer_within(struct hall *h, uint32_t max_packet, const char *id)
 {
@@ -512,6 +532,7 @@ int main(void)
 		TEST(a_waiting_prompt_has_its_deadline),
 		TEST(without_a_broker_prompts_wait_but_not_for_ever),
 		TEST(a_made_id_is_never_one_that_lives),
+		TEST(the_models_shape_tells_what_positions_take),
 		TEST(an_answer_too_large_for_a_packet_goes_without_its_ids),
 	};
 
