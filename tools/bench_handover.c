@@ -21,6 +21,7 @@
 #include "engine/model.h"
 #include "schema/json.h"
 #include "tools/cmd.h"
+#include "tools/gaps.h"
 #include "tools/split_rig.h"
 #include "tools/spread.h"
 
@@ -153,15 +154,6 @@ static double longest_of(const double *v, size_t n)
 	return most;
 }
 
-/* A gap in which more tokens came is as much shorter as they take. */
-static void take_out(struct bench_handover *b)
-{
-	const double usual = spread_of(b->gaps, CALM).median;
-
-	for (uint32_t i = 0; i < b->n_gaps; i++)
-		b->gaps[i] -= b->more[i] * usual;
-}
-
 /* Gaps from the decision to a little behind the change. */
 static uint32_t end_of(const struct bench_handover *b, const struct move *m)
 {
@@ -192,7 +184,7 @@ static int take_session(struct bench_handover *b, const struct msg_reply *reply)
 		return err_set(&b->failed, reply->error, "the session failed: %s", reply->reason);
 	if (b->n_gaps < before + 2)
 		return err_set(&b->failed, ERR_STATE, "the model ended its answer too soon");
-	take_out(b);
+	gaps_take_out(b->gaps, b->more, b->n_gaps);
 	m->longest_ms[round] = longest_of(b->gaps + before, end - before);
 	m->turn_ms[round] = b->moved_at ? b->gaps[b->moved_at - 1] : 0;
 	m->gap_ms[round] = spread_of(b->gaps, before).median;
