@@ -4,15 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "agent/profile.h"
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/inbox.h"
 
-#define LOADER_NICE  10
-#define LOAD_STEP_US 1000u
+#define LOAD_STEP_US      100u  /* so long a thread that wakes may have to wait */
+#define LOAD_LONG_STEP_US 1000u /* where giving up the processor costs more than that */
 
 enum front_state { FRONT_ABSENT, FRONT_LOADING, FRONT_READY };
 
@@ -288,17 +288,12 @@ int fronts_judge(struct fronts *f, const char *name, struct segment_ask *ask, bo
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
-/* Behind what runs meanwhile, where processors are few. */
-static void stand_back(void)
-{
-	(void)setpriority(PRIO_PROCESS, 0, LOADER_NICE); /* Linux: of this thread alone */
-}
-
 /* Every layer is brought into its form here, so that none is when it first runs. */
 static void prepare(const struct front *fr)
 {
-	stand_back();
-	while (!model_prepare_some(fr->seg.model, 0, fr->layers, fr->head_bytes > 0, LOAD_STEP_US))
+	const uint32_t us = background_enter() ? LOAD_STEP_US : LOAD_LONG_STEP_US;
+
+	while (!model_prepare_some(fr->seg.model, 0, fr->layers, fr->head_bytes > 0, us))
 		queue_yield();
 }
 
@@ -320,7 +315,7 @@ static int open_front(struct fronts *f, struct front *fr, struct err *e)
 	int rc;
 
 	if (f->conf->threads == 1) /* else those that it makes would inherit that */
-		stand_back();
+		(void)background_enter();
 	rc = segment_open(&fr->seg, &sc, e);
 	if (!rc)
 		prepare(fr);
