@@ -36,6 +36,7 @@ struct model {
 	struct matmul matmul;
 	struct attention attention;
 	struct imatrix_sums *sums; /* of an observer, or NULL */
+	void (*between)(void);     /* layers of a step, or NULL */
 
 	/* Scratch, one allocation; R = conf.max_rows. */
 	float *scratch;
@@ -303,6 +304,11 @@ void model_observe(struct model *m, struct imatrix_sums *s)
 	m->sums = s;
 }
 
+void model_pause(struct model *m, void (*between)(void))
+{
+	m->between = between;
+}
+
 static void observe(const struct model *m, uint32_t layer, enum imatrix_site site, const float *x,
 		    uint32_t rows)
 {
@@ -497,6 +503,8 @@ int model_step(struct model *m, const struct model_part *parts, uint32_t n_parts
 		batch_tap(&m->batch, parts, n_parts, layer);
 		if (m->batch.rows)
 			run_layer(m, layer);
+		if (m->between && m->batch.rows)
+			m->between();
 	}
 	batch_move(&m->batch, parts, n_parts, m->conf.last);
 	batch_tap(&m->batch, parts, n_parts, m->conf.last);

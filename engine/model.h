@@ -103,6 +103,10 @@ const struct model_hparams *model_hparams(const struct model *m);
  * model or be taken away with NULL. The rows of model_embed are no input. */
 void model_observe(struct model *m, struct imatrix_sums *s);
 
+/* From now on, behind each layer of a step, this is called, so that others have the processor
+ * before a step ends that nobody waits for. NULL: nothing is. */
+void model_pause(struct model *m, void (*between)(void));
+
 /* "avx512": the kernels in use, for a log line at start-up. A constant string. */
 const char *model_isa(const struct model *m);
 

@@ -325,6 +325,49 @@ static void rows_are_tapped_where_another_cache_would_end(void **state)
 	close_hall(&h);
 }
 
+static unsigned pauses;
+
+static void count_pause(void)
+{
+	pauses++;
+}
+
+/* A cache's layers, whatever the model has; and the bits are the same. */
+static void others_may_have_the_processor_behind_each_layer(void **state)
+{
+	const uint32_t rows = 3, first = 1;
+	struct hall h;
+	struct model *m;
+	float *with, *without;
+	size_t bytes;
+
+	(void)state;
+	open_tiny(&h);
+	m = open_model(&h, 1, MAX_ROWS);
+	bytes = rows * h.hp.dim * sizeof(float);
+	with = malloc(bytes);
+	without = malloc(bytes);
+	assert_true(with && without && h.hp.n_layers > first);
+	for (unsigned i = 0; i < 2; i++) {
+		struct kv *kv = NULL;
+		float *x = i ? without : with;
+
+		assert_int_equal(kv_create(&kv, NULL, &h.hp, first, h.hp.n_layers, LONGEST, KV_F16),
+				 0);
+		memcpy(x, h.s[SESSIONS - 1].in, bytes);
+		pauses = 0;
+		model_pause(m, i ? NULL : count_pause);
+		assert_int_equal(model_forward(m, kv, x, rows), 0);
+		assert_int_equal(pauses, i ? 0 : h.hp.n_layers - first);
+		kv_destroy(kv);
+	}
+	assert_memory_equal(with, without, bytes);
+	free(with);
+	free(without);
+	model_close(m);
+	close_hall(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +375,7 @@ int main(void)
 		cmocka_unit_test(and_in_a_model_of_odd_sizes),
 		cmocka_unit_test(a_step_in_which_one_does_not_fit_runs_nobody),
 		cmocka_unit_test(rows_are_tapped_where_another_cache_would_end),
+		cmocka_unit_test(others_may_have_the_processor_behind_each_layer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,6 +102,44 @@ static void a_prompt_runs_in_whole_chunks_while_nobody_decodes(void **state)
 	assert_part(d, 1, b, 0, 24);
 }
 
+/* What a session that goes on elsewhere will need here: it may be on this machine. */
+static void chunks_that_nobody_waits_for_make_short_steps(void **state)
+{
+	struct desk *d = *state;
+	struct sched_job *jobs[6];
+
+	for (uint32_t i = 0; i < 6; i++) {
+		const uint32_t rows = i < 2 ? 12 : 4;
+
+		jobs[i] = put(d, 0, i < 2 ? 12 * i : 24 + 4 * (i - 2), rows, false, false);
+		jobs[i]->patient = true;
+	}
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 1);
+	assert_part(d, 0, jobs[0], 0, 12);
+	assert_true(d->step.patient);
+	run(d);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 2); /* 16 rows are not too many */
+	assert_part(d, 1, jobs[2], 0, 4);
+	run(d);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 3);
+	run(d);
+	assert_false(form(d));
+}
+
+static void a_step_is_not_patient_when_somebody_waits_for_a_part_of_it(void **state)
+{
+	struct desk *d = *state;
+
+	put(d, 0, 0, 4, false, false)->patient = true;
+	put(d, 1, 0, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 2);
+	assert_false(d->step.patient);
+}
+
 static void a_prompt_gets_a_share_of_a_step_that_others_decode_in(void **state)
 {
 	struct desk *d = *state;
@@ -459,6 +497,8 @@ int main(void)
 		TEST(some_rows_count_as_decoding_and_more_do_not),
 		TEST(a_session_inherits_nothing_from_the_one_before),
 		TEST(a_prompt_runs_in_whole_chunks_while_nobody_decodes),
+		TEST(chunks_that_nobody_waits_for_make_short_steps),
+		TEST(a_step_is_not_patient_when_somebody_waits_for_a_part_of_it),
 		TEST(a_prompt_gets_a_share_of_a_step_that_others_decode_in),
 		TEST(a_prompt_gets_one_row_when_nothing_else_fits),
 		TEST(the_earliest_deadline_goes_first),

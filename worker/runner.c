@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/queue.h"
 #include "base/trace.h"
 #include "engine/kv_layers.h"
 #include "engine/kv_rows.h"
@@ -243,12 +244,15 @@ static void answer(struct runner *r)
 	}
 }
 
-/* All layers. It can fail for nothing that was not checked before; if it does, for all. */
-static int run_layers(struct runner *r, uint32_t pos)
+/* All layers. It can fail for nothing that was not checked before; if it does, for all. patient: a
+ * session on this machine (or a broker) may have the processor after each of them. */
+static int run_layers(struct runner *r, uint32_t pos, bool patient)
 {
 	const uint64_t begun_us = r->mark_us;
-	int rc = r->n_parts ? model_step(r->seg->model, r->parts, r->n_parts) : 0;
+	int rc;
 
+	model_pause(r->seg->model, patient ? queue_yield : NULL);
+	rc = r->n_parts ? model_step(r->seg->model, r->parts, r->n_parts) : 0;
 	mark(r, "tail", pos);
 	r->took.layers_us = (uint32_t)(r->mark_us - begun_us);
 	return rc;
@@ -307,7 +311,7 @@ void runner_run(struct runner *r, const struct sched_step *step,
 		if (fine)
 			x += (size_t)r->parts[r->n_parts - 1].rows * r->seg->hp.dim;
 	}
-	rc = run_layers(r, pos);
+	rc = run_layers(r, pos, step->patient);
 	for (unsigned i = 0; i < step->n; i++) {
 		const struct sched_part *p = &step->parts[i];
 

@@ -318,6 +318,7 @@ static void take(struct sched *s, struct sched_step *step, struct sched_job *job
 
 	step->work += work_of(s, job, rows);
 	step->rows += rows;
+	step->patient &= job->patient;
 	step->parts[step->n++] = (struct sched_part){ .job = job,
 						      .flow = job->flow,
 						      .first = job->done,
@@ -347,11 +348,14 @@ static uint32_t rows_for(const struct sched *s, const struct sched_step *step,
 	return rows;
 }
 
-/* A chunk follows that the same pass can take: nothing is sampled in between. */
-static struct sched_job *follower(const struct sched_job *job)
+/* A chunk follows that the same pass can take: nothing is sampled in between. A session that waits
+ * for none of it may run on this machine, so such steps stay short. */
+static struct sched_job *follower(const struct sched_step *step, const struct sched_job *job)
 {
 	const struct sched_job *next = job->next;
 
+	if (job->patient && next && step->rows + job->rows + next->rows > SCHED_CALM_ROWS)
+		return NULL;
 	if (job->sample || !next || next->pos != job->pos + job->rows || next->after)
 		return NULL;
 	return job->next;
@@ -369,7 +373,7 @@ static void take_others(struct sched *s, struct sched_step *step, unsigned from,
 			rows = rows_for(s, step, job, room, must);
 			if (!rows)
 				break;
-			next = rows == job->rows - job->done ? follower(job) : NULL;
+			next = rows == job->rows - job->done ? follower(step, job) : NULL;
 			room -= work_of(s, job, rows);
 			take(s, step, job, rows);
 			must = false;
@@ -386,6 +390,7 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
 
 	step->n = 0;
 	step->rows = 0;
+	step->patient = true;
 	step->urgent = 0;
 	step->work = 0;
 	*wake_us = UINT64_MAX;

@@ -32,6 +32,7 @@
 
 #define SCHED_DECODE_ROWS 8u   /* most rows of a request that counts as decoding */
 #define SCHED_MAX_ROWS    256u /* of a step: most that conf.max_rows may be */
+#define SCHED_CALM_ROWS   16u  /* most of a step that chunks of patient jobs are joined to */
 
 /* Member of whatever the caller queues. */
 struct sched_job {
@@ -40,6 +41,7 @@ struct sched_job {
 	uint32_t flow; /* below conf.flows */
 	uint32_t pos, rows;
 	bool bulk, sample; /* sample: it is answered when its last row has run */
+	bool patient; /* nobody waits for it: its session goes on without, and shall move here */
 	float layers;      /* share of the layers that its rows run through, 0..1 */
 	uint32_t after;    /* 1 + a flow whose jobs it must not overtake; 0: none */
 	uint64_t arrived_us;
@@ -71,6 +73,7 @@ struct sched_step {
 	struct sched_part parts[SCHED_MAX_ROWS]; /* those of one flow lie together, in order */
 	unsigned n, urgent;                      /* urgent: the first ones */
 	uint32_t rows;                           /* sum */
+	bool patient;                            /* all that is in it */
 	double work; /* rows * layers, and of those that are answered the head */
 };
 

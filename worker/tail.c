@@ -407,6 +407,7 @@ bool tail_submit(struct tail *t, struct tail_job *job)
 		.rows = h->rows,
 		.bulk = job->bulk,
 		.sample = !fill && h->flags & WIRE_SAMPLE,
+		.patient = fill || h->flags & WIRE_TELL,
 		.layers = h->kind == WIRE_KV ? 0 : (float)(last - h->split) / (float)n_layers,
 		.arrived_us = job->queued_us,
 	};
