@@ -43,14 +43,14 @@ static float *place_kept(const struct segment *seg, const struct head_job *job)
 	return job->kept->x + at * (size_t)seg->hp.dim;
 }
 
-/* Of the job's rows, the first ones that need not run. */
+/* Of the job's rows, the first ones that need not run: their keys and values are there. */
 static uint32_t kept_rows(const struct head_job *job)
 {
 	const uint32_t n = job->kept_rows;
 
-	if (!n || !piece_has_kept(job->kept, job->keep_at, job->pos, n))
+	if (!n || kv_length(job->kv) < job->pos + n ||
+	    !piece_has_kept(job->kept, job->keep_at, job->pos, n))
 		return 0;
-	kv_layers_reach(job->kv, job->pos + n);
 	return n;
 }
 

@@ -141,10 +141,10 @@ static void log_begun(const struct slot *sl)
 		  sl->session.computed);
 }
 
-void side_move(struct agent_core *c, struct slot *sl, uint64_t now_us)
+void side_move(struct agent_core *c, struct slot *sl, uint32_t kept, uint64_t now_us)
 {
 	assert(!sl->recast.out); /* its jobs were before those of the move */
-	c->ops.side_moved(c->ops.ctx, &sl->job, &sl->side, &sl->move, sl->session.computed);
+	c->ops.side_moved(c->ops.ctx, &sl->job, &sl->side, &sl->move, sl->session.computed + kept);
 	sl->moved_us = now_us;
 	sl->token_before_us = sl->times.last_token_us;
 }

@@ -25,8 +25,9 @@ size_t side_value_bytes(const struct agent_core *c, const struct slot *sl, uint3
 MUST_CHECK int side_run(struct agent_core *c, struct slot *sl, const struct session_effects *fx,
 			uint64_t now_us, struct err *e);
 
-/* The split has moved: caches and codec states follow; what is left is released by side_leave. */
-void side_move(struct agent_core *c, struct slot *sl, uint64_t now_us);
+/* The split has moved: caches and codec states follow; what is left is released by side_leave.
+ * kept: positions behind those that are computed, whose rows go with the newest one. */
+void side_move(struct agent_core *c, struct slot *sl, uint32_t kept, uint64_t now_us);
 
 /* Release what a handover has. No side job is out. */
 void side_release(struct agent_core *c, struct slot *sl);

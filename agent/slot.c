@@ -348,7 +348,7 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 		send_open(c, sl);
 	rows_send(c, sl, &fx, ev->now_us);
 	if (!fx.ended && fx.moved)
-		side_move(c, sl, ev->now_us);
+		side_move(c, sl, fx.compute_kept, ev->now_us);
 	if (fx.send_from < fx.send_to && !fx.ended && !sl->session.computing)
 		codec_state_foresee(sl->job.state); /* the worker has the next turn */
 	if (!fx.ended && fx.side_first && side_run(c, sl, &fx, ev->now_us, &e))

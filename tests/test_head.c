@@ -11,8 +11,9 @@
 #include <string.h>
 
 #include "agent/head.h"
+#include "agent/move.h"
 #include "base/log.h"
-#include "engine/kv_layers.h"
+#include "engine/kv.h"
 #include "tests/bundled.h"
 
 #define ROOM 65536u
@@ -119,14 +120,17 @@ static void rows_behind_the_last_layer_are_not_encoded(void **state)
 	assert_int_equal(b.next.len, 0);
 }
 
-#define ROWS 5u
-#define KEPT 2u /* rows before the last one that ran as one of a session without a worker */
-#define LOW  2u /* layers that they go to a worker behind */
+#define CONTEXT (2 * KV_PAGE)
+#define ROWS    (KV_PAGE + 4u)
+#define KEPT    6u /* rows before the last one that ran as those of a session without a worker: */
+#define FROM    (ROWS - 1 - KEPT) /* ... from the end of one page of the cache into the next one */
+#define LOW     2u                /* layers that they go to a worker behind */
 
 /* A head, one job at a time. */
 struct one {
 	struct head *head;
 	struct head_job job;
+	struct head_kept *kept;
 	sem_t done;
 };
 
@@ -140,8 +144,10 @@ static void on_one(void *ctx, struct head_job *job)
 
 static void run_one(struct one *o, uint32_t pos, uint32_t rows)
 {
-	static const uint32_t ids[ROWS] = { 1, 2, 3, 4, 5 };
+	uint32_t ids[ROWS];
 
+	for (uint32_t i = 0; i < ROWS; i++)
+		ids[i] = 1 + i * 7 % 500;
 	o->job.pos = pos;
 	o->job.rows = rows;
 	o->job.ids = ids + pos;
@@ -158,22 +164,40 @@ static void begin_one(struct one *o, uint32_t layers)
 
 	segment_end(seg, o->job.kv);
 	o->job.kv = NULL;
-	assert_int_equal(segment_begin(seg, &o->job.kv, 0, layers, BUNDLED_CONTEXT, KV_F16, &e), 0);
+	assert_int_equal(segment_begin(seg, &o->job.kv, 0, layers, CONTEXT, KV_F16, &e), 0);
 }
 
-/* The last of ROWS with so many before it, after all but that one ran without a worker. */
-static void go_back_with_kept(struct one *o)
+/* All of them, as they should be. */
+static void run_below(struct one *o, float expected[static ROWS * 256])
 {
-	const uint32_t from = ROWS - 1 - KEPT;
+	begin_one(o, LOW);
+	for (uint32_t i = 0; i < ROWS; i++) {
+		run_one(o, i, 1);
+		assert_int_equal(o->job.len, 256 * sizeof(float));
+		memcpy(expected + i * 256, o->job.bytes, o->job.len);
+	}
+}
+
+/* The split moves back when all but the last one ran without a worker. */
+static void go_back(struct one *o)
+{
+	struct segment *seg = head_segment(o->head);
+	const struct agent_move m = { .from = BUNDLED_LAYERS,
+				      .to = LOW,
+				      .same_log = true,
+				      .context_tokens = CONTEXT,
+				      .type = KV_F16 };
+	struct head_job side = { .kept = o->kept };
+	struct err e = { 0 };
 
 	o->job.kept_rows = 0;
 	o->job.keep_at = LOW;
 	begin_one(o, BUNDLED_LAYERS);
 	for (uint32_t i = 0; i + 1 < ROWS; i++)
 		run_one(o, i, 1);
-	assert_int_equal(kv_layers_keep(o->job.kv, 0, LOW), 0);
-	segment_resized(head_segment(o->head), o->job.kv);
-	kv_truncate(o->job.kv, from);
+	assert_int_equal(move_begin(seg, &o->job, &side, &m, &e), 0);
+	move_done(seg, &o->job, &side, &m, FROM + KEPT);
+	move_end(seg, &side);
 	o->job.kept_rows = KEPT;
 }
 
@@ -182,45 +206,43 @@ static void rows_that_were_kept_go_before_the_newest_one(void **state)
 {
 	char path[BUNDLED_PATH];
 	const struct segment_conf conf = bundled_conf(path, 0, BUNDLED_LAYERS);
-	const uint32_t from = ROWS - 1 - KEPT;
-	float expected[ROWS * 256], *got;
+	static float expected[ROWS * 256];
 	struct err e = { 0 };
 	struct one o = { 0 };
-	struct head_kept *kept;
+	float *got;
 
 	(void)state;
 	log_set_level(LOG_LEVEL_ERROR);
 	assert_int_equal(sem_init(&o.done, 0, 0), 0);
 	assert_int_equal(head_create(&o.head, &conf, 0, on_one, &o, &e), 0);
-	kept = calloc(1, sizeof(*kept) + HEAD_KEPT * 256 * sizeof(float));
+	o.kept = calloc(1, sizeof(*o.kept) + HEAD_KEPT * 256 * sizeof(float));
 	o.job = (struct head_job){ .cap = ROOM, .bytes = malloc(ROOM) };
-	assert_non_null(kept);
+	assert_non_null(o.kept);
 	assert_non_null(o.job.bytes);
 	assert_int_equal(codec_state_create(&o.job.state, 256, NULL, NULL), 0);
-	begin_one(&o, LOW);
-	run_one(&o, 0, ROWS);
-	assert_int_equal(o.job.len, sizeof(expected));
-	memcpy(expected, o.job.bytes, sizeof(expected));
+	run_below(&o, expected);
 
 	got = (float *)o.job.bytes;
-	for (unsigned i = 0; i < 2; i++) { /* there; and lost, so that they do run again */
-		o.job.kept = i ? NULL : kept;
-		go_back_with_kept(&o);
-		run_one(&o, from, KEPT + 1);
+	for (unsigned i = 0; i < 3; i++) { /* there; and lost, so that they do run again */
+		o.job.kept = i == 1 ? NULL : o.kept;
+		go_back(&o);
+		if (i == 2) /* their keys and values are lost */
+			kv_truncate(o.job.kv, FROM);
+		run_one(&o, FROM, KEPT + 1);
 		assert_int_equal(o.job.len, (KEPT + 1) * 256 * sizeof(float));
-		assert_memory_equal(got, expected + from * 256, o.job.len);
+		assert_memory_equal(got, expected + FROM * 256, o.job.len);
 	}
-	o.job.kept = kept;
-	go_back_with_kept(&o);
-	kept->x[from * 256] += 1;
-	run_one(&o, from, KEPT + 1);
-	assert_true(got[0] == kept->x[from * 256]);
-	assert_memory_equal(got + 1, expected + from * 256 + 1, o.job.len - sizeof(float));
+	o.job.kept = o.kept;
+	go_back(&o);
+	o.kept->x[FROM * 256] += 1;
+	run_one(&o, FROM, KEPT + 1);
+	assert_true(got[0] == o.kept->x[FROM * 256]);
+	assert_memory_equal(got + 1, expected + FROM * 256 + 1, o.job.len - sizeof(float));
 	segment_end(head_segment(o.head), o.job.kv);
 	codec_state_destroy(o.job.state);
 	head_destroy(o.head);
 	free(o.job.bytes);
-	free(kept);
+	free(o.kept);
 	sem_destroy(&o.done);
 }
 
