@@ -492,7 +492,7 @@ void slot_move(struct agent_core *c, struct slot *sl, uint32_t split, uint64_t n
 	const struct session *s = &sl->session;
 	struct err e = { 0 };
 
-	if (sl->split_given || split == s->conf.split)
+	if (sl->split_given || (split == s->conf.split && split == s->wish))
 		return;
 	/* A worker that takes over must know all tokens that the penalty looks back on. */
 	if (s->conf.local &&

@@ -214,6 +214,17 @@ static void a_split_that_moves_ends_the_change_of_a_cache_which_begins_again(voi
 	assert_in_range(h->recast_jobs, 3, LONG_PROMPT); /* one of them in vain */
 }
 
+static void a_move_ends_where_the_present_split_is_decided_again(void **state)
+{
+	struct hall *h = *state;
+
+	decide_on_a_long_one(h, "\"split\":2");
+	hall_decide(h, "\"split\":1");
+	go_on(h);
+	assert_int_equal(h->in_process.stats.handovers, 0);
+	assert_int_equal(h->in_process.stats.split, 1);
+}
+
 static void a_session_that_ends_waits_for_a_piece_of_its_cache(void **state)
 {
 	struct hall *h = *state;
@@ -491,6 +502,7 @@ int main(void)
 		TEST(another_type_is_decided_while_a_cache_changes),
 		TEST(it_is_decided_that_a_cache_stays_while_it_changes),
 		TEST(a_split_that_moves_ends_the_change_of_a_cache_which_begins_again),
+		TEST(a_move_ends_where_the_present_split_is_decided_again),
 		TEST(a_session_that_ends_waits_for_a_piece_of_its_cache),
 		TEST(a_cache_with_numbers_that_are_none_stays),
 		TEST(an_invalid_decision_is_refused_and_the_old_one_kept),
