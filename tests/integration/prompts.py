@@ -29,7 +29,8 @@ def endless_model(w):
 
 
 def begin_endless(w, sub):
-    begin_long(w, sub, max_tokens=ENDLESS_TOKENS - 100)
+    """With so much time that its rows need not become coarser, on any machine."""
+    begin_long(w, sub, max_tokens=ENDLESS_TOKENS - 100, deadline_ms=3600000)
 
 
 def some_more(sub, prompt_id="long"):
