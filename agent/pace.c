@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define MOST_LEVELS 16
+#define LEAST_TOOK  3u /* tokens that tell: one that was held up does not */
 
 void pace_init(struct pace *p, const struct pace_conf *conf)
 {
@@ -56,7 +57,8 @@ bool pace_coarser(struct pace *p, uint64_t now_us, uint32_t tokens_left)
 	const uint64_t token_us = pace_token_us(p);
 	const uint64_t end_us = now_us + token_us * tokens_left;
 
-	if (end_us <= p->conf.deadline_us && (!p->conf.tpot_us || token_us <= p->conf.tpot_us))
+	if (p->n_took < LEAST_TOOK ||
+	    (end_us <= p->conf.deadline_us && (!p->conf.tpot_us || token_us <= p->conf.tpot_us)))
 		return false;
 	return step(p);
 }

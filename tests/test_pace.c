@@ -101,6 +101,22 @@ static void a_level_that_helps_is_the_last(void **state)
 	assert_int_equal(p.level, 1);
 }
 
+static void one_late_token_at_the_beginning_is_not_a_trend(void **state)
+{
+	struct pace p = pace_of(10000, 2);
+	uint64_t now = tokens(&p, 1000 * MS, 1, 20);
+
+	(void)state;
+	now = tokens(&p, now, 1, 500);
+	assert_false(pace_coarser(&p, now, 100));
+	for (unsigned i = 0; i < 10; i++) {
+		now = tokens(&p, now, 1, 20);
+		assert_false(pace_coarser(&p, now, 100));
+	}
+	now = tokens(&p, now, 10, 500);
+	assert_true(pace_coarser(&p, now, 100));
+}
+
 static void tokens_slower_than_wanted_are_a_danger_too(void **state)
 {
 	struct pace p = pace_of(1000000, 1);
@@ -182,6 +198,7 @@ int main(void)
 		cmocka_unit_test(an_answer_that_will_be_in_time_stays_fine),
 		cmocka_unit_test(a_level_may_show_what_it_gains),
 		cmocka_unit_test(a_level_that_helps_is_the_last),
+		cmocka_unit_test(one_late_token_at_the_beginning_is_not_a_trend),
 		cmocka_unit_test(tokens_slower_than_wanted_are_a_danger_too),
 		cmocka_unit_test(a_prompt_that_takes_too_long_is_sent_coarser),
 		cmocka_unit_test(each_level_has_twice_the_error),
