@@ -179,10 +179,9 @@ class World:
 
     # ---- tools ----
 
-    def tool(self, *args, stdin=None, timeout_s=120, limit_s=None):
-        """splitmq ARGS -> (status, stdout, stderr); interrupted after limit_s."""
-        limit = ["timeout", "-s", "INT", str(limit_s)] if limit_s else []
-        r = subprocess.run([*limit, os.path.join(self.bin, "tools", "splitmq"), *args], input=stdin,
+    def tool(self, *args, stdin=None, timeout_s=120):
+        """splitmq ARGS -> (status, stdout, stderr)."""
+        r = subprocess.run([os.path.join(self.bin, "tools", "splitmq"), *args], input=stdin,
                            capture_output=True, text=True, timeout=timeout_s, cwd=self.dir)
         return r.returncode, r.stdout, r.stderr
 
