@@ -712,8 +712,7 @@ def the_codec_changes_between_two_tokens(w: World):
 
 
 def the_split_moves_while_a_session_runs(w: World):
-    """Decisions in mid-session: up, down, to no worker at all and back; with f32 rows and caches
-    of one type the text is that of one process."""
+    """Up, down, to no worker at all and back; with f32 rows the text is that of one process."""
     room = endless_model(w)
     agent, _ = w.start_all("codec: f32\ntelemetry_s: 0\n" + room, room)
     sub = w.listen("agent/+/reply/+")
