@@ -401,7 +401,7 @@ static void rehearse(struct agent *a, const struct agent_core_conf *cc)
 	}
 	free(job.bytes);
 	if (rc)
-		log_event(LOG_LEVEL_INFO, "speed.unknown", "reason=\"%s\"", e.text);
+		log_event(LOG_LEVEL_INFO, "speed.unknown", "reason=%s", LOG_QUOTED(e.text));
 }
 
 int agent_create(struct agent **out, const struct config_agent *conf, agent_reply_fn *on_reply,
@@ -523,8 +523,8 @@ static void publish_profile(struct agent *a)
 	if (!rc)
 		rc = link_publish(a->bus, &t, &m, 1, true, 0);
 	if (rc)
-		log_event(LOG_LEVEL_WARN, "profile.failed", "agent=%s reason=\"%s\"",
-			  a->conf->agent, err_phrase(rc));
+		log_event(LOG_LEVEL_WARN, "profile.failed", "agent=%s reason=%s", a->conf->agent,
+			  LOG_QUOTED(err_phrase(rc)));
 	msg_finish(&m);
 }
 
@@ -566,15 +566,15 @@ static void on_bus(struct agent *a, const struct bus_event *ev)
 	if (ev->kind == BUS_MESSAGE) {
 		agent_core_message(a->core, ev, now_us);
 	} else if (ev->kind == BUS_UP) {
-		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
-			  a->conf->broker.host, a->conf->broker.port, ev->text);
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=%s",
+			  a->conf->broker.host, a->conf->broker.port, LOG_QUOTED(ev->text));
 		agent_core_link(a->core, true, now_us);
 		segment_settle(head_segment(a->head));
 		publish_profile(a);
 	} else {
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
-			  "host=%s port=%u reason=\"%s\"", a->conf->broker.host,
-			  a->conf->broker.port, ev->text);
+			  "host=%s port=%u reason=%s", a->conf->broker.host, a->conf->broker.port,
+			  LOG_QUOTED(ev->text));
 		snprintf(a->down, sizeof(a->down), "%.159s", ev->text);
 		agent_core_link(a->core, false, now_us);
 	}

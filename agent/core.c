@@ -524,8 +524,8 @@ static void on_malformed(struct agent_core *c, const struct bus_event *ev, enum 
 	struct msg_prompt none = { 0 };
 	struct msg_peek peek;
 
-	log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"", ev->topic,
-		  ev->len, e->text);
+	log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=%s", ev->topic,
+		  ev->len, LOG_QUOTED(e->text));
 	if (kind != TOPIC_AGENT_PROMPT || ev->retained)
 		return;
 	if (msg_peek(&peek, (const char *)ev->payload, ev->len))

@@ -79,8 +79,9 @@ int fallback_open(struct head **h, const struct segment_conf *sc, const struct c
 		if (!try_one(h, sc, c, conf->spin_us, done, ctx))
 			continue;
 		*front = c->front;
-		log_event(LOG_LEVEL_WARN, "front.instead", "front=%s bytes=%llu reason=\"%s\"",
-			  conf->fronts[c->front - 1].front, (unsigned long long)c->bytes, e->text);
+		log_event(LOG_LEVEL_WARN, "front.instead", "front=%s bytes=%llu reason=%s",
+			  conf->fronts[c->front - 1].front, (unsigned long long)c->bytes,
+			  LOG_QUOTED(e->text));
 		return 0;
 	}
 	return rc;

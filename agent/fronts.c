@@ -336,7 +336,8 @@ static void give_up(struct fronts *f, unsigned at, const char *reason)
 {
 	struct front *fr = &f->list[at];
 
-	log_event(LOG_LEVEL_WARN, "front.failed", "front=%s reason=\"%s\"", fr->name, reason);
+	log_event(LOG_LEVEL_WARN, "front.failed", "front=%s reason=%s", fr->name,
+		  LOG_QUOTED(reason));
 	f->first->budget.booked_bytes -= fr->bytes;
 	fr->state = FRONT_ABSENT;
 }

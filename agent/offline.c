@@ -33,8 +33,8 @@ static const char *whole_front(const struct agent_core *c)
 		memcpy(whole.front, c->conf.fronts[i], sizeof(whole.front));
 		if (!admit_decision(c, &whole, &a, &e))
 			return c->conf.fronts[i];
-		log_event(LOG_LEVEL_WARN, "offline.refused", "front=%s reason=\"%s\"", whole.front,
-			  e.text);
+		log_event(LOG_LEVEL_WARN, "offline.refused", "front=%s reason=%s", whole.front,
+			  LOG_QUOTED(e.text));
 	}
 	return NULL;
 }
@@ -42,9 +42,9 @@ static const char *whole_front(const struct agent_core *c)
 static void begin(struct agent_core *c, uint64_t now_us)
 {
 	c->alone = true;
-	log_event(LOG_LEVEL_WARN, "offline.begun", "away_ms=%llu reason=\"%s\"",
+	log_event(LOG_LEVEL_WARN, "offline.begun", "away_ms=%llu reason=%s",
 		  (unsigned long long)(now_us - c->away_us) / 1000,
-		  c->up ? "no worker" : "no broker");
+		  LOG_QUOTED(c->up ? "no worker" : "no broker"));
 	for (unsigned i = 0; i < c->conf.max_sessions; i++) {
 		struct slot *sl = &c->slots[i];
 

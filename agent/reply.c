@@ -47,8 +47,8 @@ void reply_flush(struct agent_core *c)
 		if (rc == ERR_OFFLINE)
 			break;
 		if (rc)
-			log_event(LOG_LEVEL_WARN, "reply.lost", "topic=%s reason=\"%s\"",
-				  c->kept[done].topic, err_phrase(rc));
+			log_event(LOG_LEVEL_WARN, "reply.lost", "topic=%s reason=%s",
+				  c->kept[done].topic, LOG_QUOTED(err_phrase(rc)));
 		forget(&c->kept[done++]);
 	}
 	c->n_kept -= done;
@@ -122,7 +122,7 @@ void slot_reply(struct agent_core *c, const char *id, bool in_process, const str
 	rc = r->done ? send_final(c, topic, *r) : send_reply(c, topic, r);
 	if (rc)
 		log_event(r->done ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "reply.lost",
-			  "id=%s reason=\"%s\"", id, err_phrase(rc));
+			  "id=%s reason=%s", id, LOG_QUOTED(err_phrase(rc)));
 }
 
 void slot_refuse(struct agent_core *c, const char *id, bool in_process, int code,
@@ -137,8 +137,8 @@ void slot_refuse(struct agent_core *c, const char *id, bool in_process, int code
 	snprintf(r.reason, sizeof(r.reason), "%s", reason);
 	r.text = empty;
 	c->sessions_failed++;
-	log_event(LOG_LEVEL_WARN, "prompt.refused", "id=%s code=%s reason=\"%s\"", id,
-		  err_name(code), reason);
+	log_event(LOG_LEVEL_WARN, "prompt.refused", "id=%s code=%s reason=%s", id, err_name(code),
+		  LOG_QUOTED(reason));
 	slot_reply(c, id, in_process, &r);
 }
 
@@ -261,9 +261,9 @@ void reply_final(struct agent_core *c, struct slot *sl, uint64_t now_us)
 	r.n_ids = r.stats.tokens;
 	count(c, &r);
 	log_event(r.error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "session.ended",
-		  "id=%s session=%016llx finish=%s%s%s%s tokens=%u epochs=%u retries=%u ms=%.0f",
+		  "id=%s session=%016llx finish=%s%s%s tokens=%u epochs=%u retries=%u ms=%.0f",
 		  sl->id, (unsigned long long)s->conf.id, r.finish_reason,
-		  r.error ? " reason=\"" : "", r.reason, r.error ? "\"" : "", r.n_ids,
+		  r.error ? " reason=" : "", r.error ? LOG_QUOTED(r.reason) : "", r.n_ids,
 		  r.stats.epochs, r.stats.retries, r.stats.total_ms);
 	slot_reply(c, sl->id, sl->in_process, &r);
 }

@@ -170,8 +170,8 @@ int side_run(struct agent_core *c, struct slot *sl, const struct session_effects
 		side_release(c, sl);
 		if (sl->session.handover.why)
 			log_event(LOG_LEVEL_WARN, "handover.abandoned",
-				  "id=%s from=%u to=%u reason=\"%s\"", sl->id, sl->move.from,
-				  sl->move.to, sl->session.handover.why);
+				  "id=%s from=%u to=%u reason=%s", sl->id, sl->move.from,
+				  sl->move.to, LOG_QUOTED(sl->session.handover.why));
 	}
 	if (fx->side_begin) {
 		rc = begin_side(c, sl, e);

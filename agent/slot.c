@@ -47,8 +47,8 @@ struct topic slot_topic(const struct agent_core *c, const char *worker, uint64_t
 void slot_note_failure(const struct slot *sl, int rc)
 {
 	if (rc)
-		log_event(LOG_LEVEL_DEBUG, "publish.failed", "id=%s reason=\"%s\"",
-			  sl ? sl->id : "-", err_phrase(rc));
+		log_event(LOG_LEVEL_DEBUG, "publish.failed", "id=%s reason=%s", sl ? sl->id : "-",
+			  LOG_QUOTED(err_phrase(rc)));
 }
 
 void slot_send_control(struct agent_core *c, const struct msg *m, const char *worker,
@@ -119,8 +119,8 @@ static void send_open(struct agent_core *c, const struct slot *sl)
 
 static void fail_side(struct agent_core *c, struct slot *sl, uint64_t now_us, const struct err *e)
 {
-	log_event(LOG_LEVEL_WARN, "handover.refused", "id=%s to=%u reason=\"%s\"", sl->id,
-		  sl->move.to, e->text);
+	log_event(LOG_LEVEL_WARN, "handover.refused", "id=%s to=%u reason=%s", sl->id, sl->move.to,
+		  LOG_QUOTED(e->text));
 	slot_event(c, sl,
 		   &(struct session_event){ .kind = SESSION_EV_SIDE_FAILED, .now_us = now_us });
 }

@@ -33,8 +33,8 @@ void slot_decide_kv(struct slot *sl, const char *word)
 
 static void refuse_kv(struct slot *sl, const struct err *e)
 {
-	log_event(LOG_LEVEL_WARN, "session.kv_refused", "id=%s kv=%s reason=\"%s\"", sl->id,
-		  kv_type_name(sl->next_kv), e->text);
+	log_event(LOG_LEVEL_WARN, "session.kv_refused", "id=%s kv=%s reason=%s", sl->id,
+		  kv_type_name(sl->next_kv), LOG_QUOTED(e->text));
 	sl->next_kv = sl->kv_type;
 	sl->recast.over = sl->recast.begun;
 }

@@ -46,7 +46,7 @@ void verdict_publish(struct agent_core *c, const struct msg_decision_answer *an)
 			  (unsigned long long)an->number);
 	if (!an->taken)
 		log_event(LOG_LEVEL_WARN, "decision.refused",
-			  "number=%llu code=%s missing=%llu reason=\"%s\"",
+			  "number=%llu code=%s missing=%llu reason=%s",
 			  (unsigned long long)an->number, err_name(an->code),
-			  (unsigned long long)an->missing_bytes, an->reason);
+			  (unsigned long long)an->missing_bytes, LOG_QUOTED(an->reason));
 }

@@ -37,6 +37,21 @@ static void keep_in_line(char *line, size_t n)
 	}
 }
 
+const char *log_quoted(char out[static LOG_QUOTED_MAX], const char *text)
+{
+	size_t n = 0;
+
+	out[n++] = '"';
+	for (; *text && n + 4 <= LOG_QUOTED_MAX; text++) { /* two now, a quote, and the end */
+		if (*text == '"' || *text == '\\')
+			out[n++] = '\\';
+		out[n++] = *text;
+	}
+	out[n++] = '"';
+	out[n] = '\0';
+	return out;
+}
+
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
 	char line[1024];

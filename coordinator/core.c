@@ -97,7 +97,7 @@ int coordinator_core_start(struct coordinator_core *c, struct bus *bus)
 	struct err e = { 0 };
 
 	if (decide_create(&c->decide, c->conf, &e)) {
-		log_event(LOG_LEVEL_ERROR, "planner.failed", "reason=\"%s\"", e.text);
+		log_event(LOG_LEVEL_ERROR, "planner.failed", "reason=%s", LOG_QUOTED(e.text));
 		return e.code;
 	}
 	c->bus = bus;
@@ -189,9 +189,9 @@ static void log_decision(const struct msg_decision *d, bool again)
 {
 	log_event(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO,
 		  again ? "decision.repeated" : "decision.made",
-		  "agent=%s number=%llu split=%u codec=%s kv=%s worker=%s reason=\"%s\"", d->agent,
+		  "agent=%s number=%llu split=%u codec=%s kv=%s worker=%s reason=%s", d->agent,
 		  (unsigned long long)d->number, d->split, d->codec[0] ? d->codec : "-",
-		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-", d->reason);
+		  d->kv[0] ? d->kv : "-", d->worker[0] ? d->worker : "-", LOG_QUOTED(d->reason));
 }
 
 /* How long a new decision waits: for nothing but the second when what holds is no good. */
@@ -236,8 +236,8 @@ static bool decide(struct coordinator_core *c, struct roster_agent *a, uint64_t 
 		return true;
 	rc = publish_decision(c, a, &d, now_ms);
 	if (rc) {
-		log_event(LOG_LEVEL_DEBUG, "decision.failed", "agent=%s reason=\"%s\"",
-			  a->status.agent, err_phrase(rc));
+		log_event(LOG_LEVEL_DEBUG, "decision.failed", "agent=%s reason=%s", a->status.agent,
+			  LOG_QUOTED(err_phrase(rc)));
 		return false;
 	}
 	log_decision(&d, d.number == before);
@@ -387,8 +387,8 @@ static void on_message(struct coordinator_core *c, const struct topic *t,
 	struct msg m;
 
 	if (msg_parse(&m, (const char *)ev->payload, ev->len, MSG_TYPE_COUNT, &e)) {
-		log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"",
-			  ev->topic, ev->len, e.text);
+		log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=%s",
+			  ev->topic, ev->len, LOG_QUOTED(e.text));
 		return;
 	}
 	if (!belongs(t->kind, m.type) || !is_genuine(t, &m))

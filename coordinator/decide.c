@@ -437,8 +437,8 @@ static int plan(struct decide *p, const struct roster *r, const struct roster_ag
 
 	if (!prepare(p, r, a, &e)) {
 		if (e.code)
-			log_event(LOG_LEVEL_WARN, "plan.failed", "agent=%s reason=\"%s\"",
-				  a->status.agent, e.text);
+			log_event(LOG_LEVEL_WARN, "plan.failed", "agent=%s reason=%s",
+				  a->status.agent, LOG_QUOTED(e.text));
 		return -1;
 	}
 	if (!choose(p, r, a, wish, &best) && is_possible(&best)) {

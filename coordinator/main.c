@@ -57,12 +57,12 @@ static void on_bus(struct coordinator *c, const struct bus_event *ev)
 	if (ev->kind == BUS_MESSAGE) {
 		coordinator_core_message(&c->core, ev, now_ms);
 	} else if (ev->kind == BUS_UP) {
-		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
-			  b->host, b->port, ev->text);
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=%s", b->host,
+			  b->port, LOG_QUOTED(ev->text));
 		coordinator_core_link(&c->core, true, now_ms);
 	} else {
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
-			  "host=%s port=%u reason=\"%s\"", b->host, b->port, ev->text);
+			  "host=%s port=%u reason=%s", b->host, b->port, LOG_QUOTED(ev->text));
 		coordinator_core_link(&c->core, false, now_ms);
 	}
 	if (ev->kind == BUS_FATAL)

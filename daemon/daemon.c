@@ -133,7 +133,7 @@ void daemon_trace_end(void)
 	struct err e = { 0 };
 
 	if (trace_close(&e))
-		log_event(LOG_LEVEL_ERROR, "trace.failed", "reason=\"%s\"", e.text);
+		log_event(LOG_LEVEL_ERROR, "trace.failed", "reason=%s", LOG_QUOTED(e.text));
 }
 
 uint64_t daemon_stack_bytes(void)

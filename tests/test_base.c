@@ -299,7 +299,7 @@ static void log_to(char text[static 256], const char *words)
 	assert_non_null(f);
 	fflush(stderr);
 	assert_true(old >= 0 && dup2(fileno(f), STDERR_FILENO) >= 0);
-	log_event(LOG_LEVEL_ERROR, "session.failed", "reason=\"%s\"", words);
+	log_event(LOG_LEVEL_ERROR, "session.failed", "reason=%s tokens=1", LOG_QUOTED(words));
 	fflush(stderr);
 	assert_true(dup2(old, STDERR_FILENO) >= 0);
 	close(old);
@@ -316,10 +316,27 @@ static void an_event_is_one_line_whatever_a_peer_says(void **state)
 	(void)state;
 	log_to(text, "gone\n2026-11-26T00:00:00.000Z info  all.fine\x1b[2J\x7f");
 	assert_non_null(strstr(text, "session.failed reason=\"gone?2026"));
-	assert_non_null(strstr(text, "all.fine?[2J?\"\n"));
+	assert_non_null(strstr(text, "all.fine?[2J?\" tokens=1\n"));
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 	log_to(text, "gr\xc3\xbc\xc3\x9f");
-	assert_non_null(strstr(text, "\"gr\xc3\xbc\xc3\x9f\"\n"));
+	assert_non_null(strstr(text, "\"gr\xc3\xbc\xc3\x9f\" tokens"));
+}
+
+static void a_quote_in_a_value_does_not_end_it(void **state)
+{
+	char text[256], most[LOG_QUOTED_MAX], quotes[LOG_QUOTED_MAX];
+
+	(void)state;
+	log_to(text, "no \"a\" in C:\\");
+	assert_non_null(strstr(text, "failed reason=\"no \\\"a\\\" in C:\\\\\" tokens=1\n"));
+	log_to(text, "");
+	assert_non_null(strstr(text, "failed reason=\"\" tokens=1\n"));
+	memset(quotes, '"', sizeof(quotes) - 1); /* cut, but not within a pair */
+	quotes[sizeof(quotes) - 1] = '\0';
+	assert_ptr_equal(log_quoted(most, quotes), most);
+	assert_int_equal(strlen(most) % 2, 0);
+	assert_true(strlen(most) >= sizeof(most) - 4);
+	assert_string_equal(most + strlen(most) - 3, "\\\"\"");
 }
 
 static void a_word_is_meant_when_most_of_its_letters_are_right(void **state)
@@ -358,6 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_that_cannot_be_created_is_named_with_its_folder),
 		cmocka_unit_test(an_event_is_one_line_whatever_a_peer_says),
+		cmocka_unit_test(a_quote_in_a_value_does_not_end_it),
 		cmocka_unit_test(a_word_is_meant_when_most_of_its_letters_are_right),
 		cmocka_unit_test(an_error_reads_from_the_outside_in),
 		cmocka_unit_test(text_that_was_cut_says_so),

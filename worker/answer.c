@@ -23,9 +23,8 @@ struct topic answer_topic(const struct worker_core *c, enum topic_kind kind)
 static void note_failure(uint64_t session, const char *what, int rc)
 {
 	if (rc)
-		log_event(LOG_LEVEL_DEBUG, "publish.failed",
-			  "session=%016llx type=%s reason=\"%s\"", (unsigned long long)session,
-			  what, err_phrase(rc));
+		log_event(LOG_LEVEL_DEBUG, "publish.failed", "session=%016llx type=%s reason=%s",
+			  (unsigned long long)session, what, LOG_QUOTED(err_phrase(rc)));
 }
 
 static int publish(struct worker_core *c, const char *topic, const void *payload, size_t len,
@@ -68,9 +67,8 @@ void answer_error(struct worker_core *c, const char *agent, uint64_t session, ui
 
 	snprintf(m.u.error.reason, sizeof(m.u.error.reason), "%s", reason);
 	c->sessions_failed++;
-	log_event(LOG_LEVEL_WARN, "session.refused",
-		  "agent=%s session=%016llx code=%s reason=\"%s\"", agent,
-		  (unsigned long long)session, err_name(code), reason);
+	log_event(LOG_LEVEL_WARN, "session.refused", "agent=%s session=%016llx code=%s reason=%s",
+		  agent, (unsigned long long)session, err_name(code), LOG_QUOTED(reason));
 	send(c, agent, session, &m);
 }
 
@@ -85,8 +83,9 @@ void answer_fill_error(struct worker_core *c, const struct lane *l, uint32_t seq
 				      .again = true } };
 
 	snprintf(m.u.error.reason, sizeof(m.u.error.reason), "%s", reason);
-	log_event(LOG_LEVEL_WARN, "fill.refused", "agent=%s session=%016llx code=%s reason=\"%s\"",
-		  l->agent, (unsigned long long)l->open.session, err_name(code), reason);
+	log_event(LOG_LEVEL_WARN, "fill.refused", "agent=%s session=%016llx code=%s reason=%s",
+		  l->agent, (unsigned long long)l->open.session, err_name(code),
+		  LOG_QUOTED(reason));
 	send(c, l->agent, l->open.session, &m);
 }
 

@@ -429,8 +429,9 @@ static void on_frame(struct worker_core *c, const struct topic *t, const struct 
 
 	if (wire_get_hdr(&h, bev->payload, bev->len, &e) || h.kind == WIRE_LOGITS ||
 	    h.session != t->session) {
-		log_event(LOG_LEVEL_WARN, "frame.refused", "topic=%s bytes=%zu reason=\"%s\"",
-			  bev->topic, bev->len, e.code ? e.text : "not rows of this session");
+		log_event(LOG_LEVEL_WARN, "frame.refused", "topic=%s bytes=%zu reason=%s",
+			  bev->topic, bev->len,
+			  LOG_QUOTED(e.code ? e.text : "not rows of this session"));
 		return;
 	}
 	p = find(c, t->agent, h.session);
@@ -463,8 +464,8 @@ static void refuse_message(struct worker_core *c, const struct topic *t, const s
 	struct msg_peek peek;
 	bool named = msg_peek(&peek, (const char *)ev->payload, ev->len) && peek.session;
 
-	log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=\"%s\"", ev->topic,
-		  ev->len, e->text);
+	log_event(LOG_LEVEL_WARN, "message.refused", "topic=%s bytes=%zu reason=%s", ev->topic,
+		  ev->len, LOG_QUOTED(e->text));
 	if (t->kind == TOPIC_UP && (!named || peek.session != t->session))
 		peek = (struct msg_peek){ .session = t->session };
 	if (peek.session)

@@ -402,11 +402,11 @@ static void on_bus(struct worker *w, const struct bus_event *ev)
 	if (ev->kind == BUS_MESSAGE)
 		worker_core_message(w->core, ev, clock_now_us());
 	else if (ev->kind == BUS_UP)
-		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=\"%s\"",
-			  b->host, b->port, ev->text);
+		log_event(LOG_LEVEL_INFO, "broker.connected", "host=%s port=%u note=%s", b->host,
+			  b->port, LOG_QUOTED(ev->text));
 	else
 		log_event(LOG_LEVEL_WARN, ev->kind == BUS_DOWN ? "broker.lost" : "broker.gave_up",
-			  "host=%s port=%u reason=\"%s\"", b->host, b->port, ev->text);
+			  "host=%s port=%u reason=%s", b->host, b->port, LOG_QUOTED(ev->text));
 	if (ev->kind == BUS_FATAL)
 		err_set(&w->fatal, ERR_REFUSED, "broker %s: %s", b->host, ev->text);
 }
