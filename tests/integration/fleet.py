@@ -137,6 +137,22 @@ def a_decision_beyond_a_budget_is_refused_and_the_next_one_fits(w: World):
     expect(everything.final("q")["stats"]["split"], d["split"], "split")
 
 
+def of_two_agents_with_one_id_the_later_gives_up(w: World):
+    """Who had been connected for a minute stays, and answers; the other one ends, and says why."""
+    first, _ = w.start_all()
+    sub = w.listen("agent/+/reply/+")
+    time.sleep(61)  # RETRY_STABLE_MS
+    second = w.start("agent", w.agent_config(), "second")
+    assert wait_until("the later one to end", lambda: not second.alive()), second.log()
+    assert second.p.returncode > 0, second.p.returncode
+    assert "another client is using the id it:agent:gw1" in second.log(), second.log()
+    assert first.alive() and "broker.lost" in first.log(), first.log()
+    wait_until("the first one to be back",
+               lambda: first.log().count("broker.connected") > first.log().count("broker.lost"))
+    w.prompt(prompt=PROMPT, id="p", max_tokens=8)
+    expect(sub.final("p")["ids"], w.generate(PROMPT, 8)["ids"], "ids")
+
+
 def a_simulated_fleet_is_decided_for_and_leaves_nothing(w: World):
     """splitmq simulate --live: agents that are not there, for a coordinator that is."""
     w.start_broker()
