@@ -9,14 +9,13 @@
 #include "engine/expand.h"
 #include "engine/kern_block.h"
 #include "engine/kern_def.h"
+#include "engine/kern_mix.h"
 #include "engine/kern_part.h"
 
 /* Unless vec_*.h knows a faster one. */
 #ifndef VEC_EXPAND
 #define VEC_EXPAND expand_rows
 #endif
-
-#define INLINE static inline __attribute__((always_inline))
 
 static void accumulate(float lanes[KERN_LANES], const float *a, const float *b, size_t n)
 {
@@ -270,203 +269,6 @@ static void to_f16(const float *src, uint16_t *dst, size_t n)
 	}
 }
 
-/* Bytes of a number of v. */
-INLINE size_t mix_bytes(enum kern_number type)
-{
-	return type == KERN_F32 ? 4 : type == KERN_F16 ? 2 : 1;
-}
-
-/* Sixteen numbers, and the first n of them with zeros after them. */
-INLINE struct vf mix_load(enum kern_number type, const uint8_t *v)
-{
-	if (type == KERN_F32)
-		return vf_load((const float *)(const void *)v);
-	return type == KERN_F16 ? vf_of_f16(v) : vf_load_i8(v);
-}
-
-INLINE struct vf mix_load_n(enum kern_number type, const uint8_t *v, size_t n)
-{
-	_Alignas(float) uint8_t all[KERN_LANES * sizeof(float)] = { 0 };
-
-	memcpy(all, v, n * mix_bytes(type));
-	return mix_load(type, all);
-}
-
-/* Constants of a loop of mix. */
-struct mix_kind {
-	enum kern_number type;
-	unsigned ny, nc; /* sums of so many rows of w, and of 16 * nc columns */
-};
-
-/* What is asked for next: some of it every so many rows of v. */
-#define MIX_TURN 4
-
-struct mix_ahead {
-	const uint8_t *at, *end;
-	size_t step;
-};
-
-/* By about how many turns there will be: most loops use two thirds of the registers, or all. */
-INLINE struct mix_ahead mix_ahead_of(const struct kern_mix *m)
-{
-	const size_t each = m->ny * m->n / (VEC_MIX_SUMS * 2 / 3 * KERN_LANES);
-	const size_t turns = (m->nv / MIX_TURN + 1) * (each ? each : 1);
-	const uint8_t *at = m->ahead;
-
-	if (!at)
-		return (struct mix_ahead){ NULL, NULL, 0 };
-	return (struct mix_ahead){ at, at + m->ahead_bytes, m->ahead_bytes / turns + 1 };
-}
-
-/* The next so many bytes. */
-INLINE void mix_ask(struct mix_ahead *a, size_t bytes)
-{
-	if (a->at >= a->end)
-		return;
-	for (size_t i = 0; i < bytes; i += 64)
-		__builtin_prefetch(a->at + i, 0, 2);
-	a->at += bytes;
-}
-
-/* One row of v at v, weights at w. */
-INLINE void mix_turn(const struct kern_mix *m, struct mix_kind k, const float *w, const uint8_t *v,
-		     struct vf *s)
-{
-	struct vf x[4];
-
-	for (unsigned c = 0; c < k.nc; c++)
-		x[c] = mix_load(k.type, v + c * KERN_LANES * mix_bytes(k.type));
-	for (unsigned j = 0; j < k.ny; j++) {
-		struct vf y = vf_set(w[j * m->ldw]);
-
-		for (unsigned c = 0; c < k.nc; c++)
-			s[j * k.nc + c] = vf_fma(y, x[c], s[j * k.nc + c]);
-	}
-}
-
-/* The sums from w and v on, of nv rows, into s. */
-INLINE void mix_loop(const struct kern_mix *m, struct mix_kind k, const float *w, const uint8_t *v,
-		     struct mix_ahead *ask, struct vf *s)
-{
-	const size_t row = m->ldv * mix_bytes(k.type);
-	size_t p = 0;
-
-	for (; p + MIX_TURN <= m->nv; p += MIX_TURN) {
-		mix_ask(ask, ask->step);
-		for (unsigned t = 0; t < MIX_TURN; t++, v += row)
-			mix_turn(m, k, w + p + t, v, s);
-	}
-	for (; p < m->nv; p++, v += row)
-		mix_turn(m, k, w + p, v, s);
-}
-
-/* All sums of a block stay in registers. */
-INLINE void mix_block(const struct kern_mix *m, struct mix_kind k, size_t j, size_t i,
-		      struct mix_ahead *ask)
-{
-	const uint8_t *v = (const uint8_t *)m->v + i * mix_bytes(k.type);
-	float *y = m->y + j * m->ldy + i;
-	struct vf s[VEC_MIX_SUMS];
-
-	for (unsigned c = 0; c < k.ny * k.nc; c++)
-		s[c] = m->fresh || m->steps
-			       ? vf_set(0)
-			       : vf_load(y + c / k.nc * m->ldy + c % k.nc * KERN_LANES);
-	mix_loop(m, k, m->w + j * m->ldw, v, ask, s);
-	for (unsigned c = 0; c < k.ny * k.nc; c++) {
-		float *to = y + c / k.nc * m->ldy + c % k.nc * KERN_LANES;
-
-		if (m->steps)
-			s[c] = vf_fma(s[c], vf_of_f16(m->steps + 2 * (i + c % k.nc * KERN_LANES)),
-				      m->fresh ? vf_set(0) : vf_load(to));
-		vf_store(to, s[c]);
-	}
-}
-
-/* The last columns, fewer than 16. */
-INLINE void mix_rest(const struct kern_mix *m, struct mix_kind k, size_t j, size_t i)
-{
-	const size_t n = m->n - i, each = mix_bytes(k.type);
-	const uint8_t *v = (const uint8_t *)m->v + i * each;
-	float *y = m->y + j * m->ldy + i;
-	struct vf s[VEC_MIX_SUMS];
-
-	for (unsigned c = 0; c < k.ny; c++)
-		s[c] = m->fresh || m->steps ? vf_set(0) : vf_load_n(y + c * m->ldy, n);
-	for (size_t p = 0; p < m->nv; p++) {
-		const struct vf x = mix_load_n(k.type, v + p * m->ldv * each, n);
-
-		for (unsigned c = 0; c < k.ny; c++)
-			s[c] = vf_fma(vf_set(m->w[(j + c) * m->ldw + p]), x, s[c]);
-	}
-	for (unsigned c = 0; c < k.ny; c++) {
-		if (m->steps)
-			s[c] = vf_fma(s[c], mix_load_n(KERN_F16, m->steps + 2 * i, n),
-				      m->fresh ? vf_set(0) : vf_load_n(y + c * m->ldy, n));
-		vf_store_n(y + c * m->ldy, s[c], n);
-	}
-}
-
-/* All columns of ny sums, as many at once as there are registers for. */
-INLINE void mix_rows(const struct kern_mix *m, enum kern_number type, size_t j, unsigned ny,
-		     struct mix_ahead *ask)
-{
-	const unsigned most = VEC_MIX_SUMS / ny, nc = most >= 4 ? 4 : most >= 2 ? 2 : 1;
-	const struct mix_kind many = { type, ny, nc }, one = { type, ny, 1 };
-	size_t i = 0;
-
-	for (; i + nc * KERN_LANES <= m->n; i += nc * KERN_LANES)
-		mix_block(m, many, j, i, ask);
-	for (; i + KERN_LANES <= m->n; i += KERN_LANES)
-		mix_block(m, one, j, i, ask);
-	if (i < m->n)
-		mix_rest(m, one, j, i);
-}
-
-/* Six sums use a row of v best, but eight are two times four. */
-INLINE void mix_of(const struct kern_mix *m, enum kern_number type)
-{
-	struct mix_ahead ask = mix_ahead_of(m);
-	size_t j = 0;
-
-	for (; m->ny - j >= 9 || m->ny - j == 6; j += 6)
-		mix_rows(m, type, j, 6, &ask);
-	for (; m->ny - j >= 4; j += 4)
-		mix_rows(m, type, j, 4, &ask);
-	if (m->ny - j == 3)
-		mix_rows(m, type, j, 3, &ask);
-	else if (m->ny - j == 2)
-		mix_rows(m, type, j, 2, &ask);
-	else if (m->ny - j == 1)
-		mix_rows(m, type, j, 1, &ask);
-	mix_ask(&ask, (size_t)(ask.end - ask.at));
-}
-
-static void mix_f32(const struct kern_mix *m)
-{
-	mix_of(m, KERN_F32);
-}
-
-static void mix_f16(const struct kern_mix *m)
-{
-	mix_of(m, KERN_F16);
-}
-
-static void mix_i8(const struct kern_mix *m)
-{
-	mix_of(m, KERN_I8);
-}
-
-static void mix(const struct kern_mix *m)
-{
-	if (m->type == KERN_F32)
-		mix_f32(m);
-	else if (m->type == KERN_F16)
-		mix_f16(m);
-	else
-		mix_i8(m);
-}
-
 static void stretch(const struct kern_stretch *s)
 {
 	for (size_t j = 0; j < s->nx; j++) {
@@ -519,6 +321,8 @@ INLINE struct vf exp_16(struct vf x)
 	return vf_of_bits(vi_add(vi_of_bits(p), vi_shl23(vi_of_bits(t))));
 }
 
+#define WEIGH_ROWS 4
+
 static void scale(float *y, float a, size_t n)
 {
 	size_t i = 0;
@@ -529,7 +333,7 @@ static void scale(float *y, float a, size_t n)
 		y[i] *= a;
 }
 
-static float max(const float *x, size_t n)
+INLINE float max(const float *x, size_t n)
 {
 	struct vf m = vf_set(-INFINITY);
 	size_t i = 0;
@@ -543,39 +347,70 @@ static float max(const float *x, size_t n)
 	return top;
 }
 
-static float exp_sum(float *x, size_t n, float top)
+/* Row j has a new largest score. */
+static void shrink(const struct kern_weigh *w, size_t j, float top)
 {
-	struct vf s = vf_set(0), m = vf_set(top);
+	const float factor = def_exp(w->top[j] - top);
+
+	scale(w->y + j * w->ldy, factor, w->dim);
+	w->sum[j] *= factor;
+	w->top[j] = top;
+}
+
+/* Sums of exponentials of nx rows, the first of them at x, less their largest scores. */
+INLINE void exp_sums(const struct kern_weigh *w, size_t j, unsigned nx, struct vf *s)
+{
+	float *x = w->x + j * w->ldx;
+	struct vf top[WEIGH_ROWS], y;
 	size_t i = 0;
 
-	for (; i + KERN_LANES <= n; i += KERN_LANES) {
-		struct vf y = exp_16(vf_sub(vf_load(x + i), m));
+	for (unsigned r = 0; r < nx; r++) {
+		top[r] = vf_set(w->top[j + r]);
+		s[r] = vf_set(0);
+	}
+	for (; i + KERN_LANES <= w->n; i += KERN_LANES) {
+		for (unsigned r = 0; r < nx; r++) {
+			y = exp_16(vf_sub(vf_load(x + r * w->ldx + i), top[r]));
+			vf_store(x + r * w->ldx + i, y);
+			s[r] = vf_add(s[r], y);
+		}
+	}
+	for (unsigned r = 0; r < nx && i < w->n; r++) {
+		float *last = x + r * w->ldx + i;
 
-		vf_store(x + i, y);
-		s = vf_add(s, y);
+		y = exp_16(vf_sub(vf_load_n(last, w->n - i), top[r]));
+		vf_store_n(last, y, w->n - i);
+		s[r] = vf_add(s[r], vf_load_n(last, w->n - i));
 	}
-	if (i < n) {
-		vf_store_n(x + i, exp_16(vf_sub(vf_load_n(x + i, n - i), m)), n - i);
-		s = vf_add(s, vf_load_n(x + i, n - i));
+}
+
+/* Rows do not wait for each other's chains of operations. */
+INLINE void weigh_rows(const struct kern_weigh *w, size_t j, unsigned nx)
+{
+	float top[WEIGH_ROWS], sum[WEIGH_ROWS];
+	struct vf s[WEIGH_ROWS];
+
+	for (unsigned r = 0; r < nx; r++)
+		top[r] = max(w->x + (j + r) * w->ldx, w->n);
+	for (unsigned r = 0; r < nx; r++) {
+		if (top[r] > w->top[j + r])
+			shrink(w, j + r, top[r]);
 	}
-	return vf_reduce(s);
+	exp_sums(w, j, nx, s);
+	if (nx == WEIGH_ROWS)
+		vf_reduce4(sum, s[0], s[1], s[2], s[3]);
+	for (unsigned r = 0; r < nx; r++)
+		w->sum[j + r] += nx == WEIGH_ROWS ? sum[r] : vf_reduce(s[r]);
 }
 
 static void weigh(const struct kern_weigh *w)
 {
-	for (size_t j = 0; j < w->nx; j++) {
-		float *x = w->x + j * w->ldx;
-		const float m = max(x, w->n);
+	size_t j = 0;
 
-		if (m > w->top[j]) {
-			const float shrink = def_exp(w->top[j] - m);
-
-			scale(w->y + j * w->ldy, shrink, w->dim);
-			w->sum[j] *= shrink;
-			w->top[j] = m;
-		}
-		w->sum[j] += exp_sum(x, w->n, w->top[j]);
-	}
+	for (; j + WEIGH_ROWS <= w->nx; j += WEIGH_ROWS)
+		weigh_rows(w, j, WEIGH_ROWS);
+	for (; j < w->nx; j++)
+		weigh_rows(w, j, 1);
 }
 
 static void add(float *y, const float *x, size_t n)

@@ -457,14 +457,14 @@ static void rotations_agree_and_keep_products(void **state)
 	}
 }
 
-#define MIX_V (40 * 300) /* numbers of v in the test of mix */
+#define MIX_V (110 * 300) /* numbers of v in the test of mix */
 #define MIX_Y (16 * 300)
 
 /* What v holds, as numbers of each type; and steps. */
 struct mix_data {
 	_Alignas(4) uint8_t v[MIX_V * sizeof(float)];
 	uint16_t steps[300];
-	float w[16 * 43], y[MIX_Y];
+	float w[16 * 113], y[MIX_Y];
 };
 
 static void fill_mix(struct mix_data *d, enum kern_number type)
@@ -472,7 +472,7 @@ static void fill_mix(struct mix_data *d, enum kern_number type)
 	static float x[MIX_V];
 
 	fill(x, MIX_V);
-	fill(d->w, 16 * 43);
+	fill(d->w, 16 * 113);
 	fill(d->y, MIX_Y);
 	if (type == KERN_F32)
 		memcpy(d->v, x, sizeof(x));
@@ -483,8 +483,8 @@ static void fill_mix(struct mix_data *d, enum kern_number type)
 	ref()->to_f16(x, d->steps, 300);
 }
 
-/* n columns on every table, in a shape that n gives. */
-static void compare_mix(const struct mix_data *d, enum kern_number type, size_t n)
+/* n columns on every table, in a shape that n gives, of few rows or many. */
+static void compare_mix(const struct mix_data *d, enum kern_number type, size_t n, bool many)
 {
 	static float got[MIX_Y], want[MIX_Y];
 	const struct kern *k;
@@ -497,15 +497,15 @@ static void compare_mix(const struct mix_data *d, enum kern_number type, size_t 
 				      .v = d->v + n % 5 * each,
 				      .ahead = n % 2 ? d->v : NULL,
 				      .ahead_bytes = n * 16,
-				      .steps = n % 3 ? NULL : (const uint8_t *)d->steps,
+				      .steps = n % 3 || many ? NULL : (const uint8_t *)d->steps,
 				      .type = type,
 				      .ldy = n + 7,
-				      .ldw = 43,
+				      .ldw = 113,
 				      .ldv = n + 2,
 				      .ny = n % 17,
-				      .nv = n % 40,
+				      .nv = n % 40 + (many ? 70 : 0),
 				      .n = n,
-				      .fresh = n % 4 == 0 };
+				      .fresh = n / 4 % 3 == 0 };
 
 		memcpy(got, d->y, sizeof(got));
 		memcpy(want, d->y, sizeof(want));
@@ -524,7 +524,9 @@ static void weighted_sums_run_in_the_order_of_positions(void **state)
 	for (size_t n = 0; n <= 280; n++) {
 		for (unsigned type = KERN_F32; type <= KERN_I8; type++) {
 			fill_mix(&d, (enum kern_number)type);
-			compare_mix(&d, (enum kern_number)type, n);
+			compare_mix(&d, (enum kern_number)type, n, false);
+			if (n % 16 == 0)
+				compare_mix(&d, (enum kern_number)type, n, true);
 		}
 	}
 }
