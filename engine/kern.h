@@ -100,13 +100,14 @@ static inline unsigned kern_group(enum quant_type weights)
 }
 
 /* Rows of activations as 8-bit integers: element e of block b of row r is about
- * q[(r * blocks + b) * 32 + e] * step[r * blocks + b]. */
+ * q[(r * ld + b) * 32 + e] * step[r * ld + b]. */
 struct kern_acts {
 	size_t blocks; /* of 32, per row: a multiple of group */
+	size_t ld;     /* from one row to the next, at least as many */
 	size_t group;  /* kern_group of the weights that they meet */
-	int8_t *q;     /* [rows][blocks][32], -127..127 */
-	float *step;   /* [rows][blocks]: those of a group are equal */
-	int16_t *sum;  /* [rows][blocks][2]: of q[0..16) and of q[16..32) */
+	int8_t *q;     /* [rows][ld][32], -127..127 */
+	float *step;   /* [rows][ld]: those of a group are equal */
+	int16_t *sum;  /* [rows][ld][2]: of q[0..16) and of q[16..32) */
 };
 
 /* Weight rows of a strip: the unit of all integer kernels. */

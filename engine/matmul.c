@@ -57,6 +57,13 @@ static size_t padded(size_t cols)
 	return (cols + 31) / 32 * 32;
 }
 
+/* Blocks from one rounded row to the next: an odd number of cache lines, so that as many rows as
+ * there are may have the same columns in the first-level cache. */
+static size_t apart(size_t blocks)
+{
+	return blocks + (6 - blocks % 4) % 4;
+}
+
 /* A tile of floats is larger than the wide form of a strip, or panels. */
 static size_t thread_floats(size_t max_cols)
 {
@@ -68,7 +75,7 @@ static size_t thread_floats(size_t max_cols)
 
 size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols)
 {
-	const size_t blocks = max_rows * padded(max_cols) / 32;
+	const size_t blocks = max_rows * apart(padded(max_cols) / 32);
 
 	/* 32 codes, a step and two sums a block */
 	return threads * thread_floats(max_cols) + blocks * (8 + 1 + 1);
@@ -88,7 +95,7 @@ static size_t block_bytes(void)
 void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size_t max_rows,
 		 size_t max_cols, float *scratch)
 {
-	const size_t blocks = max_rows * padded(max_cols) / 32;
+	const size_t blocks = max_rows * apart(padded(max_cols) / 32);
 	float *acts;
 
 	*m = (struct matmul){ .kern = k,
@@ -116,8 +123,8 @@ static void round_item(void *arg, size_t item, unsigned thread)
 			in->make(in->arg, r);
 		if (a->group)
 			j->m->kern->quantize(in->x + r * in->ldx, a->blocks * 32, a->group,
-					     a->q + r * a->blocks * 32, a->step + r * a->blocks,
-					     a->sum + r * a->blocks * 2);
+					     a->q + r * a->ld * 32, a->step + r * a->ld,
+					     a->sum + r * a->ld * 2);
 	}
 }
 
@@ -128,6 +135,7 @@ static void round_rows(struct job *j)
 	if (!j->acts.group && !j->in->make)
 		return;
 	j->acts.blocks = j->outs[0].w->cols / 32;
+	j->acts.ld = apart(j->acts.blocks);
 	j->round_rows = (rows + threads - 1) / threads;
 	j->round_rows = j->round_rows < ROUND_ROWS ? j->round_rows : ROUND_ROWS;
 	pool_run(j->m->pool, round_item, j, (rows + j->round_rows - 1) / j->round_rows);

@@ -14,9 +14,8 @@
  * which leaves them one set of the first-level cache, and makes a load look as if it were of what
  * was just stored.
  *
- * Only Q4_0 and Q8_0 are multiplied here, whose products have but one step to be scaled by. While
- * tiles are at work vectors have half of their ports, and the others need so many vectors that
- * AVX-512 VNNI is the faster one (measured: docs/decisions.md, 48). */
+ * Q4_0 and Q8_0 are multiplied here; types with super-blocks in strip_amx_super.c. */
+#include "engine/strip_amx.h"
 #include "engine/strip_chunk.h"
 
 /* Fewer rows than a tile has, also those at the end, are left to AVX-512 VNNI. */
@@ -177,10 +176,10 @@ static void step(struct work *w, const struct unit *now, const struct unit *befo
 INLINE void copy_steps(steps s, const struct kern_acts *x, size_t row, size_t at, size_t n)
 {
 	const __mmask8 there = (__mmask8)((1u << n) - 1);
-	size_t i = row * x->blocks + at;
+	size_t i = row * x->ld + at;
 
 #pragma GCC unroll 1
-	for (size_t r = 0; r < TILE_ROWS; r++, i += x->blocks)
+	for (size_t r = 0; r < TILE_ROWS; r++, i += x->ld)
 		_mm256_store_si256((__m256i *)s[r], _mm256_maskz_loadu_epi32(there, x->step + i));
 }
 
@@ -205,8 +204,8 @@ INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, si
 	copy_steps(s, x, call->first + row, at, n_blocks);
 	u->c = c;
 	u->n_blocks = n_blocks;
-	u->q = x->q + 32 * ((call->first + row) * x->blocks + at);
-	u->row_bytes = 32 * x->blocks;
+	u->q = x->q + 32 * ((call->first + row) * x->ld + at);
+	u->row_bytes = 32 * x->ld;
 	u->step = (const float(*)[CHUNK_BLOCKS])s;
 	u->acc = w->acc + row;
 }
@@ -270,20 +269,17 @@ INLINE void run_strips(chunk_fill *fill, const struct kern_strips *w, size_t str
 	_tile_release();
 }
 
-static bool has_tiles(enum quant_type type)
-{
-	return type == QUANT_Q4_0 || type == QUANT_Q8_0;
-}
-
 void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
 		     size_t first, size_t rows, float *out, size_t ldo)
 {
-	const size_t whole = has_tiles(w->type) ? rows / TILE_ROWS * TILE_ROWS : 0;
+	const size_t whole = rows / TILE_ROWS * TILE_ROWS;
 
 	if (whole && w->type == QUANT_Q4_0)
 		run_strips(chunk_fill_q4_0, w, strip, n, x, first, whole, out, ldo);
-	else if (whole)
+	else if (whole && w->type == QUANT_Q8_0)
 		run_strips(chunk_fill_q8_0, w, strip, n, x, first, whole, out, ldo);
+	else if (whole)
+		strip_amx_super(w, strip, n, x, first, whole, out, ldo);
 	if (whole < rows)
 		strip_avx512vnni_strip(w, strip, n, x, first + whole, rows - whole,
 				       out + whole * ldo, ldo);

@@ -384,8 +384,8 @@ static void run(tile_fn *const *tiles, const uint8_t *w, const struct kern_acts 
 		size_t rows, float *out, size_t ldo)
 {
 	while (rows) {
-		size_t n = rows < MOST ? rows : MOST, at = first * x->blocks;
-		struct acts a = { x->q + at * 32, x->step + at, x->sum + at * 2, x->blocks };
+		size_t n = rows < MOST ? rows : MOST, at = first * x->ld;
+		struct acts a = { x->q + at * 32, x->step + at, x->sum + at * 2, x->ld };
 
 		tiles[n - 1](w, x->blocks, a, out, ldo);
 		first += n;

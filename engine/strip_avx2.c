@@ -411,8 +411,8 @@ static void run(tile_fn *const *tiles, const uint8_t *w, const struct kern_acts 
 {
 	while (rows) {
 		size_t n = rows <= MOST ? rows : rows < 2 * MOST ? (rows + 1) / 2 : MOST;
-		size_t at = first * x->blocks;
-		struct acts a = { x->q + at * 32, x->step + at, x->sum + at * 2, x->blocks };
+		size_t at = first * x->ld;
+		struct acts a = { x->q + at * 32, x->step + at, x->sum + at * 2, x->ld };
 
 		tiles[n - 1](w, x->blocks, a, out, ldo);
 		first += n;

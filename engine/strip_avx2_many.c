@@ -143,7 +143,7 @@ static void put_panels(struct panel *p, const struct kern_acts *x, size_t first,
 	size_t from[MOST];
 
 	for (size_t j = 0; j < MOST; j++)
-		from[j] = (first + (j < n ? j : n - 1)) * x->blocks;
+		from[j] = (first + (j < n ? j : n - 1)) * x->ld;
 	for (size_t k = 0; x->group == 1 && k < x->blocks; k++)
 		put_single(p + k, x, from, k);
 	for (size_t k = 0; x->group > 1 && k < x->blocks; k += 2)

@@ -19,7 +19,7 @@ struct rows {
 	const int8_t *q;
 	const float *step;
 	const int16_t *sum;
-	size_t blocks; /* per row: how far rows are apart */
+	size_t ld; /* blocks from one row to the next */
 	float *out;
 	size_t ldo;
 };
@@ -61,7 +61,7 @@ INLINE void multiply(const struct chunk *c, const struct rows *x, size_t b, unsi
 		for (unsigned s = 0; s < ns; s++)
 			w[s] = _mm512_load_si512(c[s].q[chunk_group(b, g)]);
 		for (unsigned r = 0; r < n; r++) {
-			__m512i q = quad(x->q + 32 * (r * x->blocks + b) + 4 * g);
+			__m512i q = quad(x->q + 32 * (r * x->ld + b) + 4 * g);
 
 			for (unsigned s = 0; s < ns; s++)
 				sums[s * n + r] = _mm512_dpbusd_epi32(sums[s * n + r], w[s], q);
@@ -83,13 +83,13 @@ INLINE __m512i sums_of(const struct rows *x, unsigned r, size_t b)
 {
 	int32_t pair;
 
-	memcpy(&pair, x->sum + 2 * (r * x->blocks + b), sizeof(pair));
+	memcpy(&pair, x->sum + 2 * (r * x->ld + b), sizeof(pair));
 	return _mm512_set1_epi32(pair);
 }
 
 INLINE __m512 step_of(const struct rows *x, unsigned r, size_t b)
 {
-	return _mm512_set1_ps(x->step[r * x->blocks + b]);
+	return _mm512_set1_ps(x->step[r * x->ld + b]);
 }
 
 /* less[strip][row] += what the minimums of block b make of the rows' sums. */
@@ -165,7 +165,7 @@ INLINE void add_rows(const struct chunk *c, size_t n_blocks, const struct rows *
 	__m512 acc[MOST];
 
 	for (unsigned r = 0; moved && r < n; r++)
-		set_begin(&begins[r], x->sum + 2 * r * x->blocks, n_blocks, moved, halves);
+		set_begin(&begins[r], x->sum + 2 * r * x->ld, n_blocks, moved, halves);
 	for (unsigned i = 0; i < ns * n; i++)
 		acc[i] = _mm512_loadu_ps(x->out + i % n * x->ldo + i / n * KERN_STRIP);
 	if (kind != CHUNK_BLOCK)
@@ -178,9 +178,9 @@ INLINE void add_rows(const struct chunk *c, size_t n_blocks, const struct rows *
 
 INLINE void next_rows(struct rows *x, size_t n)
 {
-	x->q += 32 * n * x->blocks;
-	x->step += n * x->blocks;
-	x->sum += 2 * n * x->blocks;
+	x->q += 32 * n * x->ld;
+	x->step += n * x->ld;
+	x->sum += 2 * n * x->ld;
 	x->out += n * x->ldo;
 }
 
@@ -238,10 +238,10 @@ INLINE void add_strips(chunk_fill *fill, add_of_kind *add, const uint8_t *src, s
 		       unsigned ns, const struct kern_acts *x, size_t first, size_t rows,
 		       float *out, size_t ldo)
 {
-	const struct rows all = { .q = x->q + 32 * first * x->blocks,
-				  .step = x->step + first * x->blocks,
-				  .sum = x->sum + 2 * first * x->blocks,
-				  .blocks = x->blocks,
+	const struct rows all = { .q = x->q + 32 * first * x->ld,
+				  .step = x->step + first * x->ld,
+				  .sum = x->sum + 2 * first * x->ld,
+				  .ld = x->ld,
 				  .out = out,
 				  .ldo = ldo };
 	struct chunk c[2];

@@ -123,22 +123,19 @@ INLINE void chunk_fill_q8_0(struct chunk *c, const void *src, size_t at, size_t 
 	}
 }
 
-/* Scale and minimum of block b of the super-block at p (pack.h). */
-INLINE void chunk_scales_q4_k(struct chunk *c, const uint8_t *p, size_t b)
+/* Scales and minimums of block b of the super-block at p (pack.h), of all rows. */
+INLINE void chunk_scales_q4_k(const uint8_t *p, size_t b, __m128i *scale, __m128i *min)
 {
 	const __m128i nibble = _mm_set1_epi8(15), upper = _mm_set1_epi8(0x30);
 	__m128i low = chunk_bytes(p + 64 + 16 * b);
 	__m128i high = chunk_bytes(p + 192 + 16 * (b / 2));
-	__m128i scale, min;
 
 	if (b % 2)
 		high = _mm_srli_epi16(high, 4);
-	scale = _mm_or_si128(_mm_and_si128(low, nibble),
-			     _mm_and_si128(_mm_slli_epi16(high, 4), upper));
-	min = _mm_or_si128(_mm_and_si128(_mm_srli_epi16(low, 4), nibble),
-			   _mm_and_si128(_mm_slli_epi16(high, 2), upper));
-	chunk_put_scale(c, 0, b, scale);
-	chunk_put_min(c, b, min, min);
+	*scale = _mm_or_si128(_mm_and_si128(low, nibble),
+			      _mm_and_si128(_mm_slli_epi16(high, 4), upper));
+	*min = _mm_or_si128(_mm_and_si128(_mm_srli_epi16(low, 4), nibble),
+			    _mm_and_si128(_mm_slli_epi16(high, 2), upper));
 }
 
 /* at is a multiple of 8, n is 8. */
@@ -152,9 +149,12 @@ INLINE void chunk_fill_q4_k(struct chunk *c, const void *src, size_t at, size_t 
 	_mm512_store_ps(c->m[0], _mm512_sub_ps(_mm512_set1_ps(-0.0f), chunk_halves(p + 32)));
 	for (size_t b = 0; b < n; b++) {
 		const uint8_t *nibbles = p + 256 + 256 * b;
+		__m128i scale, min;
 
 		chunk_prefetch(p + 288 * b, 288);
-		chunk_scales_q4_k(c, p, b);
+		chunk_scales_q4_k(p, b, &scale, &min);
+		chunk_put_scale(c, 0, b, scale);
+		chunk_put_min(c, b, min, min);
 		for (unsigned v = 0; v < 4; v++) {
 			__m512i nib = chunk_vector(nibbles + 64 * v);
 
@@ -164,21 +164,17 @@ INLINE void chunk_fill_q4_k(struct chunk *c, const void *src, size_t at, size_t 
 	}
 }
 
-/* Codes of groups 4 half .. 4 half + 3 of block b: four low bits and two high ones. */
-INLINE void chunk_codes_q6_k(struct chunk *c, size_t b, unsigned half, const uint8_t *nibbles,
-			     const uint8_t *high, __m512i mid)
+/* Codes, 0..63, of group 4 half + k of the block whose bits are there: four low and two high. */
+INLINE __m512i chunk_codes_q6_k(const uint8_t *nibbles, const uint8_t *high, unsigned half,
+				unsigned k)
 {
 	const __m512i bits = chunk_vector(high + 64 * half), upper = _mm512_set1_epi8(0x30);
-	const __m512i top[4] = { _mm512_slli_epi16(bits, 4), _mm512_slli_epi16(bits, 2), bits,
-				 _mm512_srli_epi16(bits, 2) };
+	const __m512i low = chunk_vector(nibbles + 64 * k);
+	const __m512i top = k < 2 ? _mm512_slli_epi16(bits, 4 - 2 * k)
+				  : _mm512_srli_epi16(bits, 2 * k - 4);
 
-	for (unsigned k = 0; k < 4; k++) {
-		__m512i low = chunk_vector(nibbles + 64 * k);
-
-		low = half ? chunk_high(low) : chunk_low(low);
-		low = _mm512_or_si512(low, _mm512_and_si512(top[k], upper));
-		chunk_put(c, b, 4 * half + k, _mm512_sub_epi8(low, mid));
-	}
+	return _mm512_or_si512(half ? chunk_high(low) : chunk_low(low),
+			       _mm512_and_si512(top, upper));
 }
 
 /* at is a multiple of 8, n is 8. */
@@ -195,7 +191,10 @@ INLINE void chunk_fill_q6_k(struct chunk *c, const void *src, size_t at, size_t 
 		chunk_prefetch(p + 420 * b, 420);
 		for (unsigned half = 0; half < 2; half++) {
 			chunk_put_scale(c, half, b, chunk_bytes(p + 32 + 32 * b + 16 * half));
-			chunk_codes_q6_k(c, b, half, nibbles, high, mid);
+			for (unsigned k = 0; k < 4; k++)
+				chunk_put(c, b, 4 * half + k,
+					  _mm512_sub_epi8(chunk_codes_q6_k(nibbles, high, half, k),
+							  mid));
 		}
 	}
 }

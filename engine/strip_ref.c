@@ -73,7 +73,7 @@ static void add_blocks(const struct kern_wide *w, size_t at, size_t n, bool mins
 {
 	for (unsigned i = 0; i < KERN_STRIP; i++) {
 		for (size_t b = 0; b < n; b += x->group)
-			out[i] = add_group(out[i], w + b, i, mins, x, row * x->blocks + at + b);
+			out[i] = add_group(out[i], w + b, i, mins, x, row * x->ld + at + b);
 	}
 }
 

@@ -1,8 +1,8 @@
 /* tests/emulated_amx.h - the tiles of AMX (palette 1) on plain arrays: included before a kernel's
  * source (-include), it gives the intrinsics that the source names another meaning.
  *
- * As Intel's manual tells TILELOADD, TILESTORED, TILEZERO, TDPBSSD and LDTILECFG. What would raise
- * an exception there ends the program, and so does a shape that cannot have been meant. */
+ * As Intel's manual tells TILELOADD, TILESTORED, TILEZERO, TDPBSSD, TDPBSUD and LDTILECFG. What
+ * would raise an exception there ends the program, and so does a shape that cannot have been meant. */
 #ifndef TESTS_EMULATED_AMX_H
 #define TESTS_EMULATED_AMX_H
 
@@ -88,8 +88,22 @@ static inline void emulated_tile_stored(unsigned t, void *base, size_t stride)
 		memcpy((uint8_t *)base + r * stride, tile->data[r], tile->row_bytes);
 }
 
-/* c[m][n] += sum over k and i < 4 of a[m][4 k + i] * b[k][4 n + i], bytes with signs. */
-static inline void emulated_tile_dpbssd(unsigned tc, unsigned ta, unsigned tb)
+/* Of a row of a and a column of b: bytes with signs, but where b_unsigned those of b. */
+static inline int32_t emulated_dot(const struct emulated_tile *a, const struct emulated_tile *b,
+				   unsigned m, unsigned n, bool b_unsigned)
+{
+	int32_t sum = 0;
+
+	for (unsigned k = 0; k < a->row_bytes; k++) {
+		const uint8_t byte = b->data[k / 4][4 * n + k % 4];
+
+		sum += (int8_t)a->data[m][k] * (b_unsigned ? byte : (int8_t)byte);
+	}
+	return sum;
+}
+
+/* c[m][n] += sum over k and i < 4 of a[m][4 k + i] * b[k][4 n + i]. */
+static inline void emulated_tile_dp(unsigned tc, unsigned ta, unsigned tb, bool b_unsigned)
 {
 	struct emulated_tile *c = emulated_tile(tc);
 	const struct emulated_tile *a = emulated_tile(ta), *b = emulated_tile(tb);
@@ -102,19 +116,29 @@ static inline void emulated_tile_dpbssd(unsigned tc, unsigned ta, unsigned tb)
 			int32_t sum;
 
 			memcpy(&sum, c->data[m] + 4 * n, sizeof(sum));
-			for (unsigned k = 0; k < a->row_bytes; k++)
-				sum += (int8_t)a->data[m][k] *
-				       (int8_t)b->data[k / 4][4 * n + k % 4];
+			sum += emulated_dot(a, b, m, n, b_unsigned);
 			memcpy(c->data[m] + 4 * n, &sum, sizeof(sum));
 		}
 	}
 }
 
+static inline void emulated_tile_dpbssd(unsigned tc, unsigned ta, unsigned tb)
+{
+	emulated_tile_dp(tc, ta, tb, false);
+}
+
+static inline void emulated_tile_dpbsud(unsigned tc, unsigned ta, unsigned tb)
+{
+	emulated_tile_dp(tc, ta, tb, true);
+}
+
 #undef _tile_dpbssd
+#undef _tile_dpbsud
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_zero
 #define _tile_dpbssd     emulated_tile_dpbssd
+#define _tile_dpbsud     emulated_tile_dpbsud
 #define _tile_loadconfig emulated_tile_loadconfig
 #define _tile_loadd      emulated_tile_loadd
 #define _tile_release    emulated_tile_release

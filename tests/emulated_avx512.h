@@ -180,6 +180,8 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_load_si512          simde_mm512_load_si512
 #define _mm512_loadu_ps            simde_mm512_loadu_ps
 #define _mm512_loadu_si512         simde_mm512_loadu_si512
+#define _mm512_maddubs_epi16        simde_mm512_maddubs_epi16
+#define _mm512_mask_mov_epi8        simde_mm512_mask_mov_epi8
 #define _mm512_mask_storeu_ps      emulated_mask_storeu_ps
 #define _mm512_maskz_compress_ps   simde_mm512_maskz_compress_ps
 #define _mm512_maskz_loadu_ps      emulated_maskz_loadu_ps
@@ -187,11 +189,13 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_max_ps              simde_mm512_max_ps
 #define _mm512_min_ps              simde_mm512_min_ps
 #define _mm512_mul_ps              simde_mm512_mul_ps
+#define _mm512_mullo_epi16          simde_mm512_mullo_epi16
 #define _mm512_mullo_epi32         simde_mm512_mullo_epi32
 #define _mm512_or_si512            simde_mm512_or_si512
 #undef _mm512_permute_ps
 #define _mm512_permute_ps          emulated_permute_ps
 #define _mm512_reduce_max_ps       emulated_reduce_max_ps
+#define _mm512_set1_epi16           simde_mm512_set1_epi16
 #define _mm512_set1_epi32          simde_mm512_set1_epi32
 #define _mm512_set1_epi8           simde_mm512_set1_epi8
 #define _mm512_set1_ps             simde_mm512_set1_ps
@@ -208,6 +212,7 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_store_ps            simde_mm512_store_ps
 #define _mm512_store_si512         simde_mm512_store_si512
 #define _mm512_storeu_ps           simde_mm512_storeu_ps
+#define _mm512_sub_epi16            simde_mm512_sub_epi16
 #define _mm512_sub_epi8            simde_mm512_sub_epi8
 #define _mm512_sub_ps              simde_mm512_sub_ps
 #define _mm512_xor_si512           simde_mm512_xor_si512

@@ -80,7 +80,9 @@ static float one_output(const struct matrix *m, const float *x, size_t i)
 	static int8_t q[COLS];
 	static float step[COLS / 32];
 	static int16_t sum[COLS / 32 * 2];
-	struct kern_acts a = { .blocks = m->w.cols / 32, .q = q, .step = step, .sum = sum };
+	struct kern_acts a = {
+		.blocks = m->w.cols / 32, .ld = m->w.cols / 32, .q = q, .step = step, .sum = sum
+	};
 	struct kern_rows row = m->w.rows;
 	float out[16];
 

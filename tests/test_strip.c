@@ -114,21 +114,22 @@ static float some_step(enum kind kind)
  * alignment. */
 static struct kern_acts fill_acts(enum quant_type type, size_t blocks, size_t shift, enum kind kind)
 {
-	static int8_t q[ROWS * BLOCKS * 32 + 64];
-	static float step[ROWS * BLOCKS + 16];
-	static int16_t sum[ROWS * BLOCKS * 2 + 32];
+	static int8_t q[ROWS * (BLOCKS + 3) * 32 + 64];
+	static float step[ROWS * (BLOCKS + 3) + 16];
+	static int16_t sum[ROWS * (BLOCKS + 3) * 2 + 32];
 	struct kern_acts x = { .blocks = blocks,
+			       .ld = blocks + draw(4),
 			       .group = kern_group(type),
 			       .q = q + shift,
 			       .step = step + shift % 16,
 			       .sum = sum + shift % 32 };
 	int end = 127;
 
-	for (size_t b = 0; b < ROWS * blocks; b++) {
-		if (b % x.group == 0 || (kind == EXTREME && draw(4) == 0))
+	for (size_t b = 0; b < ROWS * x.ld; b++) {
+		if (b % x.ld % x.group == 0 || (kind == EXTREME && draw(4) == 0))
 			end = draw(2) ? 127 : -127;
 		x.sum[2 * b] = x.sum[2 * b + 1] = 0;
-		x.step[b] = b % x.group ? x.step[b - 1] : some_step(kind);
+		x.step[b] = b % x.ld % x.group ? x.step[b - 1] : some_step(kind);
 		for (size_t e = 0; e < 32; e++) {
 			int8_t v = (int8_t)(kind == PLAIN ? (int)draw(255) - 127 : end);
 
@@ -245,7 +246,7 @@ static void assert_dot(enum quant_type type, const uint8_t *row, const struct ke
 
 	quant_dequant_row(type, row, w, x->blocks * 32);
 	for (size_t i = 0; i < x->blocks * 32; i++) {
-		double v = (double)x->q[r * x->blocks * 32 + i] * x->step[r * x->blocks + i / 32];
+		double v = (double)x->q[r * x->ld * 32 + i] * x->step[r * x->ld + i / 32];
 
 		exact += w[i] * v;
 		size += fabs(w[i] * v);
