@@ -31,15 +31,18 @@ struct job {
 	size_t round_rows;
 	size_t item_strips;
 	size_t block_rows;
+	bool passing;          /* rows are made in the threads' scratch, and rounded there */
 	struct kern_acts acts; /* group 0: no out needs rounded rows */
 	/* 1 + first of the rows that lie in panels in a thread's scratch; 0: none. */
 	size_t panels[POOL_MAX_THREADS];
 };
 
-/* Part of one out: weight rows [first, first + n). */
+/* Part of one out, or of what gates it: weight rows [first, first + n). */
 struct part {
-	const struct matmul_out *out;
+	const struct weight *w;
 	size_t first, n;
+	float *y; /* [rows][ldy] of these */
+	size_t ldy;
 };
 
 static size_t strips_of(const struct weight *w)
@@ -47,9 +50,17 @@ static size_t strips_of(const struct weight *w)
 	return (w->rows.n_rows + KERN_STRIP - 1) / KERN_STRIP;
 }
 
+/* Of two matrices half as many each. */
+static size_t strips_at_once(const struct job *j, const struct matmul_out *o)
+{
+	return o->up && j->item_strips > 1 ? j->item_strips / 2 : j->item_strips;
+}
+
 static size_t n_items(const struct job *j, unsigned out)
 {
-	return (strips_of(j->outs[out].w) + j->item_strips - 1) / j->item_strips;
+	const size_t n = strips_at_once(j, &j->outs[out]);
+
+	return (strips_of(j->outs[out].w) + n - 1) / n;
 }
 
 static size_t padded(size_t cols)
@@ -116,14 +127,14 @@ static void round_item(void *arg, size_t item, unsigned thread)
 	const struct job *j = arg;
 	const struct kern_acts *a = &j->acts;
 	const struct matmul_in *in = j->in;
+	float *room = j->passing ? j->m->scratch + thread * j->m->thread_floats : NULL;
 
-	(void)thread;
 	for (size_t r = item * j->round_rows; r < (item + 1) * j->round_rows && r < in->rows; r++) {
 		if (in->make)
-			in->make(in->arg, r);
+			in->make(in->arg, r, room);
 		if (a->group)
-			j->m->kern->quantize(in->x + r * in->ldx, a->blocks * 32, a->group,
-					     a->q + r * a->ld * 32, a->step + r * a->ld,
+			j->m->kern->quantize(room ? room : in->x + r * in->ldx, a->blocks * 32,
+					     a->group, a->q + r * a->ld * 32, a->step + r * a->ld,
 					     a->sum + r * a->ld * 2);
 	}
 }
@@ -156,9 +167,9 @@ static size_t block_rows(const struct matmul *m, size_t cols)
 static void run_strip(const struct job *j, const struct part *p, size_t strip, size_t r, size_t n,
 		      const struct kern_wide *wide)
 {
-	const struct weight *w = p->out->w;
-	const size_t left = w->rows.n_rows - strip * KERN_STRIP, ldy = p->out->ldy;
-	float *y = p->out->y + r * ldy + strip * KERN_STRIP;
+	const struct weight *w = p->w;
+	const size_t left = w->rows.n_rows - strip * KERN_STRIP, ldy = p->ldy;
+	float *y = p->y + r * ldy + strip * KERN_STRIP - p->first;
 	float tail[BLOCK_ROWS * KERN_STRIP];
 	float *out = left < KERN_STRIP ? tail : y;
 	const size_t ldo = left < KERN_STRIP ? KERN_STRIP : ldy;
@@ -179,7 +190,6 @@ static size_t rows_at(const struct job *j, size_t r)
 /* n strips with all rows, in panels that the thread keeps from one item to the next. */
 static void run_panels(struct job *j, const struct part *p, size_t n, unsigned thread)
 {
-	const struct matmul_out *o = p->out;
 	const size_t rows = j->in->rows, groups = (rows + KERN_PANEL_MOST - 1) / KERN_PANEL_MOST;
 	float *panels = j->m->scratch + thread * j->m->thread_floats;
 
@@ -189,22 +199,21 @@ static void run_panels(struct job *j, const struct part *p, size_t n, unsigned t
 		if (j->panels[thread] != 1 + r)
 			j->m->kern->panels(&j->acts, r, left, panels);
 		j->panels[thread] = 1 + r;
-		j->m->kern->strips(&o->w->strips, p->first / KERN_STRIP, n, panels, left,
-				   o->y + r * o->ldy + p->first, o->ldy);
+		j->m->kern->strips(&p->w->strips, p->first / KERN_STRIP, n, panels, left,
+				   p->y + r * p->ldy, p->ldy);
 	}
 }
 
 static void run_packed(struct job *j, const struct part *p, unsigned thread)
 {
-	const struct matmul_out *o = p->out;
 	const size_t first = p->first / KERN_STRIP, whole = p->n / KERN_STRIP;
 
 	if (j->m->kern->strips && j->in->rows >= KERN_PANEL_LEAST) {
 		run_panels(j, p, whole, thread);
 	} else {
 		for (size_t r = 0; r < j->in->rows && whole; r += j->block_rows)
-			j->m->kern->strip(&o->w->strips, first, whole, &j->acts, r, rows_at(j, r),
-					  o->y + r * o->ldy + p->first, o->ldy);
+			j->m->kern->strip(&p->w->strips, first, whole, &j->acts, r, rows_at(j, r),
+					  p->y + r * p->ldy, p->ldy);
 	}
 	for (size_t r = 0; r < j->in->rows && p->n % KERN_STRIP; r += j->block_rows)
 		run_strip(j, p, first + whole, r, rows_at(j, r), NULL);
@@ -213,13 +222,13 @@ static void run_packed(struct job *j, const struct part *p, unsigned thread)
 static void run_wide(const struct job *j, const struct part *p, float *scratch)
 {
 	struct kern_wide *wide = (struct kern_wide *)(void *)scratch;
-	const struct kern_rows *w = &p->out->w->rows;
+	const struct kern_rows *w = &p->w->rows;
 
 	for (size_t i = p->first; i < p->first + p->n; i += KERN_STRIP) {
 		const size_t left = w->n_rows - i;
 
 		j->m->kern->expand(w->type, w->data + i * w->row_bytes, w->row_bytes,
-				   left < KERN_STRIP ? left : KERN_STRIP, p->out->w->cols, wide);
+				   left < KERN_STRIP ? left : KERN_STRIP, p->w->cols, wide);
 		for (size_t r = 0; r < j->in->rows; r += j->block_rows)
 			run_strip(j, p, i / KERN_STRIP, r, rows_at(j, r), wide);
 	}
@@ -228,17 +237,17 @@ static void run_wide(const struct job *j, const struct part *p, float *scratch)
 /* F32 weights are used where they are, others by way of the thread's scratch. */
 static void run_tile(const struct job *j, const struct part *p, size_t first, float *scratch)
 {
-	const struct kern_rows *w = &p->out->w->rows;
+	const struct kern_rows *w = &p->w->rows;
 	const size_t left = p->first + p->n - first;
 	const uint8_t *data = w->data + first * w->row_bytes;
 	struct kern_tile t = { .x = j->in->x,
 			       .ldx = j->in->ldx,
 			       .nx = j->in->rows,
-			       .out = p->out->y + first,
-			       .ldo = p->out->ldy,
+			       .out = p->y + first - p->first,
+			       .ldo = p->ldy,
 			       .nw = left < KERN_STRIP ? left : KERN_STRIP,
-			       .ldw = p->out->w->cols,
-			       .n = p->out->w->cols };
+			       .ldw = p->w->cols,
+			       .n = p->w->cols };
 
 	if (w->type == QUANT_F32) {
 		t.w = (const float *)(const void *)data;
@@ -253,7 +262,7 @@ static void run_tile(const struct job *j, const struct part *p, size_t first, fl
 
 static void run_floats(const struct job *j, const struct part *p, float *scratch)
 {
-	struct kern_rows w = p->out->w->rows;
+	struct kern_rows w = p->w->rows;
 
 	if (j->in->rows >= MANY_ROWS || w.type == QUANT_F32) {
 		for (size_t i = p->first; i < p->first + p->n; i += KERN_STRIP)
@@ -263,48 +272,82 @@ static void run_floats(const struct job *j, const struct part *p, float *scratch
 	w.data += p->first * w.row_bytes;
 	w.n_rows = p->n;
 	for (size_t r = 0; r < j->in->rows; r++)
-		j->m->kern->rows(&w, j->in->x + r * j->in->ldx, p->out->w->cols,
-				 p->out->y + r * p->out->ldy + p->first);
+		j->m->kern->rows(&w, j->in->x + r * j->in->ldx, p->w->cols, p->y + r * p->ldy);
 }
 
-/* Bias, and to what the result is added: while it is in cache. */
-static void add_more(const struct job *j, const struct part *p)
+static void run_part(struct job *j, const struct part *p, unsigned thread)
 {
-	const struct weight *w = p->out->w;
+	float *scratch = j->m->scratch + thread * j->m->thread_floats;
 
-	for (size_t r = 0; r < j->in->rows && (w->bias || p->out->plus); r++) {
-		const size_t at = r * p->out->ldy + p->first;
-
-		if (w->bias)
-			j->m->kern->add(p->out->y + at, w->bias + p->first, p->n);
-		if (p->out->plus)
-			j->m->kern->add(p->out->plus + at, p->out->y + at, p->n);
+	if (p->w->strips.data) {
+		run_packed(j, p, thread);
+	} else {
+		j->panels[thread] = 0; /* these need the scratch */
+		if (expand_knows(p->w->rows.type))
+			run_wide(j, p, scratch);
+		else
+			run_floats(j, p, scratch);
 	}
+	for (size_t r = 0; r < j->in->rows && p->w->bias; r++)
+		j->m->kern->add(p->y + r * p->ldy, p->w->bias + p->first, p->n);
+}
+
+/* p's results, at most n columns, go to a part of `to`, [rows][ldy], that nobody reads later: the
+ * thread's own, close together, where there is room for all, else where they would belong. */
+static void put_aside(const struct job *j, struct part *p, size_t n, float *to, size_t ldy,
+		      unsigned thread)
+{
+	const bool fits = n * pool_threads(j->m->pool) <= ldy;
+
+	p->y = fits ? to + thread * n * j->in->rows : to + p->first;
+	p->ldy = fits ? n : ldy;
+}
+
+/* What becomes of results, of at most n columns, while they are in the cache. */
+static void finish_part(struct job *j, const struct matmul_out *o, const struct part *p, size_t n,
+			unsigned thread)
+{
+	struct part up = *p;
+
+	if (o->up) {
+		up.w = o->up;
+		put_aside(j, &up, n, o->up_y, o->ldy, thread);
+		run_part(j, &up, thread);
+	}
+	for (size_t r = 0; r < j->in->rows && o->up; r++)
+		j->m->kern->silu_mul(p->y + r * p->ldy, up.y + r * up.ldy, p->n);
+	for (size_t r = 0; r < j->in->rows && o->plus; r++)
+		j->m->kern->add(o->plus + r * o->ldy + p->first, p->y + r * p->ldy, p->n);
 }
 
 static void run_item(void *arg, size_t item, unsigned thread)
 {
 	struct job *j = arg;
-	float *scratch = j->m->scratch + thread * j->m->thread_floats;
-	struct part p = { .out = j->outs };
-	const struct weight *w;
+	const struct matmul_out *o = j->outs;
+	struct part p;
+	size_t most;
 
-	for (unsigned i = 0; item >= n_items(j, i); i++, p.out++)
+	for (unsigned i = 0; item >= n_items(j, i); i++, o++)
 		item -= n_items(j, i);
-	w = p.out->w;
-	p.first = item * j->item_strips * KERN_STRIP;
-	p.n = w->rows.n_rows - p.first;
-	p.n = p.n < j->item_strips * KERN_STRIP ? p.n : j->item_strips * KERN_STRIP;
-	if (w->strips.data) {
-		run_packed(j, &p, thread);
-	} else {
-		j->panels[thread] = 0; /* these need the scratch */
-		if (expand_knows(w->rows.type))
-			run_wide(j, &p, scratch);
-		else
-			run_floats(j, &p, scratch);
-	}
-	add_more(j, &p);
+	most = strips_at_once(j, o) * KERN_STRIP;
+	p = (struct part){ .w = o->w, .first = item * most, .ldy = o->ldy };
+	p.n = o->w->rows.n_rows - p.first < most ? o->w->rows.n_rows - p.first : most;
+	p.y = o->y + p.first;
+	if (o->plus)
+		put_aside(j, &p, most, o->y, o->ldy, thread);
+	run_part(j, &p, thread);
+	finish_part(j, o, &p, most, thread);
+}
+
+/* Blocks that share a step in the rows that w wants; 0: it wants floats. */
+static size_t group_of(const struct weight *w)
+{
+	return expand_knows(w->rows.type) ? kern_group(w->rows.type) : 0;
+}
+
+bool matmul_pairs(const struct weight *a, const struct weight *b)
+{
+	return group_of(a) == group_of(b) && a->cols == b->cols && a->rows.n_rows == b->rows.n_rows;
 }
 
 /* Rows are rounded as the first out that wants rounded ones has them. Returns how many outs, from
@@ -314,8 +357,7 @@ static unsigned choose_group(struct job *j)
 	unsigned n = 0;
 
 	for (; n < j->n_outs; n++) {
-		const enum quant_type type = j->outs[n].w->rows.type;
-		const size_t group = expand_knows(type) ? kern_group(type) : 0;
+		const size_t group = group_of(j->outs[n].w);
 
 		if (group && j->acts.group && group != j->acts.group)
 			break;
@@ -347,8 +389,11 @@ static unsigned run_some(const struct matmul *m, const struct matmul_out *outs, 
 	size_t strips = 0, items = 0;
 
 	j.n_outs = choose_group(&j);
-	for (unsigned i = 0; i < j.n_outs; i++)
-		strips += strips_of(outs[i].w);
+	j.passing = in->passing && in->make && j.n_outs == n_outs;
+	for (unsigned i = 0; i < j.n_outs; i++) {
+		strips += strips_of(outs[i].w) * (outs[i].up ? 2 : 1);
+		j.passing = j.passing && expand_knows(outs[i].w->rows.type);
+	}
 	round_rows(&j);
 	j.item_strips = item_strips(&j, strips);
 	for (unsigned i = 0; i < j.n_outs; i++)
@@ -363,8 +408,10 @@ void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned 
 	struct matmul_in left = *in;
 
 	assert(in->rows <= m->max_rows);
-	for (unsigned i = 0; i < n_outs; i++)
+	for (unsigned i = 0; i < n_outs; i++) {
 		assert(outs[i].w->cols == outs[0].w->cols && outs[i].w->cols <= m->max_cols);
+		assert(!outs[i].up || matmul_pairs(outs[i].w, outs[i].up));
+	}
 	while (n_outs) {
 		const unsigned n = run_some(m, outs, n_outs, &left);
 

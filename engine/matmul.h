@@ -32,22 +32,32 @@ size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols);
 void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size_t max_rows,
 		 size_t max_cols, float *scratch);
 
-/* Rows x [rows][ldx]. With make, row r is there once make(arg, r) has been called: by any thread,
- * once, for each row, before it is used (while it is still in the cache of the one that rounds). */
+/* Rows x [rows][ldx]. With make, row r is there once make(arg, r, NULL) has been called: by any
+ * thread, once, for each row, before it is used (while it is still in the cache of the one that
+ * rounds). Rows that are passing nobody else wants: make may be given room for one instead, where
+ * the row is only rounded, and x stays as it was. */
 struct matmul_in {
 	const float *x;
 	size_t ldx, rows;
-	void (*make)(void *arg, size_t r);
+	void (*make)(void *arg, size_t r, float *room);
 	void *arg;
+	bool passing;
 };
 
-/* y[r * ldy + i] = W x[r] + bias; then plus[r * ldy + i] += y[r * ldy + i] unless it is NULL. */
+/* y[r * ldy + i] = W x[r] + bias. With up (matmul_pairs), y = silu(y) * (up x[r] + its bias), and
+ * up_y, [rows][ldy], is scratch. With plus, plus[r * ldy + i] += y[r * ldy + i], and y is scratch:
+ * both happen while results are in the cache. */
 struct matmul_out {
 	const struct weight *w;
 	float *y;
 	size_t ldy;
 	float *plus;
+	const struct weight *up;
+	float *up_y;
 };
+
+/* b may be `up` of a: its shape is the same, and so are the rows that it wants. */
+bool matmul_pairs(const struct weight *a, const struct weight *b);
 
 /* All outs read the same rows; their weights have equally many columns. */
 void matmul_run(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,

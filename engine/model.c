@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/touch.h"
@@ -19,6 +20,8 @@
 #include "engine/weights.h"
 
 #define DEFAULT_ROWS 256
+
+#define HUGE_PAGE    ((size_t)2 << 20)
 
 /* For so long model_prepare goes on to the next layer. */
 #define PREPARE_MS 1000
@@ -169,14 +172,29 @@ static int check_slice(const struct model_hparams *hp, const struct model_conf *
 	return model_slice_has(&slice, hp, conf->first, conf->last, embed, conf->head, e);
 }
 
+/* Items of a product store to many rows at once, each in a page of its own. What is left at the end
+ * stays in small pages, so that nothing is taken beyond what was booked. */
+static void ask_huge(void *at, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+	if (bytes >= HUGE_PAGE)
+		(void)madvise(at, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#else
+	(void)at;
+	(void)bytes;
+#endif
+}
+
 static int open_scratch(struct model *m, struct err *e)
 {
 	size_t parts[N_PARTS], n = measure(&m->hp, &m->conf, parts);
 	float *at;
 
-	m->scratch = aligned_alloc(64, larger(n, 16) * sizeof(float));
+	m->scratch = aligned_alloc(n * sizeof(float) < HUGE_PAGE ? 64 : HUGE_PAGE,
+				   larger(n, 16) * sizeof(float));
 	if (!m->scratch)
 		return err_set(e, ERR_NOMEM, "%zu MiB of scratch", n * sizeof(float) >> 20);
+	ask_huge(m->scratch, n * sizeof(float));
 	touch(m->scratch, n * sizeof(float));
 	at = m->norm = m->scratch;
 	at = m->q = at + parts[NORM];
@@ -360,21 +378,27 @@ struct norming {
 	const float *x, *w;
 };
 
-static void norm_row(void *arg, size_t r)
+static void norm_row(void *arg, size_t r, float *room)
 {
 	const struct norming *n = arg;
 	const size_t d = n->m->hp.dim;
 
-	n->m->kern->rms_norm(n->m->norm + r * d, n->x + r * d, n->w, d, n->m->hp.norm_eps);
+	n->m->kern->rms_norm(room ? room : n->m->norm + r * d, n->x + r * d, n->w, d,
+			     n->m->hp.norm_eps);
 }
 
-/* outs of norm(x); m->norm is then what they read. */
+/* outs of norm(x); m->norm is then what they read, if somebody observes it. */
 static void run_normed(const struct model *m, const float *x, const float *w, uint32_t rows,
 		       const struct matmul_out *outs, unsigned n_outs)
 {
 	struct norming n = { m, x, w };
 	const struct matmul_in in = {
-		.x = m->norm, .ldx = m->hp.dim, .rows = rows, .make = norm_row, .arg = &n
+		.x = m->norm,
+		.ldx = m->hp.dim,
+		.rows = rows,
+		.make = norm_row,
+		.arg = &n,
+		.passing = !m->sums,
 	};
 
 	matmul_run(&m->matmul, outs, n_outs, &in);
@@ -421,11 +445,11 @@ static void attend(struct pass *p, const struct layer *l, float *x)
 	const struct model_hparams *hp = &m->hp;
 	const size_t mixed = (size_t)hp->n_heads * hp->head_dim_v;
 	const struct matmul_out qkv[] = {
-		{ &l->q, m->q, (size_t)hp->n_heads * hp->head_dim, NULL },
-		{ &l->k, m->k, (size_t)hp->n_kv_heads * hp->head_dim, NULL },
-		{ &l->v, m->v, (size_t)hp->n_kv_heads * hp->head_dim_v, NULL },
+		{ .w = &l->q, .y = m->q, .ldy = (size_t)hp->n_heads * hp->head_dim },
+		{ .w = &l->k, .y = m->k, .ldy = (size_t)hp->n_kv_heads * hp->head_dim },
+		{ .w = &l->v, .y = m->v, .ldy = (size_t)hp->n_kv_heads * hp->head_dim_v },
 	};
-	const struct matmul_out o = { &l->o, m->norm, hp->dim, x };
+	const struct matmul_out o = { .w = &l->o, .y = m->norm, .ldy = hp->dim, .plus = x };
 	const struct matmul_in in = { .x = m->mixed, .ldx = mixed, .rows = p->rows };
 
 	run_normed(m, x, l->attn_norm, p->rows, qkv, 3);
@@ -436,11 +460,12 @@ static void attend(struct pass *p, const struct layer *l, float *x)
 	matmul_run(&m->matmul, &o, 1, &in);
 }
 
-static void activate_row(void *arg, size_t r)
+static void activate_row(void *arg, size_t r, float *room)
 {
 	const struct model *m = arg;
 	const size_t ff = m->hp.ff_dim;
 
+	(void)room; /* not passing */
 	m->kern->silu_mul(m->gate + r * ff, m->up + r * ff, ff);
 }
 
@@ -449,16 +474,23 @@ static void feed_forward(struct pass *p, const struct layer *l, float *x)
 {
 	struct model *m = p->m;
 	const size_t ff = m->hp.ff_dim, d = m->hp.dim;
+	const bool paired = matmul_pairs(&l->gate, &l->up);
 	const struct matmul_out wide[] = {
-		{ &l->gate, m->gate, ff, NULL },
-		{ &l->up, m->up, ff, NULL },
+		{ .w = &l->gate,
+		  .y = m->gate,
+		  .ldy = ff,
+		  .up = paired ? &l->up : NULL,
+		  .up_y = m->up },
+		{ .w = &l->up, .y = m->up, .ldy = ff },
 	};
-	const struct matmul_out down = { &l->down, m->norm, d, x };
-	const struct matmul_in in = {
-		.x = m->gate, .ldx = ff, .rows = p->rows, .make = activate_row, .arg = m
-	};
+	const struct matmul_out down = { .w = &l->down, .y = m->norm, .ldy = d, .plus = x };
+	const struct matmul_in in = { .x = m->gate,
+				      .ldx = ff,
+				      .rows = p->rows,
+				      .make = paired ? NULL : activate_row,
+				      .arg = m };
 
-	run_normed(m, x, l->ffn_norm, p->rows, wide, 2);
+	run_normed(m, x, l->ffn_norm, p->rows, wide, paired ? 1 : 2);
 	observe(m, p->layer, IMATRIX_FEED, m->norm, p->rows);
 	matmul_run(&m->matmul, &down, 1, &in);
 	observe(m, p->layer, IMATRIX_DOWN, m->gate, p->rows);
@@ -549,7 +581,9 @@ void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
 	(void)weights_pack_head(&m->weights, m->pool, WEIGHTS_ALL);
 	while (rows > 0) {
 		const uint32_t n = rows < most ? rows : most;
-		const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab, NULL };
+		const struct matmul_out out = { .w = &m->weights.head,
+						.y = logits,
+						.ldy = m->hp.n_vocab };
 
 		run_normed(m, x, m->weights.norm, n, &out, 1);
 		observe(m, 0, IMATRIX_HEAD, m->norm, n);
@@ -562,7 +596,7 @@ void model_logits(struct model *m, const float *x, uint32_t rows, float *logits)
 void model_logits_of(struct model *m, const float *const *x, uint32_t rows, float *logits)
 {
 	const size_t d = m->hp.dim;
-	const struct matmul_out out = { &m->weights.head, logits, m->hp.n_vocab, NULL };
+	const struct matmul_out out = { .w = &m->weights.head, .y = logits, .ldy = m->hp.n_vocab };
 	const struct matmul_in in = { .x = m->norm, .ldx = d, .rows = rows };
 
 	assert(m->weights.norm && rows <= max_rows(&m->conf));
