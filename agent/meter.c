@@ -22,13 +22,6 @@
 #define SLOPE_BYTES     256u
 #define WEIGHT_MAX      8u /* trips of one magnitude that count in a slope */
 
-static void push(struct meter_ring *r, double v)
-{
-	r->v[r->n % METER_KEPT] = (float)v;
-	if (++r->n == 2 * METER_KEPT) /* the ring goes on, the count does not run over */
-		r->n = METER_KEPT;
-}
-
 static int by_size(const void *a, const void *b)
 {
 	const float x = *(const float *)a, y = *(const float *)b;
@@ -48,17 +41,6 @@ static double quantile(float *v, unsigned n, double q)
 	return v[i] + (at - i) * (next - v[i]);
 }
 
-static double median(const struct meter_ring *r)
-{
-	const unsigned n = r->n < METER_KEPT ? r->n : METER_KEPT;
-	float sorted[METER_KEPT];
-
-	if (!n)
-		return 0;
-	memcpy(sorted, r->v, n * sizeof(*sorted));
-	return quantile(sorted, n, 0.5);
-}
-
 /* One row in one layer. */
 static double row_ms(const struct meter_job *j)
 {
@@ -70,18 +52,12 @@ static struct depth_point point_of(const struct meter_job *j)
 	return (struct depth_point){ j->rows == 1 ? j->pos : j->pos + j->rows / 2.0, row_ms(j) };
 }
 
-/* The medians of a window, and what positions add there. */
+/* The means of a window, and what positions add there. */
 static double deeper_ms(const struct depth *d, const struct depth_slopes *s)
 {
 	const struct depth_point now = { depth_at(d), depth_ms(d) };
 
 	return MSG_DEEPER * depth_slope(s, now);
-}
-
-static void scale(struct meter_ring *r, double factor)
-{
-	for (unsigned i = 0; i < METER_KEPT && i < r->n; i++)
-		r->v[i] *= (float)factor;
 }
 
 /* What the machine did since the kind of sessions that does not run now was measured. */
@@ -100,7 +76,7 @@ static void learn_row(struct meter_front *f, const struct meter_job *j)
 
 		depth_scale(d, changed);
 		if (j->local)
-			scale(&f->head, changed);
+			window_scale(&f->head, changed);
 	}
 	drift_row(&f->drift, j->local, j->pos, row_ms(j));
 	depth_learn(d, &f->token_slopes, j->pos, row_ms(j));
@@ -121,9 +97,9 @@ void meter_job(struct meter *m, const struct meter_job *j)
 	if (j->rows >= METER_CHUNK_ROWS && j->layers)
 		depth_learn(&f->layer_row, &f->row_slopes, j->pos + j->rows / 2.0, row_ms(j));
 	if (j->sampled)
-		push(&f->head, j->head_us / 1000.0);
+		window_add(&f->head, j->head_us / 1000.0);
 	if (j->rows == 1 && j->encoded)
-		push(&f->encode, j->encode_us / 1000.0);
+		window_add(&f->encode, j->encode_us / 1000.0);
 }
 
 void meter_deeper(struct meter *m, const struct meter_job *early, const struct meter_job *late)
@@ -138,17 +114,17 @@ void meter_beside(struct meter *m, unsigned front, bool local, double us)
 {
 	struct meter_front *f = &m->fronts[front];
 
-	push(local ? &f->local : &f->beside, us > 0 ? us / 1000 : 0);
+	window_add(local ? &f->local : &f->beside, us > 0 ? us / 1000 : 0);
 }
 
 void meter_begin(struct meter *m, bool local, double us)
 {
-	push(local ? &m->local_begin : &m->begin, us / 1000);
+	window_add(local ? &m->local_begin : &m->begin, us / 1000);
 }
 
 double meter_begin_ms(const struct meter *m)
 {
-	return median(m->local_begin.n ? &m->local_begin : &m->begin);
+	return window_median(m->local_begin.n ? &m->local_begin : &m->begin);
 }
 
 /* While no trip is known nothing can be told apart. */
@@ -158,7 +134,7 @@ void meter_open(struct meter *m, double us)
 	const double trip = x->base_ms + MSG_OPEN_BYTES * x->up_ms + MSG_ACCEPT_BYTES * x->down_ms;
 
 	if (x->base_ms > 0)
-		push(&m->open, fmax(0, us / 1000 - trip));
+		window_add(&m->open, fmax(0, us / 1000 - trip));
 }
 
 void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
@@ -174,12 +150,12 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 	s->deeper_token_ms = token * deeper_ms(&f->layer_token, &f->token_slopes);
 	s->deeper_row_ms = f->row_slopes.n ? deeper_ms(&f->layer_row, &f->row_slopes)
 					   : deeper_ms(&f->layer_token, &f->token_slopes);
-	s->embed_ms = median(&f->beside);
+	s->embed_ms = window_mean(&f->beside);
 	s->local_layer_ms = local * depth_ms(&f->local_layer);
 	s->local_layer_at = depth_at(&f->local_layer);
-	s->local_ms = median(&f->local);
-	s->head_ms = local * median(&f->head);
-	s->encode_ms = median(&f->encode);
+	s->local_ms = window_mean(&f->local);
+	s->head_ms = local * window_mean(&f->head);
+	s->encode_ms = window_mean(&f->encode);
 }
 
 /* ---- the link ---- */
@@ -489,7 +465,7 @@ void meter_link(struct meter *m, uint64_t now_us, struct msg_link *l)
 	slow = m->up_ms > 0 ? slow_byte_ms(s, l->rtt_ms, m->down_ms, m->up_ms) / m->up_ms : 1;
 	l->up_low_kbit_s = l->up_kbit_s / slow;
 	l->down_low_kbit_s = l->down_kbit_s / slow;
-	l->open_ms = median(&m->open);
+	l->open_ms = window_median(&m->open);
 	l->idle_ms = now_us > s->newest_us ? (double)(now_us - s->newest_us) / 1000 : 0;
 }
 

@@ -3,8 +3,10 @@
  * What sessions with a worker and sessions without one tell of layers is kept apart; while the ones
  * run, figures of the others follow the machine's pace (agent/drift.h).
  *
- * Fed with the times of jobs and tokens, and with round trips and their sizes; gives medians and
- * quantiles over a recent window, in the terms of msg_speed and msg_link (schema/msg.h).
+ * Fed with the times of jobs and tokens, and with round trips and their sizes; gives figures over a
+ * recent window, in the terms of msg_speed and msg_link (schema/msg.h): of what each token takes
+ * the mean (base/window.h), since they add up, of what happens once a session the median, of the
+ * link median and quantiles.
  *
  * A trip of u bytes up and d bytes down takes base + u * up + d * down. Trips are kept by the order
  * of magnitude of their size, the newest few of each, spread over more than a session where tokens
@@ -28,11 +30,8 @@
 
 #include "agent/drift.h"
 #include "base/depth.h"
+#include "base/window.h"
 #include "schema/msg.h"
-
-/* Newest samples of a figure. Layers take longer at late positions of a session than at early ones,
- * so all of an answer shall be in there. */
-#define METER_KEPT       256u
 
 #define METER_MAGNITUDES 20  /* of sizes: 1, 2..3, 4..7 bytes ... */
 #define METER_TRIPS      32u /* newest of a magnitude */
@@ -40,11 +39,6 @@
 #define METER_CHUNK_ROWS 8u
 #define METER_GAP_US     20000ull /* once there are so many, one counts that comes so much later */
 #define METER_STALE_US   300000000ull /* trips so much older than the newest one do not count */
-
-struct meter_ring {
-	float v[METER_KEPT];
-	uint32_t n; /* ever */
-};
 
 struct meter_trip {
 	uint64_t at_us; /* when the answer came */
@@ -60,10 +54,10 @@ struct meter_trips {
 /* Of one front end. */
 struct meter_front {
 	struct depth layer_token, layer_row;    /* ms by position */
-	struct meter_ring beside, head, encode; /* ms */
+	struct window beside, head, encode; /* ms */
 	/* layer_token, beside of sessions without a worker */
 	struct depth local_layer;
-	struct meter_ring local;
+	struct window local;
 	struct drift drift; /* between layer_token and local_layer with head */
 	struct depth_slopes token_slopes, row_slopes; /* of decode rows, of rows of a chunk */
 };
@@ -75,7 +69,7 @@ struct meter_line {
 
 struct meter {
 	struct meter_front fronts[MSG_FRONTS_MAX];
-	struct meter_ring begin, local_begin, open; /* ms, of sessions; local: without a worker */
+	struct window begin, local_begin, open; /* ms, of sessions; local: without a worker */
 	struct meter_trips trips;  /* to the worker, without its own time */
 	struct meter_trips probes; /* to the broker */
 	double up_ms, down_ms;     /* per byte, as last known; 0: not */

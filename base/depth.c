@@ -2,7 +2,8 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "base/window.h"
 
 #define RARE        32u  /* times from one look at the slope to the next */
 #define LEAST       48u  /* times for one */
@@ -24,17 +25,6 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double median(const float *v, unsigned n)
-{
-	float sorted[DEPTH_KEPT];
-
-	if (!n)
-		return 0;
-	memcpy(sorted, v, n * sizeof(*v));
-	qsort(sorted, n, sizeof(*sorted), by_size);
-	return ((double)sorted[(n - 1) / 2] + (double)sorted[n / 2]) / 2;
-}
-
 static unsigned kept(const struct depth *d)
 {
 	return d->n < DEPTH_KEPT ? d->n : DEPTH_KEPT;
@@ -49,7 +39,7 @@ static struct point middle(const struct point *p, unsigned n)
 		at[i] = p[i].at;
 		ms[i] = p[i].ms;
 	}
-	return (struct point){ (float)median(at, n), (float)median(ms, n) };
+	return (struct point){ (float)window_median_of(at, n), (float)window_median_of(ms, n) };
 }
 
 /* The newest times -> p, newest first, and -> *longest the length of the longest run of positions
@@ -130,12 +120,17 @@ void depth_note(struct depth_slopes *s, struct depth_point early, struct depth_p
 
 double depth_ms(const struct depth *d)
 {
-	return median(d->ms, kept(d));
+	return window_mean_of(d->ms, kept(d));
 }
 
 double depth_at(const struct depth *d)
 {
-	return median(d->at, kept(d));
+	const unsigned n = kept(d);
+	double sum = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		sum += (double)d->at[i];
+	return n ? sum / n : 0;
 }
 
 struct depth_point depth_newest(const struct depth *d, uint32_t n)

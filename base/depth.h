@@ -1,11 +1,12 @@
 /* base/depth.h - how much longer a row of a layer takes, the later its position: attention reads
  * all positions before it.
  *
- * Two things. The newest times and their positions, whose medians belong together: a time, and the
- * position where it holds. And the slope between late and early positions of the session that runs
- * (of all, where sessions are short or take turns), as often as they are far enough apart: the
- * median of the newest few such slopes, each of which counts by how far that was, so that a machine
- * that was busy for a while does not look like depth. A slope is kept as a share of what a row
+ * Two things. The newest times and their positions, whose means (of times without extremes, see
+ * base/window.h) belong together: a time, and the position where it holds. And the slope between
+ * late and early positions of the session that runs (of all, where sessions are short or take
+ * turns), as often as they are far enough apart: the median of the newest few such slopes, each of
+ * which counts by how far that was, so that a machine that was busy for a while does not look like
+ * depth. A slope is kept as a share of what a row
  * takes at position 0: a machine that becomes slower does so for attention, too. One set of slopes
  * may take from several windows: those of sessions that differ in what a row takes.
  *
@@ -19,7 +20,9 @@
 
 #include <stdint.h>
 
-#define DEPTH_KEPT     256u /* newest times */
+#include "base/window.h"
+
+#define DEPTH_KEPT     WINDOW_KEPT /* newest times */
 #define DEPTH_SLOPES   9u   /* newest slopes */
 #define DEPTH_DISTANCE 96.0 /* positions: over fewer, noise looks like a slope */
 /* A multiply-add of attention takes as long as so many of matrices: 0.75 to 2.7 were measured. */
@@ -55,7 +58,7 @@ void depth_learn(struct depth *d, struct depth_slopes *slopes, double at, double
  * positions between them. */
 void depth_note(struct depth_slopes *slopes, struct depth_point early, struct depth_point late);
 
-/* Median of the newest times, and of their positions; 0: none. */
+/* Mean of the newest times, and of their positions; 0: none. */
 double depth_ms(const struct depth *d);
 double depth_at(const struct depth *d);
 

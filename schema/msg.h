@@ -120,8 +120,9 @@ struct msg_agent_profile {
 	char front[MSG_FRONT_MAX]; /* of decisions that name none; empty: the first of these */
 };
 
-/* How fast an agent computes, with one of its fronts: medians of late, or of the measurement at
- * its start. A decode token of a session with split s takes, if it has the agent for itself,
+/* How fast an agent computes, with one of its fronts: means of late, without extremes
+ * (base/window.h), or of the measurement at its start. A decode token of a session with split s
+ * takes, if it has the agent for itself,
  *   embed_ms + s * layer_token_ms + encode_ms                   + the link and the worker, s < L
  *   local_ms + L * local_layer_ms + head_ms                                                s = L
  * and a prompt chunk of n rows s * n * layer_row_ms, and encoding. These times of a layer hold at
@@ -178,7 +179,8 @@ struct msg_remaining {
 /* A worker's step of `rows` rows: decode rows of as many sessions, or those of a prompt. A row
  * waits for its step, then for L - s layers and the rest:
  *   queue + (L - s) * layer_ms + head_ms   = queue_us + compute_us of its answer
- * Medians of steps of rows up to the next size, of late, brought to `rows`. */
+ * Medians of steps of rows up to the next size, of late, brought to `rows`; of one row means
+ * without extremes. */
 struct msg_batch {
 	uint32_t rows;	 /* 1, 2, 4, 8, 16, 32, 64, 256: those of which there were steps */
 	double layer_ms; /* one layer of the step */
@@ -211,7 +213,7 @@ struct msg_telemetry {
 	double decode_ms; /* a row of a prompt: its decoding; 0: not known */
 	uint64_t weight_bytes; /* for weights and buffers, those not needed now too */
 	bool draining;
-	struct msg_batch batches[MSG_BATCHES_MAX]; /* [n_batches], medians of late, by rows */
+	struct msg_batch batches[MSG_BATCHES_MAX]; /* [n_batches], of late, by rows */
 	uint32_t n_batches;
 	/* Of agents: */
 	uint64_t budget_bytes, used_bytes; /* hard limit, booked now; 0: not known */

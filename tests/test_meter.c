@@ -442,7 +442,7 @@ static void a_beginning_is_what_it_takes_beside_its_trip(void **state)
 	assert_near(l.open_ms, 2, 0.3, "open_ms");
 }
 
-static void speeds_are_medians_of_what_each_job_can_tell(void **state)
+static void speeds_are_told_by_each_job_that_can_tell(void **state)
 {
 	struct meter m = { 0 };
 	struct msg_speed s, other = { 0 };
@@ -479,6 +479,36 @@ static void speeds_are_medians_of_what_each_job_can_tell(void **state)
 	meter_speed(&m, 1, &other);
 	assert_true(other.layer_token_ms == 0); /* no layers: nothing to tell */
 	assert_near(other.encode_ms, 0.007, 1e-6, "encode_ms");
+}
+
+/* Without a worker; each part has a tail of its own, and once the machine stands still. */
+static void parts_of_a_token_add_up_to_its_mean(void **state)
+{
+	struct way w = { .seed = 5 };
+	struct meter m = { 0 };
+	struct msg_speed s;
+	double sum = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 256; i++) {
+		const double layers = 260 - 20 * log(1 - uniform(&w));
+		const double head = 13 - 5 * log(1 - uniform(&w));
+		const double beside = 5 - 10 * log(1 - uniform(&w));
+
+		meter_job(&m,
+			  &(struct meter_job){ .layers = 8,
+					       .rows = 1,
+					       .pos = 40 + i % 32,
+					       .sampled = true,
+					       .local = true,
+					       .layers_us = (uint32_t)(i == 200 ? 28000 : layers),
+					       .head_us = (uint32_t)head });
+		meter_beside(&m, 0, true, beside);
+		sum += (uint32_t)layers + (uint32_t)head + beside;
+	}
+	meter_speed(&m, 0, &s);
+	assert_near(s.local_ms + 8 * s.local_layer_ms + s.head_ms, sum / 256 / 1000, 0.015,
+		    "token");
 }
 
 /* A session's tokens [from, to) on a machine that is so slow: a layer takes (200 + pos / 4) us, the
@@ -561,10 +591,11 @@ static void before_positions_told_what_they_take_the_models_shape_does(void **st
 	(void)state;
 	meter_shape(&m, 0.001 / DEPTH_DEAR);
 	for (uint32_t i = 0; i < 400; i++)
-		meter_job(&m, &(struct meter_job){ .layers = 4,
-						   .rows = 1,
-						   .pos = 30 + i % 40,
-						   .layers_us = i % 7 ? 800 : 2000 });
+		meter_job(&m,
+			  &(struct meter_job){ .layers = 4,
+					       .rows = 1,
+					       .pos = 30 + i % 40,
+					       .layers_us = i % 50 ? 800 : 20000 }); /* stalls */
 	meter_speed(&m, 0, &s);
 	assert_near(s.layer_token_at, 50, 0.05, "layer_token_at");
 	assert_near(s.layer_token_ms, 0.2, 1e-6, "layer_token_ms");
@@ -613,7 +644,8 @@ int main(void)
 		cmocka_unit_test(probes_alone_speak_of_the_broker),
 		cmocka_unit_test(a_chunk_behind_another_one_is_not_worth_measuring),
 		cmocka_unit_test(a_beginning_is_what_it_takes_beside_its_trip),
-		cmocka_unit_test(speeds_are_medians_of_what_each_job_can_tell),
+		cmocka_unit_test(speeds_are_told_by_each_job_that_can_tell),
+		cmocka_unit_test(parts_of_a_token_add_up_to_its_mean),
 		cmocka_unit_test(figures_of_sessions_that_do_not_run_follow_the_machines_pace),
 		cmocka_unit_test(positions_of_jobs_tell_what_a_position_takes),
 		cmocka_unit_test(before_positions_told_what_they_take_the_models_shape_does),

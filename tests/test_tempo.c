@@ -180,6 +180,27 @@ static void all_sizes_fit_a_message(void **state)
 		assert_near(b[i].layer_ms, (20 + 5.0 * b[i].rows) / 1000, 1e-3);
 }
 
+/* One in eight takes three times as long, and one stands still for a second. */
+static void steps_of_one_row_are_told_as_what_they_add_up_to(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 512; i++) {
+		const uint32_t us = i == 450 ? 1000000 : i % 8 ? 100 : 300;
+
+		tempo_learn(&p, &(struct tempo_step){ .row_layers = 4,
+						      .layers = 4,
+						      .answers = 1,
+						      .layers_us = 4 * us,
+						      .rest_us = us });
+	}
+	assert_int_equal(tempo_batches(&p, b), 1);
+	assert_near(b[0].layer_ms, 0.125, 0.02);
+	assert_near(b[0].head_ms, 0.125, 0.02);
+}
+
 /* A step whose rows take 25 us a layer, and 0.1 us more for each position. */
 static struct tempo_step deep_step(uint32_t rows, double at)
 {
@@ -204,8 +225,8 @@ static void what_positions_take_is_learned(void **state)
 		tempo_learn(&p, &s);
 	}
 	assert_int_equal(tempo_batches(&p, b), 2);
-	assert_near(b[0].at, 295, 0.01); /* the newest steps', as the time */
-	assert_near(b[0].layer_ms, 0.0545, 0.01);
+	assert_near(b[0].at, 171.5, 0.01); /* the newest steps', as the time */
+	assert_near(b[0].layer_ms, 0.04215, 0.01);
 	assert_near(b[0].deeper_ms, 0.1, 0.05); /* 1000 positions */
 	assert_int_equal(b[1].rows, 4);
 	assert_near(b[1].at, 10, 0.01);
@@ -252,6 +273,7 @@ int main(void)
 		cmocka_unit_test(layers_are_those_of_the_step_rows_parts_of_rows),
 		cmocka_unit_test(a_prompt_has_one_answer_however_long_it_is),
 		cmocka_unit_test(all_sizes_fit_a_message),
+		cmocka_unit_test(steps_of_one_row_are_told_as_what_they_add_up_to),
 		cmocka_unit_test(what_positions_take_is_learned),
 		cmocka_unit_test(before_positions_told_what_they_take_the_models_shape_does),
 	};

@@ -1,8 +1,7 @@
 #include "worker/cost.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
+#include "base/window.h"
 
 unsigned cost_class_of(double rows)
 {
@@ -15,23 +14,9 @@ unsigned cost_class_of(double rows)
 	return i;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	const float x = *(const float *)a, y = *(const float *)b;
-
-	return (x > y) - (x < y);
-}
-
 float cost_median(const float *v, uint32_t ever)
 {
-	const unsigned n = ever < COST_KEPT ? ever : COST_KEPT;
-	float sorted[COST_KEPT];
-
-	if (!n)
-		return 0;
-	memcpy(sorted, v, n * sizeof(*v));
-	qsort(sorted, n, sizeof(*sorted), by_size);
-	return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+	return (float)window_median_of(v, ever < COST_KEPT ? ever : COST_KEPT);
 }
 
 /* Least squares over the classes that have something, weighted by 1 / us^2. */

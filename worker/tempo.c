@@ -60,6 +60,8 @@ void tempo_learn(struct tempo *p, const struct tempo_step *s)
 	cost_learn(&p->rest, s->answers, s->rest_us > decode_us ? s->rest_us - decode_us : 0);
 	if (is_prompt(s))
 		learn_decoding(p, s);
+	if (rows == 1 && s->answers == 1)
+		window_add(&p->one_rest, s->rest_us / 1000.0);
 	if (rows == 1)
 		depth_learn(&p->one, &p->one_slopes, at_of(s), row_ms(s));
 	else if (rows >= TEMPO_CHUNK_ROWS)
@@ -109,6 +111,17 @@ static double at_size(const struct cost *c, unsigned class, double rows)
 	return (us > least ? us : least) / 1000;
 }
 
+/* Of one row, where such steps ran: not of the newest few only. */
+static void tell_one(const struct tempo *p, struct msg_batch *b)
+{
+	if (p->one.n) {
+		b->layer_ms = depth_ms(&p->one);
+		b->at = depth_at(&p->one);
+	}
+	if (p->one_rest.n)
+		b->head_ms = window_mean(&p->one_rest);
+}
+
 uint32_t tempo_batches(const struct tempo *p, struct msg_batch batches[static MSG_BATCHES_MAX])
 {
 	uint32_t n = 0;
@@ -118,13 +131,16 @@ uint32_t tempo_batches(const struct tempo *p, struct msg_batch batches[static MS
 
 		if (!p->layer.classes[i].n || rows == LEFT_OUT)
 			continue;
-		batches[n++] = (struct msg_batch){
+		batches[n] = (struct msg_batch){
 			.rows = rows,
 			.layer_ms = at_size(&p->layer, i, rows),
 			.head_ms = at_size(&p->rest, i, rows),
 			.at = mean_at(p, i),
 			.deeper_ms = deeper_ms(p, rows),
 		};
+		if (rows == 1)
+			tell_one(p, &batches[n]);
+		n++;
 	}
 	return n;
 }

@@ -1,7 +1,8 @@
 /* worker/tempo.h - how long steps take by their rows: one layer, and all else.
  *
- * Learned from steps that ran, by the classes of cost.h (medians of the newest few of each). Rows
- * that run through some of the layers count as part of a row. All else goes by answers: a prompt
+ * Learned from steps that ran, by the classes of cost.h (medians of the newest few of each); steps
+ * of one row, of which tokens of a session are made, by the mean of many (base/window.h). Rows that
+ * run through some of the layers count as part of a row. All else goes by answers: a prompt
  * has one, however long, a step of decode rows as many as rows; decoding a prompt's rows is apart.
  * What a row takes more at late
  * positions is learned from steps of one row, and from those of TEMPO_CHUNK_ROWS or more
@@ -29,6 +30,7 @@ struct tempo {
 	struct cost layer, rest;
 	float at[COST_CLASSES][COST_KEPT]; /* mean positions of the steps in `layer` */
 	struct depth one, chunk;           /* a layer, per row: ms */
+	struct window one_rest;            /* of steps of one row and its answer: ms */
 	struct depth_slopes one_slopes, chunk_slopes;
 	float decode_ms[COST_KEPT]; /* ring: of a row of a prompt */
 	uint32_t n_decoded;         /* ever */
