@@ -201,6 +201,27 @@ static void steps_of_one_row_are_told_as_what_they_add_up_to(void **state)
 	assert_near(b[0].head_ms, 0.125, 0.02);
 }
 
+/* 64 rows ran once, at the start, while others had the machine; prompts have 40. */
+static void what_ran_once_is_dearer_for_each_row_by_nothing(void **state)
+{
+	struct msg_batch b[MSG_BATCHES_MAX];
+	struct tempo p = { 0 };
+	struct tempo_step slow = { .row_layers = 64 * 6,
+				   .layers = 6,
+				   .row_layer_positions = 64 * 6 * 32,
+				   .layers_us = 6 * 2000 };
+
+	(void)state;
+	tempo_learn(&p, &slow);
+	run(&p, 5, 40, 6);
+	assert_int_equal(tempo_batches(&p, b), 2);
+	assert_near(b[1].layer_ms, 2 * b[0].layer_ms, 1e-3);
+	for (unsigned i = 0; i < COST_KEPT; i++) /* so it is */
+		tempo_learn(&p, &slow);
+	assert_int_equal(tempo_batches(&p, b), 2);
+	assert_near(b[1].layer_ms, 2, 0.01);
+}
+
 /* A step whose rows take 25 us a layer, and 0.1 us more for each position. */
 static struct tempo_step deep_step(uint32_t rows, double at)
 {
@@ -274,6 +295,7 @@ int main(void)
 		cmocka_unit_test(a_prompt_has_one_answer_however_long_it_is),
 		cmocka_unit_test(all_sizes_fit_a_message),
 		cmocka_unit_test(steps_of_one_row_are_told_as_what_they_add_up_to),
+		cmocka_unit_test(what_ran_once_is_dearer_for_each_row_by_nothing),
 		cmocka_unit_test(what_positions_take_is_learned),
 		cmocka_unit_test(before_positions_told_what_they_take_the_models_shape_does),
 	};

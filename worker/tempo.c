@@ -122,6 +122,21 @@ static void tell_one(const struct tempo *p, struct msg_batch *b)
 		b->head_ms = window_mean(&p->one_rest);
 }
 
+/* Twice as many rows take no more than twice as long: a size of which there were few steps (of a
+ * busy moment at the start, say) is believed no more than what a smaller one, that ran more often,
+ * would take for each of them. */
+static void tame(const struct tempo *p, unsigned class, const struct msg_batch *smaller,
+		 struct msg_batch *b)
+{
+	const uint32_t n = p->layer.classes[class].n;
+	const double more = smaller->deeper_ms * smaller->rows * (b->at - smaller->at) / MSG_DEEPER;
+	const double most = (smaller->layer_ms + more) * b->rows / smaller->rows;
+
+	if (n < COST_KEPT && n < p->layer.classes[cost_class_of(smaller->rows)].n && most > 0 &&
+	    b->layer_ms > most)
+		b->layer_ms = most;
+}
+
 uint32_t tempo_batches(const struct tempo *p, struct msg_batch batches[static MSG_BATCHES_MAX])
 {
 	uint32_t n = 0;
@@ -140,6 +155,8 @@ uint32_t tempo_batches(const struct tempo *p, struct msg_batch batches[static MS
 		};
 		if (rows == 1)
 			tell_one(p, &batches[n]);
+		if (n)
+			tame(p, i, &batches[n - 1], &batches[n]);
 		n++;
 	}
 	return n;
