@@ -185,12 +185,32 @@ static unsigned magnitude(double bytes)
 	return i;
 }
 
-/* Where the ring is full and its newest trip hardly older, t tells nothing new: over a fast link a
- * scheduler's whims last longer than a session. */
+/* Where the ring is full and its newest trip hardly older, t belongs to the same moment: over a
+ * fast link a scheduler's whims last longer than a session. */
 static bool is_soon(const struct meter_trips *s, unsigned k, const struct meter_trip *t)
 {
 	return s->n[k] >= METER_TRIPS &&
 	       t->at_us < s->kept[k][(s->n[k] - 1) % METER_TRIPS].at_us + METER_GAP_US;
+}
+
+/* Into the newest one, which becomes the mean: the first trip of a moment is not like the others,
+ * that follow when all threads are awake. */
+static void merge(struct meter_trips *s, unsigned k, const struct meter_trip *t)
+{
+	struct meter_trip *m = &s->kept[k][(s->n[k] - 1) % METER_TRIPS];
+	const float share = 1 / (float)++s->merged[k];
+
+	m->up_bytes += (t->up_bytes - m->up_bytes) * share;
+	m->down_bytes += (t->down_bytes - m->down_bytes) * share;
+	m->ms += (t->ms - m->ms) * share;
+}
+
+static void add(struct meter_trips *s, unsigned k, const struct meter_trip *t)
+{
+	s->kept[k][s->n[k] % METER_TRIPS] = *t;
+	s->merged[k] = 1;
+	if (++s->n[k] == 2 * METER_TRIPS)
+		s->n[k] = METER_TRIPS;
 }
 
 static void keep(struct meter_trips *s, const struct meter_trip *t)
@@ -198,10 +218,9 @@ static void keep(struct meter_trips *s, const struct meter_trip *t)
 	const unsigned k = magnitude(t->up_bytes);
 
 	if (is_soon(s, k, t))
-		return;
-	s->kept[k][s->n[k] % METER_TRIPS] = *t;
-	if (++s->n[k] == 2 * METER_TRIPS)
-		s->n[k] = METER_TRIPS;
+		merge(s, k, t);
+	else
+		add(s, k, t);
 	s->newest_us = t->at_us > s->newest_us ? t->at_us : s->newest_us;
 }
 

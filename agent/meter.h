@@ -10,11 +10,11 @@
  *
  * A trip of u bytes up and d bytes down takes base + u * up + d * down. Trips are kept by the order
  * of magnitude of their size, the newest few of each, spread over more than a session where tokens
- * take a millisecond; up is the weighted median of the slopes between the medians of any two
- * magnitudes, so that neither jitter nor a straggler nor thousands of small trips move it; base the
- * median of what the trips took besides. Answers are all of about one size, so only probes
- * (agent/probe.h), which come back as long as they went, tell down: what a byte of a probe takes is
- * up + down.
+ * take a millisecond (then means are kept); up is the weighted median of the slopes between the
+ * medians of any two magnitudes, so that neither jitter nor a straggler nor thousands of small trips
+ * move it; base the median of what the trips took besides. Answers are all of about one size, so
+ * only probes (agent/probe.h), which come back as long as they went, tell down: what a byte of a
+ * probe takes is up + down.
  *
  * A link that changes: a few trips in a row that took more than twice or less than half of what was
  * expected, or some more in a row that took a quarter more or less, and what was before the first
@@ -37,7 +37,7 @@
 #define METER_TRIPS      32u /* newest of a magnitude */
 /* A job of so many rows or more tells what a row of a chunk takes: the least of codec/chunk.h. */
 #define METER_CHUNK_ROWS 8u
-#define METER_GAP_US     20000ull /* once there are so many, one counts that comes so much later */
+#define METER_GAP_US     20000ull /* once there are so many, those within are one: their mean */
 #define METER_STALE_US   300000000ull /* trips so much older than the newest one do not count */
 
 struct meter_trip {
@@ -48,6 +48,7 @@ struct meter_trip {
 struct meter_trips {
 	struct meter_trip kept[METER_MAGNITUDES][METER_TRIPS]; /* rings, by up_bytes */
 	uint32_t n[METER_MAGNITUDES];                          /* ever */
+	uint32_t merged[METER_MAGNITUDES]; /* trips of which the newest one is the mean */
 	uint64_t newest_us;                                    /* 0: none */
 };
 

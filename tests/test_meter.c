@@ -259,6 +259,25 @@ static void a_burst_of_trips_is_one_moment(void **state)
 	assert_near(l.rtt_ms, 1, 0.05, "rtt_ms");
 }
 
+/* Sessions of 25 ms; threads have to wake up for the first trip of each. */
+static void trips_of_a_session_count_as_its_first_one_does(void **state)
+{
+	struct meter m = { 0 };
+	struct msg_link l;
+	uint64_t now_us = SECOND_US;
+
+	(void)state;
+	for (unsigned session = 0; session < 200; session++) {
+		for (unsigned i = 0; i < 50; i++) {
+			now_us += 500;
+			meter_trip(&m, &(struct meter_trip){ now_us, 60, 180, i ? 0.2F : 0.4F });
+		}
+		now_us += SECOND_US / 10;
+	}
+	meter_link(&m, now_us, &l);
+	assert_near(l.rtt_ms, 0.204, 0.02, "rtt_ms");
+}
+
 static void a_link_that_gets_slow_is_known_after_a_few_trips(void **state)
 {
 	struct way fast = { 5, 1, 10000, 10000, 1 }, slow = { 5, 1, 250, 250, 2 };
@@ -636,6 +655,7 @@ int main(void)
 		cmocka_unit_test(a_rate_beyond_measure_has_a_bound),
 		cmocka_unit_test(what_the_link_was_long_ago_does_not_count),
 		cmocka_unit_test(a_burst_of_trips_is_one_moment),
+		cmocka_unit_test(trips_of_a_session_count_as_its_first_one_does),
 		cmocka_unit_test(a_link_that_gets_slow_is_known_after_a_few_trips),
 		cmocka_unit_test(a_link_that_gets_somewhat_slow_is_known_with_a_probe_or_two),
 		cmocka_unit_test(a_rate_that_leaves_nothing_of_a_trip_is_no_unknown_link),
