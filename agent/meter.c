@@ -52,12 +52,9 @@ static struct depth_point point_of(const struct meter_job *j)
 	return (struct depth_point){ j->rows == 1 ? j->pos : j->pos + j->rows / 2.0, row_ms(j) };
 }
 
-/* The means of a window, and what positions add there. */
-static double deeper_ms(const struct depth *d, const struct depth_slopes *s)
+static struct depth_point mean_of(const struct depth *d)
 {
-	const struct depth_point now = { depth_at(d), depth_ms(d) };
-
-	return MSG_DEEPER * depth_slope(s, now);
+	return (struct depth_point){ depth_at(d), depth_ms(d) };
 }
 
 /* What the machine did since the kind of sessions that does not run now was measured. */
@@ -142,14 +139,17 @@ void meter_speed(const struct meter *m, unsigned front, struct msg_speed *s)
 	const struct meter_front *f = &m->fronts[front];
 	const double now = pace(f);
 	const double token = f->drift.local ? now : 1, local = f->drift.local ? 1 : now;
+	const struct depth_point one = mean_of(&f->layer_token);
+	const struct depth_point chunk = depth_newest(&f->layer_row, DEPTH_KEPT); /* medians */
+	const double deeper = MSG_DEEPER * depth_slope(&f->token_slopes, one);
 
-	s->layer_token_ms = token * depth_ms(&f->layer_token);
-	s->layer_token_at = depth_at(&f->layer_token);
-	s->layer_row_ms = depth_ms(&f->layer_row);
-	s->layer_row_at = depth_at(&f->layer_row);
-	s->deeper_token_ms = token * deeper_ms(&f->layer_token, &f->token_slopes);
-	s->deeper_row_ms = f->row_slopes.n ? deeper_ms(&f->layer_row, &f->row_slopes)
-					   : deeper_ms(&f->layer_token, &f->token_slopes);
+	s->layer_token_ms = token * one.ms;
+	s->layer_token_at = one.at;
+	s->layer_row_ms = chunk.ms;
+	s->layer_row_at = chunk.at;
+	s->deeper_token_ms = token * deeper;
+	s->deeper_row_ms =
+		f->row_slopes.n ? MSG_DEEPER * depth_slope(&f->row_slopes, chunk) : deeper;
 	s->embed_ms = window_mean(&f->beside);
 	s->local_layer_ms = local * depth_ms(&f->local_layer);
 	s->local_layer_at = depth_at(&f->local_layer);

@@ -5,15 +5,15 @@
  *
  * Fed with the times of jobs and tokens, and with round trips and their sizes; gives figures over a
  * recent window, in the terms of msg_speed and msg_link (schema/msg.h): of what each token takes
- * the mean (base/window.h), since they add up, of what happens once a session the median, of the
- * link median and quantiles.
+ * the mean (base/window.h), since they add up; of what happens once a session, chunks of its prompt
+ * too, the median; of the link median and quantiles.
  *
  * A trip of u bytes up and d bytes down takes base + u * up + d * down. Trips are kept by the order
  * of magnitude of their size, the newest few of each, spread over more than a session where tokens
  * take a millisecond (then means are kept); up is the weighted median of the slopes between the
- * medians of any two magnitudes, so that neither jitter nor a straggler nor thousands of small trips
- * move it; base the median of what the trips took besides. Answers are all of about one size, so
- * only probes (agent/probe.h), which come back as long as they went, tell down: what a byte of a
+ * medians of any two magnitudes, so that neither jitter nor a straggler nor thousands of small
+ * trips move it; base the median of what the trips took besides. Answers are all of about one size,
+ * so only probes (agent/probe.h), which come back as long as they went, tell down: what a byte of a
  * probe takes is up + down.
  *
  * A link that changes: a few trips in a row that took more than twice or less than half of what was

@@ -133,7 +133,7 @@ struct msg_agent_profile {
 struct msg_speed {
 	char front[MSG_FRONT_MAX];
 	double layer_token_ms; /* one layer, one decode row */
-	double layer_row_ms;   /* one layer, per row of a full chunk of a prompt */
+	double layer_row_ms;   /* one layer, per row of a full chunk of a prompt: a median */
 	/* All that a decode token takes beside layers, encoding, head, and its trip (msg_link):
 	 * embedding, handing over between threads, looking after the session. */
 	double embed_ms;

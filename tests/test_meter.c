@@ -478,6 +478,10 @@ static void speeds_are_told_by_each_job_that_can_tell(void **state)
 	}
 	meter_job(&m, &(struct meter_job){
 			      .layers = 4, .rows = 64, .encoded = true, .layers_us = 6400 });
+	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 64, .layers_us = 6400 });
+	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 64, .layers_us = 8000 });
+	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 64, .layers_us = 9000 });
+	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 64, .layers_us = 6400 });
 	meter_job(&m, &(struct meter_job){ .layers = 4, .rows = 7, .layers_us = 90000 });
 	meter_job(&m, &(struct meter_job){ .layers = 8,
 					   .rows = 1,
