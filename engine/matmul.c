@@ -37,10 +37,11 @@ struct job {
 	size_t panels[POOL_MAX_THREADS];
 };
 
-/* Part of one out, or of what gates it: weight rows [first, first + n). */
+/* Part of one out, or of what gates it: weight rows [first, first + n) with some rows of x. */
 struct part {
 	const struct weight *w;
 	size_t first, n;
+	size_t row, rows;
 	float *y; /* [rows][ldy] of these */
 	size_t ldy;
 };
@@ -162,8 +163,8 @@ static size_t block_rows(const struct matmul *m, size_t cols)
 	return rows < BLOCK_ROWS ? rows / step * step : BLOCK_ROWS;
 }
 
-/* n rows from r on with the wide form of a strip of p, or, when that is NULL, the packed one. The
- * last strip of a matrix may have fewer outputs than it has room for. */
+/* n of p's rows, from its row r on, with the wide form of a strip of p, or, when that is NULL, the
+ * packed one. The last strip of a matrix may have fewer outputs than it has room for. */
 static void run_strip(const struct job *j, const struct part *p, size_t strip, size_t r, size_t n,
 		      const struct kern_wide *wide)
 {
@@ -175,48 +176,42 @@ static void run_strip(const struct job *j, const struct part *p, size_t strip, s
 	const size_t ldo = left < KERN_STRIP ? KERN_STRIP : ldy;
 
 	if (wide)
-		j->m->kern->wide(wide, expand_mins(w->rows.type), &j->acts, r, n, out, ldo);
+		j->m->kern->wide(wide, expand_mins(w->rows.type), &j->acts, p->row + r, n, out,
+				 ldo);
 	else
-		j->m->kern->strip(&w->strips, strip, 1, &j->acts, r, n, out, ldo);
+		j->m->kern->strip(&w->strips, strip, 1, &j->acts, p->row + r, n, out, ldo);
 	for (size_t i = 0; left < KERN_STRIP && i < n; i++)
 		memcpy(y + i * ldy, tail + i * KERN_STRIP, left * sizeof(*y));
 }
 
-static size_t rows_at(const struct job *j, size_t r)
+static bool has_panels(const struct job *j)
 {
-	return j->in->rows - r < j->block_rows ? j->in->rows - r : j->block_rows;
+	return j->m->kern->strips && j->in->rows >= KERN_PANEL_LEAST;
 }
 
-/* n strips with all rows, in panels that the thread keeps from one item to the next. */
+/* n strips with rows in panels, which the thread keeps from one item to the next. */
 static void run_panels(struct job *j, const struct part *p, size_t n, unsigned thread)
 {
-	const size_t rows = j->in->rows, groups = (rows + KERN_PANEL_MOST - 1) / KERN_PANEL_MOST;
 	float *panels = j->m->scratch + thread * j->m->thread_floats;
 
-	for (size_t g = 0; g < groups; g++) {
-		const size_t r = rows * g / groups, left = rows * (g + 1) / groups - r;
-
-		if (j->panels[thread] != 1 + r)
-			j->m->kern->panels(&j->acts, r, left, panels);
-		j->panels[thread] = 1 + r;
-		j->m->kern->strips(&p->w->strips, p->first / KERN_STRIP, n, panels, left,
-				   p->y + r * p->ldy, p->ldy);
-	}
+	if (j->panels[thread] != 1 + p->row)
+		j->m->kern->panels(&j->acts, p->row, p->rows, panels);
+	j->panels[thread] = 1 + p->row;
+	j->m->kern->strips(&p->w->strips, p->first / KERN_STRIP, n, panels, p->rows, p->y, p->ldy);
 }
 
+/* Of one block of rows. */
 static void run_packed(struct job *j, const struct part *p, unsigned thread)
 {
 	const size_t first = p->first / KERN_STRIP, whole = p->n / KERN_STRIP;
 
-	if (j->m->kern->strips && j->in->rows >= KERN_PANEL_LEAST) {
+	if (has_panels(j))
 		run_panels(j, p, whole, thread);
-	} else {
-		for (size_t r = 0; r < j->in->rows && whole; r += j->block_rows)
-			j->m->kern->strip(&p->w->strips, first, whole, &j->acts, r, rows_at(j, r),
-					  p->y + r * p->ldy, p->ldy);
-	}
-	for (size_t r = 0; r < j->in->rows && p->n % KERN_STRIP; r += j->block_rows)
-		run_strip(j, p, first + whole, r, rows_at(j, r), NULL);
+	else if (whole)
+		j->m->kern->strip(&p->w->strips, first, whole, &j->acts, p->row, p->rows, p->y,
+				  p->ldy);
+	if (p->n % KERN_STRIP)
+		run_strip(j, p, first + whole, 0, p->rows, NULL);
 }
 
 static void run_wide(const struct job *j, const struct part *p, float *scratch)
@@ -229,8 +224,10 @@ static void run_wide(const struct job *j, const struct part *p, float *scratch)
 
 		j->m->kern->expand(w->type, w->data + i * w->row_bytes, w->row_bytes,
 				   left < KERN_STRIP ? left : KERN_STRIP, p->w->cols, wide);
-		for (size_t r = 0; r < j->in->rows; r += j->block_rows)
-			run_strip(j, p, i / KERN_STRIP, r, rows_at(j, r), wide);
+		for (size_t r = 0, n; r < p->rows; r += n) {
+			n = p->rows - r < j->block_rows ? p->rows - r : j->block_rows;
+			run_strip(j, p, i / KERN_STRIP, r, n, wide);
+		}
 	}
 }
 
@@ -240,9 +237,9 @@ static void run_tile(const struct job *j, const struct part *p, size_t first, fl
 	const struct kern_rows *w = &p->w->rows;
 	const size_t left = p->first + p->n - first;
 	const uint8_t *data = w->data + first * w->row_bytes;
-	struct kern_tile t = { .x = j->in->x,
+	struct kern_tile t = { .x = j->in->x + p->row * j->in->ldx,
 			       .ldx = j->in->ldx,
-			       .nx = j->in->rows,
+			       .nx = p->rows,
 			       .out = p->y + first - p->first,
 			       .ldo = p->ldy,
 			       .nw = left < KERN_STRIP ? left : KERN_STRIP,
@@ -264,15 +261,16 @@ static void run_floats(const struct job *j, const struct part *p, float *scratch
 {
 	struct kern_rows w = p->w->rows;
 
-	if (j->in->rows >= MANY_ROWS || w.type == QUANT_F32) {
+	if (p->rows >= MANY_ROWS || w.type == QUANT_F32) {
 		for (size_t i = p->first; i < p->first + p->n; i += KERN_STRIP)
 			run_tile(j, p, i, scratch);
 		return;
 	}
 	w.data += p->first * w.row_bytes;
 	w.n_rows = p->n;
-	for (size_t r = 0; r < j->in->rows; r++)
-		j->m->kern->rows(&w, j->in->x + r * j->in->ldx, p->w->cols, p->y + r * p->ldy);
+	for (size_t r = 0; r < p->rows; r++)
+		j->m->kern->rows(&w, j->in->x + (p->row + r) * j->in->ldx, p->w->cols,
+				 p->y + r * p->ldy);
 }
 
 static void run_part(struct job *j, const struct part *p, unsigned thread)
@@ -288,7 +286,7 @@ static void run_part(struct job *j, const struct part *p, unsigned thread)
 		else
 			run_floats(j, p, scratch);
 	}
-	for (size_t r = 0; r < j->in->rows && p->w->bias; r++)
+	for (size_t r = 0; r < p->rows && p->w->bias; r++)
 		j->m->kern->add(p->y + r * p->ldy, p->w->bias + p->first, p->n);
 }
 
@@ -299,7 +297,7 @@ static void put_aside(const struct job *j, struct part *p, size_t n, float *to, 
 {
 	const bool fits = n * pool_threads(j->m->pool) <= ldy;
 
-	p->y = fits ? to + thread * n * j->in->rows : to + p->first;
+	p->y = to + (fits ? thread * n * j->in->rows : p->row * ldy + p->first);
 	p->ldy = fits ? n : ldy;
 }
 
@@ -307,6 +305,7 @@ static void put_aside(const struct job *j, struct part *p, size_t n, float *to, 
 static void finish_part(struct job *j, const struct matmul_out *o, const struct part *p, size_t n,
 			unsigned thread)
 {
+	const size_t at = p->row * o->ldy + p->first;
 	struct part up = *p;
 
 	if (o->up) {
@@ -314,29 +313,52 @@ static void finish_part(struct job *j, const struct matmul_out *o, const struct 
 		put_aside(j, &up, n, o->up_y, o->ldy, thread);
 		run_part(j, &up, thread);
 	}
-	for (size_t r = 0; r < j->in->rows && o->up; r++)
+	for (size_t r = 0; r < p->rows && o->up; r++)
 		j->m->kern->silu_mul(p->y + r * p->ldy, up.y + r * up.ldy, p->n);
-	for (size_t r = 0; r < j->in->rows && o->plus; r++)
-		j->m->kern->add(o->plus + r * o->ldy + p->first, p->y + r * p->ldy, p->n);
+	for (size_t r = 0; r < p->rows && o->plus; r++)
+		j->m->kern->add(o->plus + at + r * o->ldy, p->y + r * p->ldy, p->n);
 }
 
+/* Into how many blocks rows are cut, and where number b begins: what is not packed is unpacked for
+ * all of them. */
+static size_t n_blocks(const struct job *j, const struct matmul_out *o)
+{
+	const size_t most = has_panels(j) ? KERN_PANEL_MOST : j->block_rows;
+	const bool packed = o->w->strips.data && (!o->up || o->up->strips.data);
+
+	return packed ? (j->in->rows + most - 1) / most : 1;
+}
+
+static size_t block_at(const struct job *j, size_t n, size_t b)
+{
+	if (n == 1 || b == n || has_panels(j))
+		return j->in->rows * b / n;
+	return b * j->block_rows;
+}
+
+/* Each block with all strips: rows meet both matrices of a pair while they are in the cache. */
 static void run_item(void *arg, size_t item, unsigned thread)
 {
 	struct job *j = arg;
 	const struct matmul_out *o = j->outs;
 	struct part p;
-	size_t most;
+	size_t most, n;
 
 	for (unsigned i = 0; item >= n_items(j, i); i++, o++)
 		item -= n_items(j, i);
 	most = strips_at_once(j, o) * KERN_STRIP;
 	p = (struct part){ .w = o->w, .first = item * most, .ldy = o->ldy };
 	p.n = o->w->rows.n_rows - p.first < most ? o->w->rows.n_rows - p.first : most;
-	p.y = o->y + p.first;
-	if (o->plus)
-		put_aside(j, &p, most, o->y, o->ldy, thread);
-	run_part(j, &p, thread);
-	finish_part(j, o, &p, most, thread);
+	n = n_blocks(j, o);
+	for (size_t b = 0; b < n; b++) {
+		p.row = block_at(j, n, b);
+		p.rows = block_at(j, n, b + 1) - p.row;
+		p.y = o->y + p.row * o->ldy + p.first;
+		if (o->plus)
+			put_aside(j, &p, most, o->y, o->ldy, thread);
+		run_part(j, &p, thread);
+		finish_part(j, o, &p, most, thread);
+	}
 }
 
 /* Blocks that share a step in the rows that w wants; 0: it wants floats. */
