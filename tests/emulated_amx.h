@@ -2,7 +2,8 @@
  * source (-include), it gives the intrinsics that the source names another meaning.
  *
  * As Intel's manual tells TILELOADD, TILESTORED, TILEZERO, TDPBSSD, TDPBSUD and LDTILECFG. What
- * would raise an exception there ends the program, and so does a shape that cannot have been meant. */
+ * would raise an exception there ends the program, and so does a shape that cannot have been
+ * meant. */
 #ifndef TESTS_EMULATED_AMX_H
 #define TESTS_EMULATED_AMX_H
 
