@@ -368,9 +368,138 @@ static void quantize_group(const float *x, size_t blocks, int8_t *q, float *step
 	}
 }
 
+/* Blocks that are rounded together: a lane for the step of each. */
+#define ROUND_BLOCKS 16
+
+/* Dword 4 j + k becomes 4 k + j. */
+INLINE __m512i across(__m512i a)
+{
+	static const int32_t from[16] = { 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15 };
+
+	return _mm512_permutexvar_epi32(_mm512_loadu_si512(from), a);
+}
+
+/* Dword j of each fourth: the four of a[j] there, joined. */
+#define FOLD(name, join)                                                                           \
+	INLINE __m512i name(const __m512i a[4])                                                    \
+	{                                                                                          \
+		__m512i s = join(_mm512_unpacklo_epi32(a[0], a[1]),                                \
+				 _mm512_unpackhi_epi32(a[0], a[1]));                               \
+		__m512i t = join(_mm512_unpacklo_epi32(a[2], a[3]),                                \
+				 _mm512_unpackhi_epi32(a[2], a[3]));                               \
+                                                                                                   \
+		return join(_mm512_unpacklo_epi64(s, t), _mm512_unpackhi_epi64(s, t));             \
+	}
+
+FOLD(fold_max, _mm512_max_epu32)
+FOLD(fold_add, _mm512_add_epi32)
+#undef FOLD
+
+/* The larger of fourths of a and b: those in `one` and those in `other`, as shuffles name them. */
+#define LARGER(a, b, one, other)                                                                   \
+	_mm512_max_epu32(_mm512_castps_si512(_mm512_shuffle_f32x4(_mm512_castsi512_ps(a),          \
+								  _mm512_castsi512_ps(b), one)),   \
+			 _mm512_castps_si512(_mm512_shuffle_f32x4(_mm512_castsi512_ps(a),          \
+								  _mm512_castsi512_ps(b), other)))
+
+/* top_bits of each block. */
+INLINE __m512i tops_of(const float *x)
+{
+	const __m512i size = _mm512_set1_epi32(0x7fffffff);
+	__m512i top[ROUND_BLOCKS], four[4], low, high;
+
+#pragma GCC unroll 16
+	for (size_t b = 0; b < ROUND_BLOCKS; b++)
+		top[b] = _mm512_max_epu32(
+			_mm512_and_si512(_mm512_loadu_si512(x + 32 * b), size),
+			_mm512_and_si512(_mm512_loadu_si512(x + 32 * b + 16), size));
+	for (unsigned i = 0; i < 4; i++)
+		four[i] = fold_max(top + 4 * i);
+	low = LARGER(four[0], four[1], 0x44, 0xee);
+	high = LARGER(four[2], four[3], 0x44, 0xee);
+	return LARGER(low, high, 0x88, 0xdd);
+}
+
+/* In each lane the largest of its eight. */
+INLINE __m512i top_of_eight(__m512i top)
+{
+	__m512 x = _mm512_castsi512_ps(LARGER(top, top, 0xe4, 0xb1));
+
+	x = _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(x),
+						 _mm512_castps_si512(_mm512_permute_ps(x, 0x4e))));
+	return _mm512_max_epu32(_mm512_castps_si512(x),
+				_mm512_castps_si512(_mm512_permute_ps(x, 0xb1)));
+}
+
+INLINE __m512i code_of(const float *x, __m512 inverse)
+{
+	return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), inverse));
+}
+
+/* Two blocks -> codes. */
+INLINE __m512i codes_of(const float *x, const float inverse[2])
+{
+	const __m512 a = _mm512_set1_ps(inverse[0]), b = _mm512_set1_ps(inverse[1]);
+
+	return across(
+		_mm512_packs_epi16(_mm512_packs_epi32(code_of(x, a), code_of(x + 16, a)),
+				   _mm512_packs_epi32(code_of(x + 32, b), code_of(x + 48, b))));
+}
+
+/* All codes and sums, eight blocks at a time. */
+INLINE void round_codes(const float *x, const float *inverse, int8_t *q, int16_t *sum)
+{
+	const __m512i one = _mm512_set1_epi8(1);
+
+	for (size_t b = 0; b < ROUND_BLOCKS; b += 8) {
+		__m512i parts[4];
+
+#pragma GCC unroll 4
+		for (size_t v = 0; v < 4; v++) {
+			const size_t at = b + 2 * v;
+			const __m512i codes = codes_of(x + 32 * at, inverse + at);
+
+			_mm512_storeu_si512(q + 32 * at, codes);
+			parts[v] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), one, codes);
+		}
+		_mm256_storeu_si256((__m256i *)(sum + 2 * b),
+				    _mm512_cvtepi32_epi16(across(fold_add(parts))));
+	}
+}
+
+/* As quantize_group, of one block or eight, ROUND_BLOCKS at once; false: some are no ordinary
+ * numbers, and nothing is done. */
+static bool round_blocks(const float *x, size_t group, int8_t *q, float *step, int16_t *sum)
+{
+	const __m512 most = _mm512_set1_ps(127.0f), least = _mm512_set1_ps(1e-36f);
+	const __m512i finite = _mm512_set1_epi32(0x7f7fffff);
+	_Alignas(64) float inverse[ROUND_BLOCKS];
+	__m512i top = tops_of(x);
+
+	if (group > 1)
+		top = top_of_eight(top);
+	if (_mm512_cmpgt_epi32_mask(top, finite) ||
+	    _mm512_cmpgt_epi32_mask(_mm512_castps_si512(least), top))
+		return false;
+	_mm512_storeu_ps(step, _mm512_div_ps(_mm512_castsi512_ps(top), most));
+	_mm512_store_ps(inverse, _mm512_div_ps(most, _mm512_castsi512_ps(top)));
+	round_codes(x, inverse, q, sum);
+	return true;
+}
+
 void strip_avx512vnni_quantize(const float *x, size_t n, size_t group, int8_t *q, float *step,
 			       int16_t *sum)
 {
-	for (size_t b = 0; b < n / 32; b += group)
-		quantize_group(x + 32 * b, group, q + 32 * b, step + b, sum + 2 * b);
+	const size_t blocks = n / 32;
+	size_t b = 0;
+
+	while (b < blocks) {
+		const size_t end = b + ROUND_BLOCKS;
+
+		if (end <= blocks &&
+		    round_blocks(x + 32 * b, group, q + 32 * b, step + b, sum + 2 * b))
+			b = end;
+		for (; b < end && b < blocks; b += group)
+			quantize_group(x + 32 * b, group, q + 32 * b, step + b, sum + 2 * b);
+	}
 }

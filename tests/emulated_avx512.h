@@ -42,6 +42,19 @@ EMULATED_EACH(emulated_cvtph_ps, simde__m512, __m256i, uint16_t, float, _cvtsh_s
 
 #undef EMULATED_EACH
 
+INLINE_EMULATED __m256i emulated_cvtepi32_epi16(simde__m512i a)
+{
+	int32_t x[16];
+	uint16_t y[16];
+	__m256i r;
+
+	memcpy(x, &a, sizeof(x));
+	for (unsigned i = 0; i < 16; i++)
+		y[i] = (uint16_t)x[i];
+	memcpy(&r, y, sizeof(r));
+	return r;
+}
+
 INLINE_EMULATED __m256i emulated_cvtps_ph(simde__m512 a, int rounding)
 {
 	float x[16];
@@ -159,7 +172,9 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_castps_si512        simde_mm512_castps_si512
 #define _mm512_castsi512_ps        simde_mm512_castsi512_ps
 #define _mm512_castsi512_si256     simde_mm512_castsi512_si256
+#define _mm512_cmpgt_epi32_mask    simde_mm512_cmpgt_epi32_mask
 #define _mm512_cvtepi32_epi8       emulated_cvtepi32_epi8
+#define _mm512_cvtepi32_epi16      emulated_cvtepi32_epi16
 #define _mm512_cvtepi32_ps         emulated_cvtepi32_ps
 #define _mm512_cvtepi8_epi32       emulated_cvtepi8_epi32
 #define _mm512_cvtepu16_epi32      emulated_cvtepu16_epi32
@@ -192,8 +207,11 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_mullo_epi16          simde_mm512_mullo_epi16
 #define _mm512_mullo_epi32         simde_mm512_mullo_epi32
 #define _mm512_or_si512            simde_mm512_or_si512
+#define _mm512_packs_epi16         simde_mm512_packs_epi16
+#define _mm512_packs_epi32         simde_mm512_packs_epi32
 #undef _mm512_permute_ps
 #define _mm512_permute_ps          emulated_permute_ps
+#define _mm512_permutexvar_epi32   simde_mm512_permutexvar_epi32
 #define _mm512_reduce_max_ps       emulated_reduce_max_ps
 #define _mm512_set1_epi16           simde_mm512_set1_epi16
 #define _mm512_set1_epi32          simde_mm512_set1_epi32
@@ -212,9 +230,14 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_store_ps            simde_mm512_store_ps
 #define _mm512_store_si512         simde_mm512_store_si512
 #define _mm512_storeu_ps           simde_mm512_storeu_ps
+#define _mm512_storeu_si512        simde_mm512_storeu_si512
 #define _mm512_sub_epi16            simde_mm512_sub_epi16
 #define _mm512_sub_epi8            simde_mm512_sub_epi8
 #define _mm512_sub_ps              simde_mm512_sub_ps
+#define _mm512_unpackhi_epi32      simde_mm512_unpackhi_epi32
+#define _mm512_unpackhi_epi64      simde_mm512_unpackhi_epi64
+#define _mm512_unpacklo_epi32      simde_mm512_unpacklo_epi32
+#define _mm512_unpacklo_epi64      simde_mm512_unpacklo_epi64
 #define _mm512_xor_si512           simde_mm512_xor_si512
 
 #endif

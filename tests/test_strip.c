@@ -154,7 +154,7 @@ static void every_table_rounds_activations_alike(void **state)
 	{
 		for (size_t round = 0; round < 400; round++) {
 			size_t group = round % 3 ? 1 : 8, shift = round % 16;
-			size_t blocks = group > 1 ? group * (1 + round % 4) : 1 + round % 9;
+			size_t blocks = group > 1 ? group * (1 + round % 5) : 1 + round % 37;
 			float size = ldexpf(1, (int)draw(200) - 100);
 
 			for (size_t i = 0; i < blocks * 32; i++) {
