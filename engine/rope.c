@@ -35,16 +35,25 @@ void rope_turn(const struct rope *r, uint32_t position, float *turn)
 	}
 }
 
-void rope_apply(const struct rope *r, const float *turn, float *head)
+/* How far apart elements are is a constant, so that compilers make vectors of this. */
+static inline void turn_pairs(const float *restrict turn, float *restrict head, uint32_t pairs,
+			      size_t step, size_t other)
 {
-	const float *c = turn, *s = turn + r->pairs;
-	const uint32_t step = r->neox ? 1 : 2, other = r->neox ? r->pairs : 1;
+	const float *c = turn, *s = turn + pairs;
 
-	for (uint32_t i = 0; i < r->pairs; i++) {
-		float *a = head + (size_t)i * step, *b = a + other;
+	for (uint32_t i = 0; i < pairs; i++) {
+		float *a = head + i * step, *b = a + other;
 		float x = *a, y = *b;
 
 		*a = x * c[i] - y * s[i];
 		*b = x * s[i] + y * c[i];
 	}
+}
+
+void rope_apply(const struct rope *r, const float *turn, float *head)
+{
+	if (r->neox)
+		turn_pairs(turn, head, r->pairs, 1, r->pairs);
+	else
+		turn_pairs(turn, head, r->pairs, 2, 1);
 }
