@@ -60,11 +60,11 @@ static bool may_use_tiles(void)
 
 static bool has_amx(void)
 {
-	const unsigned tile_and_int8 = 3u << 24;
+	const unsigned needs = 15u << 22; /* AMX-BF16, AVX512-FP16, AMX-TILE, AMX-INT8 */
 	unsigned a, b, c, d = 0;
 
 	return has_avx512vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
-	       (d & tile_and_int8) == tile_and_int8 && saves_tiles() && may_use_tiles();
+	       (d & needs) == needs && saves_tiles() && may_use_tiles();
 }
 #endif
 

@@ -108,7 +108,15 @@ struct kern_acts {
 	int8_t *q;     /* [rows][ld][32], -127..127 */
 	float *step;   /* [rows][ld]: those of a group are equal */
 	int16_t *sum;  /* [rows][ld][2]: of q[0..16) and of q[16..32) */
+	/* NULL, or what kern.tiles made of these rows, whose groups are one block: 64-byte aligned,
+	 * with room for tile_rows, KERN_TILE_BYTES for each block of every KERN_TILE_ROWS rows, and
+	 * as if blocks were even. */
+	uint8_t *tiles;
+	size_t tile_rows;
 };
+
+#define KERN_TILE_ROWS  16
+#define KERN_TILE_BYTES 1088
 
 /* Weight rows of a strip: the unit of all integer kernels. */
 #define KERN_STRIP 16
@@ -186,6 +194,9 @@ struct kern {
 	 * infinite. */
 	void (*quantize)(const float *x, size_t n, size_t group, int8_t *q, float *step,
 			 int16_t *sum);
+	/* NULL, or: row number `row` of x once more, in x->tiles; strip is faster with them where
+	 * first is a multiple of KERN_TILE_ROWS. */
+	void (*tiles)(const struct kern_acts *x, size_t row);
 	/* out[r * ldo + i] = the dot of weight row i of the n strips from that one on, i < 16 * n,
 	 * with row first + r of x, for r < rows, rows >= 1. x->group is the type's. */
 	void (*strip)(const struct kern_strips *w, size_t strip, size_t n,

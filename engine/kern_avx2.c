@@ -6,4 +6,4 @@
 #include "engine/strip.h"
 
 const struct kern kern_avx2 =
-	KERN_VEC_TABLE("avx2", strip_avx2, 12, strip_avx2_panels, strip_avx2_strips);
+	KERN_VEC_TABLE("avx2", strip_avx2, 12, strip_avx2_panels, strip_avx2_strips, NULL);

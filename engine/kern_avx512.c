@@ -6,8 +6,9 @@
 #include "engine/strip.h"
 
 const struct kern kern_avx512 =
-	KERN_VEC_TABLE("avx512", strip_avx2, 12, strip_avx2_panels, strip_avx2_strips);
+	KERN_VEC_TABLE("avx512", strip_avx2, 12, strip_avx2_panels, strip_avx2_strips, NULL);
 
 /* Their integers are in files of their own, compiled for more than this one. */
-const struct kern kern_avx512vnni = KERN_VEC_TABLE("avx512vnni", strip_avx512vnni, 8, NULL, NULL);
-const struct kern kern_amx = KERN_VEC_TABLE("amx", strip_amx, 16, NULL, NULL);
+const struct kern kern_avx512vnni =
+	KERN_VEC_TABLE("avx512vnni", strip_avx512vnni, 8, NULL, NULL, NULL);
+const struct kern kern_amx = KERN_VEC_TABLE("amx", strip_amx, 16, NULL, NULL, strip_amx_tiles);

@@ -16,6 +16,7 @@
  * are more; and how many rows at most: all kernels like their multiples. */
 #define BLOCK_BYTES (192 * 1024)
 #define BLOCK_ROWS  96
+#define TILE_ROWS   192
 
 /* Strips of an item: enough items for threads to share evenly, and streams as long as may be; fewer
  * where rows cost more than weights, and panels are laid out but once. */
@@ -54,7 +55,8 @@ static size_t strips_of(const struct weight *w)
 /* Of two matrices half as many each. */
 static size_t strips_at_once(const struct job *j, const struct matmul_out *o)
 {
-	return o->up && j->item_strips > 1 ? j->item_strips / 2 : j->item_strips;
+	return o->up && j->item_strips > (j->acts.tiles ? 2 : 1) ? j->item_strips / 2
+								 : j->item_strips;
 }
 
 static size_t n_items(const struct job *j, unsigned out)
@@ -85,12 +87,27 @@ static size_t thread_floats(size_t max_cols)
 	return padded(max_cols) * KERN_STRIP;
 }
 
-size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols)
+/* Rows once more, in tiles, for a table that wants them. */
+static size_t tile_floats(const struct kern *k, size_t max_rows, size_t max_cols)
+{
+	const size_t groups = (max_rows + KERN_TILE_ROWS - 1) / KERN_TILE_ROWS;
+	const size_t blocks = padded(max_cols) / 32;
+
+	return k->tiles ? groups * (blocks + blocks % 2) * KERN_TILE_BYTES / sizeof(float) : 0;
+}
+
+/* What lies before them, in whole cache lines. */
+static size_t other_floats(unsigned threads, size_t max_rows, size_t max_cols)
 {
 	const size_t blocks = max_rows * apart(padded(max_cols) / 32);
 
 	/* 32 codes, a step and two sums a block */
-	return threads * thread_floats(max_cols) + blocks * (8 + 1 + 1);
+	return (threads * thread_floats(max_cols) + blocks * (8 + 1 + 1) + 15) / 16 * 16;
+}
+
+size_t matmul_scratch(const struct kern *k, unsigned threads, size_t max_rows, size_t max_cols)
+{
+	return other_floats(threads, max_rows, max_cols) + tile_floats(k, max_rows, max_cols);
 }
 
 static size_t block_bytes(void)
@@ -121,6 +138,9 @@ void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size
 	m->acts.q = (int8_t *)acts;
 	m->acts.step = acts + 8 * blocks;
 	m->acts.sum = (int16_t *)(void *)(acts + 9 * blocks);
+	if (k->tiles)
+		m->acts.tiles =
+			(uint8_t *)(scratch + other_floats(pool_threads(pool), max_rows, max_cols));
 }
 
 static void round_item(void *arg, size_t item, unsigned thread)
@@ -137,6 +157,8 @@ static void round_item(void *arg, size_t item, unsigned thread)
 			j->m->kern->quantize(room ? room : in->x + r * in->ldx, a->blocks * 32,
 					     a->group, a->q + r * a->ld * 32, a->step + r * a->ld,
 					     a->sum + r * a->ld * 2);
+		if (a->tiles)
+			j->m->kern->tiles(a, r);
 	}
 }
 
@@ -154,13 +176,17 @@ static void round_rows(struct job *j)
 }
 
 /* How many rows meet a strip together. */
-static size_t block_rows(const struct matmul *m, size_t cols)
+static size_t block_rows(const struct job *j)
 {
-	const size_t step = m->kern->rows_step, rows = m->block_bytes / (cols + cols / 4);
+	const size_t cols = j->outs[0].w->cols, step = j->m->kern->rows_step;
+	const size_t most = j->acts.tiles ? TILE_ROWS : BLOCK_ROWS;
+	const size_t bytes =
+		j->acts.tiles ? cols / 32 * KERN_TILE_BYTES / KERN_TILE_ROWS : cols + cols / 4;
+	const size_t rows = j->m->block_bytes / bytes;
 
 	if (rows < step)
 		return step;
-	return rows < BLOCK_ROWS ? rows / step * step : BLOCK_ROWS;
+	return rows < most ? rows / step * step : most;
 }
 
 /* n of p's rows, from its row r on, with the wide form of a strip of p, or, when that is NULL, the
@@ -171,7 +197,7 @@ static void run_strip(const struct job *j, const struct part *p, size_t strip, s
 	const struct weight *w = p->w;
 	const size_t left = w->rows.n_rows - strip * KERN_STRIP, ldy = p->ldy;
 	float *y = p->y + r * ldy + strip * KERN_STRIP - p->first;
-	float tail[BLOCK_ROWS * KERN_STRIP];
+	float tail[TILE_ROWS * KERN_STRIP];
 	float *out = left < KERN_STRIP ? tail : y;
 	const size_t ldo = left < KERN_STRIP ? KERN_STRIP : ldy;
 
@@ -395,22 +421,22 @@ static size_t item_strips(const struct job *j, size_t strips)
 	const size_t most = even ? ITEM_FEW_STRIPS : ITEM_STRIPS;
 	const size_t n = strips / (pool_threads(j->m->pool) * ITEMS_PER_THREAD) + 1;
 
-	return n < most ? n : most;
+	/* Tiles are for two at a time. */
+	return n < most ? n + (j->acts.tiles ? n % 2 : 0) : most;
 }
 
 /* As many outs as one way to round serves; returns how many. */
 static unsigned run_some(const struct matmul *m, const struct matmul_out *outs, unsigned n_outs,
 			 const struct matmul_in *in)
 {
-	struct job j = { .m = m,
-			 .outs = outs,
-			 .n_outs = n_outs,
-			 .in = in,
-			 .block_rows = block_rows(m, outs[0].w->cols),
-			 .acts = m->acts };
+	struct job j = { .m = m, .outs = outs, .n_outs = n_outs, .in = in, .acts = m->acts };
 	size_t strips = 0, items = 0;
 
+	j.acts.tile_rows = (in->rows + KERN_TILE_ROWS - 1) / KERN_TILE_ROWS * KERN_TILE_ROWS;
 	j.n_outs = choose_group(&j);
+	if (in->rows < KERN_TILE_ROWS || j.acts.group != 1)
+		j.acts.tiles = NULL;
+	j.block_rows = block_rows(&j);
 	j.passing = in->passing && in->make && j.n_outs == n_outs;
 	for (unsigned i = 0; i < j.n_outs; i++) {
 		strips += strips_of(outs[i].w) * (outs[i].up ? 2 : 1);

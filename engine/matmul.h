@@ -26,7 +26,7 @@ struct matmul {
 
 /* Floats of scratch that matmul_init wants: calls have at most max_rows rows and max_cols columns
  * (a multiple of 16, or rounded up to one). */
-size_t matmul_scratch(unsigned threads, size_t max_rows, size_t max_cols);
+size_t matmul_scratch(const struct kern *k, unsigned threads, size_t max_rows, size_t max_cols);
 
 /* Fill *m. scratch (64-byte aligned, the caller's) must outlive it. */
 void matmul_init(struct matmul *m, const struct kern *k, struct pool *pool, size_t max_rows,

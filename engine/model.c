@@ -79,8 +79,11 @@ static size_t measure(const struct model_hparams *hp, const struct model_conf *c
 		      size_t parts[N_PARTS])
 {
 	const size_t rows = max_rows(conf);
+	const struct kern *k;
 	size_t sum = 0;
 
+	if (kern_pick(&k, NULL))
+		k = kern_at(0); /* what opens a model says why */
 	parts[NORM] = rows * hp->dim;
 	parts[Q] = rows * hp->n_heads * hp->head_dim;
 	parts[K] = rows * hp->n_kv_heads * hp->head_dim;
@@ -89,7 +92,7 @@ static size_t measure(const struct model_hparams *hp, const struct model_conf *c
 	parts[GATE] = parts[UP] = rows * hp->ff_dim;
 	parts[ROWS] = rows * hp->dim;
 	parts[TURNS] = rows * hp->rope_dim;
-	parts[TILES] = matmul_scratch(conf->threads, rows, max_cols(hp));
+	parts[TILES] = matmul_scratch(k, conf->threads, rows, max_cols(hp));
 	parts[ATTENTION] = attention_scratch(hp, conf->threads);
 	for (unsigned i = 0; i < N_PARTS; i++) {
 		parts[i] = (parts[i] + 15) / 16 * 16;

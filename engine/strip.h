@@ -38,5 +38,7 @@ STRIP_FUNCTIONS(strip_i8mm);
 void strip_avx2_panels(const struct kern_acts *x, size_t first, size_t rows, void *to);
 void strip_avx2_strips(const struct kern_strips *w, size_t strip, size_t n, const void *panels,
 		       size_t rows, float *out, size_t ldo);
+/* kern.tiles; the others have none. */
+void strip_amx_tiles(const struct kern_acts *x, size_t row);
 
 #endif

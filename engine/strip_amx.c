@@ -1,41 +1,47 @@
-/* Compiled for AVX-512 F, BW, DQ, VL and VNNI and for AMX tiles of 8-bit integers; kern.c looks,
- * and asks the system for the tiles, before it calls.
+/* Compiled for AVX-512 F, BW, DQ, VL, VNNI and FP16 and for AMX tiles of bfloat16; kern.c looks, and
+ * asks the system for the tiles, before it calls.
  *
- * A block of unpacked codes, [8][16][4], is a tile of weights as it stands; 16 rows of activations
- * with 32 bytes each are the other one. Their product has the 16 x 16 integers of one block, which
- * must leave the tile to be scaled: it is stored to a buffer, and vectors take it from there. Loads
- * have to wait until such stores are in the cache, so the vectors are one unit behind the tiles:
- * while the products of a unit (a chunk and 16 rows) are made, those of the unit before are added
- * up, and a product takes the place of one that has just been read. For the same reason chunks are
- * unpacked one ahead.
+ * Codes and rounded activations have at most 8 bits, which bfloat16 holds exactly, and the sums of
+ * 32 products stay below 2^24: TDPBF16PS gives the integers of a block as floats, and rounds none.
+ * (Weights are 2^-104 of what they count, activations 2^104: that is what comes out when a half
+ * float's bits are moved to where bfloat16 has them.) A product has 16 rows of activations and the
+ * 16 weight rows of a strip. It must leave the tile to be scaled: it is stored to a buffer, and
+ * vectors take it from there, a multiplication and a fused one for each row. While any tile
+ * instruction is under way these have one port, so they are the limit, and all else is arranged to
+ * go on beside them:
  *
- * What vectors need of activations is copied so that rows are a constant apart, and the sums stay
- * here until a strip is done: rows of the result are a multiple of 4 KiB apart in many models,
- * which leaves them one set of the first-level cache, and makes a load look as if it were of what
- * was just stored.
+ * - Two strips share each tile of activations and each row's step.
+ * - A tile is stored two products later, when it is finished; vectors are a unit (two blocks of two
+ *   strips and 16 rows) behind the tiles, also from one strip to the next.
+ * - Blocks are unpacked one ahead: loads of tiles wait until what they read is in the cache.
+ * - Rows of activations lie as the tiles need them, made once for all strips (strip_amx_tiles);
+ *   sums stay here until a strip is done, since rows of the result are a multiple of 4 KiB apart
+ *   in many models, which leaves them one set of the first-level cache.
  *
- * Q4_0 and Q8_0 are multiplied here; types with super-blocks in strip_amx_super.c. */
+ * Types with super-blocks are in strip_amx_super.c; rows that fill no tile are left to AVX-512 VNNI. */
 #include "engine/strip_amx.h"
 #include "engine/strip_chunk.h"
 
-/* Fewer rows than a tile has, also those at the end, are left to AVX-512 VNNI. */
-#define TILE_ROWS 16
+#define TILE_ROWS  16
+#define TILE_BYTES 1024
+#define STRIPS     2
+#define BLOCKS     2 /* of a unit */
 
 /* Rows that meet a strip together. */
-#define MOST_ROWS 96
+#define MOST_ROWS 192
 
-/* One is added up, one multiplied, one filled. */
-#define CHUNKS 3
+/* One is being added up, one stored, one multiplied and one filled. */
+#define CHUNKS 4
 
 /* Numbers of tiles must be words that the preprocessor knows. */
 #define ROWS_0    0
 #define ROWS_1    1
 #define WEIGHTS_0 2
 #define WEIGHTS_1 3
-#define SUMS_0    4
-#define SUMS_1    5
-#define SUMS_2    6
-#define SUMS_3    7
+#define SUMS_00   4 /* block, strip */
+#define SUMS_01   5
+#define SUMS_10   6
+#define SUMS_11   7
 
 /* The operand of LDTILECFG. */
 struct config {
@@ -44,26 +50,39 @@ struct config {
 	uint8_t rows[16];
 };
 
-/* Steps of 16 rows, for the blocks of a chunk. */
-typedef float steps[TILE_ROWS][CHUNK_BLOCKS];
+/* Codes of a block as a tile, and its steps. Row 4 s + v: of vector v (pack.h) bytes 0 and 2 of
+ * each weight row (s < 2) or bytes 1 and 3, low halves (s even) or high ones. */
+struct block {
+	_Alignas(64) uint16_t q[16][32];
+	float d[16];
+};
 
-/* A chunk against 16 rows of activations. */
+typedef struct block chunk_of_two[BLOCKS][STRIPS];
+
+/* Products on their way out. Of two units in turn, half of 4 KiB apart from what is a multiple of
+ * that: what is loaded must not look as if it were what is being stored. */
+struct sums {
+	_Alignas(64) float at[BLOCKS][STRIPS][TILE_ROWS][16];
+	uint8_t gap[2048];
+};
+
+/* Two blocks of two strips against 16 rows of activations. */
 struct unit {
-	const struct chunk *c;
-	size_t n_blocks;
-	const int8_t *q; /* of the first row, from the chunk's first block on */
-	size_t row_bytes;
-	const float (*step)[CHUNK_BLOCKS];
-	float (*acc)[16];
+	const struct block (*w)[STRIPS];
+	const uint8_t *rows;             /* two tiles */
+	const float (*steps)[TILE_ROWS]; /* of these */
+	float (*acc)[STRIPS][16];
 };
 
-/* What a call works with: in the first-level cache, but for chunks that are not in use. */
+/* What a call works with: in the first-level cache. */
 struct work {
-	_Alignas(64) int32_t sums[CHUNK_BLOCKS][TILE_ROWS][16];
-	_Alignas(64) float acc[MOST_ROWS][16];
-	_Alignas(64) steps steps[2];
-	struct chunk chunks[CHUNKS];
+	struct sums sums[2];
+	_Alignas(64) float acc[MOST_ROWS][STRIPS][16], rest[TILE_ROWS][STRIPS][16];
+	chunk_of_two chunks[CHUNKS];
 };
+
+/* Writes the codes and steps of one block at number `at` of the strip at src. */
+typedef void fill_block(struct block *to, const uint8_t *src, size_t at);
 
 /* What is written at p is in memory from here on: gcc 12 does not know that tiles are loaded from
  * there. */
@@ -76,213 +95,369 @@ static void configure(void)
 {
 	static const struct config c = {
 		.palette = 1,
-		.row_bytes = { 32, 32, 64, 64, 64, 64, 64, 64 },
-		.rows = { 16, 16, 8, 8, 16, 16, 16, 16 },
+		.row_bytes = { 64, 64, 64, 64, 64, 64, 64, 64 },
+		.rows = { 16, 16, 16, 16, 16, 16, 16, 16 },
 	};
 
 	_tile_loadconfig(&c);
 }
 
-/* sums = rows at `rows` x weights at `weights`. */
-#define PRODUCT(sums, rows_tile, weights_tile, weights)                                            \
+/* Codes -8..7 by their four bits, whatever is in the fifth, times 2^-104: 16 bits each. */
+INLINE __m512i codes_q4_0(void)
+{
+	static const _Alignas(64) uint16_t codes[32] = {
+		0x8d00, 0x8ce0, 0x8cc0, 0x8ca0, 0x8c80, 0x8c40, 0x8c00, 0x8b80,
+		0x0000, 0x0b80, 0x0c00, 0x0c40, 0x0c80, 0x0ca0, 0x0cc0, 0x0ce0,
+		0x8d00, 0x8ce0, 0x8cc0, 0x8ca0, 0x8c80, 0x8c40, 0x8c00, 0x8b80,
+		0x0000, 0x0b80, 0x0c00, 0x0c40, 0x0c80, 0x0ca0, 0x0cc0, 0x0ce0,
+	};
+
+	return _mm512_load_si512(codes);
+}
+
+INLINE void fill_q4_0(struct block *to, const uint8_t *src, size_t at)
+{
+	const uint8_t *p = src + at * 288;
+	const __m512i codes = codes_q4_0();
+
+	chunk_prefetch(p, 288);
+	_mm512_store_ps(to->d, chunk_halves(p));
+	for (unsigned v = 0; v < 4; v++) {
+		__m512i nib = chunk_vector(p + 32 + 64 * v);
+
+		_mm512_store_si512(to->q[v], _mm512_permutexvar_epi16(nib, codes));
+		_mm512_store_si512(to->q[4 + v],
+				   _mm512_permutexvar_epi16(_mm512_srli_epi16(nib, 4), codes));
+		_mm512_store_si512(to->q[8 + v],
+				   _mm512_permutexvar_epi16(_mm512_srli_epi16(nib, 8), codes));
+		_mm512_store_si512(to->q[12 + v],
+				   _mm512_permutexvar_epi16(_mm512_srli_epi16(nib, 12), codes));
+	}
+}
+
+/* 32 codes, each in the upper byte of its word, as bfloat16 times 2^-104: a half float with its
+ * exponent and ten bits three places lower, of which all but seven are 0. */
+INLINE __m512i codes_q8_0(__m512i upper)
+{
+	__m512i half = _mm512_castph_si512(_mm512_cvtepi16_ph(upper));
+
+	return _mm512_and_si512(_mm512_srai_epi16(half, 3), _mm512_set1_epi16((int16_t)0x8fff));
+}
+
+INLINE void fill_q8_0(struct block *to, const uint8_t *src, size_t at)
+{
+	const uint8_t *p = src + at * 544;
+	const __m512i upper = _mm512_set1_epi16((int16_t)0xff00);
+
+	chunk_prefetch(p, 544);
+	_mm512_store_ps(to->d, chunk_halves(p));
+	for (unsigned g = 0; g < 8; g++) {
+		__m512i codes = chunk_vector(p + 32 + 64 * g);
+
+		_mm512_store_si512(to->q[g], codes_q8_0(_mm512_slli_epi16(codes, 8)));
+		_mm512_store_si512(to->q[8 + g], codes_q8_0(_mm512_and_si512(codes, upper)));
+	}
+}
+
+/* Four rows of a unit from `row` on: what its products mean, added to acc. */
+INLINE void add_rows(const struct unit *u, const struct sums *sums, __m512 d[BLOCKS][STRIPS],
+		     unsigned row)
+{
+#pragma GCC unroll 4
+	for (unsigned r = row; r < row + 4; r++) {
+		__m512 acc[STRIPS] = { _mm512_load_ps(u->acc[r][0]), _mm512_load_ps(u->acc[r][1]) };
+
+#pragma GCC unroll 2
+		for (unsigned b = 0; b < BLOCKS; b++) {
+			const __m512 step = _mm512_set1_ps(u->steps[b][r]);
+
+#pragma GCC unroll 2
+			for (unsigned s = 0; s < STRIPS; s++)
+				acc[s] = _mm512_fmadd_ps(_mm512_load_ps(sums->at[b][s][r]),
+							 _mm512_mul_ps(d[b][s], step), acc[s]);
+		}
+		_mm512_store_ps(u->acc[r][0], acc[0]);
+		_mm512_store_ps(u->acc[r][1], acc[1]);
+	}
+}
+
+/* The product of the block at `weights` with ROWS_0 or ROWS_1; what was in its tile goes to `to`. */
+#define PRODUCT(sums, to, rows_tile, weights_tile, weights)                                        \
 	do {                                                                                       \
 		_tile_loadd(weights_tile, weights, 64);                                            \
+		_tile_stored(sums, to, 64);                                                        \
 		_tile_zero(sums);                                                                  \
-		_tile_dpbssd(sums, rows_tile, weights_tile);                                       \
+		_tile_dpbf16ps(sums, rows_tile, weights_tile);                                     \
 	} while (0)
 
-/* The products of blocks b and, if there, b + 1, in the first or the second pair of tiles for
- * sums. */
-INLINE void multiply(struct unit u, size_t b, bool second)
-{
-	const uint8_t *weights;
-
-	if (b >= u.n_blocks)
-		return;
-	weights = u.c->q[chunk_group(b, 0)];
-	_tile_loadd(ROWS_0, u.q + 32 * b, u.row_bytes);
-	if (second)
-		PRODUCT(SUMS_2, ROWS_0, WEIGHTS_0, weights);
-	else
-		PRODUCT(SUMS_0, ROWS_0, WEIGHTS_0, weights);
-	if (b + 1 >= u.n_blocks)
-		return;
-	_tile_loadd(ROWS_1, u.q + 32 * (b + 1), u.row_bytes);
-	if (second)
-		PRODUCT(SUMS_3, ROWS_1, WEIGHTS_1, weights + 64 * 8);
-	else
-		PRODUCT(SUMS_1, ROWS_1, WEIGHTS_1, weights + 64 * 8);
-}
-
-/* What multiply made goes to `to`, which has room for two. */
-INLINE void keep(struct unit u, size_t b, bool second, int32_t (*to)[TILE_ROWS][16])
-{
-	if (b >= u.n_blocks)
-		return;
-	if (second)
-		_tile_stored(SUMS_2, to[0], 64);
-	else
-		_tile_stored(SUMS_0, to[0], 64);
-	if (b + 1 >= u.n_blocks)
-		return;
-	if (second)
-		_tile_stored(SUMS_3, to[1], 64);
-	else
-		_tile_stored(SUMS_1, to[1], 64);
-}
-
-/* Block b of a unit: what its products mean, added to acc. */
-INLINE void add_block(struct unit u, size_t b, int32_t (*sums)[16], __m512 acc[TILE_ROWS])
-{
-	if (b >= u.n_blocks)
-		return;
-#pragma GCC unroll 16
-	for (unsigned r = 0; r < TILE_ROWS; r++) {
-		acc[r] = chunk_add(acc[r], _mm512_load_si512(sums[r]), u.c->d[b],
-				   _mm512_set1_ps(u.step[r][b]));
-	}
-}
-
-/* A fourth of a step: two blocks of both units, with sums of two tiles. */
-INLINE void turn(struct unit now, struct unit before, size_t b, bool second,
-		 int32_t (*sums)[TILE_ROWS][16], __m512 acc[TILE_ROWS])
-{
-	multiply(now, b, second);
-	add_block(before, b, sums[0], acc);
-	add_block(before, b + 1, sums[1], acc);
-	keep(now, b, second, sums);
-}
-
-/* The products of `now` while those of `before` are added up; either may have no blocks. */
-static void step(struct work *w, const struct unit *now, const struct unit *before)
+/* The products of `now`, while those of the unit before, which are finished by now, go to `to`, and
+ * those of the unit before that, which have come to `from`, are added up. */
+static void step(const struct unit *now, struct sums *to, const struct unit *older,
+		 const struct sums *from)
 {
 	/* In registers: every load from here on may look like one of a tile that is stored. */
-	struct unit to = *now, from = *before;
-	__m512 acc[TILE_ROWS];
+	const struct unit u = *now, v = *older;
+	__m512 d[BLOCKS][STRIPS];
 
-#pragma GCC unroll 16
-	for (unsigned r = 0; r < TILE_ROWS; r++)
-		acc[r] = _mm512_load_ps(from.acc[r]);
-	for (size_t b = 0; b < CHUNK_BLOCKS; b += 4) {
-		turn(to, from, b, false, w->sums + b, acc);
-		turn(to, from, b + 2, true, w->sums + b + 2, acc);
+#pragma GCC unroll 2
+	for (unsigned b = 0; b < BLOCKS; b++) {
+#pragma GCC unroll 2
+		for (unsigned s = 0; s < STRIPS; s++)
+			d[b][s] = _mm512_load_ps(v.w[b][s].d);
 	}
-#pragma GCC unroll 16
-	for (unsigned r = 0; r < TILE_ROWS; r++)
-		_mm512_store_ps(from.acc[r], acc[r]);
+	_tile_loadd(ROWS_0, u.rows, 64);
+	PRODUCT(SUMS_00, to->at[0][0], ROWS_0, WEIGHTS_0, u.w[0][0].q);
+	add_rows(&v, from, d, 0);
+	PRODUCT(SUMS_01, to->at[0][1], ROWS_0, WEIGHTS_1, u.w[0][1].q);
+	add_rows(&v, from, d, 4);
+	_tile_loadd(ROWS_1, u.rows + TILE_BYTES, 64);
+	PRODUCT(SUMS_10, to->at[1][0], ROWS_1, WEIGHTS_0, u.w[1][0].q);
+	add_rows(&v, from, d, 8);
+	PRODUCT(SUMS_11, to->at[1][1], ROWS_1, WEIGHTS_1, u.w[1][1].q);
+	add_rows(&v, from, d, 12);
 }
 
-/* Of the rows from `row` of x on, for n blocks from block `at` on. */
-INLINE void copy_steps(steps s, const struct kern_acts *x, size_t row, size_t at, size_t n)
-{
-	const __mmask8 there = (__mmask8)((1u << n) - 1);
-	size_t i = row * x->ld + at;
-
-#pragma GCC unroll 1
-	for (size_t r = 0; r < TILE_ROWS; r++, i += x->ld)
-		_mm256_store_si256((__m256i *)s[r], _mm256_maskz_loadu_epi32(there, x->step + i));
-}
-
-/* A strip with some rows: what to do. */
+/* n strips with some rows, as blocks of fill. */
 struct call {
-	chunk_fill *fill;
-	const void *src; /* of fill */
+	fill_block *fill;
+	const struct kern_strips *w;
+	size_t strip, n;
 	const struct kern_acts *x;
-	size_t first, rows; /* of x: a multiple of TILE_ROWS, at most MOST_ROWS */
+	size_t first, rows; /* of x: multiples of TILE_ROWS; rows at most MOST_ROWS */
+	float *out;
+	size_t ldo;
 };
 
-/* u becomes the rows from `row` on (of the call's) against n_blocks blocks of c, the first of which
- * is number `at`.
- *
- * Fields are written and read one by one: a load of several stores at once would have to wait until
- * they are in the cache, which is after all that is under way. */
-INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t row,
-		     const struct chunk *c, size_t at, size_t n_blocks, steps s)
-{
-	const struct kern_acts *x = call->x;
+/* The next blocks to unpack. */
+struct cursor {
+	size_t strip, block; /* strips of the call */
+	unsigned chunk;
+};
 
-	copy_steps(s, x, call->first + row, at, n_blocks);
-	u->c = c;
-	u->n_blocks = n_blocks;
-	u->q = x->q + 32 * ((call->first + row) * x->ld + at);
-	u->row_bytes = 32 * x->ld;
-	u->step = (const float(*)[CHUNK_BLOCKS])s;
-	u->acc = w->acc + row;
+INLINE const uint8_t *strip_at(const struct call *call, size_t i)
+{
+	/* Where the strips are an odd number the last one is its own neighbour. */
+	i = i < call->n ? i : call->n - 1;
+	return call->w->data + (call->strip + i) * call->w->strip_bytes;
 }
 
-/* Chunk number `nth` of the strip; the last may have fewer blocks, and then none. Returns how many
- * it has. */
-INLINE size_t fill_chunk(struct work *w, const struct call *call, size_t nth)
+/* Blocks at the cursor, which moves on; none behind the last strip. */
+INLINE void fill_chunk(struct work *w, const struct call *call, struct cursor *at)
 {
-	struct chunk *c = &w->chunks[nth % CHUNKS];
-	const size_t at = nth * CHUNK_BLOCKS, blocks = call->x->blocks;
-	const size_t left = at < blocks ? blocks - at : 0;
-	const size_t n = left < CHUNK_BLOCKS ? left : CHUNK_BLOCKS;
+	struct block(*to)[STRIPS] = w->chunks[at->chunk % CHUNKS];
 
-	if (n)
-		call->fill(c, call->src, at, n, CHUNK_SIGNED);
-	publish(c);
-	return n;
+	if (at->strip >= call->n)
+		return;
+	for (size_t s = 0; s < STRIPS; s++) {
+		const uint8_t *src = strip_at(call, at->strip + s);
+
+		call->fill(&to[0][s], src, at->block);
+		if (at->block + 1 < call->x->blocks)
+			call->fill(&to[1][s], src, at->block + 1);
+		else
+			memset(&to[1][s], 0, sizeof(to[1][s]));
+	}
+	publish(to);
+	at->chunk++;
+	at->block += BLOCKS;
+	if (at->block >= call->x->blocks) {
+		at->block = 0;
+		at->strip += STRIPS;
+	}
 }
 
-/* The sums of a call, in w->acc. */
-INLINE void add_strip(struct work *w, const struct call *call)
+/* What has come together for strips i and i + 1 goes out. */
+static void put_out(struct work *w, const struct call *call, size_t i)
 {
-	struct unit units[2] = { { .acc = w->acc }, { .acc = w->acc } };
-	size_t n = fill_chunk(w, call, 0), next;
+	float *out = call->out + i * KERN_STRIP;
+
+	/* Lines of the next two are asked for long before they are written. */
+	for (size_t r = 0; r < call->rows; r++, out += call->ldo) {
+		_mm512_storeu_ps(out, _mm512_load_ps(w->acc[r][0]));
+		if (i + 1 < call->n)
+			_mm512_storeu_ps(out + KERN_STRIP, _mm512_load_ps(w->acc[r][1]));
+		_mm512_store_ps(w->acc[r][0], _mm512_setzero_ps());
+		_mm512_store_ps(w->acc[r][1], _mm512_setzero_ps());
+	}
+}
+
+/* Number of the two tiles for `block`, of an even number, and the rows from `row` on. Rows that are
+ * multiplied one after the other lie so, which is how the cache has them in time. */
+INLINE size_t tiles_at(const struct kern_acts *x, size_t row, size_t block)
+{
+	return block / BLOCKS * (x->tile_rows / TILE_ROWS) + row / TILE_ROWS;
+}
+
+/* Those two, and their steps, which lie behind all tiles. */
+INLINE uint8_t *tiles_of(const struct kern_acts *x, size_t at)
+{
+	return x->tiles + at * BLOCKS * TILE_BYTES;
+}
+
+INLINE float (*steps_of(const struct kern_acts *x, size_t at))[TILE_ROWS]
+{
+	float(*steps)[TILE_ROWS] = (void *)tiles_of(x, tiles_at(x, 0, x->blocks + 1));
+
+	return steps + at * BLOCKS;
+}
+
+/* The newest units, and how many there were. */
+struct units {
+	struct unit of[3];
+	unsigned n;
+};
+
+INLINE void take_step(struct work *w, struct units *u)
+{
+	const unsigned n = u->n++;
+
+	step(&u->of[n % 3], &w->sums[(n + 1) % 2], &u->of[(n + 1) % 3], &w->sums[n % 2]);
+}
+
+/* All units of two strips from number i on, of which the last two are added up by later steps. */
+INLINE void add_strips(struct work *w, const struct call *call, size_t i, struct cursor *at,
+		       struct units *units)
+{
+	const size_t blocks = call->x->blocks;
 	unsigned turns = 0;
 
-	for (size_t r = 0; r < call->rows; r++)
-		_mm512_store_ps(w->acc[r], _mm512_setzero_ps());
-	for (size_t nth = 0; n; nth++, n = next) {
-		next = fill_chunk(w, call, nth + 1);
-		for (size_t row = 0; row < call->rows; row += TILE_ROWS, turns++) {
-			struct unit *now = &units[turns % 2];
+	for (size_t b = 0; b < blocks; b += BLOCKS) {
+		struct block(*const chunk)[STRIPS] = w->chunks[(at->chunk + CHUNKS - 1) % CHUNKS];
+		size_t tiles = tiles_at(call->x, call->first, b);
 
-			set_unit(now, w, call, row, &w->chunks[nth % CHUNKS], nth * CHUNK_BLOCKS, n,
-				 w->steps[turns % 2]);
-			step(w, now, &units[(turns + 1) % 2]);
+		fill_chunk(w, call, at);
+		for (size_t r = 0; r < call->rows; r += TILE_ROWS, tiles++) {
+			struct unit *u = &units->of[units->n % 3];
+
+			u->w = (const struct block(*)[STRIPS])chunk;
+			u->rows = tiles_of(call->x, tiles);
+			u->steps = (const float(*)[TILE_ROWS])steps_of(call->x, tiles);
+			u->acc = w->acc + r;
+			take_step(w, units);
+			if (++turns == 2 && i)
+				put_out(w, call, i - STRIPS);
 		}
 	}
-	units[turns % 2].n_blocks = 0;
-	step(w, &units[turns % 2], &units[(turns + 1) % 2]);
 }
 
-/* n whole strips from number `strip` on, as blocks of fill, with whole tiles of rows. */
-INLINE void run_strips(chunk_fill *fill, const struct kern_strips *w, size_t strip, size_t n,
-		       const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
+INLINE void run_strips(const struct call *call)
 {
-	const uint8_t *src = w->data + strip * w->strip_bytes;
-	struct work work;
+	static const struct block nothing[BLOCKS][STRIPS];
+	struct work w;
+	const struct unit none = { .w = nothing,
+				   .rows = call->x->tiles,
+				   .steps = (const float(*)[TILE_ROWS])steps_of(call->x, 0),
+				   .acc = w.rest };
+	struct cursor at = { 0 };
+	struct units units = { .of = { none, none, none } };
+	size_t i;
 
+	memset(w.sums, 0, sizeof(w.sums));
+	memset(w.acc, 0, call->rows * sizeof(w.acc[0]));
+	memset(w.rest, 0, sizeof(w.rest));
+	fill_chunk(&w, call, &at);
+	for (i = 0; i < call->n; i += STRIPS)
+		add_strips(&w, call, i, &at, &units);
+	for (unsigned last = 0; last < 2; last++) {
+		units.of[units.n % 3] = none;
+		take_step(&w, &units);
+	}
+	put_out(&w, call, i - STRIPS);
+}
+
+static void run_q4_0(struct call call)
+{
+	call.fill = fill_q4_0;
+	run_strips(&call);
+}
+
+static void run_q8_0(struct call call)
+{
+	call.fill = fill_q8_0;
+	run_strips(&call);
+}
+
+/* Whole tiles of rows with Q4_0 or Q8_0. */
+static void run_tiles(const struct kern_strips *w, size_t strip, size_t n,
+		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
+{
 	configure();
-	for (; n; n--, src += w->strip_bytes, out += KERN_STRIP) {
-		for (size_t at = 0; at < rows; at += MOST_ROWS) {
-			const size_t most = rows - at < MOST_ROWS ? rows - at : MOST_ROWS;
-			const struct call call = { fill, src, x, first + at, most };
+	for (size_t r = 0; r < rows; r += MOST_ROWS) {
+		const struct call call = { .w = w,
+					   .strip = strip,
+					   .n = n,
+					   .x = x,
+					   .first = first + r,
+					   .rows = rows - r < MOST_ROWS ? rows - r : MOST_ROWS,
+					   .out = out + r * ldo,
+					   .ldo = ldo };
 
-			add_strip(&work, &call);
-			for (size_t r = 0; r < most; r++)
-				_mm512_storeu_ps(out + (at + r) * ldo, _mm512_load_ps(work.acc[r]));
-		}
+		if (w->type == QUANT_Q4_0)
+			run_q4_0(call);
+		else
+			run_q8_0(call);
 	}
 	_tile_release();
+}
+
+static bool has_tiles(const struct kern_acts *x, size_t first)
+{
+	/* Two strips must have at least two units. */
+	return x->group == 1 && x->tiles && first % TILE_ROWS == 0 && x->blocks > BLOCKS;
 }
 
 void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
 		     size_t first, size_t rows, float *out, size_t ldo)
 {
-	const size_t whole = rows / TILE_ROWS * TILE_ROWS;
+	size_t whole = rows / TILE_ROWS * TILE_ROWS;
 
-	if (whole && w->type == QUANT_Q4_0)
-		run_strips(chunk_fill_q4_0, w, strip, n, x, first, whole, out, ldo);
-	else if (whole && w->type == QUANT_Q8_0)
-		run_strips(chunk_fill_q8_0, w, strip, n, x, first, whole, out, ldo);
+	if (x->group == 1 && !has_tiles(x, first))
+		whole = 0;
+	if (whole && x->group == 1)
+		run_tiles(w, strip, n, x, first, whole, out, ldo);
 	else if (whole)
 		strip_amx_super(w, strip, n, x, first, whole, out, ldo);
 	if (whole < rows)
 		strip_avx512vnni_strip(w, strip, n, x, first + whole, rows - whole,
 				       out + whole * ldo, ldo);
+}
+
+/* 16 codes, each in the uppermost byte of its lane, where it counts 2^24, as floats times 2^104. */
+INLINE __m512i row_codes(__m512i ints)
+{
+	const __m512i top = _mm512_set1_epi32((int32_t)0xff000000);
+	const __m512 x = _mm512_cvtepi32_ps(_mm512_and_si512(ints, top));
+
+	return _mm512_castps_si512(_mm512_mul_ps(x, _mm512_set1_ps(0x1p80f)));
+}
+
+/* In the order of struct block: of each four codes the first and third, then of each four the
+ * second and fourth. Where blocks are odd there is one of zeros. */
+void strip_amx_tiles(const struct kern_acts *x, size_t row)
+{
+	static const _Alignas(64) int32_t left[2][16] = {
+		{ 24, 24, 24, 24, 24, 24, 24, 24, 16, 16, 16, 16, 16, 16, 16, 16 },
+		{ 8, 8, 8, 8, 8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0 },
+	};
+	const __m512i even = _mm512_load_si512(left[0]), odd = _mm512_load_si512(left[1]);
+	const size_t blocks = x->blocks;
+
+	for (size_t b = 0; b < blocks + blocks % BLOCKS; b++) {
+		const size_t i = row * x->ld + b, at = tiles_at(x, row, b);
+		__m512i low = _mm512_setzero_si512(), high = low;
+
+		if (b < blocks) {
+			const __m512i q = _mm512_broadcast_i64x4(
+				_mm256_loadu_si256((const __m256i *)(const void *)(x->q + 32 * i)));
+
+			low = row_codes(_mm512_sllv_epi32(q, even));
+			high = row_codes(_mm512_sllv_epi32(q, odd));
+		}
+		_mm512_store_si512(tiles_of(x, at) + b % BLOCKS * TILE_BYTES +
+					   64 * (row % TILE_ROWS),
+				   _mm512_or_si512(_mm512_srli_epi32(low, 16), high));
+		steps_of(x, at)[b % BLOCKS][row % TILE_ROWS] = b < blocks ? x->step[i] : 0;
+	}
 }
 
 void strip_amx_wide(const struct kern_wide *w, bool mins, const struct kern_acts *x, size_t first,

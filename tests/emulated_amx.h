@@ -1,9 +1,9 @@
 /* tests/emulated_amx.h - the tiles of AMX (palette 1) on plain arrays: included before a kernel's
  * source (-include), it gives the intrinsics that the source names another meaning.
  *
- * As Intel's manual tells TILELOADD, TILESTORED, TILEZERO, TDPBSSD, TDPBSUD and LDTILECFG. What
- * would raise an exception there ends the program, and so does a shape that cannot have been
- * meant. */
+ * As Intel's manual tells TILELOADD, TILESTORED, TILEZERO, TDPBSSD, TDPBSUD, TDPBF16PS and
+ * LDTILECFG. What would raise an exception there ends the program, and so does a shape that cannot
+ * have been meant. */
 #ifndef TESTS_EMULATED_AMX_H
 #define TESTS_EMULATED_AMX_H
 
@@ -133,11 +133,46 @@ static inline void emulated_tile_dpbsud(unsigned tc, unsigned ta, unsigned tb)
 	emulated_tile_dp(tc, ta, tb, true);
 }
 
+static inline float emulated_bf16(const uint8_t *p)
+{
+	const uint32_t bits = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 24;
+	float x;
+
+	memcpy(&x, &bits, sizeof(x));
+	return x;
+}
+
+/* c[m][n] += sum over k and i < 2 of a[m][2 k + i] * b[k][2 n + i], bfloat16 to floats, those with
+ * i = 0 and those with i = 1 apart. */
+static inline void emulated_tile_dpbf16ps(unsigned tc, unsigned ta, unsigned tb)
+{
+	struct emulated_tile *c = emulated_tile(tc);
+	const struct emulated_tile *a = emulated_tile(ta), *b = emulated_tile(tb);
+
+	emulated_require(tc != ta && tc != tb && ta != tb, "the same tile twice");
+	emulated_require(c->rows == a->rows && c->row_bytes == b->row_bytes, "shape of the sum");
+	emulated_require(a->row_bytes == 4 * b->rows && c->row_bytes % 4 == 0, "shape of factors");
+	for (unsigned m = 0; m < c->rows; m++) {
+		for (unsigned n = 0; n < c->row_bytes / 4; n++) {
+			float sum, part[2] = { 0, 0 };
+
+			for (unsigned k = 0; k < a->row_bytes / 2; k++)
+				part[k % 2] += emulated_bf16(a->data[m] + 2 * k) *
+					       emulated_bf16(b->data[k / 2] + 4 * n + 2 * (k % 2));
+			memcpy(&sum, c->data[m] + 4 * n, sizeof(sum));
+			sum += part[0] + part[1];
+			memcpy(c->data[m] + 4 * n, &sum, sizeof(sum));
+		}
+	}
+}
+
+#undef _tile_dpbf16ps
 #undef _tile_dpbssd
 #undef _tile_dpbsud
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_zero
+#define _tile_dpbf16ps   emulated_tile_dpbf16ps
 #define _tile_dpbssd     emulated_tile_dpbssd
 #define _tile_dpbsud     emulated_tile_dpbsud
 #define _tile_loadconfig emulated_tile_loadconfig

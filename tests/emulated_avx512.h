@@ -88,6 +88,18 @@ INLINE_EMULATED simde__m512 emulated_permute_ps(simde__m512 a, int control)
 	return a;
 }
 
+/* The half floats, as integers of 16 bits: which type they have does not matter here. */
+INLINE_EMULATED simde__m512i emulated_cvtepi16_ph(simde__m512i a)
+{
+	int16_t x[32];
+
+	memcpy(x, &a, sizeof(x));
+	for (unsigned i = 0; i < 32; i++)
+		x[i] = (int16_t)_cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
+	memcpy(&a, x, sizeof(a));
+	return a;
+}
+
 INLINE_EMULATED float emulated_reduce_max_ps(simde__m512 a)
 {
 	float x[16];
@@ -158,6 +170,7 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define strip_avx512vnni_wide     emulated_avx512vnni_wide
 #define strip_amx_quantize        emulated_amx_quantize
 #define strip_amx_strip           emulated_amx_strip
+#define strip_amx_tiles           emulated_amx_tiles
 #define strip_amx_wide            emulated_amx_wide
 
 #define __m512                     simde__m512
@@ -167,12 +180,15 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_add_epi32           simde_mm512_add_epi32
 #define _mm512_add_ps              simde_mm512_add_ps
 #define _mm512_and_si512           simde_mm512_and_si512
+#define _mm512_broadcast_i64x4     simde_mm512_broadcast_i64x4
+#define _mm512_castph_si512(a)     (a)
 #define _mm512_castps512_ps128     simde_mm512_castps512_ps128
 #define _mm512_castps512_ps256     simde_mm512_castps512_ps256
 #define _mm512_castps_si512        simde_mm512_castps_si512
 #define _mm512_castsi512_ps        simde_mm512_castsi512_ps
 #define _mm512_castsi512_si256     simde_mm512_castsi512_si256
 #define _mm512_cmpgt_epi32_mask    simde_mm512_cmpgt_epi32_mask
+#define _mm512_cvtepi16_ph         emulated_cvtepi16_ph
 #define _mm512_cvtepi32_epi8       emulated_cvtepi32_epi8
 #define _mm512_cvtepi32_epi16      emulated_cvtepi32_epi16
 #define _mm512_cvtepi32_ps         emulated_cvtepi32_ps
@@ -209,11 +225,12 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_or_si512            simde_mm512_or_si512
 #define _mm512_packs_epi16         simde_mm512_packs_epi16
 #define _mm512_packs_epi32         simde_mm512_packs_epi32
+#define _mm512_permutexvar_epi16   simde_mm512_permutexvar_epi16
 #undef _mm512_permute_ps
 #define _mm512_permute_ps          emulated_permute_ps
 #define _mm512_permutexvar_epi32   simde_mm512_permutexvar_epi32
 #define _mm512_reduce_max_ps       emulated_reduce_max_ps
-#define _mm512_set1_epi16           simde_mm512_set1_epi16
+#define _mm512_set1_epi16          simde_mm512_set1_epi16
 #define _mm512_set1_epi32          simde_mm512_set1_epi32
 #define _mm512_set1_epi8           simde_mm512_set1_epi8
 #define _mm512_set1_ps             simde_mm512_set1_ps
@@ -225,6 +242,11 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_slli_epi16          simde_mm512_slli_epi16
 #undef _mm512_slli_epi32
 #define _mm512_slli_epi32          simde_mm512_slli_epi32
+#define _mm512_sllv_epi32          simde_mm512_sllv_epi32
+#undef _mm512_srai_epi16
+#define _mm512_srai_epi16          simde_mm512_srai_epi16
+#undef _mm512_srli_epi32
+#define _mm512_srli_epi32          simde_mm512_srli_epi32
 #undef _mm512_srli_epi16
 #define _mm512_srli_epi16          simde_mm512_srli_epi16
 #define _mm512_store_ps            simde_mm512_store_ps

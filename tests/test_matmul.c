@@ -111,7 +111,7 @@ struct rig {
 static void rig_open(struct rig *r, const struct kern *k, unsigned threads)
 {
 	assert_int_equal(pool_create(&r->pool, threads), 0);
-	r->scratch = aligned_alloc(64, (matmul_scratch(threads, ROWS, COLS) + 15) / 16 * 64);
+	r->scratch = aligned_alloc(64, (matmul_scratch(k, threads, ROWS, COLS) + 15) / 16 * 64);
 	r->x = malloc(ROWS * (COLS + 3) * sizeof(float));
 	r->y = malloc(3 * ROWS * (OUTS + 1) * sizeof(float));
 	r->plus = malloc(ROWS * (OUTS + 1) * sizeof(float));

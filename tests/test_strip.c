@@ -311,6 +311,19 @@ static void packed_strips_give_the_bits_of_rows_in_the_file(void **state)
 	}
 }
 
+/* All rows of x in tiles, if the table has that: of a matrix that has some more. */
+static void lay_tiles(const struct kern *k, struct kern_acts *x)
+{
+	enum { MORE = (ROWS / KERN_TILE_ROWS + 2) * KERN_TILE_ROWS };
+	static _Alignas(64) uint8_t tiles[MORE / KERN_TILE_ROWS * BLOCKS * KERN_TILE_BYTES];
+
+	memset(tiles, 0xff, sizeof(tiles)); /* NaN */
+	x->tile_rows = MORE - draw(2) * KERN_TILE_ROWS;
+	x->tiles = k->tiles && x->group == 1 ? tiles : NULL;
+	for (size_t r = 0; r < ROWS && x->tiles; r++)
+		k->tiles(x, r);
+}
+
 /* Some of the strips of a packed matrix; their bits by both tables, and nothing else written. */
 static void compare_strips(const struct kern *k, enum quant_type type, size_t blocks, size_t rows,
 			   enum kind kind)
@@ -318,8 +331,11 @@ static void compare_strips(const struct kern *k, enum quant_type type, size_t bl
 	enum { MOST = 3, LDO = 16 * MOST + 5 };
 	static uint8_t raw[16 * ROW_BYTES], data[(MOST + 2) * 16 * ROW_BYTES + 64];
 	static float got[ROWS * LDO], want[ROWS * LDO];
-	const size_t shift = draw(64), first = draw(ROWS - rows + 1), n = 1 + draw(MOST);
-	const size_t bytes = quant_row_bytes(type, blocks * 32), ldo = 16 * n + draw(5);
+	/* Some kernels like it to be a multiple. */
+	const size_t like = draw(2) ? k->rows_step : 1;
+	const size_t shift = draw(64), first = draw((ROWS - rows) / like + 1) * like;
+	const size_t bytes = quant_row_bytes(type, blocks * 32), n = 1 + draw(MOST);
+	const size_t ldo = 16 * n + draw(5);
 	struct kern_acts x = fill_acts(type, blocks, draw(64), kind);
 	struct kern_strips w = { .type = type,
 				 .data = data + shift,
@@ -332,6 +348,7 @@ static void compare_strips(const struct kern *k, enum quant_type type, size_t bl
 	}
 	memset(got, 0x5a, sizeof(got));
 	memset(want, 0x5a, sizeof(want));
+	lay_tiles(k, &x);
 	k->strip(&w, 1, n, &x, first, rows, got, ldo);
 	for (size_t s = 0; s < n; s++)
 		ref()->strip(&w, 1 + s, 1, &x, first, rows, want + 16 * s, ldo);
