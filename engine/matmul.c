@@ -13,7 +13,7 @@
 #define ROUND_ROWS 8
 
 /* Bytes of rounded rows that meet a strip together, unless three eighths of a second-level cache
- * are more; and how many rows at most: all kernels like their multiples. */
+ * are more; and how many rows at most, also of those in tiles: all kernels like their multiples. */
 #define BLOCK_BYTES (192 * 1024)
 #define BLOCK_ROWS  96
 #define TILE_ROWS   192
