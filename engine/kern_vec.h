@@ -452,7 +452,7 @@ static void rms_norm(float *dst, const float *x, const float *w, size_t n, float
 
 /* A table of these and of the integer kernels isa_quantize, isa_strip and isa_wide (strip.h), which
  * take `step` rows at a time: one file may have several. */
-#define KERN_VEC_TABLE(title, isa, step, put, many, lay)                                               \
+#define KERN_VEC_TABLE(title, isa, step, put, many, lay)                                           \
 	{                                                                                          \
 		.name = title, .rows_step = step, .accumulate = accumulate, .dot = dot,            \
 		.tile = tile, .dequant = dequant, .rows = rows, .to_f16 = to_f16,                  \
@@ -460,7 +460,7 @@ static void rms_norm(float *dst, const float *x, const float *w, size_t n, float
 		.weigh = weigh, .stretch = stretch, .nibbles = nibbles, .scale = scale,            \
 		.add = add, .silu_mul = silu_mul, .rms_norm = rms_norm, .expand = VEC_EXPAND,      \
 		.quantize = isa##_quantize, .tiles = lay, .strip = isa##_strip, .panels = put,     \
-		.strips = many, .wide = isa##_wide,                                                                \
+		.strips = many, .wide = isa##_wide,                                                \
 	}
 
 #endif

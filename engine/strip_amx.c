@@ -1,5 +1,5 @@
-/* Compiled for AVX-512 F, BW, DQ, VL, VNNI and FP16 and for AMX tiles of bfloat16; kern.c looks, and
- * asks the system for the tiles, before it calls.
+/* Compiled for AVX-512 F, BW, DQ, VL, VNNI and FP16 and for AMX tiles of bfloat16; kern.c looks,
+ * and asks the system for the tiles, before it calls.
  *
  * Codes and rounded activations have at most 8 bits, which bfloat16 holds exactly, and the sums of
  * 32 products stay below 2^24: TDPBF16PS gives the integers of a block as floats, and rounds none.
@@ -18,7 +18,8 @@
  *   sums stay here until a strip is done, since rows of the result are a multiple of 4 KiB apart
  *   in many models, which leaves them one set of the first-level cache.
  *
- * Types with super-blocks are in strip_amx_super.c; rows that fill no tile are left to AVX-512 VNNI. */
+ * Types with super-blocks are in strip_amx_super.c; rows that fill no tile are left to AVX-512
+ * VNNI. */
 #include "engine/strip_amx.h"
 #include "engine/strip_chunk.h"
 
@@ -181,7 +182,7 @@ INLINE void add_rows(const struct unit *u, const struct sums *sums, __m512 d[BLO
 	}
 }
 
-/* The product of the block at `weights` with ROWS_0 or ROWS_1; what was in its tile goes to `to`. */
+/* The product of the block at `weights` with ROWS_0 or ROWS_1; what is in its tile goes to `to`. */
 #define PRODUCT(sums, to, rows_tile, weights_tile, weights)                                        \
 	do {                                                                                       \
 		_tile_loadd(weights_tile, weights, 64);                                            \
@@ -281,7 +282,7 @@ static void put_out(struct work *w, const struct call *call, size_t i)
 	}
 }
 
-/* Number of the two tiles for `block`, of an even number, and the rows from `row` on. Rows that are
+/* Number of the two tiles for `block`, of an even number, and rows from `row` on. Rows that are
  * multiplied one after the other lie so, which is how the cache has them in time. */
 INLINE size_t tiles_at(const struct kern_acts *x, size_t row, size_t block)
 {
