@@ -191,12 +191,13 @@ static void ask_huge(void *at, size_t bytes)
 static int open_scratch(struct model *m, struct err *e)
 {
 	size_t parts[N_PARTS], n = measure(&m->hp, &m->conf, parts);
+	void *scratch = NULL;
 	float *at;
 
-	m->scratch = aligned_alloc(n * sizeof(float) < HUGE_PAGE ? 64 : HUGE_PAGE,
-				   larger(n, 16) * sizeof(float));
-	if (!m->scratch)
+	if (posix_memalign(&scratch, n * sizeof(float) < HUGE_PAGE ? 64 : HUGE_PAGE,
+			   larger(n, 16) * sizeof(float)))
 		return err_set(e, ERR_NOMEM, "%zu MiB of scratch", n * sizeof(float) >> 20);
+	m->scratch = scratch;
 	ask_huge(m->scratch, n * sizeof(float));
 	touch(m->scratch, n * sizeof(float));
 	at = m->norm = m->scratch;

@@ -170,11 +170,11 @@ INLINE __m512i chunk_codes_q6_k(const uint8_t *nibbles, const uint8_t *high, uns
 {
 	const __m512i bits = chunk_vector(high + 64 * half), upper = _mm512_set1_epi8(0x30);
 	const __m512i low = chunk_vector(nibbles + 64 * k);
-	const __m512i top = k < 2 ? _mm512_slli_epi16(bits, 4 - 2 * k)
-				  : _mm512_srli_epi16(bits, 2 * k - 4);
+	const __m512i top[4] = { _mm512_slli_epi16(bits, 4), _mm512_slli_epi16(bits, 2), bits,
+				 _mm512_srli_epi16(bits, 2) };
 
 	return _mm512_or_si512(half ? chunk_high(low) : chunk_low(low),
-			       _mm512_and_si512(top, upper));
+			       _mm512_and_si512(top[k], upper));
 }
 
 /* at is a multiple of 8, n is 8. */

@@ -187,6 +187,7 @@ INLINE_EMULATED __m128i emulated_maskz_set1_epi8(uint16_t mask, int8_t value)
 #define _mm512_castps_si512        simde_mm512_castps_si512
 #define _mm512_castsi512_ps        simde_mm512_castsi512_ps
 #define _mm512_castsi512_si256     simde_mm512_castsi512_si256
+#undef _mm512_cmpgt_epi32_mask
 #define _mm512_cmpgt_epi32_mask    simde_mm512_cmpgt_epi32_mask
 #define _mm512_cvtepi16_ph         emulated_cvtepi16_ph
 #define _mm512_cvtepi32_epi8       emulated_cvtepi32_epi8
