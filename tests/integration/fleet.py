@@ -139,10 +139,11 @@ def a_decision_beyond_a_budget_is_refused_and_the_next_one_fits(w: World):
 
 def of_two_agents_with_one_id_the_later_gives_up(w: World):
     """Who had been connected for a minute stays, and answers; the other one ends, and says why."""
-    first, _ = w.start_all()
+    conf = "codec: f32\n"  # another codec may say another text
+    first, _ = w.start_all(conf)
     sub = w.listen("agent/+/reply/+")
     time.sleep(61)  # RETRY_STABLE_MS
-    second = w.start("agent", w.agent_config(), "second")
+    second = w.start("agent", w.agent_config(conf), "second")
     assert wait_until("the later one to end", lambda: not second.alive()), second.log()
     assert second.p.returncode > 0, second.p.returncode
     assert "another client is using the id it:agent:gw1" in second.log(), second.log()
