@@ -83,11 +83,13 @@ INLINE __m512i chunk_high(__m512i a)
 	return chunk_low(_mm512_srli_epi16(a, 4));
 }
 
-/* Memory is read once, in one stream: ask for what comes some blocks later. */
+/* Memory is read once, in one stream: ask for what comes this many blocks later. */
+#define CHUNK_AHEAD 20
+
 INLINE void chunk_prefetch(const uint8_t *p, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i += 64)
-		_mm_prefetch((const char *)p + 2048 + i, _MM_HINT_T0);
+		_mm_prefetch((const char *)p + CHUNK_AHEAD * bytes + i, _MM_HINT_T0);
 }
 
 INLINE void chunk_fill_q4_0(struct chunk *c, const void *src, size_t at, size_t n,
