@@ -89,6 +89,15 @@ static inline void emulated_tile_stored(unsigned t, void *base, size_t stride)
 		memcpy((uint8_t *)base + r * stride, tile->data[r], tile->row_bytes);
 }
 
+/* What a product needs of its tiles. */
+static inline void emulated_fit(const struct emulated_tile *c, const struct emulated_tile *a,
+				const struct emulated_tile *b)
+{
+	emulated_require(c != a && c != b && a != b, "the same tile twice");
+	emulated_require(c->rows == a->rows && c->row_bytes == b->row_bytes, "shape of the sum");
+	emulated_require(a->row_bytes == 4 * b->rows && c->row_bytes % 4 == 0, "shape of factors");
+}
+
 /* Of a row of a and a column of b: bytes with signs, but where b_unsigned those of b. */
 static inline int32_t emulated_dot(const struct emulated_tile *a, const struct emulated_tile *b,
 				   unsigned m, unsigned n, bool b_unsigned)
@@ -109,9 +118,7 @@ static inline void emulated_tile_dp(unsigned tc, unsigned ta, unsigned tb, bool 
 	struct emulated_tile *c = emulated_tile(tc);
 	const struct emulated_tile *a = emulated_tile(ta), *b = emulated_tile(tb);
 
-	emulated_require(tc != ta && tc != tb && ta != tb, "the same tile twice");
-	emulated_require(c->rows == a->rows && c->row_bytes == b->row_bytes, "shape of the sum");
-	emulated_require(a->row_bytes == 4 * b->rows && c->row_bytes % 4 == 0, "shape of factors");
+	emulated_fit(c, a, b);
 	for (unsigned m = 0; m < c->rows; m++) {
 		for (unsigned n = 0; n < c->row_bytes / 4; n++) {
 			int32_t sum;
@@ -149,9 +156,7 @@ static inline void emulated_tile_dpbf16ps(unsigned tc, unsigned ta, unsigned tb)
 	struct emulated_tile *c = emulated_tile(tc);
 	const struct emulated_tile *a = emulated_tile(ta), *b = emulated_tile(tb);
 
-	emulated_require(tc != ta && tc != tb && ta != tb, "the same tile twice");
-	emulated_require(c->rows == a->rows && c->row_bytes == b->row_bytes, "shape of the sum");
-	emulated_require(a->row_bytes == 4 * b->rows && c->row_bytes % 4 == 0, "shape of factors");
+	emulated_fit(c, a, b);
 	for (unsigned m = 0; m < c->rows; m++) {
 		for (unsigned n = 0; n < c->row_bytes / 4; n++) {
 			float sum, part[2] = { 0, 0 };
