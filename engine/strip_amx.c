@@ -44,13 +44,6 @@
 #define SUMS_10   6
 #define SUMS_11   7
 
-/* The operand of LDTILECFG. */
-struct config {
-	uint8_t palette, start_row, reserved[14];
-	uint16_t row_bytes[16];
-	uint8_t rows[16];
-};
-
 /* Codes of a block as a tile, and its steps. Row 4 s + v: of vector v (pack.h) bytes 0 and 2 of
  * each weight row (s < 2) or bytes 1 and 3, low halves (s even) or high ones. */
 struct block {
@@ -84,24 +77,6 @@ struct work {
 
 /* Writes the codes and steps of one block at number `at` of the strip at src. */
 typedef void fill_block(struct block *to, const uint8_t *src, size_t at);
-
-/* What is written at p is in memory from here on: gcc 12 does not know that tiles are loaded from
- * there. */
-INLINE void publish(const void *p)
-{
-	__asm__ volatile("" : : "r"(p) : "memory");
-}
-
-static void configure(void)
-{
-	static const struct config c = {
-		.palette = 1,
-		.row_bytes = { 64, 64, 64, 64, 64, 64, 64, 64 },
-		.rows = { 16, 16, 16, 16, 16, 16, 16, 16 },
-	};
-
-	_tile_loadconfig(&c);
-}
 
 /* Codes -8..7 by their four bits, whatever is in the fifth, times 2^-104: 16 bits each. */
 INLINE __m512i codes_q4_0(void)
@@ -258,7 +233,7 @@ INLINE void fill_chunk(struct work *w, const struct call *call, struct cursor *a
 		else
 			memset(&to[1][s], 0, sizeof(to[1][s]));
 	}
-	publish(to);
+	strip_amx_publish(to);
 	at->chunk++;
 	at->block += BLOCKS;
 	if (at->block >= call->x->blocks) {
@@ -382,7 +357,7 @@ static void run_q8_0(struct call call)
 static void run_tiles(const struct kern_strips *w, size_t strip, size_t n,
 		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
 {
-	configure();
+	strip_amx_configure();
 	for (size_t r = 0; r < rows; r += MOST_ROWS) {
 		const struct call call = { .w = w,
 					   .strip = strip,

@@ -34,13 +34,6 @@
 #define ROWS    4
 #define WEIGHTS 5
 
-/* The operand of LDTILECFG. */
-struct config {
-	uint8_t palette, start_row, reserved[14];
-	uint16_t row_bytes[16];
-	uint8_t rows[16];
-};
-
 /* Digits of a super-block of a strip: products of codes and scales. */
 struct digits {
 	_Alignas(64) uint8_t low[TILES][16][TILE_COLUMNS]; /* without sign */
@@ -90,22 +83,6 @@ struct call {
 
 /* Digits and factors of the super-block at src. */
 typedef void fill_super(struct digits *to, struct factors *f, const uint8_t *src);
-
-INLINE void publish(const void *p)
-{
-	__asm__ volatile("" : : "r"(p) : "memory");
-}
-
-static void configure(void)
-{
-	static const struct config c = {
-		.palette = 1,
-		.row_bytes = { 64, 64, 64, 64, 64, 64 },
-		.rows = { 16, 16, 16, 16, 16, 16 },
-	};
-
-	_tile_loadconfig(&c);
-}
 
 /* Both 16-bit halves of each lane are the lane's low half. */
 INLINE __m512i twice(__m512i a)
@@ -325,7 +302,7 @@ INLINE void fill_chunk(struct work *w, const struct call *call, size_t n, fill_s
 	if (strip < call->strips)
 		fill(&w->digits[n % 2], &w->factors[n % 4],
 		     call->src + strip * call->strip_bytes + super * bytes);
-	publish(w);
+	strip_amx_publish(w);
 }
 
 INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t n, size_t row)
@@ -416,7 +393,7 @@ void strip_amx_super(const struct kern_strips *s, size_t strip, size_t n, const 
 {
 	struct work w;
 
-	configure();
+	strip_amx_configure();
 	for (size_t i = 0; i < n; i += MOST_STRIPS) {
 		const size_t strips = n - i < MOST_STRIPS ? n - i : MOST_STRIPS;
 		const uint8_t *src = s->data + (strip + i) * s->strip_bytes;

@@ -254,7 +254,7 @@ INLINE void add_strips(chunk_fill *fill, add_of_kind *add, const uint8_t *src, s
 		size_t n = x->blocks - b < CHUNK_BLOCKS ? x->blocks - b : CHUNK_BLOCKS;
 
 		for (unsigned s = 0; s < ns; s++)
-			fill(&c[s], src + s * bytes, b, n, CHUNK_UNSIGNED);
+			fill(&c[s], src + s * bytes, b, n);
 		add(c, n, &all, b, rows);
 	}
 }

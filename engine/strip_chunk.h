@@ -1,9 +1,10 @@
-/* engine/strip_chunk.h - some blocks of a strip, unpacked: what the kernels of AVX-512 VNNI and of
- * AMX multiply.
+/* engine/strip_chunk.h - some blocks of a strip, unpacked: what AVX-512 VNNI multiplies, and how
+ * AMX reads strips too.
  *
- * A chunk is filled once and then met by all rows of activations, so that neither has to know how a
- * type lies in memory. It is a super-block, or up to 8 blocks that have a step each. Codes are
- * bytes in the order of struct kern_wide. Private to strip_avx512vnni.c and strip_amx.c. */
+ * A chunk is filled once and then met by all rows of activations, so that the kernel need not know
+ * how a type lies in memory. It is a super-block, or up to 8 blocks that have a step each. Codes
+ * are bytes in the order of struct kern_wide, moved up so that they have no sign. Private to
+ * strip_avx512vnni.c and strip_amx*.c. */
 #ifndef ENGINE_STRIP_CHUNK_H
 #define ENGINE_STRIP_CHUNK_H
 
@@ -19,9 +20,6 @@
 /* What a chunk is: blocks, or a super-block with a scale for each block or each half of one. */
 enum chunk_kind { CHUNK_BLOCK, CHUNK_SUPER, CHUNK_HALVES };
 
-/* How codes are to be written: as they count, or moved up so that they are unsigned. */
-enum chunk_codes { CHUNK_SIGNED, CHUNK_UNSIGNED };
-
 struct chunk {
 	_Alignas(64) uint8_t q[CHUNK_BLOCKS * 8][64]; /* chunk_group */
 	/* A super-block has but the first of d and m. */
@@ -31,8 +29,7 @@ struct chunk {
 };
 
 /* Fill c from n blocks at number `at` of the strip at src. */
-typedef void chunk_fill(struct chunk *c, const void *src, size_t at, size_t n,
-			enum chunk_codes codes);
+typedef void chunk_fill(struct chunk *c, const void *src, size_t at, size_t n);
 
 /* Vector of c->q with columns 4g..4g+3 of block b. */
 INLINE size_t chunk_group(size_t b, unsigned g)
@@ -92,11 +89,9 @@ INLINE void chunk_prefetch(const uint8_t *p, size_t bytes)
 		_mm_prefetch((const char *)p + CHUNK_AHEAD * bytes + i, _MM_HINT_T0);
 }
 
-INLINE void chunk_fill_q4_0(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes)
+INLINE void chunk_fill_q4_0(struct chunk *c, const void *src, size_t at, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)src + at * 288;
-	const __m512i mid = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 8 : 0);
 
 	for (size_t b = 0; b < n; b++, p += 288) {
 		chunk_prefetch(p, 288);
@@ -104,17 +99,16 @@ INLINE void chunk_fill_q4_0(struct chunk *c, const void *src, size_t at, size_t 
 		for (unsigned v = 0; v < 4; v++) {
 			__m512i nib = chunk_vector(p + 32 + 64 * v);
 
-			chunk_put(c, b, v, _mm512_sub_epi8(chunk_low(nib), mid));
-			chunk_put(c, b, v + 4, _mm512_sub_epi8(chunk_high(nib), mid));
+			chunk_put(c, b, v, chunk_low(nib));
+			chunk_put(c, b, v + 4, chunk_high(nib));
 		}
 	}
 }
 
-INLINE void chunk_fill_q8_0(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes)
+INLINE void chunk_fill_q8_0(struct chunk *c, const void *src, size_t at, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)src + at * 544;
-	const __m512i top = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 0 : -128);
+	const __m512i top = _mm512_set1_epi8(-128);
 
 	for (size_t b = 0; b < n; b++, p += 544) {
 		chunk_prefetch(p, 544);
@@ -141,12 +135,10 @@ INLINE void chunk_scales_q4_k(const uint8_t *p, size_t b, __m128i *scale, __m128
 }
 
 /* at is a multiple of 8, n is 8. */
-INLINE void chunk_fill_q4_k(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes)
+INLINE void chunk_fill_q4_k(struct chunk *c, const void *src, size_t at, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)src + at / 8 * 2304;
 
-	(void)codes; /* 0..15 are the same in both */
 	_mm512_store_ps(c->d[0], chunk_halves(p));
 	_mm512_store_ps(c->m[0], _mm512_sub_ps(_mm512_set1_ps(-0.0f), chunk_halves(p + 32)));
 	for (size_t b = 0; b < n; b++) {
@@ -180,11 +172,9 @@ INLINE __m512i chunk_codes_q6_k(const uint8_t *nibbles, const uint8_t *high, uns
 }
 
 /* at is a multiple of 8, n is 8. */
-INLINE void chunk_fill_q6_k(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes)
+INLINE void chunk_fill_q6_k(struct chunk *c, const void *src, size_t at, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)src + at / 8 * 3360;
-	const __m512i mid = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 32 : 0);
 
 	_mm512_store_ps(c->d[0], chunk_halves(p));
 	for (size_t b = 0; b < n; b++) {
@@ -195,18 +185,16 @@ INLINE void chunk_fill_q6_k(struct chunk *c, const void *src, size_t at, size_t 
 			chunk_put_scale(c, half, b, chunk_bytes(p + 32 + 32 * b + 16 * half));
 			for (unsigned k = 0; k < 4; k++)
 				chunk_put(c, b, 4 * half + k,
-					  _mm512_sub_epi8(chunk_codes_q6_k(nibbles, high, half, k),
-							  mid));
+					  chunk_codes_q6_k(nibbles, high, half, k));
 		}
 	}
 }
 
 /* Everything that any kind may want of a block. */
-INLINE void chunk_fill_wide(struct chunk *c, const void *src, size_t at, size_t n,
-			    enum chunk_codes codes)
+INLINE void chunk_fill_wide(struct chunk *c, const void *src, size_t at, size_t n)
 {
 	const struct kern_wide *w = (const struct kern_wide *)src + at;
-	const __m512i top = _mm512_set1_epi8(codes == CHUNK_SIGNED ? 0 : -128);
+	const __m512i top = _mm512_set1_epi8(-128);
 
 	for (size_t b = 0; b < n; b++, w++) {
 		_mm512_store_ps(c->d[b], _mm512_loadu_ps(w->d));
