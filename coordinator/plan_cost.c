@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "coordinator/plan_prefill.h"
+
 static double transfer_ms(double bytes, double kbit_s)
 {
 	return kbit_s > 0 ? bytes * 8 / kbit_s : 0;
@@ -121,45 +123,28 @@ static double chunk_ms(const struct plan_speed *s, bool local, double at, uint32
 	return one_ms + (more > 0 ? more : 0) * (rows - 1);
 }
 
-/* Sums of a chain of stages, each of which takes one chunk at a time. With equal chunks the longest
- * path changes stage once, at the first chunk or at the last. */
-double plan_cost_pipeline_ms(const struct plan_stage *c, uint32_t full,
-			     const struct plan_stage *rest, double open_ms)
-{
-	double agent = full * c->agent, link = open_ms, first, worker = 0;
-
-	if (full) {
-		double later = c->agent + (full - 1) * fmax(c->agent, c->link) + c->link;
-
-		first = fmax(open_ms, c->agent) + c->link;
-		link = fmax(open_ms + full * c->link, later);
-		worker = fmax(first + full * c->worker, link + c->worker);
-	}
-	if (!rest)
-		return worker;
-	link = fmax(link, agent + rest->agent) + rest->link;
-	return fmax(worker, link) + rest->worker;
-}
-
-static struct plan_stage stage_of(const struct plan_input *in, uint32_t split, uint32_t front,
-				  uint32_t level, uint32_t rows)
+static double agent_ms(const struct plan_input *in, uint32_t split, uint32_t front, uint32_t level,
+		       uint32_t rows)
 {
 	const struct plan_speed *s = &in->agent->speeds[front];
 	const uint32_t full = in->accuracy->levels[level].chunk_rows;
 	const bool local = split == in->agent->n_layers;
-	const double at = plan_cost_prompt_at(in);
-	struct plan_stage st = { .agent = (local ? s->local_ms : s->embed_ms) +
-					  split * chunk_ms(s, local, at, rows, full) };
 
-	if (local)
-		return st;
-	st.agent += rows * s->encode_ms;
-	st.link = transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
-				      in->link->up_payload + in->link->up_packet,
-			      in->link->up_kbit_s);
-	st.worker = (in->agent->n_layers - split) * plan_cost_layer_ms(in->worker, rows, rows, at) +
-		    rows * in->worker->decode_ms;
-	return st;
+	return (local ? s->local_ms : s->embed_ms + rows * s->encode_ms) +
+	       split * chunk_ms(s, local, plan_cost_prompt_at(in), rows, full);
+}
+
+static struct plan_chunk chunk_of(const struct plan_input *in, uint32_t split, uint32_t front,
+				  uint32_t level, uint32_t rows)
+{
+	return (struct plan_chunk){
+		.rows = rows,
+		.agent_ms = agent_ms(in, split, front, level, rows),
+		.link_ms =
+			transfer_ms(rows * row_bytes(in, in->accuracy->prompt_bits, level, split) +
+					    in->link->up_payload + in->link->up_packet,
+				    in->link->up_kbit_s),
+	};
 }
 
 /* Time from a prompt until all its rows have passed; opened_ms: until the link takes them. */
@@ -167,15 +152,27 @@ static double prefill_ms(const struct plan_input *in, uint32_t split, uint32_t f
 			 uint32_t level, double opened_ms)
 {
 	const uint32_t n = in->policy->prompt_tokens;
-	const uint32_t chunk = in->accuracy->levels[level].chunk_rows;
-	const uint32_t full = n / chunk, left = n % chunk;
-	struct plan_stage st = stage_of(in, split, front, level, chunk), rest = { 0 };
+	const uint32_t rows = in->accuracy->levels[level].chunk_rows;
+	struct plan_prefill p = { .full = n / rows,
+				  .open_ms = fmax(0, opened_ms - in->agent->begin_ms),
+				  .worker = in->worker,
+				  .layers = in->agent->n_layers - split,
+				  .of_layers = in->agent->n_layers,
+				  .at = plan_cost_prompt_at(in) };
 
-	if (left)
-		rest = stage_of(in, split, front, level, left);
-	return in->agent->begin_ms +
-	       plan_cost_pipeline_ms(&st, full, left ? &rest : NULL,
-				     fmax(0, opened_ms - in->agent->begin_ms));
+	p.chunk = chunk_of(in, split, front, level, rows);
+	if (n % rows)
+		p.rest = chunk_of(in, split, front, level, n % rows);
+	return in->agent->begin_ms + plan_prefill_ms(&p);
+}
+
+static double local_prefill_ms(const struct plan_input *in, uint32_t front, uint32_t level)
+{
+	const uint32_t n = in->policy->prompt_tokens, l = in->agent->n_layers;
+	const uint32_t rows = in->accuracy->levels[level].chunk_rows;
+	const double rest = n % rows ? agent_ms(in, l, front, level, n % rows) : 0;
+
+	return in->agent->begin_ms + n / rows * agent_ms(in, l, front, level, rows) + rest;
 }
 
 static void time_local(const struct plan_input *in, uint32_t front, uint32_t level,
@@ -186,7 +183,7 @@ static void time_local(const struct plan_input *in, uint32_t front, uint32_t lev
 
 	*t = (struct plan_timing){ .token_ms = s->local_ms + s->head_ms +
 					       l * token_ms(s, true, plan_cost_token_at(in)),
-				   .ttft_ms = prefill_ms(in, l, front, level, 0) + s->head_ms };
+				   .ttft_ms = local_prefill_ms(in, front, level) + s->head_ms };
 }
 
 static double answer_ms(const struct plan_input *in)

@@ -10,11 +10,6 @@ struct plan_timing {
 	double ttft_ms, token_ms, up_bytes, down_bytes, session_bytes, worker_ms;
 };
 
-/* A chunk's way: the agent's layers, the uplink, the worker's layers. ms each. */
-struct plan_stage {
-	double agent, link, worker;
-};
-
 /* All figures that this needs are there. */
 bool plan_cost_known(const struct plan_input *in, uint32_t split, uint32_t front);
 
@@ -41,10 +36,5 @@ double plan_cost_token_at(const struct plan_input *in);
  * least as that one, above the largest in proportion. */
 double plan_cost_layer_ms(const struct plan_worker *w, double rows, double own, double at);
 double plan_cost_head_ms(const struct plan_worker *w, double rows);
-
-/* When `full` equal chunks and then one more (rest, if any) have left the last stage, when the link
- * may be used from open_ms on: each stage takes chunks one by one, in order. */
-double plan_cost_pipeline_ms(const struct plan_stage *chunk, uint32_t full,
-			     const struct plan_stage *rest, double open_ms);
 
 #endif

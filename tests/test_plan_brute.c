@@ -10,10 +10,12 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "coordinator/plan_prefill.h"
 #include "tests/plan_world.h"
 
-#define SCENARIOS 1000
-#define MAX_ROWS  64u
+#define SCENARIOS  1000
+#define MAX_ROWS   64u
+#define MAX_PROMPT 5000u
 
 /* ---- the same, written another way: one choice at a time, chunk by chunk ---- */
 
@@ -103,40 +105,82 @@ static double brute_chunk(const struct plan_world *w, const struct plan_choice *
 	return (local ? s->local_ms : s->embed_ms) + c->split * (one + (rows - 1) * each);
 }
 
+/* Rows of a prompt that the worker takes in a step: 64 through all layers, or rows that take 16
+ * times what the step takes besides; 256 at most. */
+static uint32_t brute_most(const struct plan_world *w, uint32_t tail)
+{
+	const struct plan_batch *b = w->worker.batches, *last = &b[w->worker.n_batches - 1];
+	double most = 64.0 * w->agent.n_layers / tail;
+
+	if (last->rows > b->rows && last->layer_ms > b->layer_ms) {
+		const double row = (last->layer_ms - b->layer_ms) / (last->rows - b->rows);
+
+		most = brute_max(most, 16 * (b->layer_ms / row - b->rows));
+	}
+	return most < 256 ? (uint32_t)most : 256;
+}
+
+/* A row of a prompt: its chunk, and when that comes. */
+struct brute_row {
+	uint32_t chunk;
+	double come_ms;
+};
+
+/* When the worker has run all of them: the next chunk if it has waited for it, else what is there,
+ * row by row. */
+static double brute_worker(const struct plan_world *w, const struct brute_row *r, uint32_t n,
+			   uint32_t tail)
+{
+	const uint32_t most = brute_most(w, tail);
+	double now = 0;
+
+	for (uint32_t i = 0, rows; i < n; i += rows) {
+		const bool waits = r[i].come_ms >= now;
+
+		now = brute_max(now, r[i].come_ms);
+		for (rows = 1; rows < most && i + rows < n; rows++) {
+			if (waits ? r[i + rows].chunk != r[i].chunk : r[i + rows].come_ms > now)
+				break;
+		}
+		now += tail * brute_layer(&w->worker, rows, rows, n / 2.0);
+		for (uint32_t k = 0; k < rows; k++)
+			now += w->worker.decode_ms;
+	}
+	return now;
+}
+
 /* TTFT by following every chunk; the uplink's bytes are counted on the way. */
 static double brute_ttft(const struct plan_world *w, const struct plan_choice *c, double *bytes)
 {
 	const struct plan_link *k = &w->link;
 	const struct plan_speed *s = &w->agent.speeds[c->front];
+	const uint32_t full = w->accuracy.levels[c->level].chunk_rows;
 	const bool local = c->split == w->agent.n_layers;
-	const uint32_t tail = w->agent.n_layers - c->split;
-	double agent = w->agent.begin_ms, worker = 0,
+	struct brute_row row[MAX_PROMPT];
+	double agent = w->agent.begin_ms,
 	       up = local ? 0
 			  : k->open_ms + k->rtt_ms + brute_wire(k->open_bytes, k->up_kbit_s) +
 				    brute_wire(k->accept_bytes, k->down_kbit_s);
-	uint32_t left = w->policy.prompt_tokens, rows = 0;
+	uint32_t done = 0, chunks = 0;
 
 	*bytes = 0;
-	while (left) {
+	while (done < w->policy.prompt_tokens) {
+		const uint32_t left = w->policy.prompt_tokens - done;
+		const uint32_t rows = left < full ? left : full;
 		double size;
 
-		rows = left < w->accuracy.levels[c->level].chunk_rows
-			       ? left
-			       : w->accuracy.levels[c->level].chunk_rows;
-		left -= rows;
 		agent += brute_chunk(w, c, rows) + (local ? 0 : rows * s->encode_ms);
-		if (local)
-			continue;
 		size = rows * brute_bytes(w, w->prompt_bits, c) + k->up_payload;
 		*bytes += size;
 		up = brute_max(up, agent) + brute_wire(size + k->up_packet, k->up_kbit_s);
-		worker = brute_max(worker, up) +
-			 tail * brute_layer(&w->worker, rows, rows, w->policy.prompt_tokens / 2.0) +
-			 rows * w->worker.decode_ms;
+		for (uint32_t i = 0; i < rows; i++)
+			row[done++] = (struct brute_row){ chunks, up };
+		chunks++;
 	}
 	if (local)
 		return agent + s->head_ms;
-	return worker + brute_head(&w->worker, 1) + k->rtt_ms + w->worker.queue_ms +
+	return brute_worker(w, row, done, w->agent.n_layers - c->split) +
+	       brute_head(&w->worker, 1) + k->rtt_ms + w->worker.queue_ms +
 	       brute_wire(k->down_payload + k->down_packet, k->down_kbit_s);
 }
 
@@ -423,6 +467,19 @@ static void draw_accuracy(struct plan_world *w, struct dice *d)
 		w->codec_bytes[l] = pick(d, 0, 100000);
 }
 
+/* Of a prompt that no level cuts into more chunks than the planner follows steps. */
+static uint32_t few_rows(const struct plan_world *w)
+{
+	uint32_t rows = 300;
+
+	for (uint32_t i = 0; i < w->accuracy.n_levels; i++) {
+		const uint32_t most = PLAN_PREFILL_STEPS * w->accuracy.levels[i].chunk_rows;
+
+		rows = rows < most ? rows : most;
+	}
+	return rows;
+}
+
 static void draw_policy(struct plan_world *w, struct dice *d)
 {
 	struct plan_policy *p = &w->policy;
@@ -432,7 +489,7 @@ static void draw_policy(struct plan_world *w, struct dice *d)
 	p->ttft_ms = chance(d, 0.5) ? draw(d, 10, 3000) : 0;
 	p->token_ms = chance(d, 0.5) ? draw(d, 5, 200) : 0;
 	p->loss = chance(d, 0.5) ? draw(d, 0, 0.1) : (double)NAN;
-	p->prompt_tokens = pick(d, 1, 300);
+	p->prompt_tokens = pick(d, 1, few_rows(w));
 	p->answer_tokens = pick(d, 1, 100);
 	p->sessions = pick(d, 1, 4);
 	p->n_contexts = pick(d, 1, 3);
@@ -508,14 +565,21 @@ static void compare_best(const struct plan_world *w, const struct brute *b, unsi
 	assert_int_equal(w->r.best.figures.worker_bytes, again.figures.worker_bytes);
 }
 
+static uint64_t seed_of(void)
+{
+	const char *given = getenv("PLAN_SEED");
+	const uint64_t seed = given ? strtoull(given, NULL, 10) : rng_entropy() >> 11;
+
+	print_message("PLAN_SEED=%llu\n", (unsigned long long)seed);
+	return seed;
+}
+
 static void it_equals_a_brute_force(void **state)
 {
 	struct plan_world *w = *state;
-	const char *given = getenv("PLAN_SEED");
-	struct dice d = { .seed = given ? strtoull(given, NULL, 10) : rng_entropy() >> 11 };
+	struct dice d = { .seed = seed_of() };
 	unsigned possible = 0, splits[3] = { 0 };
 
-	print_message("PLAN_SEED=%llu\n", (unsigned long long)d.seed);
 	for (unsigned i = 0; i < SCENARIOS; i++) {
 		struct brute b;
 
@@ -536,10 +600,70 @@ static void it_equals_a_brute_force(void **state)
 	assert_true(splits[0] > 10 && splits[1] > 10 && splits[2] > 10);
 }
 
+/* Rows together are never slower than one by one. */
+static void draw_sound_worker(struct plan_world *w, struct dice *d)
+{
+	const double base_ms = draw(d, 0, 20), row_ms = draw(d, 0.1, 2);
+
+	for (uint32_t i = 0; i < w->worker.n_batches; i++) {
+		struct plan_batch *b = &w->worker.batches[i];
+
+		b->layer_ms = base_ms + b->rows * row_ms;
+		b->depth.deeper_ms = 0;
+	}
+}
+
+/* A link that is about as fast as the worker with one chunk: its steps are of few chunks. */
+static void draw_near_link(struct plan_world *w, const struct plan_choice *c, struct dice *d)
+{
+	const uint32_t rows = w->accuracy.levels[c->level].chunk_rows;
+	const double bytes =
+		rows * brute_bytes(w, w->prompt_bits, c) + w->link.up_payload + w->link.up_packet;
+	const double at = w->policy.prompt_tokens / 2.0;
+	const double ms = (w->agent.n_layers - c->split) * brute_layer(&w->worker, rows, rows, at) +
+			  rows * w->worker.decode_ms;
+
+	w->link.up_kbit_s = bytes * 8 / (ms * draw(d, 0.1, chance(d, 0.5) ? 0.5 : 1.1));
+}
+
+/* Of long prompts not all steps are followed: how far is the planner off? */
+static void long_prompts_go_on_as_they_began(void **state)
+{
+	struct plan_world *w = *state;
+	struct dice d = { .seed = seed_of() };
+	double worst = 0, off, unused, need, allowed;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SCENARIOS; i++) {
+		struct plan_choice c = { 0 };
+		struct plan_figures f;
+
+		draw_world(w, &d);
+		w->policy.prompt_tokens = pick(&d, 300, MAX_PROMPT);
+		w->accuracy.levels[0].chunk_rows = pick(&d, 1, 8);
+		c.split = pick(&d, 0, w->agent.n_layers) / 4;
+		c.context_tokens = w->policy.contexts[0];
+		draw_sound_worker(w, &d);
+		if (c.split < w->agent.n_layers && w->worker.n_batches)
+			draw_near_link(w, &c, &d);
+		(void)plan_evaluate(&w->in, &c, &f, &need, &allowed);
+		if (!(f.ttft_ms > 0))
+			continue;
+		off = fabs(f.ttft_ms / brute_ttft(w, &c, &unused) - 1);
+		worst = off > worst ? off : worst;
+		n++;
+	}
+	print_message("%u long prompts, at most %.1f %% off\n", n, 100 * worst);
+	assert_true(n > SCENARIOS / 4);
+	assert_true(worst < 0.04);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(it_equals_a_brute_force, plan_world_open,
+						plan_world_close),
+		cmocka_unit_test_setup_teardown(long_prompts_go_on_as_they_began, plan_world_open,
 						plan_world_close),
 	};
 
