@@ -118,6 +118,9 @@ struct kern_acts {
 #define KERN_TILE_ROWS  16
 #define KERN_TILE_BYTES 1088
 
+/* Rows of a matrix from which on these tiles pay. */
+#define KERN_TILE_LEAST 64
+
 /* Weight rows of a strip: the unit of all integer kernels. */
 #define KERN_STRIP 16
 

@@ -422,7 +422,7 @@ static size_t item_strips(const struct job *j, size_t strips)
 	const size_t n = strips / (pool_threads(j->m->pool) * ITEMS_PER_THREAD) + 1;
 
 	/* Tiles are for two at a time. */
-	return n < most ? n + (j->acts.tiles ? n % 2 : 0) : most;
+	return n < most ? n + (j->m->kern->tiles ? n % 2 : 0) : most;
 }
 
 /* As many outs as one way to round serves; returns how many. */
@@ -434,7 +434,7 @@ static unsigned run_some(const struct matmul *m, const struct matmul_out *outs, 
 
 	j.acts.tile_rows = (in->rows + KERN_TILE_ROWS - 1) / KERN_TILE_ROWS * KERN_TILE_ROWS;
 	j.n_outs = choose_group(&j);
-	if (in->rows < KERN_TILE_ROWS || j.acts.group != 1)
+	if (in->rows < KERN_TILE_LEAST || j.acts.group != 1)
 		j.acts.tiles = NULL;
 	j.block_rows = block_rows(&j);
 	j.passing = in->passing && in->make && j.n_outs == n_outs;

@@ -4,7 +4,8 @@
  *
  *   strip_avx2.c strip_avx2_many.c     AVX2, FMA, F16C
  *   strip_avx512vnni.c                 AVX-512 with VNNI
- *   strip_amx.c strip_amx_super.c      that, FP16 and tiles, for 16 rows and more of packed types;
+ *   strip_amx.c strip_amx_few.c strip_amx_super.c
+ *                                      that, FP16 and tiles, for 16 rows and more of packed types;
  *                                      all else goes to strip_avx512vnni.c
  *   strip_neon.c strip_dotprod.c strip_i8mm.c
  *

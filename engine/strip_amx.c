@@ -31,8 +31,9 @@
 /* Rows that meet a strip together. */
 #define MOST_ROWS 192
 
-/* One is being added up, one stored, one multiplied and one filled. */
-#define CHUNKS 4
+/* One is multiplied and one filled; of another two the factors are still needed. */
+#define CHUNKS  2
+#define FACTORS 4
 
 /* Numbers of tiles must be words that the preprocessor knows. */
 #define ROWS_0    0
@@ -44,14 +45,16 @@
 #define SUMS_10   6
 #define SUMS_11   7
 
-/* Codes of a block as a tile, and its steps. Row 4 s + v: of vector v (pack.h) bytes 0 and 2 of
- * each weight row (s < 2) or bytes 1 and 3, low halves (s even) or high ones. */
-struct block {
+/* Codes of a block as a tile. Row 4 s + v: of vector v (pack.h) bytes 0 and 2 of each weight row
+ * (s < 2) or bytes 1 and 3, low halves (s even) or high ones. */
+struct codes {
 	_Alignas(64) uint16_t q[16][32];
-	float d[16];
 };
 
-typedef struct block chunk_of_two[BLOCKS][STRIPS];
+/* Its d, of 16 weight rows. */
+struct factors {
+	_Alignas(64) float d[16];
+};
 
 /* Products on their way out. Of two units in turn, half of 4 KiB apart from what is a multiple of
  * that: what is loaded must not look as if it were what is being stored. */
@@ -62,7 +65,8 @@ struct sums {
 
 /* Two blocks of two strips against 16 rows of activations. */
 struct unit {
-	const struct block (*w)[STRIPS];
+	const struct codes (*w)[STRIPS];
+	const struct factors (*d)[STRIPS];
 	const uint8_t *rows;             /* two tiles */
 	const float (*steps)[TILE_ROWS]; /* of these */
 	float (*acc)[STRIPS][16];
@@ -72,11 +76,12 @@ struct unit {
 struct work {
 	struct sums sums[2];
 	_Alignas(64) float acc[MOST_ROWS][STRIPS][16], rest[TILE_ROWS][STRIPS][16];
-	chunk_of_two chunks[CHUNKS];
+	struct codes codes[CHUNKS][BLOCKS][STRIPS];
+	struct factors factors[FACTORS][BLOCKS][STRIPS];
 };
 
-/* Writes the codes and steps of one block at number `at` of the strip at src. */
-typedef void fill_block(struct block *to, const uint8_t *src, size_t at);
+/* Writes the codes and factors of one block at number `at` of the strip at src. */
+typedef void fill_block(struct codes *to, struct factors *f, const uint8_t *src, size_t at);
 
 /* Codes -8..7 by their four bits, whatever is in the fifth, times 2^-104: 16 bits each. */
 INLINE __m512i codes_q4_0(void)
@@ -91,13 +96,13 @@ INLINE __m512i codes_q4_0(void)
 	return _mm512_load_si512(codes);
 }
 
-INLINE void fill_q4_0(struct block *to, const uint8_t *src, size_t at)
+INLINE void fill_q4_0(struct codes *to, struct factors *f, const uint8_t *src, size_t at)
 {
 	const uint8_t *p = src + at * 288;
 	const __m512i codes = codes_q4_0();
 
 	chunk_prefetch(p, 288);
-	_mm512_store_ps(to->d, chunk_halves(p));
+	_mm512_store_ps(f->d, chunk_halves(p));
 	for (unsigned v = 0; v < 4; v++) {
 		__m512i nib = chunk_vector(p + 32 + 64 * v);
 
@@ -120,13 +125,13 @@ INLINE __m512i codes_q8_0(__m512i upper)
 	return _mm512_and_si512(_mm512_srai_epi16(half, 3), _mm512_set1_epi16((int16_t)0x8fff));
 }
 
-INLINE void fill_q8_0(struct block *to, const uint8_t *src, size_t at)
+INLINE void fill_q8_0(struct codes *to, struct factors *f, const uint8_t *src, size_t at)
 {
 	const uint8_t *p = src + at * 544;
 	const __m512i upper = _mm512_set1_epi16((int16_t)0xff00);
 
 	chunk_prefetch(p, 544);
-	_mm512_store_ps(to->d, chunk_halves(p));
+	_mm512_store_ps(f->d, chunk_halves(p));
 	for (unsigned g = 0; g < 8; g++) {
 		__m512i codes = chunk_vector(p + 32 + 64 * g);
 
@@ -179,7 +184,7 @@ static void step(const struct unit *now, struct sums *to, const struct unit *old
 	for (unsigned b = 0; b < BLOCKS; b++) {
 #pragma GCC unroll 2
 		for (unsigned s = 0; s < STRIPS; s++)
-			d[b][s] = _mm512_load_ps(v.w[b][s].d);
+			d[b][s] = _mm512_load_ps(v.d[b][s].d);
 	}
 	_tile_loadd(ROWS_0, u.rows, 64);
 	PRODUCT(SUMS_00, to->at[0][0], ROWS_0, WEIGHTS_0, u.w[0][0].q);
@@ -220,18 +225,21 @@ INLINE const uint8_t *strip_at(const struct call *call, size_t i)
 /* Blocks at the cursor, which moves on; none behind the last strip. */
 INLINE void fill_chunk(struct work *w, const struct call *call, struct cursor *at)
 {
-	struct block(*to)[STRIPS] = w->chunks[at->chunk % CHUNKS];
+	struct codes(*to)[STRIPS] = w->codes[at->chunk % CHUNKS];
+	struct factors(*f)[STRIPS] = w->factors[at->chunk % FACTORS];
 
 	if (at->strip >= call->n)
 		return;
 	for (size_t s = 0; s < STRIPS; s++) {
 		const uint8_t *src = strip_at(call, at->strip + s);
 
-		call->fill(&to[0][s], src, at->block);
-		if (at->block + 1 < call->x->blocks)
-			call->fill(&to[1][s], src, at->block + 1);
-		else
-			memset(&to[1][s], 0, sizeof(to[1][s]));
+		call->fill(&to[0][s], &f[0][s], src, at->block);
+		if (at->block + 1 < call->x->blocks) {
+			call->fill(&to[1][s], &f[1][s], src, at->block + 1);
+			continue;
+		}
+		memset(&to[1][s], 0, sizeof(to[1][s]));
+		memset(&f[1][s], 0, sizeof(f[1][s]));
 	}
 	strip_amx_publish(to);
 	at->chunk++;
@@ -298,14 +306,15 @@ INLINE void add_strips(struct work *w, const struct call *call, size_t i, struct
 	unsigned turns = 0;
 
 	for (size_t b = 0; b < blocks; b += BLOCKS) {
-		struct block(*const chunk)[STRIPS] = w->chunks[(at->chunk + CHUNKS - 1) % CHUNKS];
+		const unsigned chunk = at->chunk - 1;
 		size_t tiles = tiles_at(call->x, call->first, b);
 
 		fill_chunk(w, call, at);
 		for (size_t r = 0; r < call->rows; r += TILE_ROWS, tiles++) {
 			struct unit *u = &units->of[units->n % 3];
 
-			u->w = (const struct block(*)[STRIPS])chunk;
+			u->w = (const struct codes(*)[STRIPS])w->codes[chunk % CHUNKS];
+			u->d = (const struct factors(*)[STRIPS])w->factors[chunk % FACTORS];
 			u->rows = tiles_of(call->x, tiles);
 			u->steps = (const float(*)[TILE_ROWS])steps_of(call->x, tiles);
 			u->acc = w->acc + r;
@@ -318,9 +327,11 @@ INLINE void add_strips(struct work *w, const struct call *call, size_t i, struct
 
 INLINE void run_strips(const struct call *call)
 {
-	static const struct block nothing[BLOCKS][STRIPS];
+	static const struct codes nothing[BLOCKS][STRIPS];
+	static const struct factors zeros[BLOCKS][STRIPS];
 	struct work w;
 	const struct unit none = { .w = nothing,
+				   .d = zeros,
 				   .rows = call->x->tiles,
 				   .steps = (const float(*)[TILE_ROWS])steps_of(call->x, 0),
 				   .acc = w.rest };
@@ -379,23 +390,37 @@ static void run_tiles(const struct kern_strips *w, size_t strip, size_t n,
 static bool has_tiles(const struct kern_acts *x, size_t first)
 {
 	/* Two strips must have at least two units. */
-	return x->group == 1 && x->tiles && first % TILE_ROWS == 0 && x->blocks > BLOCKS;
+	return x->tiles && first % TILE_ROWS == 0 && x->blocks > BLOCKS;
+}
+
+/* How many of the rows are whole tiles, and become so. */
+static size_t run_whole(const struct kern_strips *w, size_t strip, size_t n,
+			const struct kern_acts *x, size_t first, size_t rows, float *out,
+			size_t ldo)
+{
+	const size_t whole = rows / TILE_ROWS * TILE_ROWS;
+
+	if (!whole)
+		return 0;
+	if (x->group > 1)
+		strip_amx_super(w, strip, n, x, first, whole, out, ldo);
+	else if (has_tiles(x, first))
+		run_tiles(w, strip, n, x, first, whole, out, ldo);
+	else if (strip_amx_few_fits(x))
+		strip_amx_few(w, strip, n, x, first, whole, out, ldo);
+	else
+		return 0;
+	return whole;
 }
 
 void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
 		     size_t first, size_t rows, float *out, size_t ldo)
 {
-	size_t whole = rows / TILE_ROWS * TILE_ROWS;
+	const size_t done = run_whole(w, strip, n, x, first, rows, out, ldo);
 
-	if (x->group == 1 && !has_tiles(x, first))
-		whole = 0;
-	if (whole && x->group == 1)
-		run_tiles(w, strip, n, x, first, whole, out, ldo);
-	else if (whole)
-		strip_amx_super(w, strip, n, x, first, whole, out, ldo);
-	if (whole < rows)
-		strip_avx512vnni_strip(w, strip, n, x, first + whole, rows - whole,
-				       out + whole * ldo, ldo);
+	if (done < rows)
+		strip_avx512vnni_strip(w, strip, n, x, first + done, rows - done, out + done * ldo,
+				       ldo);
 }
 
 /* 16 codes, each in the uppermost byte of its lane, where it counts 2^24, as floats times 2^104. */

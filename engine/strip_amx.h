@@ -36,4 +36,9 @@ static inline void strip_amx_publish(const void *p)
 void strip_amx_super(const struct kern_strips *s, size_t strip, size_t n, const struct kern_acts *x,
 		     size_t first, size_t rows, float *out, size_t ldo);
 
+/* Likewise, for Q4_0 and Q8_0 and few rows, where x fits. */
+bool strip_amx_few_fits(const struct kern_acts *x);
+void strip_amx_few(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
+		   size_t first, size_t rows, float *out, size_t ldo);
+
 #endif

@@ -311,7 +311,7 @@ static void packed_strips_give_the_bits_of_rows_in_the_file(void **state)
 	}
 }
 
-/* All rows of x in tiles, if the table has that: of a matrix that has some more. */
+/* Now and then all rows of x in tiles, if the table has that: of a matrix that has some more. */
 static void lay_tiles(const struct kern *k, struct kern_acts *x)
 {
 	enum { MORE = (ROWS / KERN_TILE_ROWS + 2) * KERN_TILE_ROWS };
@@ -319,7 +319,7 @@ static void lay_tiles(const struct kern *k, struct kern_acts *x)
 
 	memset(tiles, 0xff, sizeof(tiles)); /* NaN */
 	x->tile_rows = MORE - draw(2) * KERN_TILE_ROWS;
-	x->tiles = k->tiles && x->group == 1 ? tiles : NULL;
+	x->tiles = k->tiles && x->group == 1 && draw(2) ? tiles : NULL;
 	for (size_t r = 0; r < ROWS && x->tiles; r++)
 		k->tiles(x, r);
 }

@@ -1,0 +1,309 @@
+/* Compiled as strip_amx.c: Q4_0 and Q8_0 with few rows, such as a batch of sessions or a short
+ * prompt has.
+ *
+ * Unpacking to bfloat16 (strip_amx.c) pays when many rows meet what was unpacked. Here tiles are of
+ * 8-bit integers: codes of Q8_0 are one as they lie in memory, those of Q4_0 but for a subtraction.
+ * A product of 32 columns is then an integer that has to become a float, one operation more, and
+ * rows are read as they were rounded. Otherwise the way of a product is that of strip_amx.c: two
+ * strips share a tile of rows and each step, products leave their tiles one unit later, and are
+ * added up another unit later. */
+#include "engine/strip_amx.h"
+#include "engine/strip_chunk.h"
+
+#define TILE_ROWS 16
+#define STRIPS    2
+#define BLOCKS    2 /* of a unit */
+
+/* Rows that meet a strip together. */
+#define MOST_ROWS 64
+
+/* Numbers of tiles must be words that the preprocessor knows. */
+#define ROWS_0    0
+#define ROWS_1    1
+#define WEIGHTS_0 2
+#define WEIGHTS_1 3
+#define SUMS_00   4 /* block, strip */
+#define SUMS_01   5
+#define SUMS_10   6
+#define SUMS_11   7
+
+/* Half of 4 KiB apart from what is a multiple of that: what is loaded must not look as if it were
+ * what is being stored. */
+struct sums {
+	_Alignas(64) int32_t at[BLOCKS][STRIPS][TILE_ROWS][16];
+	uint8_t gap[2048];
+};
+
+/* Codes of Q4_0, unpacked: tiles. */
+struct codes {
+	_Alignas(64) uint8_t q[BLOCKS][8][64];
+};
+
+/* Two blocks of two strips against 16 rows of activations. */
+struct unit {
+	const uint8_t *codes[STRIPS], *d[STRIPS]; /* of the first block */
+	const int8_t *rows;
+	const float *steps;
+	float (*acc)[STRIPS][16];
+};
+
+/* Bytes and floats from one block or row to the next: the same for all units. */
+struct apart {
+	size_t codes, d, rows, steps;
+};
+
+struct work {
+	struct sums sums[2];
+	_Alignas(64) float acc[MOST_ROWS][STRIPS][16], rest[TILE_ROWS][STRIPS][16];
+	struct codes codes[2][STRIPS]; /* multiplied; filled */
+	struct unit units[3];          /* the newest */
+	unsigned n_units, n_fills;
+};
+
+/* n strips with some rows. */
+struct call {
+	const struct kern_strips *w;
+	size_t strip, n;
+	const struct kern_acts *x;
+	size_t first, rows; /* of x: a multiple of TILE_ROWS, at most MOST_ROWS */
+	float *out;
+	size_t ldo;
+	struct apart apart;
+};
+
+static void configure(void)
+{
+	static const struct strip_amx_config c = {
+		.palette = 1,
+		.row_bytes = { 32, 32, 64, 64, 64, 64, 64, 64 },
+		.rows = { 16, 16, 8, 8, 16, 16, 16, 16 },
+	};
+
+	_tile_loadconfig(&c);
+}
+
+/* Four rows of a unit from `row` on: what its integers mean, added to acc. */
+INLINE void add_rows(const struct unit *u, size_t ld, const struct sums *sums,
+		     __m512 d[BLOCKS][STRIPS], unsigned row)
+{
+#pragma GCC unroll 4
+	for (unsigned r = row; r < row + 4; r++) {
+		__m512 acc[STRIPS] = { _mm512_load_ps(u->acc[r][0]), _mm512_load_ps(u->acc[r][1]) };
+
+#pragma GCC unroll 2
+		for (unsigned b = 0; b < BLOCKS; b++) {
+			const __m512 step = _mm512_set1_ps(u->steps[r * ld + b]);
+
+#pragma GCC unroll 2
+			for (unsigned s = 0; s < STRIPS; s++) {
+				const __m512i i = _mm512_load_si512(sums->at[b][s][r]);
+
+				acc[s] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(i),
+							 _mm512_mul_ps(d[b][s], step), acc[s]);
+			}
+		}
+		_mm512_store_ps(u->acc[r][0], acc[0]);
+		_mm512_store_ps(u->acc[r][1], acc[1]);
+	}
+}
+
+/* The product of the block at `weights` with ROWS_0 or ROWS_1; what is in its tile goes to `to`. */
+#define PRODUCT(sums, to, rows_tile, weights_tile, weights)                                        \
+	do {                                                                                       \
+		_tile_loadd(weights_tile, weights, 64);                                            \
+		_tile_stored(sums, to, 64);                                                        \
+		_tile_zero(sums);                                                                  \
+		_tile_dpbssd(sums, rows_tile, weights_tile);                                       \
+	} while (0)
+
+/* The products of `now`, while those of the unit before, which are finished by now, go to `to`, and
+ * those of the unit before that, which have come to `from`, are added up. */
+static void step(const struct unit *now, struct sums *to, const struct unit *older,
+		 const struct sums *from, const struct apart *apart)
+{
+	/* In registers: every load from here on may look like one of a tile that is stored. */
+	const struct unit u = *now, v = *older;
+	const struct apart a = *apart;
+	__m512 d[BLOCKS][STRIPS];
+
+#pragma GCC unroll 2
+	for (unsigned b = 0; b < BLOCKS; b++) {
+#pragma GCC unroll 2
+		for (unsigned s = 0; s < STRIPS; s++)
+			d[b][s] = chunk_halves(v.d[s] + b * a.d);
+	}
+	_tile_loadd(ROWS_0, u.rows, a.rows);
+	PRODUCT(SUMS_00, to->at[0][0], ROWS_0, WEIGHTS_0, u.codes[0]);
+	add_rows(&v, a.steps, from, d, 0);
+	PRODUCT(SUMS_01, to->at[0][1], ROWS_0, WEIGHTS_1, u.codes[1]);
+	add_rows(&v, a.steps, from, d, 4);
+	_tile_loadd(ROWS_1, u.rows + 32, a.rows);
+	PRODUCT(SUMS_10, to->at[1][0], ROWS_1, WEIGHTS_0, u.codes[0] + a.codes);
+	add_rows(&v, a.steps, from, d, 8);
+	PRODUCT(SUMS_11, to->at[1][1], ROWS_1, WEIGHTS_1, u.codes[1] + a.codes);
+	add_rows(&v, a.steps, from, d, 12);
+}
+
+INLINE void take_step(struct work *w, const struct apart *apart)
+{
+	const unsigned n = w->n_units++;
+
+	step(&w->units[n % 3], &w->sums[(n + 1) % 2], &w->units[(n + 1) % 3], &w->sums[n % 2],
+	     apart);
+}
+
+INLINE void unpack(struct codes *to, const uint8_t *src)
+{
+	const __m512i mid = _mm512_set1_epi8(8);
+
+	for (unsigned b = 0; b < BLOCKS; b++, src += 288) {
+		for (unsigned v = 0; v < 4; v++) {
+			const __m512i nib = chunk_vector(src + 32 + 64 * v);
+
+			_mm512_store_si512(to->q[b][v], _mm512_sub_epi8(chunk_low(nib), mid));
+			_mm512_store_si512(to->q[b][v + 4], _mm512_sub_epi8(chunk_high(nib), mid));
+		}
+	}
+}
+
+/* Where two blocks of strip i of the call begin. Where the strips are an odd number the last one is
+ * its own neighbour. */
+INLINE const uint8_t *blocks_at(const struct call *call, size_t i, size_t block)
+{
+	i = i < call->n ? i : call->n - 1;
+	return call->w->data + (call->strip + i) * call->w->strip_bytes + block * call->apart.d;
+}
+
+/* Two strips from number i on, two blocks: memory is asked for what comes later, and nibbles become
+ * bytes; none behind the last strip. */
+INLINE void fill(struct work *w, const struct call *call, size_t i, size_t block, bool nibbles)
+{
+	struct codes *to = w->codes[w->n_fills++ % 2];
+
+	for (size_t s = 0; s < STRIPS && i < call->n; s++) {
+		const uint8_t *src = blocks_at(call, i + s, block);
+
+		chunk_prefetch(src, call->apart.d);
+		chunk_prefetch(src + call->apart.d, call->apart.d);
+		if (nibbles)
+			unpack(&to[s], src);
+	}
+	strip_amx_publish(w);
+}
+
+/* Two blocks that were filled last but one, and rows from `row` on. */
+INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t i,
+		     size_t block, size_t row, bool nibbles)
+{
+	const struct kern_acts *x = call->x;
+	const size_t at = (call->first + row) * x->ld + block;
+	const struct codes *codes = w->codes[w->n_fills % 2];
+
+	for (size_t s = 0; s < STRIPS; s++) {
+		u->d[s] = blocks_at(call, i + s, block);
+		u->codes[s] = nibbles ? codes[s].q[0][0] : u->d[s] + 32;
+	}
+	u->rows = x->q + 32 * at;
+	u->steps = x->step + at;
+	u->acc = w->acc + row;
+}
+
+/* What has come together for strips i and i + 1 goes out. */
+static void put_out(struct work *w, const struct call *call, size_t i)
+{
+	float *out = call->out + i * KERN_STRIP;
+
+	for (size_t r = 0; r < call->rows; r++, out += call->ldo) {
+		_mm512_storeu_ps(out, _mm512_load_ps(w->acc[r][0]));
+		if (i + 1 < call->n)
+			_mm512_storeu_ps(out + KERN_STRIP, _mm512_load_ps(w->acc[r][1]));
+		_mm512_store_ps(w->acc[r][0], _mm512_setzero_ps());
+		_mm512_store_ps(w->acc[r][1], _mm512_setzero_ps());
+	}
+}
+
+/* All units of two strips from number i on, of which the last two are added up by later steps. */
+INLINE void add_strips(struct work *w, const struct call *call, size_t i, bool nibbles)
+{
+	const size_t blocks = call->x->blocks;
+	unsigned turns = 0;
+
+	for (size_t b = 0; b < blocks; b += BLOCKS) {
+		if (b + BLOCKS < blocks)
+			fill(w, call, i, b + BLOCKS, nibbles);
+		else
+			fill(w, call, i + STRIPS, 0, nibbles);
+		for (size_t r = 0; r < call->rows; r += TILE_ROWS) {
+			set_unit(&w->units[w->n_units % 3], w, call, i, b, r, nibbles);
+			take_step(w, &call->apart);
+			if (++turns == 2 && i)
+				put_out(w, call, i - STRIPS);
+		}
+	}
+}
+
+/* A unit whose sums nobody reads stands for those that are missing at both ends. */
+INLINE void run_strips(const struct call *call, bool nibbles)
+{
+	struct work w;
+	struct unit none;
+	size_t i;
+
+	memset(w.sums, 0, sizeof(w.sums));
+	memset(w.acc, 0, call->rows * sizeof(w.acc[0]));
+	memset(w.rest, 0, sizeof(w.rest));
+	w.n_units = w.n_fills = 0;
+	fill(&w, call, 0, 0, nibbles);
+	set_unit(&none, &w, call, 0, 0, 0, nibbles);
+	none.acc = w.rest;
+	w.units[0] = w.units[1] = w.units[2] = none;
+	for (i = 0; i < call->n; i += STRIPS)
+		add_strips(&w, call, i, nibbles);
+	for (unsigned last = 0; last < 2; last++) {
+		w.units[w.n_units % 3] = none;
+		take_step(&w, &call->apart);
+	}
+	put_out(&w, call, i - STRIPS);
+}
+
+static void run_q4_0(struct call call)
+{
+	call.apart.d = 288;
+	call.apart.codes = sizeof(struct codes) / BLOCKS;
+	run_strips(&call, true);
+}
+
+static void run_q8_0(struct call call)
+{
+	call.apart.d = call.apart.codes = 544;
+	run_strips(&call, false);
+}
+
+bool strip_amx_few_fits(const struct kern_acts *x)
+{
+	/* Two strips must have at least two units. */
+	return x->group == 1 && x->blocks % BLOCKS == 0 && x->blocks > BLOCKS;
+}
+
+void strip_amx_few(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
+		   size_t first, size_t rows, float *out, size_t ldo)
+{
+	configure();
+	for (size_t r = 0; r < rows; r += MOST_ROWS) {
+		const struct call call = { .w = w,
+					   .strip = strip,
+					   .n = n,
+					   .x = x,
+					   .first = first + r,
+					   .rows = rows - r < MOST_ROWS ? rows - r : MOST_ROWS,
+					   .out = out + r * ldo,
+					   .ldo = ldo,
+					   .apart = { .rows = 32 * x->ld, .steps = x->ld } };
+
+		if (w->type == QUANT_Q4_0)
+			run_q4_0(call);
+		else
+			run_q8_0(call);
+	}
+	_tile_release();
+}
