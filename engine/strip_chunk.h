@@ -80,7 +80,8 @@ INLINE __m512i chunk_high(__m512i a)
 	return chunk_low(_mm512_srli_epi16(a, 4));
 }
 
-/* Memory is read once, in one stream: ask for what comes this many blocks later. */
+/* Memory is read once, in order: ask for what comes this many blocks later. For tiles, which are
+ * busy with many rows. */
 #define CHUNK_AHEAD 20
 
 INLINE void chunk_prefetch(const uint8_t *p, size_t bytes)
@@ -89,12 +90,27 @@ INLINE void chunk_prefetch(const uint8_t *p, size_t bytes)
 		_mm_prefetch((const char *)p + CHUNK_AHEAD * bytes + i, _MM_HINT_T0);
 }
 
+/* Where memory is the limit some pages are asked for in turn: prefetchers of the second-level cache
+ * go page by page, and several get more out of it than one. Line n * i + j of each n pages asks for
+ * line i of page j of the next n. */
+INLINE void chunk_prefetch_pages(const uint8_t *p, size_t bytes, size_t n)
+{
+	const size_t all = n * 4096;
+
+	for (size_t i = 0; i < bytes; i += 64) {
+		const size_t at = ((uintptr_t)p + i) % all, line = at / 64;
+
+		_mm_prefetch((const char *)p + i + (all - at) + line % n * 4096 + line / n * 64,
+			     _MM_HINT_T0);
+	}
+}
+
 INLINE void chunk_fill_q4_0(struct chunk *c, const void *src, size_t at, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)src + at * 288;
 
 	for (size_t b = 0; b < n; b++, p += 288) {
-		chunk_prefetch(p, 288);
+		chunk_prefetch_pages(p, 288, 2);
 		_mm512_store_ps(c->d[b], chunk_halves(p));
 		for (unsigned v = 0; v < 4; v++) {
 			__m512i nib = chunk_vector(p + 32 + 64 * v);
@@ -111,7 +127,7 @@ INLINE void chunk_fill_q8_0(struct chunk *c, const void *src, size_t at, size_t 
 	const __m512i top = _mm512_set1_epi8(-128);
 
 	for (size_t b = 0; b < n; b++, p += 544) {
-		chunk_prefetch(p, 544);
+		chunk_prefetch_pages(p, 544, 4);
 		_mm512_store_ps(c->d[b], chunk_halves(p));
 		for (unsigned g = 0; g < 8; g++)
 			chunk_put(c, b, g,
@@ -145,7 +161,7 @@ INLINE void chunk_fill_q4_k(struct chunk *c, const void *src, size_t at, size_t 
 		const uint8_t *nibbles = p + 256 + 256 * b;
 		__m128i scale, min;
 
-		chunk_prefetch(p + 288 * b, 288);
+		chunk_prefetch_pages(p + 288 * b, 288, 2);
 		chunk_scales_q4_k(p, b, &scale, &min);
 		chunk_put_scale(c, 0, b, scale);
 		chunk_put_min(c, b, min, min);
@@ -180,7 +196,7 @@ INLINE void chunk_fill_q6_k(struct chunk *c, const void *src, size_t at, size_t 
 	for (size_t b = 0; b < n; b++) {
 		const uint8_t *nibbles = p + 288 + 256 * b, *high = p + 2336 + 128 * b;
 
-		chunk_prefetch(p + 420 * b, 420);
+		chunk_prefetch_pages(p + 420 * b, 420, 2);
 		for (unsigned half = 0; half < 2; half++) {
 			chunk_put_scale(c, half, b, chunk_bytes(p + 32 + 32 * b + 16 * half));
 			for (unsigned k = 0; k < 4; k++)
