@@ -47,9 +47,10 @@ struct unit {
 	float (*acc)[STRIPS][16];
 };
 
-/* Bytes and floats from one block or row to the next: the same for all units. */
+/* Bytes and floats from one block or row to the next, and to what is asked for now: the same for all
+ * units. */
 struct apart {
-	size_t codes, d, rows, steps;
+	size_t codes, d, rows, steps, ahead;
 };
 
 struct work {
@@ -82,14 +83,19 @@ static void configure(void)
 	_tile_loadconfig(&c);
 }
 
-/* Four rows of a unit from `row` on: what its integers mean, added to acc. */
+/* Four rows of a unit from `row` on: what its integers mean, added to acc. Meanwhile two strips are
+ * asked for, a line of each for every row, which is about what blocks of Q8_0 are: all at once
+ * would stop everything else. */
 INLINE void add_rows(const struct unit *u, size_t ld, const struct sums *sums,
-		     __m512 d[BLOCKS][STRIPS], unsigned row)
+		     __m512 d[BLOCKS][STRIPS], unsigned row, const uint8_t *first,
+		     const uint8_t *second)
 {
 #pragma GCC unroll 4
 	for (unsigned r = row; r < row + 4; r++) {
 		__m512 acc[STRIPS] = { _mm512_load_ps(u->acc[r][0]), _mm512_load_ps(u->acc[r][1]) };
 
+		_mm_prefetch((const char *)first + 64 * r, _MM_HINT_T0);
+		_mm_prefetch((const char *)second + 64 * r, _MM_HINT_T0);
 #pragma GCC unroll 2
 		for (unsigned b = 0; b < BLOCKS; b++) {
 			const __m512 step = _mm512_set1_ps(u->steps[r * ld + b]);
@@ -124,6 +130,7 @@ static void step(const struct unit *now, struct sums *to, const struct unit *old
 	/* In registers: every load from here on may look like one of a tile that is stored. */
 	const struct unit u = *now, v = *older;
 	const struct apart a = *apart;
+	const uint8_t *first = u.d[0] + a.ahead, *second = u.d[1] + a.ahead;
 	__m512 d[BLOCKS][STRIPS];
 
 #pragma GCC unroll 2
@@ -134,14 +141,14 @@ static void step(const struct unit *now, struct sums *to, const struct unit *old
 	}
 	_tile_loadd(ROWS_0, u.rows, a.rows);
 	PRODUCT(SUMS_00, to->at[0][0], ROWS_0, WEIGHTS_0, u.codes[0]);
-	add_rows(&v, a.steps, from, d, 0);
+	add_rows(&v, a.steps, from, d, 0, first, second);
 	PRODUCT(SUMS_01, to->at[0][1], ROWS_0, WEIGHTS_1, u.codes[1]);
-	add_rows(&v, a.steps, from, d, 4);
+	add_rows(&v, a.steps, from, d, 4, first, second);
 	_tile_loadd(ROWS_1, u.rows + 32, a.rows);
 	PRODUCT(SUMS_10, to->at[1][0], ROWS_1, WEIGHTS_0, u.codes[0] + a.codes);
-	add_rows(&v, a.steps, from, d, 8);
+	add_rows(&v, a.steps, from, d, 8, first, second);
 	PRODUCT(SUMS_11, to->at[1][1], ROWS_1, WEIGHTS_1, u.codes[1] + a.codes);
-	add_rows(&v, a.steps, from, d, 12);
+	add_rows(&v, a.steps, from, d, 12, first, second);
 }
 
 INLINE void take_step(struct work *w, const struct apart *apart)
@@ -174,20 +181,13 @@ INLINE const uint8_t *blocks_at(const struct call *call, size_t i, size_t block)
 	return call->w->data + (call->strip + i) * call->w->strip_bytes + block * call->apart.d;
 }
 
-/* Two strips from number i on, two blocks: memory is asked for what comes later, and nibbles become
- * bytes; none behind the last strip. */
-INLINE void fill(struct work *w, const struct call *call, size_t i, size_t block, bool nibbles)
+/* Two strips from number i on, two blocks: nibbles become bytes; none behind the last strip. */
+INLINE void fill(struct work *w, const struct call *call, size_t i, size_t block)
 {
 	struct codes *to = w->codes[w->n_fills++ % 2];
 
-	for (size_t s = 0; s < STRIPS && i < call->n; s++) {
-		const uint8_t *src = blocks_at(call, i + s, block);
-
-		chunk_prefetch(src, call->apart.d);
-		chunk_prefetch(src + call->apart.d, call->apart.d);
-		if (nibbles)
-			unpack(&to[s], src);
-	}
+	for (size_t s = 0; s < STRIPS && i < call->n; s++)
+		unpack(&to[s], blocks_at(call, i + s, block));
 	strip_amx_publish(w);
 }
 
@@ -229,10 +229,10 @@ INLINE void add_strips(struct work *w, const struct call *call, size_t i, bool n
 	unsigned turns = 0;
 
 	for (size_t b = 0; b < blocks; b += BLOCKS) {
-		if (b + BLOCKS < blocks)
-			fill(w, call, i, b + BLOCKS, nibbles);
-		else
-			fill(w, call, i + STRIPS, 0, nibbles);
+		if (nibbles && b + BLOCKS < blocks)
+			fill(w, call, i, b + BLOCKS);
+		else if (nibbles)
+			fill(w, call, i + STRIPS, 0);
 		for (size_t r = 0; r < call->rows; r += TILE_ROWS) {
 			set_unit(&w->units[w->n_units % 3], w, call, i, b, r, nibbles);
 			take_step(w, &call->apart);
@@ -253,7 +253,8 @@ INLINE void run_strips(const struct call *call, bool nibbles)
 	memset(w.acc, 0, call->rows * sizeof(w.acc[0]));
 	memset(w.rest, 0, sizeof(w.rest));
 	w.n_units = w.n_fills = 0;
-	fill(&w, call, 0, 0, nibbles);
+	if (nibbles)
+		fill(&w, call, 0, 0);
 	set_unit(&none, &w, call, 0, 0, 0, nibbles);
 	none.acc = w.rest;
 	w.units[0] = w.units[1] = w.units[2] = none;
@@ -269,6 +270,7 @@ INLINE void run_strips(const struct call *call, bool nibbles)
 static void run_q4_0(struct call call)
 {
 	call.apart.d = 288;
+	call.apart.ahead = CHUNK_AHEAD * 288;
 	call.apart.codes = sizeof(struct codes) / BLOCKS;
 	run_strips(&call, true);
 }
@@ -276,6 +278,7 @@ static void run_q4_0(struct call call)
 static void run_q8_0(struct call call)
 {
 	call.apart.d = call.apart.codes = 544;
+	call.apart.ahead = CHUNK_AHEAD * 544;
 	run_strips(&call, false);
 }
 
