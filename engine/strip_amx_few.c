@@ -47,8 +47,8 @@ struct unit {
 	float (*acc)[STRIPS][16];
 };
 
-/* Bytes and floats from one block or row to the next, and to what is asked for now: the same for all
- * units. */
+/* Bytes and floats from one block or row to the next, and to what is asked for now: the same for
+ * all units. */
 struct apart {
 	size_t codes, d, rows, steps, ahead;
 };
