@@ -59,13 +59,6 @@ static size_t strips_at_once(const struct job *j, const struct matmul_out *o)
 								 : j->item_strips;
 }
 
-static size_t n_items(const struct job *j, unsigned out)
-{
-	const size_t n = strips_at_once(j, &j->outs[out]);
-
-	return (strips_of(j->outs[out].w) + n - 1) / n;
-}
-
 static size_t padded(size_t cols)
 {
 	return (cols + 31) / 32 * 32;
@@ -362,29 +355,57 @@ static size_t block_at(const struct job *j, size_t n, size_t b)
 	return b * j->block_rows;
 }
 
-/* Each block with all strips: rows meet both matrices of a pair while they are in the cache. */
+/* Parts of an out's strips. */
+static size_t n_parts(const struct job *j, const struct matmul_out *o)
+{
+	const size_t n = strips_at_once(j, o);
+
+	return (strips_of(o->w) + n - 1) / n;
+}
+
+/* Rows in tiles take much room, so a block of them stays in the cache until it has met all strips,
+ * which are read once more for the next one. Other blocks follow each other in an item, so that
+ * strips are read once. */
+static size_t blocks_apart(const struct job *j, const struct matmul_out *o)
+{
+	return j->acts.tiles ? n_blocks(j, o) : 1;
+}
+
+static size_t n_items(const struct job *j, unsigned out)
+{
+	return n_parts(j, &j->outs[out]) * blocks_apart(j, &j->outs[out]);
+}
+
+/* Block b of n: rows meet both matrices of a pair while they are in the cache. */
+static void run_block(struct job *j, const struct matmul_out *o, struct part p, size_t most,
+		      size_t b, size_t n, unsigned thread)
+{
+	p.row = block_at(j, n, b);
+	p.rows = block_at(j, n, b + 1) - p.row;
+	p.y = o->y + p.row * o->ldy + p.first;
+	if (o->plus)
+		put_aside(j, &p, most, o->y, o->ldy, thread);
+	run_part(j, &p, thread);
+	finish_part(j, o, &p, most, thread);
+}
+
 static void run_item(void *arg, size_t item, unsigned thread)
 {
 	struct job *j = arg;
 	const struct matmul_out *o = j->outs;
 	struct part p;
-	size_t most, n;
+	size_t most, n, parts, apart;
 
 	for (unsigned i = 0; item >= n_items(j, i); i++, o++)
 		item -= n_items(j, i);
+	parts = n_parts(j, o);
 	most = strips_at_once(j, o) * KERN_STRIP;
-	p = (struct part){ .w = o->w, .first = item * most, .ldy = o->ldy };
+	p = (struct part){ .w = o->w, .first = item % parts * most, .ldy = o->ldy };
 	p.n = o->w->rows.n_rows - p.first < most ? o->w->rows.n_rows - p.first : most;
 	n = n_blocks(j, o);
-	for (size_t b = 0; b < n; b++) {
-		p.row = block_at(j, n, b);
-		p.rows = block_at(j, n, b + 1) - p.row;
-		p.y = o->y + p.row * o->ldy + p.first;
-		if (o->plus)
-			put_aside(j, &p, most, o->y, o->ldy, thread);
-		run_part(j, &p, thread);
-		finish_part(j, o, &p, most, thread);
-	}
+	apart = blocks_apart(j, o);
+	for (size_t b = item / parts; b < n; b += apart)
+		run_block(j, o, p, most, b, n, thread);
 }
 
 /* Blocks that share a step in the rows that w wants; 0: it wants floats. */
