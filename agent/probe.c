@@ -56,7 +56,7 @@ uint32_t probe_next(struct probe *p, enum probe_need need, uint64_t now_us)
 	p->sent_us = now_us;
 	if (p->left % 2)
 		return PROBE_SHORT;
-	return beside ? PROBE_LONG_BESIDE : PROBE_LONG;
+	return beside || p->slow ? PROBE_LONG_BESIDE : PROBE_LONG;
 }
 
 void probe_confirm(struct probe *p)
@@ -74,6 +74,18 @@ void probe_put(const struct probe *p, uint8_t *dst, size_t len)
 	le_put64(dst + 8, p->serial);
 }
 
+/* Whether the link is slow, by a long probe behind a short one. */
+static void judge(struct probe *p, const struct meter_trip *t)
+{
+	const float more = t->up_bytes - (float)PROBE_SHORT;
+
+	if (more <= 0)
+		p->short_ms = t->ms;
+	else
+		p->slow = (t->ms - p->short_ms) * (float)(PROBE_LONG - PROBE_SHORT) / more >
+			  PROBE_LONG_MS;
+}
+
 bool probe_take(struct probe *p, const uint8_t *src, size_t len, uint64_t now_us,
 		struct meter_trip *t)
 {
@@ -84,5 +96,6 @@ bool probe_take(struct probe *p, const uint8_t *src, size_t len, uint64_t now_us
 				  .down_bytes = (float)len,
 				  .ms = (float)(now_us - p->sent_us) / 1000 };
 	p->sent_us = 0;
+	judge(p, t);
 	return true;
 }

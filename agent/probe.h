@@ -6,7 +6,8 @@
  * up to PROBE_SLOWEST_US: an idle gateway costs its link some 2 MB a day. While sessions run that
  * have all layers here, every_us after every_us: whether the link would do better matters then.
  * While sessions cross it none, as they take what they measure, but for two rounds with a long one
- * that is not so long when the link has changed and the rows' size tells no rate.
+ * that is not so long when the link has changed and the rows' size tells no rate. On a slow link no
+ * long one is longer than that, as a session that begins waits behind it.
  * Pure; time comes in. */
 #ifndef AGENT_PROBE_H
 #define AGENT_PROBE_H
@@ -20,6 +21,7 @@
 #define PROBE_SHORT       64u /* bytes */
 #define PROBE_LONG        4096u
 #define PROBE_LONG_BESIDE 1024u /* beside sessions: tokens wait behind it */
+#define PROBE_LONG_MS     100.0f /* more than a long one may take beyond a short one */
 #define PROBE_ROUNDS      3u
 #define PROBE_PATIENCE_US 10000000ull
 #define PROBE_SLOWEST_US  600000000ull
@@ -34,6 +36,8 @@ struct probe {
 	uint64_t unsure_us; /* beside sessions none before this */
 	unsigned left;      /* to be sent of this round */
 	unsigned confirmed; /* rounds that came at once, since one that was due */
+	float short_ms;     /* trip of the last short one */
+	bool slow;          /* a PROBE_LONG would take longer than PROBE_LONG_MS, said the last one */
 };
 
 enum probe_need {

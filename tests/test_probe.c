@@ -45,6 +45,25 @@ static void three_rounds_come_first_one_probe_at_a_time(void **state)
 	assert_int_equal(probe_next(&p, PROBE_IDLE, now_us), 0);
 }
 
+/* 250 kbit/s, and then 10 Mbit/s. */
+static void long_probes_are_not_so_long_where_the_link_is_slow(void **state)
+{
+	struct probe p = begin();
+	uint64_t now_us = SECOND_US;
+	struct meter_trip t;
+
+	(void)state;
+	assert_int_equal(answer(&p, &now_us, 60000, &t), PROBE_SHORT);
+	assert_int_equal(answer(&p, &now_us, 318000, &t), PROBE_LONG);
+	assert_int_equal(answer(&p, &now_us, 60000, &t), PROBE_SHORT);
+	assert_int_equal(answer(&p, &now_us, 121000, &t), PROBE_LONG_BESIDE);
+	assert_int_equal(answer(&p, &now_us, 60000, &t), PROBE_SHORT);
+	assert_int_equal(answer(&p, &now_us, 61500, &t), PROBE_LONG_BESIDE);
+	now_us += 20 * SECOND_US;
+	assert_int_equal(answer(&p, &now_us, 60000, &t), PROBE_SHORT);
+	assert_int_equal(answer(&p, &now_us, 66000, &t), PROBE_LONG);
+}
+
 static void rounds_come_later_and_later_while_nothing_happens(void **state)
 {
 	struct probe p = begin();
@@ -237,6 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(three_rounds_come_first_one_probe_at_a_time),
+		cmocka_unit_test(long_probes_are_not_so_long_where_the_link_is_slow),
 		cmocka_unit_test(rounds_come_later_and_later_while_nothing_happens),
 		cmocka_unit_test(sessions_make_probes_wait),
 		cmocka_unit_test(sessions_that_stay_here_leave_the_link_to_be_probed),
