@@ -37,7 +37,7 @@ struct probe {
 	unsigned left;      /* to be sent of this round */
 	unsigned confirmed; /* rounds that came at once, since one that was due */
 	float short_ms;     /* trip of the last short one */
-	bool slow;          /* a PROBE_LONG would take longer than PROBE_LONG_MS, said the last one */
+	bool slow;          /* a PROBE_LONG would take longer than PROBE_LONG_MS */
 };
 
 enum probe_need {
