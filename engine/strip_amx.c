@@ -18,8 +18,8 @@
  *   sums stay here until a strip is done, since rows of the result are a multiple of 4 KiB apart
  *   in many models, which leaves them one set of the first-level cache.
  *
- * Types with super-blocks are in strip_amx_super.c; rows that fill no tile are left to AVX-512
- * VNNI. */
+ * Types with super-blocks are in strip_amx_super.c, few rows in strip_amx_few.c; rows that fill no
+ * tile are left to AVX-512 VNNI. */
 #include "engine/strip_amx.h"
 #include "engine/strip_chunk.h"
 
