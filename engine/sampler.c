@@ -1,9 +1,11 @@
-/* engine/sampler.c - candidates are kept as an array that each filter shortens.
+/* engine/sampler.c - candidates are a list of ids, best first, that each filter shortens; or all.
  *
- * Everything runs in one fixed order over ids or over candidates sorted by (logit descending, id
- * ascending), with kern_exp and sums in double, so that two machines draw the same token. */
+ * A candidate weighs kern_exp((logit - top) / temperature). Weights are made again, a block at a
+ * time, whenever they are needed: that is faster than to keep them. They are added up in double in
+ * one order, by blocks of the list, so that two machines draw the same token. */
 #include "engine/sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,21 +13,33 @@
 
 #include "base/rng.h"
 #include "base/touch.h"
+#include "engine/best.h"
 #include "engine/kern.h"
 
 #define MAX_REPEAT 4096
-#define BLOCK      1024u /* logits that are looked at together */
+#define BLOCK      512u /* candidates that are weighed together */
+#define LANES      32u  /* of a sum */
 
-struct candidate {
-	float logit;
-	uint32_t id;
-};
+/* What weighs less never comes: kern_exp has nothing below e^-87, not even for -inf. */
+#define NOTHING 2e-38f
 
 struct sampler {
+	const struct kern *kern;
 	uint32_t n_vocab;
-	struct candidate *candidates; /* [n_vocab] */
-	float *weights;               /* [n_vocab]: exp(logit - top) of the candidates */
-	uint8_t *seen;                /* [n_vocab]: repeated tokens; all zero between calls */
+	float *penalized;     /* [n_vocab]: logits, if there is a repetition penalty */
+	uint32_t *order;      /* [n_vocab]: candidates */
+	void *scratch;        /* [n_vocab] of 4 bytes */
+	double *sums;         /* of the weights of each block of candidates */
+	float weights[BLOCK]; /* of one of them */
+};
+
+/* Candidates. */
+struct list {
+	const float *logits; /* of all tokens */
+	const uint32_t *ids; /* NULL: all, ascending */
+	uint32_t n;
+	float top, temperature;
+	float least; /* what weighs less counts as 0 */
 };
 
 static int check_range(const char *name, double v, double min, double max, bool open_min,
@@ -53,17 +67,23 @@ int sampler_check(const struct sampler_params *p, struct err *e)
 	return rc;
 }
 
+static uint32_t blocks(uint32_t n)
+{
+	return n / BLOCK + (n % BLOCK > 0);
+}
+
 size_t sampler_bytes(uint32_t n_vocab)
 {
 	const struct sampler *s = NULL;
 
-	return sizeof(*s) +
-	       n_vocab * (sizeof(*s->candidates) + sizeof(*s->weights) + sizeof(*s->seen));
+	return sizeof(*s) + blocks(n_vocab) * sizeof(*s->sums) +
+	       n_vocab * (sizeof(*s->penalized) + sizeof(*s->order) + sizeof(float));
 }
 
 int sampler_create(struct sampler **out, uint32_t n_vocab)
 {
 	struct sampler *s;
+	int rc;
 
 	if (n_vocab < 1)
 		return ERR_LIMIT;
@@ -71,16 +91,20 @@ int sampler_create(struct sampler **out, uint32_t n_vocab)
 	if (!s)
 		return ERR_NOMEM;
 	s->n_vocab = n_vocab;
-	s->candidates = malloc(n_vocab * sizeof(*s->candidates));
-	s->weights = malloc(n_vocab * sizeof(*s->weights));
-	s->seen = calloc(n_vocab, sizeof(*s->seen));
-	if (!s->candidates || !s->weights || !s->seen) {
+	s->penalized = malloc(n_vocab * sizeof(*s->penalized));
+	s->order = malloc(n_vocab * sizeof(*s->order));
+	s->scratch = malloc(n_vocab * sizeof(float));
+	s->sums = malloc(blocks(n_vocab) * sizeof(*s->sums));
+	rc = s->penalized && s->order && s->scratch && s->sums ? kern_pick(&s->kern, NULL)
+							       : ERR_NOMEM;
+	if (rc) {
 		sampler_destroy(s);
-		return ERR_NOMEM;
+		return rc;
 	}
-	touch(s->candidates, n_vocab * sizeof(*s->candidates));
-	touch(s->weights, n_vocab * sizeof(*s->weights));
-	touch(s->seen, n_vocab * sizeof(*s->seen));
+	touch(s->penalized, n_vocab * sizeof(*s->penalized));
+	touch(s->order, n_vocab * sizeof(*s->order));
+	touch(s->scratch, n_vocab * sizeof(float));
+	touch(s->sums, blocks(n_vocab) * sizeof(*s->sums));
 	*out = s;
 	return 0;
 }
@@ -89,247 +113,192 @@ void sampler_destroy(struct sampler *s)
 {
 	if (!s)
 		return;
-	free(s->candidates);
-	free(s->weights);
-	free(s->seen);
+	free(s->penalized);
+	free(s->order);
+	free(s->scratch);
+	free(s->sums);
 	free(s);
 }
 
-static void mark_repeats(struct sampler *s, const struct sampler_params *p, const uint32_t *history,
-			 uint32_t n, uint8_t mark)
+/* What is finite stays below infinity. */
+static float penalized(float x, float penalty)
+{
+	const float y = x > 0 ? x / penalty : x * penalty;
+
+	return y > FLT_MAX && x <= FLT_MAX ? FLT_MAX : y;
+}
+
+/* All logits, those of repeated tokens moved down. */
+static const float *penalize(struct sampler *s, const struct sampler_params *p, const float *logits,
+			     const uint32_t *history, uint32_t n)
 {
 	uint32_t from = n > p->repeat_last ? n - p->repeat_last : 0;
 
+	memcpy(s->penalized, logits, s->n_vocab * sizeof(*logits));
 	for (uint32_t i = from; i < n; i++) {
 		if (history[i] < s->n_vocab)
-			s->seen[history[i]] = mark;
+			s->penalized[history[i]] = penalized(logits[history[i]], p->repeat_penalty);
 	}
+	return s->penalized;
 }
 
-/* All tokens with their penalized logits. -inf is a token that cannot come; NaN and +inf are
- * nonsense. */
-static int fill(struct sampler *s, const struct sampler_params *p, const float *logits)
+/* Weights of a block of the list; returns how many. Kernels are defined for what is finite. */
+static uint32_t weigh(struct sampler *s, const struct list *l, uint32_t block)
 {
-	for (uint32_t i = 0; i < s->n_vocab; i++) {
-		float x = logits[i];
+	const uint32_t from = block * BLOCK, n = l->n - from < BLOCK ? l->n - from : BLOCK;
+	const float top = l->top, t = l->temperature, lowest = -100, least = l->least;
+	float *w = s->weights, zero = 0, sum = 0;
 
-		if (isnan(x) || x == INFINITY)
-			return ERR_NOT_FINITE;
-		if (s->seen[i])
-			x = x > 0 ? x / p->repeat_penalty : x * p->repeat_penalty;
-		s->candidates[i] = (struct candidate){ x, i };
-	}
-	return 0;
-}
-
-static bool before(struct candidate a, struct candidate b)
-{
-	return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-}
-
-static struct candidate best(const struct sampler *s)
-{
-	struct candidate top = s->candidates[0];
-
-	for (uint32_t i = 1; i < s->n_vocab; i++) {
-		if (before(s->candidates[i], top))
-			top = s->candidates[i];
-	}
-	return top;
-}
-
-/* Restore the heap below `at`, whose parent is the one that comes last. */
-static void sift_down(struct candidate *heap, uint32_t n, uint32_t at)
-{
-	struct candidate moved = heap[at];
-
-	for (;;) {
-		uint32_t child = 2 * at + 1;
-
-		if (child >= n)
-			break;
-		if (child + 1 < n && before(heap[child], heap[child + 1]))
-			child++;
-		if (!before(moved, heap[child]))
-			break;
-		heap[at] = heap[child];
-		at = child;
-	}
-	heap[at] = moved;
-}
-
-static int compare(const void *a, const void *b)
-{
-	const struct candidate *x = a, *y = b;
-
-	return before(*y, *x) - before(*x, *y);
-}
-
-/* Bring the best k of n to the front, sorted. A heap of the k best so far, worst on top. */
-static void select_best(struct candidate *c, uint32_t n, uint32_t k)
-{
-	for (uint32_t i = k / 2; i-- > 0;)
-		sift_down(c, k, i);
-	for (uint32_t i = k; i < n; i++) {
-		if (before(c[i], c[0])) {
-			struct candidate worst = c[0];
-
-			c[0] = c[i];
-			c[i] = worst;
-			sift_down(c, k, 0);
-		}
-	}
-	qsort(c, k, sizeof(*c), compare);
-}
-
-/* Weights of the first n candidates at temperature t, relative to one of logit top; their sum. */
-static double weigh(struct sampler *s, uint32_t n, float top, float t)
-{
-	double sum = 0;
-
+	for (uint32_t i = 0; l->ids && i < n; i++)
+		w[i] = l->logits[l->ids[from + i]];
+	if (!l->ids)
+		memcpy(w, l->logits + from, n * sizeof(*w));
 	for (uint32_t i = 0; i < n; i++) {
-		s->weights[i] = kern_exp((s->candidates[i].logit - top) / t);
-		sum += (double)s->weights[i];
-	}
-	return sum;
-}
+		const float z = (w[i] - top) / t;
 
-/* How many of the n sorted candidates reach top_p of the whole weight; n when they do not. */
-static uint32_t cut_top_p(const struct sampler *s, uint32_t n, double total, float top_p)
-{
-	double sum = 0;
-
-	for (uint32_t i = 0; i < n; i++) {
-		sum += (double)s->weights[i];
-		if (sum >= (double)top_p * total)
-			return i + 1;
+		w[i] = z > lowest ? z : lowest;
 	}
+	s->kern->weigh(&(struct kern_weigh){
+		.x = w, .top = &zero, .sum = &sum, .ldx = BLOCK, .nx = 1, .n = n });
+	for (uint32_t i = 0; i < n; i++)
+		w[i] = w[i] >= least ? w[i] : 0;
 	return n;
 }
 
-/* Top-p over the whole vocabulary: sort a few candidates, and more of them only when their weight
- * does not suffice. */
-static uint32_t nucleus(struct sampler *s, const struct sampler_params *p, float top)
+static double sum_of(const float *w, uint32_t n)
 {
-	const uint32_t n = s->n_vocab;
-	const double total = weigh(s, n, top, p->temperature);
-	uint32_t k = n < 256 ? n : 256;
+	const uint32_t whole = n - n % LANES;
+	double lanes[LANES] = { 0 };
 
-	for (;;) {
-		double sum;
-
-		select_best(s->candidates, n, k);
-		sum = weigh(s, k, top, p->temperature);
-		if (sum >= (double)p->top_p * total || k == n)
-			return cut_top_p(s, k, total, p->top_p);
-		k = n / 4 > k ? 4 * k : n;
+	for (const float *v = w; v < w + whole; v += LANES) {
+		for (uint32_t j = 0; j < LANES; j++)
+			lanes[j] += (double)v[j];
 	}
-}
-
-/* Drop candidates less likely than min_p times the best one, whose weight is 1. */
-static uint32_t cut_min_p(struct sampler *s, uint32_t n, float min_p)
-{
-	uint32_t kept = 0;
-
-	for (uint32_t i = 0; i < n; i++) {
-		if (s->weights[i] < min_p)
-			continue;
-		s->candidates[kept] = s->candidates[i];
-		s->weights[kept++] = s->weights[i];
+	for (uint32_t j = 0; j < n - whole; j++)
+		lanes[j] += (double)w[whole + j];
+	for (uint32_t half = LANES / 2; half; half /= 2) {
+		for (uint32_t j = 0; j < half; j++)
+			lanes[j] += lanes[j + half];
 	}
-	return kept;
+	return lanes[0];
 }
 
-static uint32_t draw(const struct sampler *s, uint32_t n, double u)
+/* Fill in sums; the whole weight of a list. */
+static double add_up(struct sampler *s, const struct list *l)
 {
-	double total = 0, sum = 0;
+	double total = 0;
 
-	for (uint32_t i = 0; i < n; i++)
-		total += (double)s->weights[i];
-	for (uint32_t i = 0; i < n; i++) {
-		sum += (double)s->weights[i];
-		if (u * total < sum)
-			return s->candidates[i].id;
+	for (uint32_t b = 0; b < blocks(l->n); b++) {
+		s->sums[b] = sum_of(s->weights, weigh(s, l, b));
+		total += s->sums[b];
 	}
-	return s->candidates[n - 1].id; /* u * total was rounded up to the sum */
+	return total;
 }
 
-static uint32_t sample(struct sampler *s, const struct sampler_params *p, float top,
-		       uint32_t position)
+/* Where, after add_up, the weight of a list from its beginning on reaches that much; where rounding
+ * keeps it from that, the last one that weighs anything. */
+static uint32_t reach(struct sampler *s, const struct list *l, double enough)
 {
-	uint32_t n = s->n_vocab;
+	double before = 0, sum = 0;
+	uint32_t block = 0, at = 0, n;
 
-	if (p->top_k && p->top_k < n) {
-		n = p->top_k;
-		select_best(s->candidates, s->n_vocab, n);
-		n = cut_top_p(s, n, weigh(s, n, top, p->temperature), p->top_p);
-	} else if (p->top_p < 1) {
-		n = nucleus(s, p, top);
-	} else {
-		(void)weigh(s, n, top, p->temperature);
-	}
-	n = cut_min_p(s, n, p->min_p);
-	return draw(s, n, rng_unit(p->seed, position));
-}
-
-/* Integers in the order of floats, so that a compiler may take many at once: 0 for both zeros, NaN
- * below -inf or above +inf. */
-static int32_t rank(float x)
-{
-	int32_t bits;
-
-	x += 0.0f;
-	memcpy(&bits, &x, sizeof(bits));
-	return bits ^ (bits >> 31 & INT32_MAX);
-}
-
-/* The first of the likeliest ones, without candidates. */
-static int pick_greedy(const float *logits, uint32_t n, uint32_t *id)
-{
-	int32_t least = INT32_MAX, most = INT32_MIN;
-	uint32_t at = 0;
-
-	for (uint32_t i = 0; i < n; i += BLOCK) {
-		const uint32_t end = n - i < BLOCK ? n : i + BLOCK;
-		int32_t low = INT32_MAX, high = INT32_MIN;
-
-		for (uint32_t k = i; k < end; k++) {
-			const int32_t r = rank(logits[k]);
-
-			low = r < low ? r : low;
-			high = r > high ? r : high;
+	for (uint32_t b = 0; b < blocks(l->n) && sum < enough; b++) {
+		if (s->sums[b] > 0) {
+			block = b;
+			before = sum;
+			sum += s->sums[b];
 		}
-		least = low < least ? low : least;
-		at = high > most ? i : at;
-		most = high > most ? high : most;
 	}
-	if (least < rank(-INFINITY) || most >= rank(INFINITY) || most == rank(-INFINITY))
-		return ERR_NOT_FINITE;
-	while (rank(logits[at]) != most)
-		at++;
-	*id = at;
-	return 0;
+	n = weigh(s, l, block);
+	sum = before;
+	for (uint32_t i = 0; i < n; i++) {
+		if (!(s->weights[i] > 0))
+			continue;
+		at = i;
+		sum += (double)s->weights[i];
+		if (sum >= enough)
+			break;
+	}
+	return block * BLOCK + at;
+}
+
+/* The fewest of the best that have that share of the weight of a list, which is added up. */
+static void cut_top_p(struct sampler *s, struct list *l, double total, float top_p)
+{
+	l->n = reach(s, l, (double)top_p * total) + 1;
+}
+
+/* A logit such that all tokens below it together weigh less than top_p leaves out: each less than
+ * its n-th part. Further down where a logit rounds to more. */
+static float bound_top_p(const struct list *l, double total, float top_p)
+{
+	const float far = (float)(0.001 - log((1 - (double)top_p) * total / l->n));
+	float least = -INFINITY;
+
+	for (float more = far;; more *= 2) {
+		least = l->top - more * l->temperature;
+		if ((least - l->top) / l->temperature <= -far)
+			return least;
+	}
+}
+
+static void pick_top_k(struct sampler *s, struct list *l, uint32_t k)
+{
+	const float least = best_reached(l->logits, l->n, k, s->scratch);
+
+	best_of(l->logits, l->n, least, s->order, s->scratch);
+	l->ids = s->order;
+	l->n = k;
+}
+
+static void pick_top_p(struct sampler *s, struct list *l, float top_p)
+{
+	const double total = add_up(s, l);
+	const float least = bound_top_p(l, total, top_p);
+
+	l->n = best_of(l->logits, l->n, least, s->order, s->scratch);
+	l->ids = s->order;
+	(void)add_up(s, l);
+	cut_top_p(s, l, total, top_p);
+}
+
+static uint32_t draw(struct sampler *s, const struct list *l, double u)
+{
+	const double at = u * add_up(s, l);
+	const uint32_t i = reach(s, l, nextafter(at, INFINITY)); /* beyond it */
+
+	return l->ids ? l->ids[i] : i;
+}
+
+static uint32_t sample(struct sampler *s, const struct sampler_params *p, const float *logits,
+		       float top, uint32_t position)
+{
+	struct list l = {
+		.logits = logits, .n = s->n_vocab, .top = top, .temperature = p->temperature
+	};
+
+	if (p->top_k && p->top_k < l.n) {
+		pick_top_k(s, &l, p->top_k);
+		if (p->top_p < 1)
+			cut_top_p(s, &l, add_up(s, &l), p->top_p);
+	} else if (p->top_p < 1) {
+		pick_top_p(s, &l, p->top_p);
+	}
+	l.least = p->min_p > NOTHING ? p->min_p : NOTHING;
+	return draw(s, &l, rng_unit(p->seed, position));
 }
 
 int sampler_pick(struct sampler *s, const struct sampler_params *p, const float *logits,
 		 const uint32_t *history, uint32_t n_history, uint32_t position, uint32_t *id)
 {
-	bool penalty = p->repeat_penalty != 1;
-	struct candidate top;
+	uint32_t best;
 	int rc;
 
-	if (p->temperature <= 0 && !penalty)
-		return pick_greedy(logits, s->n_vocab, id);
-	if (penalty)
-		mark_repeats(s, p, history, n_history, 1);
-	rc = fill(s, p, logits);
-	if (penalty)
-		mark_repeats(s, p, history, n_history, 0);
+	if (p->repeat_penalty != 1)
+		logits = penalize(s, p, logits, history, n_history);
+	rc = best_one(logits, s->n_vocab, &best);
 	if (rc)
 		return rc;
-	top = best(s);
-	if (top.logit == -INFINITY)
-		return ERR_NOT_FINITE;
-	*id = p->temperature > 0 ? sample(s, p, top.logit, position) : top.id;
+	*id = p->temperature > 0 ? sample(s, p, logits, logits[best], position) : best;
 	return 0;
 }

@@ -29,10 +29,11 @@ MUST_CHECK int sampler_check(const struct sampler_params *p, struct err *e);
 
 struct sampler;
 
-/* Scratch for n_vocab logits. */
 /* Bytes of memory of a sampler. */
 size_t sampler_bytes(uint32_t n_vocab);
 
+/* Scratch for n_vocab logits, and the kernels of this machine: ERR_LIMIT, ERR_NOMEM or what
+ * kern_pick says. */
 MUST_CHECK int sampler_create(struct sampler **out, uint32_t n_vocab);
 void sampler_destroy(struct sampler *s);
 

@@ -4,11 +4,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
+#include "engine/kern.h"
 #include "engine/sampler.h"
 
 #define VOCAB 5
@@ -205,26 +208,30 @@ static void min_p_drops_tokens_far_below_the_best(void **state)
 	assert_true(share[4] > 0 && share[1] + share[2] == 0);
 }
 
+/* Of equal tokens: the first half of them, be it whole blocks of sums or not. */
 static void the_nucleus_of_a_large_vocabulary_is_found_whatever_its_size(void **state)
 {
-	const uint32_t n = 5000;
+	static const uint32_t sizes[] = { 1024, 5000 };
 	struct sampler_params p = SAMPLER_DEFAULTS;
-	struct sampler *s = make(n);
-	float *flat = calloc(n, sizeof(*flat));
-	uint32_t largest = 0;
 
 	(void)state;
-	assert_non_null(flat);
 	p.temperature = 1;
-	p.top_p = 0.5f; /* of equal tokens: the first half of them */
-	for (uint32_t i = 0; i < 3000; i++) {
-		uint32_t id = pick(s, p, flat, i);
+	p.top_p = 0.5f;
+	for (unsigned k = 0; k < 2; k++) {
+		struct sampler *s = make(sizes[k]);
+		float *flat = calloc(sizes[k], sizeof(*flat));
+		uint32_t largest = 0;
 
-		largest = id > largest ? id : largest;
+		assert_non_null(flat);
+		for (uint32_t i = 0; i < 9000; i++) {
+			uint32_t id = pick(s, p, flat, i);
+
+			largest = id > largest ? id : largest;
+		}
+		assert_in_range(largest, sizes[k] / 2 - 20, sizes[k] / 2 - 1);
+		free(flat);
+		sampler_destroy(s);
 	}
-	assert_in_range(largest, 2400, 2499);
-	free(flat);
-	sampler_destroy(s);
 }
 
 static void the_penalty_moves_recent_tokens_down_and_is_then_forgotten(void **state)
@@ -330,6 +337,203 @@ static void parameters_out_of_range_are_named(void **state)
 	}
 }
 
+/* ---- the definition, by the plainest means -------------------------------------------------- */
+
+#define MOST_TOKENS 3000u
+#define MOST_TABLES 8u
+
+struct token {
+	float logit, weight;
+	uint32_t id;
+};
+
+static int by_rank(const void *a, const void *b)
+{
+	const struct token *x = a, *y = b;
+
+	if (x->logit != y->logit)
+		return x->logit > y->logit ? -1 : 1;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static double weight_of(const struct token *t, uint32_t n)
+{
+	double sum = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		sum += (double)t[i].weight;
+	return sum;
+}
+
+/* The first of n tokens with which their sum is beyond that, or reaches it; the last at most. */
+static uint32_t until(const struct token *t, uint32_t n, double enough, bool beyond)
+{
+	double sum = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		sum += (double)t[i].weight;
+		if (beyond ? sum > enough : sum >= enough)
+			return i;
+	}
+	return n - 1;
+}
+
+static uint32_t plain_pick(struct token *t, uint32_t n, const struct sampler_params *p,
+			   uint32_t position)
+{
+	const uint32_t all = n;
+	float top = -INFINITY;
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		top = t[i].logit > top ? t[i].logit : top;
+	for (uint32_t i = 0; i < n; i++)
+		t[i].weight = kern_exp((t[i].logit - top) / p->temperature);
+	n = p->top_k && p->top_k < n ? p->top_k : n;
+	if (n < all || p->top_p < 1 || p->temperature <= 0)
+		qsort(t, all, sizeof(*t), by_rank);
+	if (p->temperature <= 0)
+		return t[0].id;
+	if (p->top_p < 1)
+		n = until(t, n, (double)p->top_p * weight_of(t, n), false) + 1;
+	for (uint32_t i = 0; i < n; i++) {
+		if (t[i].weight >= p->min_p)
+			t[kept++] = t[i];
+	}
+	return t[until(t, kept, rng_unit(p->seed, position) * weight_of(t, kept), true)].id;
+}
+
+static uint32_t below(uint64_t *counter, uint32_t n)
+{
+	return (uint32_t)(rng_u64(9, (*counter)++) % n);
+}
+
+/* Logits of a kind: bell-shaped; that with some that are likely; few values; one or a few that can
+ * come; equal; ascending; extremes. */
+static void fill_kind(uint64_t *counter, float *x, uint32_t n, uint32_t kind)
+{
+	static const float few[] = { -0.0f, 0.0f, 1, -1, -INFINITY, 3e38f, -3e38f, 2 };
+
+	for (uint32_t i = 0; i < n; i++) {
+		float u = -5;
+
+		for (uint32_t k = 0; k < 10; k++)
+			u += (float)rng_unit(9, (*counter)++);
+		x[i] = kind == 0   ? u * 2.5f
+		       : kind == 1 ? u * 2.5f + (below(counter, 50) ? 0 : 9)
+		       : kind == 2 ? few[below(counter, 5)]
+		       : kind == 3 ? (below(counter, 30) ? -INFINITY : u)
+		       : kind == 4 ? -INFINITY
+		       : kind == 5 ? 3.25f
+		       : kind == 6 ? (float)i / 64
+				   : few[below(counter, 8)];
+	}
+	x[below(counter, n)] = kind == 5 ? 3.25f : 4;
+}
+
+static struct sampler_params some_params(uint64_t *counter, uint32_t n)
+{
+	static const float temperatures[] = { 0, 1e-30f, 1e-3f, 0.3f, 1, 1, 2, 10 };
+	static const float top_ps[] = { 1, 1, 1e-6f, 0.1f, 0.5f, 0.95f, 0.9999f, 0.99999994f };
+	static const float min_ps[] = { 0, 0, 0, 0, 1e-6f, 0.05f, 0.5f, 0.999f };
+	static const float penalties[] = { 1, 1, 1, 1.1f, 3, 10, 0.5f, 0.9f };
+	const uint32_t top_ks[] = { 0, 0, 1, 2, 40, n / 16 + 1, n - n / 8, n + below(counter, 2) };
+
+	return (struct sampler_params){
+		.temperature = temperatures[below(counter, 8)],
+		.top_k = top_ks[below(counter, 8)],
+		.top_p = top_ps[below(counter, 8)],
+		.min_p = min_ps[below(counter, 8)],
+		.repeat_penalty = penalties[below(counter, 8)],
+		.repeat_last = below(counter, 20),
+		.seed = rng_u64(9, (*counter)++),
+	};
+}
+
+/* Tokens with their logits, less what the last ones of 10 have to pay. */
+static void pay(struct token *t, const float *x, uint32_t n, const struct sampler_params *p,
+		const uint32_t history[10])
+{
+	for (uint32_t i = 0; i < n; i++) {
+		bool repeated = false;
+
+		for (uint32_t k = p->repeat_last < 10 ? 10 - p->repeat_last : 0; k < 10; k++)
+			repeated = repeated || history[k] == i;
+		t[i] = (struct token){ x[i], 0, i };
+		if (repeated)
+			t[i].logit = x[i] > 0 ? x[i] / p->repeat_penalty : x[i] * p->repeat_penalty;
+		if (t[i].logit > FLT_MAX)
+			t[i].logit = FLT_MAX;
+	}
+}
+
+/* One sampler for each table of this machine. */
+static void make_all(struct sampler *s[MOST_TABLES], uint32_t n)
+{
+	for (unsigned k = 0; k < MOST_TABLES; k++) {
+		s[k] = NULL;
+		if (!kern_at(k))
+			continue;
+		assert_int_equal(setenv("SPLITMQ_ISA", kern_at(k)->name, 1), 0);
+		s[k] = make(n);
+	}
+	assert_int_equal(unsetenv("SPLITMQ_ISA"), 0);
+}
+
+static void every_pick_is_that_of_the_definition(void **state)
+{
+	static const uint32_t sizes[] = { 1, 2, 15, 17, 64, 511, 512, 513, 1100, MOST_TOKENS };
+	static float x[MOST_TOKENS];
+	static struct token t[MOST_TOKENS];
+	struct sampler *s[MOST_TABLES];
+	uint64_t counter = 0;
+
+	(void)state;
+	for (uint32_t round = 0; round < 400; round++) {
+		const uint32_t n = sizes[round % 10];
+
+		make_all(s, n);
+		for (uint32_t i = 0; i < 10; i++) {
+			const struct sampler_params p = some_params(&counter, n);
+			uint32_t history[10], id = 0, want;
+
+			fill_kind(&counter, x, n, below(&counter, 8));
+			for (uint32_t k = 0; k < 10; k++)
+				history[k] = below(&counter, n + 2);
+			pay(t, x, n, &p, history);
+			want = plain_pick(t, n, &p, i);
+			for (uint32_t k = 0; k < MOST_TABLES && s[k]; k++) {
+				assert_int_equal(sampler_pick(s[k], &p, x, history, 10, i, &id), 0);
+				if (id != want)
+					fail_msg("round %u.%u, %s: %u of %u, not %u", round, i,
+						 kern_at(k)->name, id, n, want);
+			}
+		}
+		for (uint32_t k = 0; k < MOST_TABLES; k++)
+			sampler_destroy(s[k]);
+	}
+}
+
+static void what_is_finite_stays_so_with_a_penalty(void **state)
+{
+	const float x[] = { 1, 3e38f, -3e38f };
+	const uint32_t history[] = { 1, 2 };
+	struct sampler_params p = SAMPLER_DEFAULTS;
+	struct sampler *s = make(3);
+	uint32_t id = 0;
+
+	(void)state;
+	p.repeat_penalty = 0.1f;
+	p.temperature = 1;
+	assert_int_equal(sampler_pick(s, &p, x, history, 2, 0, &id), 0);
+	assert_int_equal(id, 1);
+	p.repeat_penalty = 10;
+	p.repeat_last = 1;
+	assert_int_equal(sampler_pick(s, &p, x, history, 2, 0, &id), 0);
+	assert_int_equal(id, 1);
+	sampler_destroy(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +551,8 @@ int main(void)
 		cmocka_unit_test(nonsense_is_refused_and_leaves_no_trace),
 		cmocka_unit_test(a_tiny_temperature_is_greedy_and_never_overflows),
 		cmocka_unit_test(parameters_out_of_range_are_named),
+		cmocka_unit_test(every_pick_is_that_of_the_definition),
+		cmocka_unit_test(what_is_finite_stays_so_with_a_penalty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
