@@ -1,7 +1,6 @@
 #include "engine/best.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <string.h>
 
 #define WIDTH 4u /* every machine has this */
@@ -177,6 +176,7 @@ static uint32_t gather(const float *x, uint32_t n, float least, uint32_t *order)
 #define MANY    4096u /* by three digits instead of four */
 #define DIGITS  4u
 #define LARGEST 2048u
+#define CLASSES 1024
 
 /* One pass of a sort by digits; equal digits keep their order. */
 static void deal(const float *x, const uint32_t *from, uint32_t *to, uint32_t n, uint32_t *counts,
@@ -241,13 +241,97 @@ static bool sorted(const float *x, const uint32_t *order, uint32_t n)
 	return true;
 }
 
+static void sort(const float *x, uint32_t *order, uint32_t n, uint32_t *scratch)
+{
+	if (n <= FEW)
+		sort_few(x, order, n);
+	else if (!sorted(x, order, n))
+		sort_many(x, order, n, scratch);
+}
+
 uint32_t best_of(const float *x, uint32_t n, float least, uint32_t *order, uint32_t *scratch)
 {
 	const uint32_t m = gather(x, n, least, order);
 
-	if (m <= FEW)
-		sort_few(x, order, m);
-	else if (!sorted(x, order, m))
-		sort_many(x, order, m, scratch);
+	sort(x, order, m, scratch);
 	return m;
+}
+
+/* Never descends as numbers do. The last one where that is no number: -inf in an endless
+ * range. */
+static uint32_t class_of(float x, float top, float scale)
+{
+	const float c = (top - x) * scale;
+
+	return c < CLASSES - 1 ? (uint32_t)c : CLASSES - 1;
+}
+
+static float scale_of(const struct best_rough *r)
+{
+	return CLASSES / (r->top - r->last);
+}
+
+static float smallest(const float *x, const uint32_t *ids, uint32_t n)
+{
+	float least = INFINITY;
+
+	for (uint32_t i = 0; i < n; i++)
+		least = x[ids[i]] < least ? x[ids[i]] : least;
+	return least;
+}
+
+/* By counting. */
+static void deal_classes(const float *x, const uint32_t *from, uint32_t *to, uint32_t n,
+			 const struct best_rough *r)
+{
+	const float top = r->top, scale = scale_of(r);
+	uint32_t counts[CLASSES] = { 0 }, at = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		counts[class_of(x[from[i]], top, scale)]++;
+	for (uint32_t c = 0; c < CLASSES; c++) {
+		const uint32_t count = counts[c];
+
+		counts[c] = at;
+		at += count;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		to[counts[class_of(x[from[i]], top, scale)]++] = from[i];
+}
+
+uint32_t best_roughly(const float *x, uint32_t n, float top, float least, uint32_t *order,
+		      uint32_t *scratch, struct best_rough *r)
+{
+	const uint32_t m = gather(x, n, least, scratch);
+
+	r->settled = sorted(x, scratch, m);
+	if (r->settled) {
+		memcpy(order, scratch, m * sizeof(*order));
+		return m;
+	}
+	r->top = top;
+	r->last = smallest(x, scratch, m);
+	deal_classes(x, scratch, order, m, r);
+	return m;
+}
+
+bool best_settle(const float *x, const struct best_rough *r, uint32_t *order, uint32_t n,
+		 uint32_t at, uint32_t *scratch, uint32_t *from, uint32_t *to)
+{
+	const float top = r->top, scale = scale_of(r);
+	uint32_t c, i = at, end = at + 1;
+
+	if (r->settled)
+		return false;
+	c = class_of(x[order[at]], top, scale);
+	while (i > 0 && class_of(x[order[i - 1]], top, scale) == c)
+		i--;
+	while (end < n && class_of(x[order[end]], top, scale) == c)
+		end++;
+	*from = i;
+	*to = end;
+	if (sorted(x, order + i, end - i))
+		return false;
+	sort(x, order + i, end - i, scratch);
+	return true;
 }

@@ -5,6 +5,7 @@
 #ifndef ENGINE_BEST_H
 #define ENGINE_BEST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -18,5 +19,21 @@ float best_reached(const float *x, uint32_t n, uint32_t k, float *scratch);
 
 /* Ids of those that are at least that, best first; returns how many. order and scratch: [n]. */
 uint32_t best_of(const float *x, uint32_t n, float least, uint32_t *order, uint32_t *scratch);
+
+/* A list of ids by classes of about equal numbers, the better ones first; within a class they
+ * ascend until it is settled. */
+struct best_rough {
+	float top, last; /* the numbers lie between */
+	bool settled;    /* all of it */
+};
+
+/* As best_of, but roughly; top: the largest of all. */
+uint32_t best_roughly(const float *x, uint32_t n, float top, float least, uint32_t *order,
+		      uint32_t *scratch, struct best_rough *r);
+
+/* Bring the class of the one at `at` in its right order; true when that changed something in
+ * *from..*to - 1. n may be fewer than best_roughly gave where the best have been kept. */
+bool best_settle(const float *x, const struct best_rough *r, uint32_t *order, uint32_t n,
+		 uint32_t at, uint32_t *scratch, uint32_t *from, uint32_t *to);
 
 #endif

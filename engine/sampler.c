@@ -35,8 +35,9 @@ struct sampler {
 
 /* Candidates. */
 struct list {
-	const float *logits; /* of all tokens */
-	const uint32_t *ids; /* NULL: all, ascending */
+	const float *logits;     /* of all tokens */
+	uint32_t *ids;           /* NULL: all, ascending */
+	struct best_rough rough; /* if not settled: their order */
 	uint32_t n;
 	float top, temperature;
 	float least; /* what weighs less counts as 0 */
@@ -197,7 +198,7 @@ static double add_up(struct sampler *s, const struct list *l)
 
 /* Where, after add_up, the weight of a list from its beginning on reaches that much; where rounding
  * keeps it from that, the last one that weighs anything. */
-static uint32_t reach(struct sampler *s, const struct list *l, double enough)
+static uint32_t reach_as_is(struct sampler *s, const struct list *l, double enough)
 {
 	double before = 0, sum = 0;
 	uint32_t block = 0, at = 0, n;
@@ -222,17 +223,39 @@ static uint32_t reach(struct sampler *s, const struct list *l, double enough)
 	return block * BLOCK + at;
 }
 
+/* The same in the right order: what comes before and after a class stays when it is settled. */
+static uint32_t reach(struct sampler *s, const struct list *l, double enough)
+{
+	uint32_t at = reach_as_is(s, l, enough), from, to;
+
+	while (best_settle(l->logits, &l->rough, l->ids, l->n, at, s->scratch, &from, &to)) {
+		for (uint32_t b = from / BLOCK; b <= (to - 1) / BLOCK; b++)
+			s->sums[b] = sum_of(s->weights, weigh(s, l, b));
+		at = reach_as_is(s, l, enough);
+	}
+	return at;
+}
+
 /* The fewest of the best that have that share of the weight of a list, which is added up. */
 static void cut_top_p(struct sampler *s, struct list *l, double total, float top_p)
 {
 	l->n = reach(s, l, (double)top_p * total) + 1;
 }
 
+/* At least -log(x), by at most 0.07, with the bits of no library; x in (0, 1]. */
+static double far_below(double x)
+{
+	int e;
+	const double m = frexp(x, &e);
+
+	return 0.6931471806 * (2 - 2 * m - e) + 0.001;
+}
+
 /* A logit such that all tokens below it together weigh less than top_p leaves out: each less than
  * its n-th part. Further down where a logit rounds to more. */
 static float bound_top_p(const struct list *l, double total, float top_p)
 {
-	const float far = (float)(0.001 - log((1 - (double)top_p) * total / l->n));
+	const float far = (float)far_below((1 - (double)top_p) * total / l->n);
 	float least = -INFINITY;
 
 	for (float more = far;; more *= 2) {
@@ -254,9 +277,9 @@ static void pick_top_k(struct sampler *s, struct list *l, uint32_t k)
 static void pick_top_p(struct sampler *s, struct list *l, float top_p)
 {
 	const double total = add_up(s, l);
-	const float least = bound_top_p(l, total, top_p);
 
-	l->n = best_of(l->logits, l->n, least, s->order, s->scratch);
+	l->n = best_roughly(l->logits, l->n, l->top, bound_top_p(l, total, top_p), s->order,
+			    s->scratch, &l->rough);
 	l->ids = s->order;
 	(void)add_up(s, l);
 	cut_top_p(s, l, total, top_p);
@@ -273,9 +296,11 @@ static uint32_t draw(struct sampler *s, const struct list *l, double u)
 static uint32_t sample(struct sampler *s, const struct sampler_params *p, const float *logits,
 		       float top, uint32_t position)
 {
-	struct list l = {
-		.logits = logits, .n = s->n_vocab, .top = top, .temperature = p->temperature
-	};
+	struct list l = { .logits = logits,
+			  .n = s->n_vocab,
+			  .top = top,
+			  .temperature = p->temperature,
+			  .rough = { .settled = true } };
 
 	if (p->top_k && p->top_k < l.n) {
 		pick_top_k(s, &l, p->top_k);

@@ -88,6 +88,35 @@ static void the_best_come_in_order_whatever_they_are(void **state)
 	}
 }
 
+/* First the last one that is kept, as who cuts a list does. */
+static void classes_come_in_order_and_can_be_settled(void **state)
+{
+	(void)state;
+	for (uint32_t round = 0; round < 1000; round++) {
+		const uint32_t n = some_size();
+		uint32_t m, last, from = 0, to = 0;
+		struct best_rough r;
+		float least;
+
+		fill(n, round % 6);
+		least = below(4) ? x[below(n)] : -INFINITY;
+		m = plainly(n, least);
+		last = below(m);
+		assert_int_equal(best_roughly(x, n, x[plain[0]], least, order, scratch, &r), m);
+		if (best_settle(x, &r, order, m, last, scratch, &from, &to))
+			assert_true(from <= last && last < to && to <= m);
+		assert_int_equal(order[last], plain[last]);
+		for (uint32_t at = 0; at <= last; at++) {
+			(void)best_settle(x, &r, order, last + 1, at, scratch, &from, &to);
+			assert_false(best_settle(x, &r, order, last + 1, at, scratch, &from, &to));
+			if (round % 8) /* a few: that is slow */
+				at += below(last + 1 - at);
+		}
+		if (round % 8 == 0)
+			assert_memory_equal(order, plain, (last + 1) * sizeof(order[0]));
+	}
+}
+
 static void what_is_reached_is_reached_by_k_and_few_more(void **state)
 {
 	static float maxima[MOST];
@@ -125,6 +154,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_best_come_in_order_whatever_they_are),
+		cmocka_unit_test(classes_come_in_order_and_can_be_settled),
 		cmocka_unit_test(what_is_reached_is_reached_by_k_and_few_more),
 		cmocka_unit_test(nonsense_is_found_wherever_it_is),
 	};

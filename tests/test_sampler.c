@@ -409,7 +409,7 @@ static uint32_t below(uint64_t *counter, uint32_t n)
 }
 
 /* Logits of a kind: bell-shaped; that with some that are likely; few values; one or a few that can
- * come; equal; ascending; extremes. */
+ * come; equal; ascending; much alike with some far away; extremes. */
 static void fill_kind(uint64_t *counter, float *x, uint32_t n, uint32_t kind)
 {
 	static const float few[] = { -0.0f, 0.0f, 1, -1, -INFINITY, 3e38f, -3e38f, 2 };
@@ -426,6 +426,7 @@ static void fill_kind(uint64_t *counter, float *x, uint32_t n, uint32_t kind)
 		       : kind == 4 ? -INFINITY
 		       : kind == 5 ? 3.25f
 		       : kind == 6 ? (float)i / 64
+		       : kind == 7 ? (below(counter, 40) ? u * 0.01f : -30)
 				   : few[below(counter, 8)];
 	}
 	x[below(counter, n)] = kind == 5 ? 3.25f : 4;
@@ -497,7 +498,7 @@ static void every_pick_is_that_of_the_definition(void **state)
 			const struct sampler_params p = some_params(&counter, n);
 			uint32_t history[10], id = 0, want;
 
-			fill_kind(&counter, x, n, below(&counter, 8));
+			fill_kind(&counter, x, n, below(&counter, 9));
 			for (uint32_t k = 0; k < 10; k++)
 				history[k] = below(&counter, n + 2);
 			pay(t, x, n, &p, history);
@@ -512,6 +513,35 @@ static void every_pick_is_that_of_the_definition(void **state)
 		for (uint32_t k = 0; k < MOST_TABLES; k++)
 			sampler_destroy(s[k]);
 	}
+}
+
+/* Logits that are much alike, beside some far away: many candidates that are sorted late. */
+static void a_crowd_is_drawn_from_in_its_order(void **state)
+{
+	static float x[MOST_TOKENS];
+	static struct token t[MOST_TOKENS];
+	struct sampler_params p = SAMPLER_DEFAULTS;
+	struct sampler *s = make(MOST_TOKENS);
+	uint64_t counter = 0;
+	uint32_t n;
+
+	(void)state;
+	p.temperature = 1;
+	p.top_p = 0.9999f;
+	for (uint32_t i = 0; i < MOST_TOKENS; i++) {
+		x[i] = 0.02f * (float)rng_unit(4, counter++) - (i % 40 ? 0 : 15);
+		t[i] = (struct token){ x[i], kern_exp(x[i] - 4), i };
+	}
+	x[77] = 4;
+	t[77] = (struct token){ 4, 1, 77 };
+	qsort(t, MOST_TOKENS, sizeof(*t), by_rank);
+	n = until(t, MOST_TOKENS, (double)p.top_p * weight_of(t, MOST_TOKENS), false) + 1;
+	for (uint32_t i = 0; i < 3000; i++) {
+		const double u = rng_unit(p.seed, i);
+
+		assert_int_equal(pick(s, p, x, i), t[until(t, n, u * weight_of(t, n), true)].id);
+	}
+	sampler_destroy(s);
 }
 
 static void what_is_finite_stays_so_with_a_penalty(void **state)
@@ -552,6 +582,7 @@ int main(void)
 		cmocka_unit_test(a_tiny_temperature_is_greedy_and_never_overflows),
 		cmocka_unit_test(parameters_out_of_range_are_named),
 		cmocka_unit_test(every_pick_is_that_of_the_definition),
+		cmocka_unit_test(a_crowd_is_drawn_from_in_its_order),
 		cmocka_unit_test(what_is_finite_stays_so_with_a_penalty),
 	};
 
