@@ -14,6 +14,8 @@
  * - A tile is stored two products later, when it is finished; vectors are a unit (two blocks of two
  *   strips and 16 rows) behind the tiles, also from one strip to the next.
  * - Blocks are unpacked one ahead: loads of tiles wait until what they read is in the cache.
+ * - Results go out a tile of rows after each step, to lines that were asked for: all at once they
+ *   would fill the buffer for stores, in which tiles are stored, too.
  * - Rows of activations lie as the tiles need them, made once for all strips (strip_amx_tiles);
  *   sums stay here until a strip is done, since rows of the result are a multiple of 4 KiB apart
  *   in many models, which leaves them one set of the first-level cache.
@@ -27,6 +29,9 @@
 #define TILE_BYTES 1024
 #define STRIPS     2
 #define BLOCKS     2 /* of a unit */
+
+/* What is not in a step, and not often: 10 % of a product hang on that. */
+#define NOINLINE __attribute__((noinline))
 
 /* Rows that meet a strip together. */
 #define MOST_ROWS 192
@@ -250,13 +255,30 @@ INLINE void fill_chunk(struct work *w, const struct call *call, struct cursor *a
 	}
 }
 
-/* What has come together for strips i and i + 1 goes out. */
-static void put_out(struct work *w, const struct call *call, size_t i)
+/* Strips i and i + 1 of a tile of rows of the result. */
+INLINE float *out_of(const struct call *call, size_t i, size_t row)
 {
-	float *out = call->out + i * KERN_STRIP;
+	return call->out + row * call->ldo + i * KERN_STRIP;
+}
 
-	/* Lines of the next two are asked for long before they are written. */
-	for (size_t r = 0; r < call->rows; r++, out += call->ldo) {
+/* Their lines will be written soon. (GCC 12 takes what has but builtin prefetches for nothing, and
+ * leaves calls of it out.) */
+static NOINLINE void ask_out(const struct call *call, size_t i, size_t row)
+{
+	const float *out = out_of(call, i, row);
+
+	for (size_t r = 0; r < TILE_ROWS; r++, out += call->ldo) {
+		__asm__ volatile("prefetchw %0" : : "m"(*out));
+		__asm__ volatile("prefetchw %0" : : "m"(out[KERN_STRIP]));
+	}
+}
+
+/* What has come together for them goes out. */
+static NOINLINE void put_out(struct work *w, const struct call *call, size_t i, size_t row)
+{
+	float *out = out_of(call, i, row);
+
+	for (size_t r = row; r < row + TILE_ROWS; r++, out += call->ldo) {
 		_mm512_storeu_ps(out, _mm512_load_ps(w->acc[r][0]));
 		if (i + 1 < call->n)
 			_mm512_storeu_ps(out + KERN_STRIP, _mm512_load_ps(w->acc[r][1]));
@@ -298,12 +320,31 @@ INLINE void take_step(struct work *w, struct units *u)
 	step(&u->of[n % 3], &w->sums[(n + 1) % 2], &u->of[(n + 1) % 3], &w->sums[n % 2]);
 }
 
+/* After step `turn` of strips i and i + 1, of so many: what the strips before have for a tile of
+ * rows was finished by this step at the latest, and the next begins it anew. Lines are asked for
+ * two steps before they are written. */
+INLINE void finish_rows(struct work *w, const struct call *call, size_t i, size_t turn,
+			size_t turns)
+{
+	const size_t tiles = call->rows / TILE_ROWS;
+
+	if (turn + 1 == turns)
+		ask_out(call, i, 0);
+	if (!i || turn > tiles)
+		return;
+	if (turn + 1 < tiles)
+		ask_out(call, i - STRIPS, (turn + 1) * TILE_ROWS);
+	if (turn)
+		put_out(w, call, i - STRIPS, (turn - 1) * TILE_ROWS);
+}
+
 /* All units of two strips from number i on, of which the last two are added up by later steps. */
 INLINE void add_strips(struct work *w, const struct call *call, size_t i, struct cursor *at,
 		       struct units *units)
 {
 	const size_t blocks = call->x->blocks;
-	unsigned turns = 0;
+	const size_t turns = (blocks + 1) / BLOCKS * (call->rows / TILE_ROWS);
+	size_t turn = 0;
 
 	for (size_t b = 0; b < blocks; b += BLOCKS) {
 		const unsigned chunk = at->chunk - 1;
@@ -319,8 +360,7 @@ INLINE void add_strips(struct work *w, const struct call *call, size_t i, struct
 			u->steps = (const float(*)[TILE_ROWS])steps_of(call->x, tiles);
 			u->acc = w->acc + r;
 			take_step(w, units);
-			if (++turns == 2 && i)
-				put_out(w, call, i - STRIPS);
+			finish_rows(w, call, i, turn++, turns);
 		}
 	}
 }
@@ -349,7 +389,8 @@ INLINE void run_strips(const struct call *call)
 		units.of[units.n % 3] = none;
 		take_step(&w, &units);
 	}
-	put_out(&w, call, i - STRIPS);
+	for (size_t r = 0; r < call->rows; r += TILE_ROWS)
+		put_out(&w, call, i - STRIPS, r);
 }
 
 static void run_q4_0(struct call call)
