@@ -16,14 +16,29 @@ void batch_finish(struct batch *b)
 	free((void *)b->there);
 }
 
-static uint32_t first_layer(const struct batch *b, const struct kv *kv)
+static uint32_t most(uint32_t a, uint32_t b)
 {
-	return kv->first > b->first ? kv->first : b->first;
+	return a > b ? a : b;
 }
 
-static uint32_t last_layer(const struct batch *b, const struct kv *kv)
+static uint32_t least(uint32_t a, uint32_t b)
 {
-	return kv->last < b->last ? kv->last : b->last;
+	return a < b ? a : b;
+}
+
+uint32_t batch_first(const struct batch *b, const struct model_part *p)
+{
+	return most(most(p->kv->first, b->first), p->from);
+}
+
+uint32_t batch_last(const struct batch *b, const struct model_part *p)
+{
+	return least(least(p->kv->last, b->last), p->until ? p->until : UINT32_MAX);
+}
+
+bool batch_ends(const struct batch *b, const struct model_part *p)
+{
+	return batch_last(b, p) == least(p->kv->last, b->last);
 }
 
 /* Rows from `from` on move to `to`, which is no later. */
@@ -45,7 +60,7 @@ static bool leave(struct batch *b, uint32_t layer)
 	for (uint32_t i = 0; i < before; i++) {
 		const struct model_part *p = b->there[i];
 
-		if (last_layer(b, p->kv) == layer) {
+		if (batch_last(b, p) == layer) {
 			memcpy(p->x, b->x + from * b->dim, p->rows * b->dim * sizeof(*b->x));
 		} else {
 			if (b->rows != from)
@@ -103,7 +118,7 @@ void batch_tap(const struct batch *b, const struct model_part *parts, uint32_t n
 	for (uint32_t i = 0; i < n_parts; i++) {
 		const struct model_part *p = &parts[i];
 
-		if (p->tap && p->tap_layer == layer && last_layer(b, p->kv) == layer)
+		if (p->tap && p->tap_layer == layer && batch_last(b, p) == layer)
 			memcpy(p->tap, p->x, p->rows * b->dim * sizeof(*b->x));
 	}
 }
@@ -113,10 +128,10 @@ void batch_move(struct batch *b, const struct model_part *parts, uint32_t n_part
 	bool moved = leave(b, layer);
 
 	for (uint32_t i = 0; i < n_parts; i++) {
-		const struct kv *kv = parts[i].kv;
+		const struct model_part *p = &parts[i];
 
-		if (first_layer(b, kv) == layer && last_layer(b, kv) > layer) {
-			join(b, &parts[i]);
+		if (batch_first(b, p) == layer && batch_last(b, p) > layer) {
+			join(b, p);
 			moved = true;
 		}
 	}

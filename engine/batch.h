@@ -27,6 +27,12 @@ struct batch {
 MUST_CHECK int batch_init(struct batch *b, uint32_t max_rows);
 void batch_finish(struct batch *b);
 
+/* Layers [batch_first, batch_last) are those that p's rows run through in a step. */
+uint32_t batch_first(const struct batch *b, const struct model_part *p);
+uint32_t batch_last(const struct batch *b, const struct model_part *p);
+/* Of all layers of the model that p's kv has, they have the last one. */
+bool batch_ends(const struct batch *b, const struct model_part *p);
+
 /* Before `layer`: rows of parts that end there go back to their x, those of parts that begin come
  * in. The parts are the same for all layers first..last of a step, and all have left after last. */
 void batch_move(struct batch *b, const struct model_part *parts, uint32_t n_parts, uint32_t layer);

@@ -544,8 +544,10 @@ int model_step(struct model *m, const struct model_part *parts, uint32_t n_parts
 	}
 	batch_move(&m->batch, parts, n_parts, m->conf.last);
 	batch_tap(&m->batch, parts, n_parts, m->conf.last);
-	for (uint32_t i = 0; i < n_parts; i++)
-		parts[i].kv->length += parts[i].rows;
+	for (uint32_t i = 0; i < n_parts; i++) {
+		if (batch_ends(&m->batch, &parts[i]))
+			parts[i].kv->length += parts[i].rows;
+	}
 	return 0;
 }
 

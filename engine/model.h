@@ -152,11 +152,16 @@ struct model_part {
 	uint32_t rows; /* >= 1 */
 	float *tap;         /* [rows][d], where they are copied to as they come to ... */
 	uint32_t tap_layer; /* ... this one of the kv's layers, or leave the one before; or NULL */
+	/* Of those layers, only [from, until) in this step; until 0: all. Rows that stop on their
+	 * way go on in a later step, with x as it was left, and until then nothing else may run on
+	 * the kv. */
+	uint32_t from, until;
 };
 
 /* Run each part's rows at positions kv_length(kv) .. + rows through the layers that its kv and the
  * model both have; at each layer the rows of all parts that have it share the weights. A kv is in
- * one part only, and grows by the part's rows; rows of all parts are at most max_rows. A row's
+ * one part only, and grows by the part's rows when they have left its last layer; rows of all parts
+ * are at most max_rows. A row's
  * result does not depend on the other parts, nor on how rows were cut into steps: not one bit.
  * Returns 0, or ERR_CONTEXT when a cache would overflow (nothing touched).
  * Source: arXiv 2302.13971 (block), 1910.07467 (RMSNorm), 2104.09864 (RoPE), 2305.13245 (GQA). */
