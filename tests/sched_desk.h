@@ -18,14 +18,16 @@ struct desk {
 	struct sched *s;
 	struct sched_step step;
 	uint64_t now_us, wake_us;
+	uint32_t layers; /* of the model */
 	struct sched_job jobs[MAX_JOBS];
 	unsigned n_jobs;
 };
 
-static inline struct desk *make_desk(double attention)
+static inline struct desk *make_desk_of(uint32_t layers, uint32_t max_rows, double attention)
 {
 	const struct sched_conf conf = { .flows = FLOWS,
-					 .max_rows = MAX_ROWS,
+					 .max_rows = max_rows,
+					 .layers = layers,
 					 .interactive_us = 100000,
 					 .bulk_us = 5000000,
 					 .share = 0.205,
@@ -33,9 +35,15 @@ static inline struct desk *make_desk(double attention)
 	struct desk *d = calloc(1, sizeof(*d));
 
 	assert_non_null(d);
+	d->layers = layers;
 	assert_int_equal(sched_create(&d->s, &conf), 0);
 	d->now_us = 1000000;
 	return d;
+}
+
+static inline struct desk *make_desk(double attention)
+{
+	return make_desk_of(1, MAX_ROWS, attention);
 }
 
 static inline int desk_open(void **state)
@@ -53,9 +61,9 @@ static inline int desk_close(void **state)
 	return 0;
 }
 
-/* rows of flow from pos on; sample: they are answered. */
-static inline struct sched_job *put(struct desk *d, uint32_t flow, uint32_t pos, uint32_t rows,
-				    bool sample, bool bulk)
+/* rows of flow from pos on, through the last so many layers; sample: they are answered. */
+static inline struct sched_job *put_of(struct desk *d, uint32_t flow, uint32_t pos, uint32_t rows,
+				       bool sample, bool bulk, uint32_t layers)
 {
 	struct sched_job *job = &d->jobs[d->n_jobs++];
 
@@ -65,10 +73,17 @@ static inline struct sched_job *put(struct desk *d, uint32_t flow, uint32_t pos,
 				   .rows = rows,
 				   .sample = sample,
 				   .bulk = bulk,
-				   .layers = 1,
+				   .from = d->layers - layers,
+				   .until = d->layers,
 				   .arrived_us = d->now_us };
 	sched_add(d->s, job);
 	return job;
+}
+
+static inline struct sched_job *put(struct desk *d, uint32_t flow, uint32_t pos, uint32_t rows,
+				    bool sample, bool bulk)
+{
+	return put_of(d, flow, pos, rows, sample, bulk, d->layers);
 }
 
 static inline bool form(struct desk *d)

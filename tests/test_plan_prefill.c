@@ -44,6 +44,7 @@ static void open_bench(struct bench *b, const struct plan_worker *w)
 {
 	const struct sched_conf conf = { .flows = 2,
 					 .max_rows = SCHED_MAX_ROWS,
+					 .layers = LAYERS,
 					 .interactive_us = 100000,
 					 .bulk_us = 5000000,
 					 .share = 0.2,
@@ -58,9 +59,8 @@ static void put(struct bench *b, uint32_t pos, uint32_t rows, uint32_t layers, b
 {
 	assert_true(b->n_jobs < MAX_CHUNKS);
 	b->come_us[b->n_jobs] = come_us;
-	b->jobs[b->n_jobs++] = (struct sched_job){
-		.pos = pos, .rows = rows, .sample = sample, .layers = (float)layers / LAYERS
-	};
+	b->jobs[b->n_jobs++] =
+		(struct sched_job){ .pos = pos, .rows = rows, .sample = sample, .until = layers };
 }
 
 static void come(struct bench *b)

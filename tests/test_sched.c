@@ -205,12 +205,12 @@ static void bulk_rows_join_when_there_is_room(void **state)
 	run(d);
 	assert_false(form(d)); /* who was answered just now may come back in a moment */
 	d->now_us = d->wake_us;
-	assert_true(form(d)); /* silent for some steps: one step of a row of the rest is granted */
-	assert_int_equal(d->step.n, 1);
+	assert_true(form(d)); /* silent for some steps: as many again are granted */
+	assert_int_equal(d->step.n, 2);
 	run(d);
 	d->now_us += 2100000;
 	assert_true(form(d)); /* the rest: they have gone */
-	assert_int_equal(d->step.n, 3);
+	assert_int_equal(d->step.n, 2);
 }
 
 static void only_one_chunk_of_a_class_is_cut(void **state)
@@ -418,30 +418,84 @@ static void a_prompt_waits_for_all_sessions_that_may_come_back_at_once(void **st
 struct book {
 	uint32_t put_pos[FLOWS], taken_pos[FLOWS];
 	unsigned cut[2];
+	struct sched_part wave[SCHED_MAX_ROWS]; /* that is under way */
+	unsigned n_wave;
+	uint32_t at; /* its next layer */
+	unsigned n_waves, n_slices;
 };
 
-static void enter(struct book *b, const struct sched_step *step)
+static void enter_part(struct book *b, const struct sched_part *p)
 {
-	uint32_t rows = 0, seen = 0, flow = UINT32_MAX;
+	const struct sched_job *job = p->job;
+
+	assert_int_equal(b->taken_pos[job->flow], job->pos + p->first);
+	assert_true(p->rows && p->first + p->rows <= job->rows);
+	assert_int_equal(p->last, p->first + p->rows == job->rows);
+	b->taken_pos[job->flow] += p->rows;
+	b->cut[job->bulk] += !p->first && !p->last;
+	b->cut[job->bulk] -= p->first && p->last;
+}
+
+/* Nothing but the same parts, layer by layer, and nobody else of their flows. */
+static void enter_wave(struct book *b, const struct desk *d, uint32_t flows)
+{
+	const struct sched_step *step = &d->step;
+	uint32_t first = d->layers, last = 0; /* of those that have layers */
+
+	if (step->begins) {
+		assert_int_equal(b->n_wave, 0);
+		b->n_wave = step->n - step->urgent;
+		memcpy(b->wave, step->parts + step->urgent, b->n_wave * sizeof(*b->wave));
+		b->n_waves++;
+	}
+	for (unsigned i = 0; i < b->n_wave; i++) {
+		const struct sched_job *job = b->wave[i].job;
+
+		if (job->from < job->until) {
+			first = job->from < first ? job->from : first;
+			last = job->until > last ? job->until : last;
+		}
+		assert_false(flows & 1u << b->wave[i].flow);
+	}
+	if (step->urgent == step->n)
+		return;
+	assert_int_equal(b->n_wave, step->n - step->urgent);
+	assert_memory_equal(b->wave, step->parts + step->urgent, b->n_wave * sizeof(*b->wave));
+	assert_int_equal(step->from, !last ? 0 : step->begins ? first : b->at);
+	assert_true((step->until > step->from || !last) && step->until <= last);
+	assert_int_equal(step->ends, step->until == last);
+	b->at = step->until;
+	b->n_wave = step->ends ? 0 : b->n_wave;
+	b->n_slices++;
+}
+
+static void enter(struct book *b, const struct desk *d)
+{
+	const struct sched_step *step = &d->step;
+	uint32_t rows = 0, seen = 0, flow = UINT32_MAX, there = 0;
 
 	for (unsigned i = 0; i < step->n; i++) {
 		const struct sched_part *p = &step->parts[i];
-		const struct sched_job *job = p->job;
 
-		assert_int_equal(b->taken_pos[job->flow], job->pos + p->first);
-		assert_true(p->rows && p->first + p->rows <= job->rows);
-		assert_int_equal(p->last, p->first + p->rows == job->rows);
-		if (job->flow != flow)
-			assert_false(seen & 1u << job->flow); /* they lie together */
-		flow = job->flow;
+		there += p->rows;
+		if (i == step->urgent) {
+			enter_wave(b, d, seen);
+			if (!step->begins)
+				continue;
+		}
+		if (i >= step->urgent && !step->begins)
+			continue;
+		if (p->flow != flow)
+			assert_false(seen & 1u << p->flow); /* they lie together */
+		flow = p->flow;
 		seen |= 1u << flow;
-		b->taken_pos[flow] += p->rows;
+		enter_part(b, p);
 		rows += p->rows;
-		b->cut[job->bulk] += !p->first && !p->last;
-		b->cut[job->bulk] -= p->first && p->last;
 	}
+	if (step->urgent == step->n)
+		enter_wave(b, d, seen);
 	assert_int_equal(rows, step->rows);
-	assert_true(rows && rows <= MAX_ROWS);
+	assert_true(there && there <= MAX_ROWS);
 	assert_true(b->cut[0] <= 1 && b->cut[1] <= 1);
 }
 
@@ -451,39 +505,177 @@ static void put_any(struct desk *d, struct book *b, uint64_t seed, unsigned i)
 	uint32_t r = (uint32_t)rng_u64(seed, 4 * i + 1);
 	uint32_t rows = r & 1 ? 1 : 1 + (r >> 8) % MAX_ROWS;
 
-	put(d, flow, b->put_pos[flow], rows, r & 6, flow & 1)->layers = (float)((r >> 20) % 4) / 3;
+	put_of(d, flow, b->put_pos[flow], rows, r & 6, flow & 1, (r >> 20) % (d->layers + 1));
 	b->put_pos[flow] += rows;
+}
+
+/* Returns how many steps waves took more than one each. */
+static unsigned run_whatever_comes(uint64_t seed, uint32_t layers)
+{
+	struct book b = { 0 };
+	struct desk *d = make_desk_of(layers, MAX_ROWS, 0);
+	unsigned idle = 0;
+
+	for (unsigned i = 0; i < 600; i++) {
+		if (i < 300 && rng_u64(seed, 4 * i + 2) % 3)
+			put_any(d, &b, seed, i);
+		if (form(d)) {
+			enter(&b, d);
+			run(d);
+		}
+		d->now_us += rng_u64(seed, 4 * i + 3) % 20000;
+	}
+	while (idle++ < 2000 && (form(d) || d->wake_us != UINT64_MAX)) {
+		if (d->step.n) {
+			enter(&b, d);
+			run(d);
+		} else {
+			d->now_us = d->wake_us;
+		}
+	}
+	assert_memory_equal(b.put_pos, b.taken_pos, sizeof(b.put_pos));
+	assert_int_equal(b.n_wave, 0);
+	sched_destroy(d->s);
+	free(d);
+	return b.n_slices - b.n_waves;
 }
 
 static void whatever_comes_runs_once_and_in_order(void **state)
 {
+	unsigned more = 0;
+
 	(void)state;
 	for (uint64_t seed = 0; seed < 200; seed++) {
-		struct book b = { 0 };
-		struct desk *d;
-		unsigned idle = 0;
-
-		desk_open((void **)&d);
-		for (unsigned i = 0; i < 600; i++) {
-			if (i < 300 && rng_u64(seed, 4 * i + 2) % 3)
-				put_any(d, &b, seed, i);
-			if (form(d)) {
-				enter(&b, &d->step);
-				run(d);
-			}
-			d->now_us += rng_u64(seed, 4 * i + 3) % 20000;
-		}
-		while (idle++ < 1000 && (form(d) || d->wake_us != UINT64_MAX)) {
-			if (d->step.n) {
-				enter(&b, &d->step);
-				run(d);
-			} else {
-				d->now_us = d->wake_us;
-			}
-		}
-		assert_memory_equal(b.put_pos, b.taken_pos, sizeof(b.put_pos));
-		desk_close((void **)&d);
+		assert_int_equal(run_whatever_comes(seed, 1), 0);
+		more += run_whatever_comes(seed, 2 + (uint32_t)seed % 9);
 	}
+	assert_true(more > 5000);
+}
+
+/* ---- waves ---------------------------------------------------------------------------------- */
+
+/* Ten sessions decode, and a prompt of 200 rows has come. */
+static struct desk *crowd(struct sched_job **prompt)
+{
+	struct desk *d = make_desk_of(10, MAX_ROWS, 0);
+
+	teach(d);
+	*prompt = put(d, 1, 0, 60, false, false);
+	for (uint32_t i = 0; i < 10; i++)
+		put(d, 2 + i, 5, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.urgent, 10);
+	return d;
+}
+
+static void close_crowd(struct desk *d)
+{
+	sched_destroy(d->s);
+	free(d);
+}
+
+static void next_tokens(struct desk *d)
+{
+	run(d);
+	for (uint32_t i = 0; i < 10; i++)
+		put(d, 2 + i, 6, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.urgent, 10);
+}
+
+/* A fifth of 20 ms is four rows through ten layers, or 20 rows through two. */
+static void a_prompt_goes_some_layers_a_step_where_others_decode(void **state)
+{
+	struct sched_job *prompt;
+	struct desk *d = crowd(&prompt);
+
+	(void)state;
+	assert_int_equal(d->step.urgent, 10);
+	assert_part(d, 10, prompt, 0, 20);
+	assert_true(d->step.begins && !d->step.ends);
+	assert_int_equal(d->step.rows, 30);
+	for (uint32_t layer = 0; layer < 10; layer += 2) {
+		assert_int_equal(d->step.from, layer);
+		assert_int_equal(d->step.until, layer + 2);
+		assert_int_equal(d->step.begins, layer == 0);
+		assert_int_equal(d->step.ends, layer == 8);
+		assert_part(d, 10, prompt, 0, 20);
+		next_tokens(d);
+	}
+	assert_part(d, 10, prompt, 20, 20); /* the next one */
+	assert_true(d->step.begins);
+	close_crowd(d);
+}
+
+static void a_wave_runs_to_its_end_when_nobody_decodes_any_more(void **state)
+{
+	struct sched_job *prompt;
+	struct desk *d = crowd(&prompt);
+
+	(void)state;
+	run(d);
+	d->now_us += 2100000;
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 1);
+	assert_int_equal(d->step.from, 2);
+	assert_true(d->step.ends);
+	close_crowd(d);
+}
+
+/* Without rows that run through the layers anyway these cost their weights, too. */
+static void a_wave_goes_on_while_who_was_answered_is_away(void **state)
+{
+	struct sched_job *prompt;
+	struct desk *d = crowd(&prompt);
+	uint32_t at = 2;
+
+	(void)state;
+	run(d);
+	while (!form(d))
+		d->now_us = d->wake_us;
+	assert_int_equal(d->step.urgent, 0);
+	assert_int_equal(d->step.from, at);
+	assert_true(d->step.until > at && !d->step.ends);
+	close_crowd(d);
+}
+
+static void what_fails_in_a_wave_leaves_it(void **state)
+{
+	struct desk *d = make_desk_of(10, MAX_ROWS, 0);
+	struct sched_job *a, *b, *c;
+
+	(void)state;
+	teach(d);
+	a = put(d, 1, 0, 8, false, false);
+	b = put(d, 1, 8, 4, false, false);
+	c = put(d, 2, 0, 60, false, true);
+	for (uint32_t i = 0; i < 10; i++)
+		put(d, 2 + 1 + i, 5, 1, true, false);
+	assert_true(form(d));
+	assert_part(d, 10, a, 0, 8);
+	assert_part(d, 11, b, 0, 4);
+	assert_part(d, 12, c, 0, 8);
+	sched_drop(d->s, b);
+	run(d);
+	b = put(d, 1, 12, 4, true, false); /* waits for what is left of its flow */
+	put(d, 3, 6, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 3);
+	assert_part(d, 1, a, 0, 8);
+	assert_part(d, 2, c, 0, 8);
+	sched_drop(d->s, c);
+	sched_drop(d->s, a);
+	run(d);
+	put(d, 3, 7, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 2);
+	assert_part(d, 1, b, 0, 4);
+	assert_true(d->step.begins);
+	assert_ptr_equal(sched_take_any(d->s), b); /* under way or not */
+	assert_null(sched_take_any(d->s));
+	assert_false(form(d));
+	sched_destroy(d->s);
+	free(d);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, desk_open, desk_close)
@@ -514,6 +706,10 @@ int main(void)
 		cmocka_unit_test(a_prompt_waits_for_all_sessions_that_may_come_back_at_once),
 		cmocka_unit_test(a_job_that_comes_after_another_flow_waits_for_it),
 		cmocka_unit_test(whatever_comes_runs_once_and_in_order),
+		cmocka_unit_test(a_prompt_goes_some_layers_a_step_where_others_decode),
+		cmocka_unit_test(a_wave_runs_to_its_end_when_nobody_decodes_any_more),
+		cmocka_unit_test(a_wave_goes_on_while_who_was_answered_is_away),
+		cmocka_unit_test(what_fails_in_a_wave_leaves_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,9 +48,9 @@ MAY_INCLUDE = {
 
 # Pure state machines: events in, effects out. They see base, schema and their own header.
 PURE = {"agent/carry", "agent/handover", "agent/session", "worker/lane", "worker/cost",
-        "worker/sched", "coordinator/roster", "coordinator/plan", "coordinator/plan_cost",
-        "coordinator/plan_prefill", "coordinator/plan_text", "coordinator/lease",
-        "coordinator/names", "coordinator/assign"}
+        "worker/sched", "worker/wave", "coordinator/roster", "coordinator/plan",
+        "coordinator/plan_cost", "coordinator/plan_prefill", "coordinator/plan_text",
+        "coordinator/lease", "coordinator/names", "coordinator/assign"}
 
 SYSTEM = set("""
 assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign

@@ -66,3 +66,11 @@ double cost_us(const struct cost *c, double rows)
 {
 	return c->base_us + c->row_us * rows;
 }
+
+double cost_near_us(const struct cost *c, double rows)
+{
+	const struct cost_class *k = &c->classes[cost_class_of(rows)];
+	const double us = (double)k->mid_us + c->row_us * (rows - (double)k->mid_rows);
+
+	return k->n && us > 0 ? us : cost_us(c, rows);
+}

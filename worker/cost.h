@@ -38,4 +38,8 @@ void cost_learn(struct cost *c, double rows, double us);
  * as 0, so that more rows look dear rather than cheap. */
 double cost_us(const struct cost *c, double rows);
 
+/* The same, by the steps of about as many rows, where there were some: moved from their median
+ * along the line. */
+double cost_near_us(const struct cost *c, double rows);
+
 #endif

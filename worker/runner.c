@@ -24,6 +24,9 @@ struct runner {
 	void *ctx;
 	struct model_part parts[SCHED_MAX_ROWS];
 	unsigned n_parts;
+	struct model_part wave[SCHED_MAX_ROWS]; /* that has begun */
+	unsigned n_wave;
+	float *wave_x;                           /* its rows, at the end of what is for a step */
 	struct tail_job *asking[SCHED_MAX_ROWS]; /* jobs that want a token */
 	const float *rows[SCHED_MAX_ROWS];       /* their last rows */
 	unsigned n_asking;
@@ -175,13 +178,19 @@ static void take_values(struct runner *r, const struct sched_step *step, const u
 	}
 }
 
-static void end_failed(struct runner *r, const struct sched_part *p, int rc,
+/* Part number i of the step is what its job ends with. */
+static bool ends(const struct sched_step *step, unsigned i)
+{
+	return step->parts[i].last && (i < step->urgent || step->ends);
+}
+
+static void end_failed(struct runner *r, const struct sched_step *step, unsigned i, int rc,
 		       void (*dropped)(void *ctx, struct tail_job *job))
 {
-	struct tail_job *job = job_of(p);
+	struct tail_job *job = job_of(&step->parts[i]);
 
 	job->rc = rc;
-	if (!p->last)
+	if (!ends(step, i))
 		dropped(r->ctx, job);
 	r->done(r->ctx, job);
 }
@@ -203,19 +212,89 @@ static unsigned gather(struct runner *r, const struct sched_step *step, struct s
 		if (rc)
 			break;
 		part->rows += p->rows;
-		if (p->answers) {
-			r->rows[r->n_asking] = x + (size_t)(part->rows - 1) * r->seg->hp.dim;
-			r->asking[r->n_asking++] = job_of(p);
-		}
 	}
 	for (unsigned k = i; k < s.n; k++) {
 		if (k > i)
 			rc = err_set(&job_of(&step->parts[s.first + k])->err, ERR_STATE,
 				     "rows after some that failed");
-		end_failed(r, &step->parts[s.first + k], rc, dropped);
+		end_failed(r, step, s.first + k, rc, dropped);
 	}
 	r->n_parts += part->rows > 0;
 	return i;
+}
+
+/* Parts number `from` to `until` of the step, rows from x on. What they bring -> in. */
+static void gather_some(struct runner *r, const struct sched_step *step, unsigned from,
+			unsigned until, float *x, uint8_t *in,
+			void (*dropped)(void *ctx, struct tail_job *job))
+{
+	struct stretch s = { from, 0 };
+
+	for (; s.first < until; s.first += s.n) {
+		unsigned fine;
+
+		s.n = 1;
+		while (s.first + s.n < until &&
+		       step->parts[s.first + s.n].flow == step->parts[s.first].flow)
+			s.n++;
+		if (job_of(&step->parts[s.first])->hdr.kind == WIRE_KV) {
+			memset(in + s.first, VALUES, s.n);
+			continue;
+		}
+		fine = gather(r, step, s, x, dropped);
+		memset(in + s.first, ROWS, fine);
+		if (fine)
+			x += (size_t)r->parts[r->n_parts - 1].rows * r->seg->hp.dim;
+	}
+}
+
+/* Rows that go through some layers: they stay where they are until they have had all. */
+static void begin_wave(struct runner *r, const struct sched_step *step, uint8_t *in,
+		       void (*dropped)(void *ctx, struct tail_job *job))
+{
+	const unsigned before = r->n_parts;
+	size_t rows = 0;
+
+	for (unsigned i = step->urgent; i < step->n; i++)
+		rows += step->parts[i].rows;
+	r->wave_x = r->seg->x + (TAIL_MAX_ROWS - rows) * r->seg->hp.dim;
+	gather_some(r, step, step->urgent, step->n, r->wave_x, in, dropped);
+	r->n_wave = r->n_parts - before;
+	memcpy(r->wave, r->parts + before, r->n_wave * sizeof(*r->wave));
+	r->n_parts = before;
+}
+
+static void take_wave(struct runner *r, const struct sched_step *step, uint8_t *in,
+		      void (*dropped)(void *ctx, struct tail_job *job))
+{
+	if (step->begins)
+		begin_wave(r, step, in, dropped);
+	else
+		memset(in + step->urgent, ROWS, step->n - step->urgent);
+	for (unsigned i = 0; i < r->n_wave && step->urgent < step->n; i++) {
+		struct model_part *part = &r->parts[r->n_parts++];
+
+		*part = r->wave[i];
+		part->from = step->from;
+		part->until = step->until;
+	}
+}
+
+/* Of parts number `from` to `until`, whose rows lie from x on: who wants a token. */
+static void ask(struct runner *r, const struct sched_step *step, unsigned from, unsigned until,
+		const float *x, const uint8_t *in)
+{
+	for (unsigned i = from; i < until; i++) {
+		const struct sched_part *p = &step->parts[i];
+
+		if (in[i] != ROWS)
+			continue;
+		x += (size_t)p->rows * r->seg->hp.dim;
+		if (!p->answers)
+			continue;
+		r->rows[r->n_asking] = x - r->seg->hp.dim;
+		r->asking[r->n_asking++] = job_of(p);
+	}
 }
 
 static void sample(struct runner *r, struct tail_job *job, const float *logits)
@@ -264,16 +343,31 @@ static double position_of(const struct sched_part *p)
 	return job_of(p)->hdr.pos + p->first + p->rows / 2.0;
 }
 
-/* The jobs of some parts are about to run, and to end. */
-static void weigh(struct runner *r, const struct sched_part *parts, unsigned n)
+/* What is about to run. */
+static void weigh(struct runner *r, const struct sched_step *step, const uint8_t *in)
 {
-	for (unsigned i = 0; i < n; i++) {
-		const double layers = (double)job_of(&parts[i])->sched.layers * r->seg->hp.n_layers;
+	uint32_t first = UINT32_MAX, last = 0; /* layers of what is in no wave */
 
-		r->took.row_layers += parts[i].rows * layers;
-		r->took.row_layer_positions += parts[i].rows * layers * position_of(&parts[i]);
-		r->took.layers = layers > r->took.layers ? layers : r->took.layers;
+	for (unsigned i = 0; i < step->n; i++) {
+		const struct sched_job *job = &job_of(&step->parts[i])->sched;
+		uint32_t from = job->from, until = job->until;
+
+		if (in[i] == ROWS && i < step->urgent) {
+			first = from < first ? from : first;
+			last = until > last ? until : last;
+		} else {
+			from = from > step->from ? from : step->from;
+			until = until < step->until ? until : step->until;
+		}
+		if (in[i] != ROWS || from >= until)
+			continue;
+		r->took.row_layers += step->parts[i].rows * (until - from);
+		r->took.row_layer_positions +=
+			step->parts[i].rows * (until - from) * position_of(&step->parts[i]);
 	}
+	r->took.layers = last > first ? last - first : 0;
+	for (uint32_t l = step->from; r->n_wave && l < step->until; l++)
+		r->took.layers += l < first || l >= last;
 }
 
 struct tempo_step runner_took(const struct runner *r)
@@ -286,39 +380,26 @@ void runner_run(struct runner *r, const struct sched_step *step,
 {
 	uint8_t in[SCHED_MAX_ROWS] = { 0 };
 	const uint32_t pos = job_of(&step->parts[0])->hdr.pos;
-	float *x = r->seg->x;
-	struct stretch s = { 0 };
 	uint64_t begun_us;
 	int rc;
 
 	r->n_parts = r->n_asking = 0;
 	r->took = (struct tempo_step){ 0 };
 	r->mark_us = begun_us = clock_now_us();
-	for (; s.first < step->n; s.first += s.n) {
-		unsigned fine;
-
-		s.n = 1;
-		while (s.first + s.n < step->n &&
-		       step->parts[s.first + s.n].flow == step->parts[s.first].flow)
-			s.n++;
-		if (job_of(&step->parts[s.first])->hdr.kind == WIRE_KV) {
-			memset(in + s.first, VALUES, s.n);
-			continue;
-		}
-		fine = gather(r, step, s, x, dropped);
-		memset(in + s.first, ROWS, fine);
-		weigh(r, step->parts + s.first, fine);
-		if (fine)
-			x += (size_t)r->parts[r->n_parts - 1].rows * r->seg->hp.dim;
-	}
+	gather_some(r, step, 0, step->urgent, r->seg->x, in, dropped);
+	take_wave(r, step, in, dropped);
+	ask(r, step, 0, step->urgent, r->seg->x, in);
+	if (step->ends)
+		ask(r, step, step->urgent, step->n, r->wave_x, in);
+	weigh(r, step, in);
 	rc = run_layers(r, pos, step->patient);
 	for (unsigned i = 0; i < step->n; i++) {
 		const struct sched_part *p = &step->parts[i];
 
 		if (in[i] == ROWS && rc) {
 			err_set(&job_of(p)->err, rc, "layers: %s", err_phrase(rc));
-			end_failed(r, p, rc, dropped);
-		} else if (in[i] == ROWS && p->last && !p->answers) {
+			end_failed(r, step, i, rc, dropped);
+		} else if (in[i] == ROWS && ends(step, i) && !p->answers) {
 			finish(r, job_of(p));
 		}
 	}

@@ -1,10 +1,10 @@
 /* worker/runner.h - one compute step: rows of many jobs through their layers, together.
  *
  * Chunks are decoded when their first row is taken (the codec's state belongs to the session and
- * moves chunk by chunk); what is left of one that is taken in part waits here. Then all rows run
- * layer by layer, the last rows of those that want a token go through the head together, and each
- * is sampled by itself. Whatever else is in the step, a row's result is the same. Internal to the
- * tail. Compute thread. */
+ * moves chunk by chunk); what is left of one that is taken in part waits here, and so do the rows
+ * of a wave between two steps. Then all rows run layer by layer, the last rows of those that want
+ * a token go through the head together, and each is sampled by itself. Whatever else is in the
+ * step, a row's result is the same. Internal to the tail. Compute thread. */
 #ifndef WORKER_RUNNER_H
 #define WORKER_RUNNER_H
 
@@ -23,7 +23,7 @@ MUST_CHECK int runner_create(struct runner **out, struct segment *seg,
 void runner_destroy(struct runner *r);
 
 /* Run a step. A job whose rows cannot be run has rc and err set, and ends; so do those behind it in
- * the step. Those of them that were to go on (not `last`) are passed to dropped first. */
+ * the step. Those of them that were to go on are passed to dropped first. */
 void runner_run(struct runner *r, const struct sched_step *step,
 		void (*dropped)(void *ctx, struct tail_job *job));
 

@@ -5,12 +5,17 @@
 #include <stdlib.h>
 
 #include "worker/cost.h"
+#include "worker/wave.h"
 
 #define LEAST_LAYERS 0.01f /* of a row that runs through none: it is not free */
 #define LONG_ROWS    64u   /* of a step that nobody waits for; more where */
 #define LONG_BASES   16    /* rows take less than so many times the step's base */
 #define LONGEST_GAP  2e6f  /* us; who is away for longer is not waited for */
 #define LEAST_DEV    50.0f /* us */
+#define SLACK        1.1   /* by which layers of a wave may take longer than they may take */
+#define MIXED        15u   /* steps with urgent rows and a wave, then one without the wave */
+#define LEAST_SCALE  0.3
+#define MOST_SCALE   3.0
 
 /* One session's jobs, and how it comes back. */
 struct flow {
@@ -19,6 +24,7 @@ struct flow {
 	float gap_us, dev_us; /* from answer to next row: mean and mean deviation */
 	bool known, bulk;     /* known: there was a gap */
 	bool prompts;         /* the newest job is not to be answered: there is more to come */
+	bool in_wave;         /* the head, and maybe those behind it */
 };
 
 struct sched {
@@ -29,9 +35,16 @@ struct sched {
 	uint64_t *due_us;         /* [conf.flows] of those that are away, ascending */
 	unsigned n_ready, n_due;
 	struct sched_job *cut[2]; /* taken in part: of interactive, of bulk sessions */
-	uint64_t free_us;         /* when the newest step ended */
-	bool others_only;         /* nothing urgent was in it */
-	double turn_us;           /* newest prediction for the urgent rows of a step */
+	struct wave wave;
+	uint64_t free_us; /* when the newest step ended */
+	bool others_only; /* nothing urgent was in it */
+	double turn_us;   /* newest prediction for the urgent rows of a step */
+	double debt_us;   /* that waves took beyond their share */
+	double wave_us;   /* newest prediction for a wave, by the cost of steps */
+	/* What waves beside urgent rows took, of that: ring of the newest ones; their median. */
+	float scales[COST_KEPT], scale;
+	uint32_t n_scales; /* ever */
+	unsigned mixed;    /* steps since urgent rows ran alone */
 };
 
 /* What there is, at one moment. */
@@ -39,8 +52,8 @@ struct view {
 	unsigned n_urgent, n_bulk; /* ready ones that decode */
 	double urgent_work, bulk_work;
 	uint64_t oldest_us[2]; /* arrival of the oldest urgent one, of the oldest bulk one */
-	double least_us;       /* shortest step without urgent rows: of one row */
-	double layers;         /* share of the layers that such steps run through, at most */
+	double waiting;        /* rows of others, at most about SCHED_WAVE_ROWS */
+	double layer_us;       /* shortest step without urgent rows: one layer of a wave */
 	double most_us;        /* longest step that interactive sessions that are away allow */
 	uint64_t allowed_us;   /* when they will allow one of a row */
 };
@@ -49,10 +62,11 @@ int sched_create(struct sched **out, const struct sched_conf *conf)
 {
 	struct sched *s = calloc(1, sizeof(*s));
 
-	assert(conf->max_rows >= 1 && conf->max_rows <= SCHED_MAX_ROWS);
+	assert(conf->max_rows >= 1 && conf->max_rows <= SCHED_MAX_ROWS && conf->layers >= 1);
 	if (!s)
 		return ERR_NOMEM;
 	s->conf = *conf;
+	s->scale = 1;
 	s->flows = calloc(conf->flows, sizeof(*s->flows));
 	s->ready = calloc(conf->flows, sizeof(*s->ready));
 	s->due_us = calloc(conf->flows, sizeof(*s->due_us));
@@ -118,9 +132,11 @@ void sched_add(struct sched *s, struct sched_job *job)
 
 	assert(job->flow < s->conf.flows && job->after <= s->conf.flows);
 	assert(job->rows && job->rows <= s->conf.max_rows);
+	assert(job->from <= job->until && job->until <= s->conf.layers);
 	job->done = 0;
 	job->next = NULL;
 	job->deadline_us = job->arrived_us + (job->bulk ? s->conf.bulk_us : s->conf.interactive_us);
+	job->layers = (float)(job->until - job->from) / (float)s->conf.layers;
 	if (job->layers < LEAST_LAYERS)
 		job->layers = LEAST_LAYERS;
 	if (!job->pos) {
@@ -163,12 +179,9 @@ static int by_time(const void *a, const void *b)
 
 static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 {
-	if (!is_urgent(job)) {
-		const double full = row_work(s, job, 1) / job->layers;
-
-		v->least_us = fmin(v->least_us, job->layers * cost_us(&s->cost, full));
-		v->layers = fmax(v->layers, job->layers);
-	}
+	for (struct sched_job *j = job; j && !is_urgent(job) && v->waiting < SCHED_WAVE_ROWS;
+	     j = j->next)
+		v->waiting += j->rows - j->done;
 	s->ready[s->n_ready++] = job;
 	if (!job->decodes)
 		return;
@@ -183,23 +196,54 @@ static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 	}
 }
 
+/* Rows of a wave of which a layer at a time, or a few, fit beside the urgent rows. */
+static double wave_rows(const struct sched *s)
+{
+	const double us = s->conf.share * s->turn_us, row_us = s->cost.row_us * (double)s->scale;
+	const double fit = row_us > 0 ? us / row_us * s->conf.layers : 0;
+	const double most =
+		s->conf.max_rows / 2 < SCHED_WAVE_ROWS ? s->conf.max_rows / 2 : SCHED_WAVE_ROWS;
+
+	return fit / fmax(1, fmin(ceil(fit / most), s->conf.layers));
+}
+
+/* What a layer takes that rows of a wave run through: without its weights, for which rows that
+ * run through it anyway are charged. */
+static double layer_us(const struct sched *s, double rows)
+{
+	return s->cost.row_us * (double)s->scale * rows / s->conf.layers;
+}
+
+static double base_layer_us(const struct sched *s)
+{
+	return s->cost.base_us / s->conf.layers;
+}
+
+static double next_layer_us(const struct sched *s)
+{
+	const struct wave *w = &s->wave;
+
+	return layer_us(s, wave_row_layers(w, w->at, w->at + 1, s->conf.attention));
+}
+
 /* A step that begins now, how long may it last for the sake of a session that was answered? Until
  * its next row comes, and a moment that is granted to it. If it does not come it may have gone, or
  * be about to: from then on `share` of what its token will have taken by the time; so the longer it
- * is silent the longer the steps. Less than a step of a row (row_us) is nothing: *at_us says when
- * to ask. */
-static double patience_us(const struct sched *s, const struct flow *f, double row_us,
+ * is silent the longer the steps. Less than the shortest step (least_us) is nothing: *at_us says
+ * when to ask. */
+static double patience_us(const struct sched *s, const struct flow *f, double least_us,
 			  uint64_t due_us, uint64_t now_us, uint64_t *at_us)
 {
-	const uint64_t late_us = due_us + (uint64_t)(s->conf.share * row_us);
+	const uint64_t late_us = due_us + (uint64_t)(s->conf.share * least_us);
 	const double silent_us = (double)(now_us - f->answered_us);
-	const double least_us = row_us / s->conf.share - s->turn_us; /* silence that allows a row */
+	const double silence_us = least_us / s->conf.share - s->turn_us; /* allows one */
 	const double us = now_us < late_us ? (double)(late_us - now_us)
 					   : s->conf.share * (silent_us + s->turn_us);
 
-	*at_us = f->answered_us + (least_us > 0 ? (uint64_t)fmin(least_us, LONGEST_GAP) + 1 : 0);
+	*at_us =
+		f->answered_us + (silence_us > 0 ? (uint64_t)fmin(silence_us, LONGEST_GAP) + 1 : 0);
 	*at_us = *at_us < late_us ? late_us : *at_us;
-	return us < row_us ? 0 : us;
+	return us < least_us ? 0 : us;
 }
 
 /* A session that was answered: is its next row on the way? */
@@ -214,7 +258,7 @@ static void see_away(struct sched *s, struct view *v, const struct flow *f, uint
 		s->due_us[s->n_due++] = due_us;
 	if (f->bulk || (float)(now_us - f->answered_us) > LONGEST_GAP)
 		return;
-	us = patience_us(s, f, fmin(v->least_us, cost_us(&s->cost, 1)), due_us, now_us, &at_us);
+	us = patience_us(s, f, v->layer_us, due_us, now_us, &at_us);
 	v->most_us = us < v->most_us ? us : v->most_us;
 	if (us <= 0 && at_us > v->allowed_us)
 		v->allowed_us = at_us;
@@ -222,16 +266,16 @@ static void see_away(struct sched *s, struct view *v, const struct flow *f, uint
 
 static void look(struct sched *s, struct view *v, uint64_t now_us)
 {
-	*v = (struct view){ .oldest_us = { UINT64_MAX, UINT64_MAX },
-			    .least_us = INFINITY,
-			    .most_us = INFINITY };
+	*v = (struct view){ .oldest_us = { UINT64_MAX, UINT64_MAX }, .most_us = INFINITY };
 	s->n_ready = s->n_due = 0;
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
 		struct sched_job *job = s->flows[i].head;
 
-		if (job && !(job->after && s->flows[job->after - 1].head))
+		if (job && !s->flows[i].in_wave && !(job->after && s->flows[job->after - 1].head))
 			see_ready(s, v, job);
 	}
+	v->layer_us = base_layer_us(s) +
+		      (s->wave.n ? next_layer_us(s) : layer_us(s, fmin(v->waiting, wave_rows(s))));
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
 		const struct flow *f = &s->flows[i];
 
@@ -255,7 +299,7 @@ static bool waits(const struct sched *s, const struct view *v, uint64_t now_us, 
 	uint64_t until = 0, most;
 	double best = 0;
 
-	if (!v->n_urgent && v->n_bulk < s->n_ready)
+	if (!v->n_urgent && (s->wave.n || v->n_bulk < s->n_ready))
 		return false; /* there is a prompt to go on with */
 	for (unsigned i = 0; i < s->n_due; i++) {
 		const double m = i + 1, d = (double)(s->due_us[i] - now_us);
@@ -290,54 +334,80 @@ static double waited_us(const struct sched *s, const struct view *v)
 	return (double)(s->free_us - v->oldest_us[0]);
 }
 
-/* Work that rows which are not urgent may bring; 0: none now, or wait until *wake_us. */
-static double room(struct sched *s, const struct view *v, uint64_t now_us, uint64_t *wake_us)
+/* Time that a wave may take of the next step, INFINITY where nobody minds; 0: none now, or wait
+ * until *wake_us. */
+static double others_us(struct sched *s, const struct view *v, uint64_t now_us, uint64_t *wake_us)
 {
-	const double row = s->cost.row_us, least = LEAST_LAYERS / 2;
-	double us;
+	double us, waited;
 
-	if (v->n_urgent) {
-		s->turn_us = cost_us(&s->cost, v->urgent_work);
-		us = s->conf.share * s->turn_us - waited_us(s, v);
-		return row > 0 && us < least * row ? 0 : row > 0 ? us / row : least;
+	if (!v->n_urgent) {
+		if (v->allowed_us > now_us)
+			*wake_us = v->allowed_us;
+		return v->allowed_us > now_us ? 0 : v->most_us;
 	}
-	if (v->allowed_us > now_us) {
-		*wake_us = v->allowed_us;
+	s->turn_us = cost_near_us(&s->cost, v->urgent_work);
+	if (s->cost.row_us <= 0)
+		return 1; /* whatever it is, something of it */
+	if (s->mixed >= MIXED)
+		return 0; /* so that it is known what they take alone */
+	us = s->conf.share * s->turn_us;
+	waited = waited_us(s, v);
+	if (waited > 0)
+		return us - waited < v->layer_us - base_layer_us(s) ? 0 : us - waited;
+	if (us <= s->debt_us) {
+		s->debt_us -= us;
 		return 0;
 	}
-	if (row <= 0 || v->most_us >= cost_us(&s->cost, long_rows(s)))
-		return long_rows(s);
-	us = v->most_us - s->cost.base_us * v->layers;
-	return us > least * row ? us / row : least;
+	return us - s->debt_us;
 }
 
+/* As part of the step, or of a wave. */
+static struct sched_part part_of(struct sched *s, struct sched_job *job, uint32_t rows)
+{
+	const bool last = job->done + rows == job->rows;
+	const struct sched_part p = { .job = job,
+				      .flow = job->flow,
+				      .first = job->done,
+				      .rows = rows,
+				      .last = last,
+				      .answers = last && job->sample };
+
+	job->done += rows;
+	s->cut[job->bulk] = last ? s->cut[job->bulk] == job ? NULL : s->cut[job->bulk] : job;
+	return p;
+}
+
+/* An urgent one. */
 static void take(struct sched *s, struct sched_step *step, struct sched_job *job, uint32_t rows)
 {
-	struct flow *f = &s->flows[job->flow];
-	const bool last = job->done + rows == job->rows;
-
 	step->work += work_of(s, job, rows);
 	step->rows += rows;
 	step->patient &= job->patient;
-	step->parts[step->n++] = (struct sched_part){ .job = job,
-						      .flow = job->flow,
-						      .first = job->done,
-						      .rows = rows,
-						      .last = last,
-						      .answers = last && job->sample };
-	job->done += rows;
-	s->cut[job->bulk] = last ? s->cut[job->bulk] == job ? NULL : s->cut[job->bulk] : job;
-	if (last)
-		f->head = job->next;
+	step->parts[step->n] = part_of(s, job, rows);
+	if (step->parts[step->n++].last)
+		s->flows[job->flow].head = job->next;
 }
 
-/* Rows of the job for which there is room. A first one always is when `must`. */
-static uint32_t rows_for(const struct sched *s, const struct sched_step *step,
-			 const struct sched_job *job, double room, bool must)
+static void take_urgent(struct sched *s, struct sched_step *step, unsigned n)
 {
-	const uint32_t left = job->rows - job->done, free_rows = s->conf.max_rows - step->rows;
+	for (unsigned i = 0; i < n; i++) {
+		struct sched_job *job = s->ready[i];
+
+		if (job->rows > s->conf.max_rows - step->rows - s->wave.rows)
+			break;
+		take(s, step, job, job->rows);
+		step->urgent++;
+	}
+}
+
+/* Rows of the job for which there is room, each of so much. A first one always is when `must`. */
+static uint32_t rows_for(const struct sched *s, const struct sched_step *step,
+			 const struct sched_job *job, double room, double row, bool must)
+{
+	const uint32_t left = job->rows - job->done;
+	const uint32_t free_rows = s->conf.max_rows - step->rows - s->wave.rows;
 	uint32_t rows = left < free_rows ? left : free_rows;
-	double fit = room / row_work(s, job, 0);
+	double fit = room / row;
 
 	if (rows > fit)
 		rows = (uint32_t)fit;
@@ -350,74 +420,168 @@ static uint32_t rows_for(const struct sched *s, const struct sched_step *step,
 
 /* A chunk follows that the same pass can take: nothing is sampled in between. A session that waits
  * for none of it may run on this machine, so such steps stay short. */
-static struct sched_job *follower(const struct sched_step *step, const struct sched_job *job)
+static struct sched_job *follower(const struct sched *s, const struct sched_step *step,
+				  const struct sched_job *job)
 {
 	const struct sched_job *next = job->next;
 
-	if (job->patient && next && step->rows + job->rows + next->rows > SCHED_CALM_ROWS)
+	if (job->patient && next &&
+	    step->rows + s->wave.rows + job->rows + next->rows > SCHED_CALM_ROWS)
 		return NULL;
 	if (job->sample || !next || next->pos != job->pos + job->rows || next->after)
 		return NULL;
 	return job->next;
 }
 
-static void take_others(struct sched *s, struct sched_step *step, unsigned from, double room)
+static void take_other(struct sched *s, struct sched_job *job, uint32_t rows)
+{
+	const struct sched_part p = part_of(s, job, rows);
+
+	wave_put(&s->wave, &p);
+	s->flows[job->flow].in_wave = true;
+}
+
+/* The next wave: others, until there is no more room for rows through all their layers, or through
+ * one. */
+static void gather(struct sched *s, const struct sched_step *step, double room, bool all)
 {
 	bool must = true;
 
-	for (unsigned i = from; i < s->n_ready; i++) {
+	for (unsigned i = step->urgent; i < s->n_ready; i++) {
 		struct sched_job *job = s->ready[i], *next;
 		uint32_t rows;
 
 		for (; job; job = next) {
-			rows = rows_for(s, step, job, room, must);
+			const double row = row_work(s, job, 0) / (all ? 1 : (double)job->layers);
+
+			rows = rows_for(s, step, job, room, row, must);
 			if (!rows)
 				break;
-			next = rows == job->rows - job->done ? follower(step, job) : NULL;
-			room -= work_of(s, job, rows);
-			take(s, step, job, rows);
+			next = rows == job->rows - job->done ? follower(s, step, job) : NULL;
+			room -= all ? work_of(s, job, rows) : rows * row;
+			take_other(s, job, rows);
 			must = false;
 			room = room > 0 ? room : 0;
 		}
 	}
 }
 
+/* Those whose last rows were in the wave leave their flows. */
+static void end_wave(struct sched *s)
+{
+	struct wave *w = &s->wave;
+
+	for (unsigned i = 0; i < w->n; i++) {
+		struct flow *f = &s->flows[w->parts[i].flow];
+
+		if (w->parts[i].last)
+			f->head = w->parts[i].job->next;
+		f->in_wave = false;
+	}
+	w->n = w->rows = 0;
+	w->begun = false;
+}
+
+/* Layers of the wave, one at least, until they have taken us. */
+static void run_wave(struct sched *s, struct sched_step *step, double us)
+{
+	struct wave *w = &s->wave;
+	const double base_us = step->urgent ? 0 : base_layer_us(s);
+	double took = 0, more = base_us + next_layer_us(s);
+
+	step->begins = !w->begun;
+	w->begun = true;
+	step->from = w->at;
+	while (w->at < w->until && (w->at == step->from || took + more <= SLACK * us)) {
+		took += more;
+		w->at++;
+		more = base_us + next_layer_us(s);
+	}
+	if (step->urgent)
+		s->debt_us = took > us ? took - us : 0;
+	s->wave_us = took / (double)s->scale;
+	step->until = w->at;
+	step->ends = w->at == w->until;
+	step->rows += step->begins ? w->rows : 0;
+	step->work +=
+		wave_row_layers(w, step->from, step->until, s->conf.attention) / s->conf.layers;
+	for (unsigned i = 0; i < w->n; i++) {
+		step->patient &= w->parts[i].job->patient;
+		step->work += step->ends && w->parts[i].answers ? s->conf.answer : 0;
+		step->parts[step->n++] = w->parts[i];
+	}
+	if (step->ends)
+		end_wave(s);
+}
+
+/* Rows through all layers for which there is time where none are urgent. */
+static double rows_at_once(const struct sched *s, double us)
+{
+	if (s->cost.row_us <= 0 || us >= cost_us(&s->cost, long_rows(s)))
+		return long_rows(s);
+	return (us - s->cost.base_us) / s->cost.row_us;
+}
+
+/* us: that they may take. */
+static void form_others(struct sched *s, struct sched_step *step, double us)
+{
+	const double once = step->urgent ? 0 : rows_at_once(s, us), some = wave_rows(s);
+	const bool all = once > some;
+
+	if (!s->wave.n) {
+		gather(s, step, all ? once : some, all);
+		us = all ? INFINITY : us;
+	}
+	if (s->wave.n)
+		run_wave(s, step, once < long_rows(s) ? us : INFINITY);
+}
+
 bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint64_t *wake_us)
 {
 	struct view v;
-	unsigned i = 0;
-	double others;
+	double us;
 
-	step->n = 0;
-	step->rows = 0;
+	step->n = step->urgent = 0;
+	step->rows = step->from = step->until = 0;
 	step->patient = true;
-	step->urgent = 0;
+	step->begins = step->ends = false;
 	step->work = 0;
 	*wake_us = UINT64_MAX;
 	look(s, &v, now_us);
-	if (!s->n_ready || waits(s, &v, now_us, wake_us))
+	if ((!s->n_ready && !s->wave.n) || waits(s, &v, now_us, wake_us))
 		return false;
-	for (; i < v.n_urgent; i++) {
-		struct sched_job *job = s->ready[i];
-
-		if (job->rows - job->done > s->conf.max_rows - step->rows)
-			break;
-		take(s, step, job, job->rows - job->done);
-		step->urgent++;
-	}
-	others = room(s, &v, now_us, wake_us);
-	if (others > 0)
-		take_others(s, step, v.n_urgent, others);
+	take_urgent(s, step, v.n_urgent);
+	us = others_us(s, &v, now_us, wake_us);
+	if (us > 0)
+		form_others(s, step, us);
 	return step->n;
+}
+
+/* Urgent rows and a wave took so long. */
+static void learn_scale(struct sched *s, double took_us)
+{
+	const double scale = (took_us - s->turn_us) / s->wave_us;
+
+	s->scales[s->n_scales % COST_KEPT] = (float)fmin(fmax(scale, LEAST_SCALE), MOST_SCALE);
+	if (++s->n_scales == 2 * COST_KEPT) /* the ring goes on, the count does not run over */
+		s->n_scales = COST_KEPT;
+	s->scale = cost_median(s->scales, s->n_scales);
 }
 
 void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, uint64_t took_us)
 {
+	const bool wave = step->urgent < step->n;
+
 	s->free_us = now_us;
 	s->others_only = !step->urgent;
-	cost_learn(&s->cost, step->work, (double)took_us);
+	if (step->urgent)
+		s->mixed = wave ? s->mixed + 1 : 0;
+	if (wave && step->urgent && s->wave_us > 0)
+		learn_scale(s, (double)took_us);
+	if (!wave || (!step->urgent && step->begins && step->ends))
+		cost_learn(&s->cost, step->work, (double)took_us); /* layers have all their base */
 	for (unsigned i = 0; i < step->n; i++) {
-		if (step->parts[i].answers)
+		if (step->parts[i].answers && (i < step->urgent || step->ends))
 			s->flows[step->parts[i].flow].answered_us = now_us;
 	}
 }
@@ -425,20 +589,35 @@ void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, 
 void sched_drop(struct sched *s, struct sched_job *job)
 {
 	struct flow *f = &s->flows[job->flow];
+	struct sched_job *before = NULL, **at = &f->head;
 
-	assert(f->head == job && s->cut[job->bulk] == job);
-	f->head = job->next;
-	s->cut[job->bulk] = NULL;
+	while (*at != job) {
+		before = *at;
+		at = &before->next;
+	}
+	*at = job->next;
+	f->last = f->last == job ? before : f->last;
+	if (s->cut[job->bulk] == job)
+		s->cut[job->bulk] = NULL;
+	wave_drop(&s->wave, job);
+	f->in_wave = false;
+	for (unsigned i = 0; i < s->wave.n; i++)
+		f->in_wave |= s->wave.parts[i].flow == job->flow;
+	if (!s->wave.n)
+		end_wave(s);
 }
 
 struct sched_job *sched_take_any(struct sched *s)
 {
+	s->wave.n = 0;
+	end_wave(s);
 	for (uint32_t i = 0; i < s->conf.flows; i++) {
 		struct sched_job *job = s->flows[i].head;
 
 		if (!job)
 			continue;
 		s->flows[i].head = job->next;
+		s->flows[i].in_wave = false;
 		if (s->cut[job->bulk] == job)
 			s->cut[job->bulk] = NULL;
 		return job;

@@ -2,15 +2,18 @@
  *
  * Jobs (chunks of rows) wait in flows, one for each session, and run in order there. A step takes
  *
- *   1. the urgent ones: the next row or few of interactive sessions, each to be answered;
- *   2. others (prompts, bulk sessions), earliest deadline first, as many rows as the step may grow
- *      by; a job may be taken in parts. At least one row, so that they never starve.
+ *   1. the urgent ones: the next row or few of interactive sessions, each to be answered, through
+ *      all their layers;
+ *   2. others (prompts, bulk sessions), earliest deadline first, as a wave: rows of which each step
+ *      takes as many layers as it may grow by, one at least, until they have had all. A job may be
+ *      taken in parts. The next wave begins when that one has ended.
  *
- * How far a step may grow, so that no token of an interactive session takes longer by more than
- * `share`:
+ * A wave has as many rows as may run through a layer at a time; where nobody waits it is all
+ * layers. How far a step may grow, so that no token of an interactive session takes longer by more
+ * than `share`:
  *
  *   rows of such sessions are in it   by `share` of their time, less what they waited already for a
- *                                     step of others; a row at least if they did not wait
+ *                                     step of others
  *   they are away, answered           until the first one is due; for one that is overdue, `share`
  *                                     of the time since its answer and of its next step: the longer
  *                                     it is silent the less it is waited for
@@ -33,6 +36,7 @@
 #define SCHED_DECODE_ROWS 8u   /* most rows of a request that counts as decoding */
 #define SCHED_MAX_ROWS    256u /* of a step: most that conf.max_rows may be */
 #define SCHED_CALM_ROWS   16u  /* most of a step that chunks of patient jobs are joined to */
+#define SCHED_WAVE_ROWS   128u /* most of a wave that takes more than a step */
 
 /* Member of whatever the caller queues. */
 struct sched_job {
@@ -42,12 +46,13 @@ struct sched_job {
 	uint32_t pos, rows;
 	bool bulk, sample; /* sample: it is answered when its last row has run */
 	bool patient; /* nobody waits for it: its session goes on without, and shall move here */
-	float layers;      /* share of the layers that its rows run through, 0..1 */
+	uint32_t from, until; /* layers of the model that its rows run through; the same: none */
 	uint32_t after;    /* 1 + a flow whose jobs it must not overtake; 0: none */
 	uint64_t arrived_us;
 	/* the scheduler's */
 	uint32_t done; /* rows that were taken by steps so far */
 	bool decodes;  /* few rows, to be answered, and not the end of a prompt */
+	float layers;  /* share of all layers */
 	uint64_t deadline_us;
 	struct sched_job *next;
 };
@@ -55,6 +60,7 @@ struct sched_job {
 struct sched_conf {
 	uint32_t flows;
 	uint32_t max_rows;                /* of a step, 1..SCHED_MAX_ROWS; >= rows of any job */
+	uint32_t layers;                  /* of the model */
 	uint64_t interactive_us, bulk_us; /* from arrival to deadline */
 	double share;     /* what other rows may add to the time of urgent ones, such as 0.15 */
 	double answer;    /* what head and sampling take, in rows through all layers */
@@ -72,9 +78,13 @@ struct sched_part {
 struct sched_step {
 	struct sched_part parts[SCHED_MAX_ROWS]; /* those of one flow lie together, in order */
 	unsigned n, urgent;                      /* urgent: the first ones */
-	uint32_t rows;                           /* sum */
-	bool patient;                            /* all that is in it */
-	double work; /* rows * layers, and of those that are answered the head */
+	/* The others run through layers [from, until) in this step. begins: the first one that has
+	 * them; ends: the last one, in which those that want it are answered. */
+	uint32_t from, until;
+	bool begins, ends;
+	uint32_t rows; /* sum, without a wave that has begun before */
+	bool patient;  /* all that is in it */
+	double work;   /* rows * share of the layers, and of those that are answered the head */
 };
 
 struct sched;
@@ -97,7 +107,7 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
  * ended in it may be gone. */
 void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, uint64_t took_us);
 
-/* Take out a job that a step took in part (it failed). */
+/* Take out a job that a step took and that was to go on (it failed). */
 void sched_drop(struct sched *s, struct sched_job *job);
 
 /* Take out any job, oldest of its flow first; NULL when none is left. */

@@ -258,7 +258,7 @@ static void *compute(void *arg)
 		runner_run(t->runner, &t->step, drop);
 		t1 = clock_now_us();
 		sched_ran(t->sched, &t->step, t1, t1 - t0);
-		atomic_fetch_add(&t->steps, 1);
+		atomic_fetch_add(&t->steps, t->step.rows > 0); /* not of a wave that goes on */
 		atomic_fetch_add(&t->rows, t->step.rows);
 		learn_tempo(t);
 	}
@@ -320,6 +320,7 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 
 	if (rc)
 		return rc;
+	sched.layers = t->seg.hp.n_layers;
 	sched.answer = answer_work(&t->seg);
 	attention = segment_attention_work(&t->seg.hp);
 	sched.attention = ATTENTION_DEAR * attention;
@@ -408,7 +409,8 @@ bool tail_submit(struct tail *t, struct tail_job *job)
 		.bulk = job->bulk,
 		.sample = !fill && h->flags & WIRE_SAMPLE,
 		.patient = fill || h->flags & WIRE_TELL,
-		.layers = h->kind == WIRE_KV ? 0 : (float)(last - h->split) / (float)n_layers,
+		.from = h->split,
+		.until = h->kind == WIRE_KV ? h->split : last,
 		.arrived_us = job->queued_us,
 	};
 	return queue_push(t->jobs, job);

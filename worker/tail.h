@@ -67,7 +67,7 @@ struct tail_conf {
 
 /* What the compute thread did since it began. */
 struct tail_counts {
-	uint64_t steps, rows;
+	uint64_t steps, rows; /* steps that took rows */
 	uint64_t jobs, queue_us; /* that came back, and what they waited together */
 	uint32_t queue_high_us;  /* 95 % of those of late waited no longer */
 	double decode_ms;        /* tempo_decode_ms */
