@@ -169,6 +169,12 @@ static void a_prompt_gets_one_row_when_nothing_else_fits(void **state)
 	assert_true(form(d)); /* nothing is known of costs */
 	assert_int_equal(d->step.n, 2);
 	assert_part(d, 1, prompt, 0, 1);
+	run(d); /* of this size, now, of which all counts as cost of rows */
+	for (uint32_t i = 0; i < 10; i++)
+		put(d, 2 + i, 6, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 11);
+	assert_part(d, 10, prompt, 1, 2); /* a fifth of 10 */
 }
 
 static void the_earliest_deadline_goes_first(void **state)

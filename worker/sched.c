@@ -14,6 +14,7 @@
 #define LEAST_DEV    50.0f /* us */
 #define SLACK        1.1   /* by which layers of a wave may take longer than they may take */
 #define MIXED        15u   /* steps with urgent rows and a wave, then one without the wave */
+#define TURN_PART    0.125 /* of what a turn is longer, to the shortest of late */
 #define LEAST_SCALE  0.3
 #define MOST_SCALE   3.0
 
@@ -39,6 +40,7 @@ struct sched {
 	uint64_t free_us; /* when the newest step ended */
 	bool others_only; /* nothing urgent was in it */
 	double turn_us;   /* newest prediction for the urgent rows of a step */
+	double short_us;  /* the shortest of late: a wave's layer shall fit in each */
 	double debt_us;   /* that waves took beyond their share */
 	double wave_us;   /* newest prediction for a wave, by the cost of steps */
 	/* What waves beside urgent rows took, of that: ring of the newest ones; their median. */
@@ -199,7 +201,7 @@ static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 /* Rows of a wave of which a layer at a time, or a few, fit beside the urgent rows. */
 static double wave_rows(const struct sched *s)
 {
-	const double us = s->conf.share * s->turn_us, row_us = s->cost.row_us * (double)s->scale;
+	const double us = s->conf.share * s->short_us, row_us = s->cost.row_us * (double)s->scale;
 	const double fit = row_us > 0 ? us / row_us * s->conf.layers : 0;
 	const double most =
 		s->conf.max_rows / 2 < SCHED_WAVE_ROWS ? s->conf.max_rows / 2 : SCHED_WAVE_ROWS;
@@ -346,19 +348,18 @@ static double others_us(struct sched *s, const struct view *v, uint64_t now_us, 
 		return v->allowed_us > now_us ? 0 : v->most_us;
 	}
 	s->turn_us = cost_near_us(&s->cost, v->urgent_work);
+	s->short_us += (s->turn_us - s->short_us) *
+		       (s->turn_us < s->short_us || s->short_us <= 0 ? 1 : TURN_PART);
 	if (s->cost.row_us <= 0)
 		return 1; /* whatever it is, something of it */
-	if (s->mixed >= MIXED)
-		return 0; /* so that it is known what they take alone */
 	us = s->conf.share * s->turn_us;
 	waited = waited_us(s, v);
 	if (waited > 0)
 		return us - waited < v->layer_us - base_layer_us(s) ? 0 : us - waited;
-	if (us <= s->debt_us) {
-		s->debt_us -= us;
-		return 0;
-	}
-	return us - s->debt_us;
+	us -= s->debt_us;
+	s->debt_us = us < 0 ? -us : 0;
+	/* Now and then none, so that it is known what urgent rows take alone. */
+	return us > 0 && s->mixed < MIXED ? us : 0;
 }
 
 /* As part of the step, or of a wave. */
@@ -576,10 +577,11 @@ void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, 
 	s->others_only = !step->urgent;
 	if (step->urgent)
 		s->mixed = wave ? s->mixed + 1 : 0;
-	if (wave && step->urgent && s->wave_us > 0)
+	if (wave && step->urgent && s->wave_us > 0) /* 0: nothing was predicted */
 		learn_scale(s, (double)took_us);
-	if (!wave || (!step->urgent && step->begins && step->ends))
-		cost_learn(&s->cost, step->work, (double)took_us); /* layers have all their base */
+	/* Layers have all their base, and urgent rows are alone once something is known. */
+	if (!wave || (step->begins && step->ends && (!step->urgent || s->cost.row_us <= 0)))
+		cost_learn(&s->cost, step->work, (double)took_us);
 	for (unsigned i = 0; i < step->n; i++) {
 		if (step->parts[i].answers && (i < step->urgent || step->ends))
 			s->flows[step->parts[i].flow].answered_us = now_us;
