@@ -176,6 +176,31 @@ static void a_chunk_that_cannot_be_decoded_ends_its_session_only(void **state)
 	close_plant(spoilt);
 }
 
+/* The same while others decode: chunks before it are on their way through the layers, and go on. */
+static void and_so_it_does_between_steps_of_others(void **state)
+{
+	struct plant *fine = make(1), *spoilt = make(1);
+
+	(void)state;
+	for (unsigned i = 0; i < FEW; i++) {
+		spoilt->s[i].split = fine->s[i].split = 2;
+		spoilt->s[i].bulk = fine->s[i].bulk = false;
+		spoilt->s[i].away_us = 0;
+		spoilt->s[i].begin_after = i == 3 ? 4 : 0;
+		spoilt->s[i].spoil = i == 3;
+		run(fine, &fine->s[i], 1);
+	}
+	for (unsigned turn = 0; turn < 5; turn++) {
+		run(spoilt, spoilt->s, FEW);
+		assert_int_equal(spoilt->s[3].rc, ERR_FORMAT);
+	}
+	spoilt->s[3].spoil = false;
+	run(spoilt, spoilt->s, FEW);
+	assert_same(fine, spoilt, FEW);
+	close_plant(fine);
+	close_plant(spoilt);
+}
+
 /* While the other sessions of the plant decode, the prompt is taken in parts. */
 static void a_prompt_that_is_cut_gives_the_same_answer(void **state)
 {
@@ -202,6 +227,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sixteen_sessions_answer_as_each_does_alone),
 		cmocka_unit_test(a_chunk_that_cannot_be_decoded_ends_its_session_only),
+		cmocka_unit_test(and_so_it_does_between_steps_of_others),
 		cmocka_unit_test(a_prompt_that_is_cut_gives_the_same_answer),
 	};
 

@@ -349,21 +349,24 @@ static void weigh(struct runner *r, const struct sched_step *step, const uint8_t
 	uint32_t first = UINT32_MAX, last = 0; /* layers of what is in no wave */
 
 	for (unsigned i = 0; i < step->n; i++) {
-		const struct sched_job *job = &job_of(&step->parts[i])->sched;
-		uint32_t from = job->from, until = job->until;
+		const struct sched_part *p = &step->parts[i];
+		uint32_t from, until;
 
-		if (in[i] == ROWS && i < step->urgent) {
+		if (in[i] != ROWS)
+			continue;
+		from = job_of(p)->sched.from;
+		until = job_of(p)->sched.until;
+		if (i < step->urgent) {
 			first = from < first ? from : first;
 			last = until > last ? until : last;
 		} else {
 			from = from > step->from ? from : step->from;
 			until = until < step->until ? until : step->until;
 		}
-		if (in[i] != ROWS || from >= until)
+		if (from >= until)
 			continue;
-		r->took.row_layers += step->parts[i].rows * (until - from);
-		r->took.row_layer_positions +=
-			step->parts[i].rows * (until - from) * position_of(&step->parts[i]);
+		r->took.row_layers += p->rows * (until - from);
+		r->took.row_layer_positions += p->rows * (until - from) * position_of(p);
 	}
 	r->took.layers = last > first ? last - first : 0;
 	for (uint32_t l = step->from; r->n_wave && l < step->until; l++)
