@@ -20,8 +20,8 @@
  *   sums stay here until a strip is done, since rows of the result are a multiple of 4 KiB apart
  *   in many models, which leaves them one set of the first-level cache.
  *
- * Types with super-blocks are in strip_amx_super.c, few rows in strip_amx_few.c; rows that fill no
- * tile are left to AVX-512 VNNI. */
+ * Types with super-blocks are in strip_amx_super.c, few rows in strip_amx_few.c, which also takes
+ * those behind the last whole tile; very few are left to AVX-512 VNNI. */
 #include "engine/strip_amx.h"
 #include "engine/strip_chunk.h"
 
@@ -409,7 +409,7 @@ static void run_q8_0(struct call call)
 static void run_tiles(const struct kern_strips *w, size_t strip, size_t n,
 		      const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
 {
-	strip_amx_configure();
+	strip_amx_configure(TILE_ROWS);
 	for (size_t r = 0; r < rows; r += MOST_ROWS) {
 		const struct call call = { .w = w,
 					   .strip = strip,
@@ -434,34 +434,55 @@ static bool has_tiles(const struct kern_acts *x, size_t first)
 	return x->tiles && first % TILE_ROWS == 0 && x->blocks > BLOCKS;
 }
 
-/* How many of the rows are whole tiles, and become so. */
-static size_t run_whole(const struct kern_strips *w, size_t strip, size_t n,
-			const struct kern_acts *x, size_t first, size_t rows, float *out,
-			size_t ldo)
+/* Whether tiles pay for so many rows: one that few rows share takes nearly as long as a whole one,
+ * and AVX-512 VNNI as long as there are rows. Measured: docs/decisions.md, 97. */
+static bool pays(enum quant_type type, size_t rows)
+{
+	switch (type) {
+	case QUANT_Q8_0:
+		return rows >= 3;
+	case QUANT_Q6_K:
+		return rows >= 9;
+	default:
+		return rows >= 6;
+	}
+}
+
+/* How many of the rows meet tiles of bfloat16: whole tiles. */
+static size_t run_many(const struct kern_strips *w, size_t strip, size_t n,
+		       const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
 {
 	const size_t whole = rows / TILE_ROWS * TILE_ROWS;
 
-	if (!whole)
+	if (!whole || x->group > 1 || !has_tiles(x, first))
 		return 0;
-	if (x->group > 1)
-		strip_amx_super(w, strip, n, x, first, whole, out, ldo);
-	else if (has_tiles(x, first))
-		run_tiles(w, strip, n, x, first, whole, out, ldo);
-	else if (strip_amx_few_fits(x))
-		strip_amx_few(w, strip, n, x, first, whole, out, ldo);
-	else
-		return 0;
+	run_tiles(w, strip, n, x, first, whole, out, ldo);
 	return whole;
+}
+
+/* Whether the rows meet other tiles. */
+static bool run_few(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
+		    size_t first, size_t rows, float *out, size_t ldo)
+{
+	if (!pays(w->type, rows) || (x->group == 1 && !strip_amx_few_fits(x)))
+		return false;
+	if (x->group > 1)
+		strip_amx_super(w, strip, n, x, first, rows, out, ldo);
+	else
+		strip_amx_few(w, strip, n, x, first, rows, out, ldo);
+	return true;
 }
 
 void strip_amx_strip(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
 		     size_t first, size_t rows, float *out, size_t ldo)
 {
-	const size_t done = run_whole(w, strip, n, x, first, rows, out, ldo);
+	const size_t done = run_many(w, strip, n, x, first, rows, out, ldo);
 
-	if (done < rows)
-		strip_avx512vnni_strip(w, strip, n, x, first + done, rows - done, out + done * ldo,
-				       ldo);
+	first += done;
+	rows -= done;
+	out += done * ldo;
+	if (rows && !run_few(w, strip, n, x, first, rows, out, ldo))
+		strip_avx512vnni_strip(w, strip, n, x, first, rows, out, ldo);
 }
 
 /* 16 codes, each in the uppermost byte of its lane, where it counts 2^24, as floats times 2^104. */

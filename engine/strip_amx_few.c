@@ -6,13 +6,19 @@
  * A product of 32 columns is then an integer that has to become a float, one operation more, and
  * rows are read as they were rounded. Otherwise the way of a product is that of strip_amx.c: two
  * strips share a tile of rows and each step, products leave their tiles one unit later, and are
- * added up another unit later. */
+ * added up another unit later.
+ *
+ * Rows that are no multiple of 16 are cut into tiles of equally many, of which the last begins
+ * where it ends with the last row: rows that it has in common with the one before are multiplied
+ * twice. So no other rows are read, and all units take equally long. */
 #include "engine/strip_amx.h"
 #include "engine/strip_chunk.h"
 
 #define TILE_ROWS 16
 #define STRIPS    2
 #define BLOCKS    2 /* of a unit */
+
+#define NOINLINE  __attribute__((noinline))
 
 /* Rows that meet a strip together. */
 #define MOST_ROWS 64
@@ -39,7 +45,7 @@ struct codes {
 	_Alignas(64) uint8_t q[BLOCKS][8][64];
 };
 
-/* Two blocks of two strips against 16 rows of activations. */
+/* Two blocks of two strips against a tile of rows of activations. */
 struct unit {
 	const uint8_t *codes[STRIPS], *d[STRIPS]; /* of the first block */
 	const int8_t *rows;
@@ -66,36 +72,43 @@ struct call {
 	const struct kern_strips *w;
 	size_t strip, n;
 	const struct kern_acts *x;
-	size_t first, rows; /* of x: a multiple of TILE_ROWS, at most MOST_ROWS */
+	size_t first, rows; /* of x: at most MOST_ROWS */
+	size_t tile_rows;   /* at most TILE_ROWS */
 	float *out;
 	size_t ldo;
 	struct apart apart;
 };
 
-static void configure(void)
+static void configure(size_t tile_rows)
 {
-	static const struct strip_amx_config c = {
+	const uint8_t n = (uint8_t)tile_rows;
+	const struct strip_amx_config c = {
 		.palette = 1,
 		.row_bytes = { 32, 32, 64, 64, 64, 64, 64, 64 },
-		.rows = { 16, 16, 8, 8, 16, 16, 16, 16 },
+		.rows = { n, n, 8, 8, n, n, n, n },
 	};
 
+	strip_amx_publish(&c);
 	_tile_loadconfig(&c);
 }
 
-/* Four rows of a unit from `row` on: what its integers mean, added to acc. Meanwhile two strips are
+/* Four of the n rows of a unit from `row` on: what its integers mean, added to acc. Meanwhile two strips are
  * asked for, a line of each for every row, which is about what blocks of Q8_0 are: all at once
  * would stop everything else. */
 INLINE void add_rows(const struct unit *u, size_t ld, const struct sums *sums,
-		     __m512 d[BLOCKS][STRIPS], unsigned row, const uint8_t *first,
+		     __m512 d[BLOCKS][STRIPS], unsigned row, size_t n, const uint8_t *first,
 		     const uint8_t *second)
 {
 #pragma GCC unroll 4
 	for (unsigned r = row; r < row + 4; r++) {
-		__m512 acc[STRIPS] = { _mm512_load_ps(u->acc[r][0]), _mm512_load_ps(u->acc[r][1]) };
+		__m512 acc[STRIPS];
 
 		_mm_prefetch((const char *)first + 64 * r, _MM_HINT_T0);
 		_mm_prefetch((const char *)second + 64 * r, _MM_HINT_T0);
+		if (r >= n)
+			continue;
+		acc[0] = _mm512_load_ps(u->acc[r][0]);
+		acc[1] = _mm512_load_ps(u->acc[r][1]);
 #pragma GCC unroll 2
 		for (unsigned b = 0; b < BLOCKS; b++) {
 			const __m512 step = _mm512_set1_ps(u->steps[r * ld + b]);
@@ -124,8 +137,8 @@ INLINE void add_rows(const struct unit *u, size_t ld, const struct sums *sums,
 
 /* The products of `now`, while those of the unit before, which are finished by now, go to `to`, and
  * those of the unit before that, which have come to `from`, are added up. */
-static void step(const struct unit *now, struct sums *to, const struct unit *older,
-		 const struct sums *from, const struct apart *apart)
+INLINE void step(const struct unit *now, struct sums *to, const struct unit *older,
+		 const struct sums *from, const struct apart *apart, size_t n)
 {
 	/* In registers: every load from here on may look like one of a tile that is stored. */
 	const struct unit u = *now, v = *older;
@@ -141,22 +154,38 @@ static void step(const struct unit *now, struct sums *to, const struct unit *old
 	}
 	_tile_loadd(ROWS_0, u.rows, a.rows);
 	PRODUCT(SUMS_00, to->at[0][0], ROWS_0, WEIGHTS_0, u.codes[0]);
-	add_rows(&v, a.steps, from, d, 0, first, second);
+	add_rows(&v, a.steps, from, d, 0, n, first, second);
 	PRODUCT(SUMS_01, to->at[0][1], ROWS_0, WEIGHTS_1, u.codes[1]);
-	add_rows(&v, a.steps, from, d, 4, first, second);
+	add_rows(&v, a.steps, from, d, 4, n, first, second);
 	_tile_loadd(ROWS_1, u.rows + 32, a.rows);
 	PRODUCT(SUMS_10, to->at[1][0], ROWS_1, WEIGHTS_0, u.codes[0] + a.codes);
-	add_rows(&v, a.steps, from, d, 8, first, second);
+	add_rows(&v, a.steps, from, d, 8, n, first, second);
 	PRODUCT(SUMS_11, to->at[1][1], ROWS_1, WEIGHTS_1, u.codes[1] + a.codes);
-	add_rows(&v, a.steps, from, d, 12, first, second);
+	add_rows(&v, a.steps, from, d, 12, n, first, second);
 }
 
-INLINE void take_step(struct work *w, const struct apart *apart)
+static NOINLINE void whole_step(const struct unit *now, struct sums *to, const struct unit *older,
+				const struct sums *from, const struct apart *apart)
+{
+	step(now, to, older, from, apart, TILE_ROWS);
+}
+
+static NOINLINE void part_step(const struct unit *now, struct sums *to, const struct unit *older,
+			       const struct sums *from, const struct apart *apart, size_t n)
+{
+	step(now, to, older, from, apart, n);
+}
+
+INLINE void take_step(struct work *w, const struct call *call)
 {
 	const unsigned n = w->n_units++;
+	const struct unit *now = &w->units[n % 3], *older = &w->units[(n + 1) % 3];
+	struct sums *to = &w->sums[(n + 1) % 2], *from = &w->sums[n % 2];
 
-	step(&w->units[n % 3], &w->sums[(n + 1) % 2], &w->units[(n + 1) % 3], &w->sums[n % 2],
-	     apart);
+	if (call->tile_rows == TILE_ROWS)
+		whole_step(now, to, older, from, &call->apart);
+	else
+		part_step(now, to, older, from, &call->apart, call->tile_rows);
 }
 
 INLINE void unpack(struct codes *to, const uint8_t *src)
@@ -191,12 +220,20 @@ INLINE void fill(struct work *w, const struct call *call, size_t i, size_t block
 	strip_amx_publish(w);
 }
 
-/* Two blocks that were filled last but one, and rows from `row` on. */
+/* The first row of the tile of which results are at `slot` and behind. */
+INLINE size_t row_of(const struct call *call, size_t slot)
+{
+	const size_t last = call->rows - call->tile_rows;
+
+	return slot < last ? slot : last;
+}
+
+/* Two blocks that were filled last but one, and a tile of rows. */
 INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t i,
-		     size_t block, size_t row, bool nibbles)
+		     size_t block, size_t slot, bool nibbles)
 {
 	const struct kern_acts *x = call->x;
-	const size_t at = (call->first + row) * x->ld + block;
+	const size_t at = (call->first + row_of(call, slot)) * x->ld + block;
 	const struct codes *codes = w->codes[w->n_fills % 2];
 
 	for (size_t s = 0; s < STRIPS; s++) {
@@ -205,20 +242,22 @@ INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, si
 	}
 	u->rows = x->q + 32 * at;
 	u->steps = x->step + at;
-	u->acc = w->acc + row;
+	u->acc = w->acc + slot;
 }
 
 /* What has come together for strips i and i + 1 goes out. */
 static void put_out(struct work *w, const struct call *call, size_t i)
 {
-	float *out = call->out + i * KERN_STRIP;
+	for (size_t slot = 0; slot < call->rows; slot += call->tile_rows) {
+		float *out = call->out + row_of(call, slot) * call->ldo + i * KERN_STRIP;
 
-	for (size_t r = 0; r < call->rows; r++, out += call->ldo) {
-		_mm512_storeu_ps(out, _mm512_load_ps(w->acc[r][0]));
-		if (i + 1 < call->n)
-			_mm512_storeu_ps(out + KERN_STRIP, _mm512_load_ps(w->acc[r][1]));
-		_mm512_store_ps(w->acc[r][0], _mm512_setzero_ps());
-		_mm512_store_ps(w->acc[r][1], _mm512_setzero_ps());
+		for (size_t r = slot; r < slot + call->tile_rows; r++, out += call->ldo) {
+			_mm512_storeu_ps(out, _mm512_load_ps(w->acc[r][0]));
+			if (i + 1 < call->n)
+				_mm512_storeu_ps(out + KERN_STRIP, _mm512_load_ps(w->acc[r][1]));
+			_mm512_store_ps(w->acc[r][0], _mm512_setzero_ps());
+			_mm512_store_ps(w->acc[r][1], _mm512_setzero_ps());
+		}
 	}
 }
 
@@ -233,9 +272,9 @@ INLINE void add_strips(struct work *w, const struct call *call, size_t i, bool n
 			fill(w, call, i, b + BLOCKS);
 		else if (nibbles)
 			fill(w, call, i + STRIPS, 0);
-		for (size_t r = 0; r < call->rows; r += TILE_ROWS) {
+		for (size_t r = 0; r < call->rows; r += call->tile_rows) {
 			set_unit(&w->units[w->n_units % 3], w, call, i, b, r, nibbles);
-			take_step(w, &call->apart);
+			take_step(w, call);
 			if (++turns == 2 && i)
 				put_out(w, call, i - STRIPS);
 		}
@@ -250,7 +289,7 @@ INLINE void run_strips(const struct call *call, bool nibbles)
 	size_t i;
 
 	memset(w.sums, 0, sizeof(w.sums));
-	memset(w.acc, 0, call->rows * sizeof(w.acc[0]));
+	memset(w.acc, 0, sizeof(w.acc));
 	memset(w.rest, 0, sizeof(w.rest));
 	w.n_units = w.n_fills = 0;
 	if (nibbles)
@@ -262,7 +301,7 @@ INLINE void run_strips(const struct call *call, bool nibbles)
 		add_strips(&w, call, i, nibbles);
 	for (unsigned last = 0; last < 2; last++) {
 		w.units[w.n_units % 3] = none;
-		take_step(&w, &call->apart);
+		take_step(&w, call);
 	}
 	put_out(&w, call, i - STRIPS);
 }
@@ -288,25 +327,30 @@ bool strip_amx_few_fits(const struct kern_acts *x)
 	return x->group == 1 && x->blocks % BLOCKS == 0 && x->blocks > BLOCKS;
 }
 
-void strip_amx_few(const struct kern_strips *w, size_t strip, size_t n, const struct kern_acts *x,
-		   size_t first, size_t rows, float *out, size_t ldo)
+static void run_rows(struct call call)
 {
-	configure();
-	for (size_t r = 0; r < rows; r += MOST_ROWS) {
-		const struct call call = { .w = w,
-					   .strip = strip,
-					   .n = n,
-					   .x = x,
-					   .first = first + r,
-					   .rows = rows - r < MOST_ROWS ? rows - r : MOST_ROWS,
-					   .out = out + r * ldo,
-					   .ldo = ldo,
-					   .apart = { .rows = 32 * x->ld, .steps = x->ld } };
+	configure(call.tile_rows);
+	if (call.w->type == QUANT_Q4_0)
+		run_q4_0(call);
+	else
+		run_q8_0(call);
+}
 
-		if (w->type == QUANT_Q4_0)
-			run_q4_0(call);
-		else
-			run_q8_0(call);
+void strip_amx_few(const struct kern_strips *w, size_t strip, size_t n_strips,
+		   const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
+{
+	for (size_t r = 0, n; r < rows; r += n) {
+		n = rows - r < MOST_ROWS ? rows - r : MOST_ROWS;
+		run_rows((struct call){ .w = w,
+					.strip = strip,
+					.n = n_strips,
+					.x = x,
+					.first = first + r,
+					.rows = n,
+					.tile_rows = strip_amx_tile_rows(n),
+					.out = out + r * ldo,
+					.ldo = ldo,
+					.apart = { .rows = 32 * x->ld, .steps = x->ld } });
 	}
 	_tile_release();
 }

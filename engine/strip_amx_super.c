@@ -78,7 +78,9 @@ struct call {
 	size_t strips, supers; /* at most MOST_STRIPS, MOST_PARTS / rows */
 	const int8_t *q;       /* of the first row, from the first super-block on */
 	size_t row_bytes;
-	size_t rows; /* a multiple of TILE_ROWS, at most MOST_ROWS */
+	size_t rows;      /* at most MOST_ROWS */
+	size_t tile_rows; /* strip_amx_tile_rows */
+	size_t slots;     /* rows of all tiles together */
 };
 
 /* Digits and factors of the super-block at src. */
@@ -242,8 +244,8 @@ INLINE void leave(int32_t (*to)[TILE_ROWS][16], unsigned digit, bool second)
 
 /* The products of `now` in one pair of tiles, while those of the unit before it leave the other
  * one and the integers of `last`, the unit before that, are added. now and last may be NULL. */
-INLINE void step(struct work *w, const struct unit *now, size_t row_bytes, const struct unit *last,
-		 unsigned shift, bool mins, bool second)
+INLINE void step(struct work *w, const struct unit *now, const struct call *call,
+		 const struct unit *last, unsigned shift, bool mins, bool whole, bool second)
 {
 	int32_t(*sums)[TILE_ROWS][16] = w->sums[second];
 	const struct unit from = last ? *last : (struct unit){ 0 };
@@ -259,15 +261,17 @@ INLINE void step(struct work *w, const struct unit *now, size_t row_bytes, const
 #pragma GCC unroll 4
 	for (unsigned t = 0; t < TILES; t++) {
 		if (now)
-			multiply(now, row_bytes, t, second);
+			multiply(now, call->row_bytes, t, second);
 		if (t < 2)
 			leave(w->sums[!second], t, !second);
 		if (!last)
 			continue;
 #pragma GCC unroll 4
-		for (unsigned r = 4 * t; r < 4 * t + 4; r++)
-			add_row(from.acc[r], from.parts + r, &f, sums[0][r], sums[1][r], shift,
-				mins);
+		for (unsigned r = 4 * t; r < 4 * t + 4; r++) {
+			if (whole || r < call->tile_rows)
+				add_row(from.acc[r], from.parts + r, &f, sums[0][r], sums[1][r],
+					shift, mins);
+		}
 	}
 }
 
@@ -305,20 +309,30 @@ INLINE void fill_chunk(struct work *w, const struct call *call, size_t n, fill_s
 	strip_amx_publish(w);
 }
 
-INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t n, size_t row)
+/* The first row of the tile of which results are at `slot` and behind: the last tile ends with the
+ * last row. */
+INLINE size_t row_of(const struct call *call, size_t slot)
 {
+	const size_t last = call->rows - call->tile_rows;
+
+	return slot < last ? slot : last;
+}
+
+INLINE void set_unit(struct unit *u, struct work *w, const struct call *call, size_t n, size_t slot)
+{
+	const size_t row = row_of(call, slot);
 	const size_t strip = n / call->supers, super = n % call->supers;
 
 	u->digits = &w->digits[n % 2];
 	u->factors = &w->factors[n % 4];
 	u->q = call->q + row * call->row_bytes + super * 32 * CHUNK_BLOCKS;
 	u->parts = w->parts + super * call->rows + row;
-	u->acc = w->acc + strip * call->rows + row;
+	u->acc = w->acc + strip * call->slots + slot;
 }
 
 /* All of call, added to w->acc. */
 INLINE void add_supers(struct work *w, const struct call *call, fill_super *fill, size_t bytes,
-		       unsigned shift, bool mins)
+		       unsigned shift, bool mins, bool whole)
 {
 	struct unit units[3];
 	const struct unit *last = NULL, *before = NULL;
@@ -327,35 +341,54 @@ INLINE void add_supers(struct work *w, const struct call *call, fill_super *fill
 	fill_chunk(w, call, 0, fill, bytes);
 	for (size_t n = 0; n < call->strips * call->supers; n++) {
 		fill_chunk(w, call, n + 1, fill, bytes);
-		for (size_t row = 0; row < call->rows; row += TILE_ROWS, turn++) {
+		for (size_t slot = 0; slot < call->slots; slot += call->tile_rows, turn++) {
 			struct unit *now = &units[turn % 3];
 
-			set_unit(now, w, call, n, row);
+			set_unit(now, w, call, n, slot);
 			if (turn % 2)
-				step(w, now, call->row_bytes, last, shift, mins, true);
+				step(w, now, call, last, shift, mins, whole, true);
 			else
-				step(w, now, call->row_bytes, last, shift, mins, false);
+				step(w, now, call, last, shift, mins, whole, false);
 			last = before;
 			before = now;
 		}
 	}
 	for (unsigned i = 0; i < 2; i++, turn++) {
 		if (turn % 2)
-			step(w, NULL, 0, last, shift, mins, true);
+			step(w, NULL, call, last, shift, mins, whole, true);
 		else
-			step(w, NULL, 0, last, shift, mins, false);
+			step(w, NULL, call, last, shift, mins, whole, false);
 		last = before;
 	}
 }
 
 static void add_q4_k(struct work *w, const struct call *call)
 {
-	add_supers(w, call, fill_q4_k, 2304, 3, true);
+	if (call->tile_rows == TILE_ROWS)
+		add_supers(w, call, fill_q4_k, 2304, 3, true, true);
+	else
+		add_supers(w, call, fill_q4_k, 2304, 3, true, false);
 }
 
 static void add_q6_k(struct work *w, const struct call *call)
 {
-	add_supers(w, call, fill_q6_k, 3360, 8, false);
+	if (call->tile_rows == TILE_ROWS)
+		add_supers(w, call, fill_q6_k, 3360, 8, false, true);
+	else
+		add_supers(w, call, fill_q6_k, 3360, 8, false, false);
+}
+
+static void put_out(const struct work *w, const struct call *call, size_t strip, float *out,
+		    size_t ldo)
+{
+	const float(*acc)[16] = w->acc + strip * call->slots;
+
+	for (size_t slot = 0; slot < call->slots; slot += call->tile_rows) {
+		const size_t row = row_of(call, slot);
+
+		for (size_t r = 0; r < call->tile_rows; r++)
+			_mm512_storeu_ps(out + (row + r) * ldo, _mm512_load_ps(acc[slot + r]));
+	}
 }
 
 /* Strips from src on, at most MOST_STRIPS, with at most MOST_ROWS rows. */
@@ -363,12 +396,16 @@ static void run(struct work *w, const struct kern_strips *s, const uint8_t *src,
 		const struct kern_acts *x, size_t first, size_t rows, float *out, size_t ldo)
 {
 	const size_t supers = x->blocks / CHUNK_BLOCKS, bytes = s->strip_bytes / supers;
+	const size_t tile_rows = strip_amx_tile_rows(rows);
 	struct call call = { .strip_bytes = s->strip_bytes,
 			     .strips = strips,
 			     .row_bytes = 32 * x->ld,
-			     .rows = rows };
+			     .rows = rows,
+			     .tile_rows = tile_rows,
+			     .slots = (rows + tile_rows - 1) / tile_rows * tile_rows };
 
-	for (size_t i = 0; i < strips * rows; i++)
+	strip_amx_configure(tile_rows);
+	for (size_t i = 0; i < strips * call.slots; i++)
 		_mm512_store_ps(w->acc[i], _mm512_setzero_ps());
 	for (size_t at = 0; at < supers; at += call.supers) {
 		call.supers = MOST_PARTS / rows;
@@ -381,11 +418,8 @@ static void run(struct work *w, const struct kern_strips *s, const uint8_t *src,
 		else
 			add_q6_k(w, &call);
 	}
-	for (size_t i = 0; i < strips; i++) {
-		for (size_t r = 0; r < rows; r++)
-			_mm512_storeu_ps(out + r * ldo + i * KERN_STRIP,
-					 _mm512_load_ps(w->acc[i * rows + r]));
-	}
+	for (size_t i = 0; i < strips; i++)
+		put_out(w, &call, i, out + i * KERN_STRIP, ldo);
 }
 
 void strip_amx_super(const struct kern_strips *s, size_t strip, size_t n, const struct kern_acts *x,
@@ -393,7 +427,6 @@ void strip_amx_super(const struct kern_strips *s, size_t strip, size_t n, const 
 {
 	struct work w;
 
-	strip_amx_configure();
 	for (size_t i = 0; i < n; i += MOST_STRIPS) {
 		const size_t strips = n - i < MOST_STRIPS ? n - i : MOST_STRIPS;
 		const uint8_t *src = s->data + (strip + i) * s->strip_bytes;
