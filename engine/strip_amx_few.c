@@ -92,9 +92,9 @@ static void configure(size_t tile_rows)
 	_tile_loadconfig(&c);
 }
 
-/* Four of the n rows of a unit from `row` on: what its integers mean, added to acc. Meanwhile two strips are
- * asked for, a line of each for every row, which is about what blocks of Q8_0 are: all at once
- * would stop everything else. */
+/* Four rows of a unit, which has n, from `row` on: what its integers mean, added to acc. Meanwhile
+ * two strips are asked for, a line of each for every row, which is about what blocks of Q8_0 are:
+ * all at once would stop everything else. */
 INLINE void add_rows(const struct unit *u, size_t ld, const struct sums *sums,
 		     __m512 d[BLOCKS][STRIPS], unsigned row, size_t n, const uint8_t *first,
 		     const uint8_t *second)
