@@ -17,6 +17,9 @@
 
 #define INLINE_EMULATED static inline __attribute__((unused))
 
+/* Of kernels: a copy wherever they are used would take minutes to compile. */
+#define INLINE static inline __attribute__((unused))
+
 /* from : elements of an operand of 16; to : the same of the result; one : what becomes of x[i]. */
 #define EMULATED_EACH(name, result, operand, from, to, one)                                        \
 	INLINE_EMULATED result name(operand a)                                                     \
