@@ -628,6 +628,27 @@ static void a_wave_runs_to_its_end_when_nobody_decodes_any_more(void **state)
 	close_crowd(d);
 }
 
+/* Keys and values that have come run through none: they are taken whole, with as many rows of
+ * others as without them, nearly. */
+static void rows_without_layers_take_no_room(void **state)
+{
+	struct desk *d = make_desk_of(10, MAX_ROWS, 0);
+	struct sched_job *values, *prompt;
+
+	(void)state;
+	teach(d);
+	values = put_of(d, 1, 0, 12, false, false, 0);
+	prompt = put(d, 2, 0, 30, false, false);
+	for (uint32_t i = 0; i < 10; i++)
+		put(d, 3 + i, 5, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.urgent, 10);
+	assert_part(d, 10, values, 0, 12);
+	assert_part(d, 11, prompt, 0, 20);
+	assert_int_equal(d->step.until, 2);
+	close_crowd(d);
+}
+
 /* Without rows that run through the layers anyway these cost their weights, too. */
 static void a_wave_goes_on_while_who_was_answered_is_away(void **state)
 {
@@ -714,6 +735,7 @@ int main(void)
 		cmocka_unit_test(whatever_comes_runs_once_and_in_order),
 		cmocka_unit_test(a_prompt_goes_some_layers_a_step_where_others_decode),
 		cmocka_unit_test(a_wave_runs_to_its_end_when_nobody_decodes_any_more),
+		cmocka_unit_test(rows_without_layers_take_no_room),
 		cmocka_unit_test(a_wave_goes_on_while_who_was_answered_is_away),
 		cmocka_unit_test(what_fails_in_a_wave_leaves_it),
 	};

@@ -103,6 +103,11 @@ static double row_work(const struct sched *s, const struct sched_job *job, uint3
 	return (double)job->layers * (1 + pos * s->conf.attention);
 }
 
+static bool has_layers(const struct sched_job *job)
+{
+	return job->from < job->until;
+}
+
 static double work_of(const struct sched *s, const struct sched_job *job, uint32_t rows)
 {
 	const bool ends = job->done + rows == job->rows;
@@ -183,7 +188,7 @@ static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 {
 	for (struct sched_job *j = job; j && !is_urgent(job) && v->waiting < SCHED_WAVE_ROWS;
 	     j = j->next)
-		v->waiting += j->rows - j->done;
+		v->waiting += has_layers(j) ? j->rows - j->done : 0;
 	s->ready[s->n_ready++] = job;
 	if (!job->decodes)
 		return;
@@ -198,15 +203,21 @@ static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 	}
 }
 
+/* Rows of a wave that takes more than one step: half of a step's is left for those that decode. */
+static uint32_t most_rows(const struct sched *s)
+{
+	const uint32_t half = (s->conf.max_rows + 1) / 2;
+
+	return half < SCHED_WAVE_ROWS ? half : SCHED_WAVE_ROWS;
+}
+
 /* Rows of a wave of which a layer at a time, or a few, fit beside the urgent rows. */
 static double wave_rows(const struct sched *s)
 {
 	const double us = s->conf.share * s->short_us, row_us = s->cost.row_us * (double)s->scale;
 	const double fit = row_us > 0 ? us / row_us * s->conf.layers : 0;
-	const double most =
-		s->conf.max_rows / 2 < SCHED_WAVE_ROWS ? s->conf.max_rows / 2 : SCHED_WAVE_ROWS;
 
-	return fit / fmax(1, fmin(ceil(fit / most), s->conf.layers));
+	return fit / fmax(1, fmin(ceil(fit / most_rows(s)), s->conf.layers));
 }
 
 /* What a layer takes that rows of a wave run through: without its weights, for which rows that
@@ -345,7 +356,7 @@ static double others_us(struct sched *s, const struct view *v, uint64_t now_us, 
 	if (!v->n_urgent) {
 		if (v->allowed_us > now_us)
 			*wake_us = v->allowed_us;
-		return v->allowed_us > now_us ? 0 : v->most_us;
+		return v->allowed_us > now_us ? 0 : fmax(v->most_us, 1); /* a layer, at least */
 	}
 	s->turn_us = cost_near_us(&s->cost, v->urgent_work);
 	s->short_us += (s->turn_us - s->short_us) *
@@ -402,11 +413,10 @@ static void take_urgent(struct sched *s, struct sched_step *step, unsigned n)
 }
 
 /* Rows of the job for which there is room, each of so much. A first one always is when `must`. */
-static uint32_t rows_for(const struct sched *s, const struct sched_step *step,
-			 const struct sched_job *job, double room, double row, bool must)
+static uint32_t rows_for(const struct sched *s, uint32_t free_rows, const struct sched_job *job,
+			 double room, double row, bool must)
 {
 	const uint32_t left = job->rows - job->done;
-	const uint32_t free_rows = s->conf.max_rows - step->rows - s->wave.rows;
 	uint32_t rows = left < free_rows ? left : free_rows;
 	double fit = room / row;
 
@@ -446,6 +456,8 @@ static void take_other(struct sched *s, struct sched_job *job, uint32_t rows)
  * one. */
 static void gather(struct sched *s, const struct sched_step *step, double room, bool all)
 {
+	const uint32_t free_rows = s->conf.max_rows - step->rows;
+	const uint32_t most = all || free_rows < most_rows(s) ? free_rows : most_rows(s);
 	bool must = true;
 
 	for (unsigned i = step->urgent; i < s->n_ready; i++) {
@@ -453,13 +465,14 @@ static void gather(struct sched *s, const struct sched_step *step, double room, 
 		uint32_t rows;
 
 		for (; job; job = next) {
-			const double row = row_work(s, job, 0) / (all ? 1 : (double)job->layers);
+			const bool part = !all && has_layers(job);
+			const double row = row_work(s, job, 0) / (part ? (double)job->layers : 1);
 
-			rows = rows_for(s, step, job, room, row, must);
+			rows = rows_for(s, most - s->wave.rows, job, room, row, must);
 			if (!rows)
 				break;
 			next = rows == job->rows - job->done ? follower(s, step, job) : NULL;
-			room -= all ? work_of(s, job, rows) : rows * row;
+			room -= part ? rows * row : work_of(s, job, rows);
 			take_other(s, job, rows);
 			must = false;
 			room = room > 0 ? room : 0;
@@ -553,6 +566,8 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
 		return false;
 	take_urgent(s, step, v.n_urgent);
 	us = others_us(s, &v, now_us, wake_us);
+	if (v.n_urgent && !step->urgent)
+		us = INFINITY; /* a wave leaves them no room */
 	if (us > 0)
 		form_others(s, step, us);
 	return step->n;
