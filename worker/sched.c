@@ -41,12 +41,12 @@ struct sched {
 	bool others_only; /* nothing urgent was in it */
 	double turn_us;   /* newest prediction for the urgent rows of a step */
 	double short_us;  /* the shortest of late: a wave's layer shall fit in each */
-	double debt_us;   /* that waves took beyond their share */
 	double wave_us;   /* newest prediction for a wave, by the cost of steps */
 	/* What waves beside urgent rows took, of that: ring of the newest ones; their median. */
 	float scales[COST_KEPT], scale;
-	uint32_t n_scales; /* ever */
-	unsigned mixed;    /* steps since urgent rows ran alone */
+	uint32_t n_scales;            /* ever */
+	unsigned size;                /* of the newest urgent rows: cost_class_of */
+	unsigned mixed[COST_CLASSES]; /* steps since urgent rows of a size ran alone */
 };
 
 /* What there is, at one moment. */
@@ -358,6 +358,7 @@ static double others_us(struct sched *s, const struct view *v, uint64_t now_us, 
 			*wake_us = v->allowed_us;
 		return v->allowed_us > now_us ? 0 : fmax(v->most_us, 1); /* a layer, at least */
 	}
+	s->size = cost_class_of(v->urgent_work);
 	s->turn_us = cost_near_us(&s->cost, v->urgent_work);
 	s->short_us += (s->turn_us - s->short_us) *
 		       (s->turn_us < s->short_us || s->short_us <= 0 ? 1 : TURN_PART);
@@ -367,10 +368,8 @@ static double others_us(struct sched *s, const struct view *v, uint64_t now_us, 
 	waited = waited_us(s, v);
 	if (waited > 0)
 		return us - waited < v->layer_us - base_layer_us(s) ? 0 : us - waited;
-	us -= s->debt_us;
-	s->debt_us = us < 0 ? -us : 0;
 	/* Now and then none, so that it is known what urgent rows take alone. */
-	return us > 0 && s->mixed < MIXED ? us : 0;
+	return s->mixed[s->size] < MIXED ? us : 0;
 }
 
 /* As part of the step, or of a wave. */
@@ -511,8 +510,6 @@ static void run_wave(struct sched *s, struct sched_step *step, double us)
 		w->at++;
 		more = base_us + next_layer_us(s);
 	}
-	if (step->urgent)
-		s->debt_us = took > us ? took - us : 0;
 	s->wave_us = took / (double)s->scale;
 	step->until = w->at;
 	step->ends = w->at == w->until;
@@ -591,7 +588,7 @@ void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, 
 	s->free_us = now_us;
 	s->others_only = !step->urgent;
 	if (step->urgent)
-		s->mixed = wave ? s->mixed + 1 : 0;
+		s->mixed[s->size] = wave ? s->mixed[s->size] + 1 : 0;
 	if (wave && step->urgent && s->wave_us > 0) /* 0: nothing was predicted */
 		learn_scale(s, (double)took_us);
 	/* Layers have all their base, and urgent rows are alone once something is known. */
