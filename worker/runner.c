@@ -165,23 +165,23 @@ static void finish(struct runner *r, struct tail_job *job)
 	r->done(r->ctx, job);
 }
 
+/* Part number i of the step is what its job ends with. */
+static bool ends(const struct sched_step *step, unsigned i)
+{
+	return step->parts[i].last && (i < step->urgent || step->ends);
+}
+
 /* Parts that bring keys and values: nothing runs. What is answered need not wait for them. */
 static void take_values(struct runner *r, const struct sched_step *step, const uint8_t *in)
 {
 	for (unsigned i = 0; i < step->n; i++) {
 		const struct sched_part *p = &step->parts[i];
 
-		if (in[i] == VALUES && !p->first)
+		if (in[i] == VALUES && !p->first && step->begins)
 			import(r, job_of(p));
-		if (in[i] == VALUES && p->last)
+		if (in[i] == VALUES && ends(step, i))
 			finish(r, job_of(p));
 	}
-}
-
-/* Part number i of the step is what its job ends with. */
-static bool ends(const struct sched_step *step, unsigned i)
-{
-	return step->parts[i].last && (i < step->urgent || step->ends);
 }
 
 static void end_failed(struct runner *r, const struct sched_step *step, unsigned i, int rc,
@@ -269,8 +269,8 @@ static void take_wave(struct runner *r, const struct sched_step *step, uint8_t *
 {
 	if (step->begins)
 		begin_wave(r, step, in, dropped);
-	else
-		memset(in + step->urgent, ROWS, step->n - step->urgent);
+	for (unsigned i = step->urgent; i < step->n && !step->begins; i++)
+		in[i] = job_of(&step->parts[i])->hdr.kind == WIRE_KV ? VALUES : ROWS;
 	for (unsigned i = 0; i < r->n_wave && step->urgent < step->n; i++) {
 		struct model_part *part = &r->parts[r->n_parts++];
 
