@@ -201,6 +201,32 @@ static void and_so_it_does_between_steps_of_others(void **state)
 	close_plant(spoilt);
 }
 
+/* Keys and values are no rows: those behind them in a wave are not taken for others. */
+static void keys_and_values_go_along_with_the_prompts_of_others(void **state)
+{
+	struct plant *fine = make(1), *mixed = make(1);
+
+	(void)state;
+	for (unsigned i = 0; i < FEW; i++) {
+		mixed->s[i].split = fine->s[i].split = 2;
+		mixed->s[i].bulk = fine->s[i].bulk = false;
+		mixed->s[i].away_us = 0;
+		mixed->s[i].begin_after = i >= 3 ? 4 : 0;
+		mixed->s[i].values = i == 3;
+		run(fine, &fine->s[i], 1);
+	}
+	for (unsigned turn = 0; turn < 5; turn++) {
+		run(mixed, mixed->s, FEW);
+		assert_true(mixed->s[3].rc);
+		mixed->s[3].values = false;
+		run(mixed, &mixed->s[3], 1); /* and its place can be used again */
+		assert_same(fine, mixed, FEW);
+		mixed->s[3].values = true;
+	}
+	close_plant(fine);
+	close_plant(mixed);
+}
+
 /* While the other sessions of the plant decode, the prompt is taken in parts. */
 static void a_prompt_that_is_cut_gives_the_same_answer(void **state)
 {
@@ -228,6 +254,7 @@ int main(void)
 		cmocka_unit_test(sixteen_sessions_answer_as_each_does_alone),
 		cmocka_unit_test(a_chunk_that_cannot_be_decoded_ends_its_session_only),
 		cmocka_unit_test(and_so_it_does_between_steps_of_others),
+		cmocka_unit_test(keys_and_values_go_along_with_the_prompts_of_others),
 		cmocka_unit_test(a_prompt_that_is_cut_gives_the_same_answer),
 	};
 

@@ -145,6 +145,10 @@ static int send(struct drive *d, struct seat *st, const uint32_t *ids, uint32_t 
 		.split = (uint16_t)s->split,
 		.body_len = (uint32_t)(bytes - (s->spoil && st->seq == 2)),
 	};
+	if (s->values && st->seq == 2) {
+		job->hdr.kind = WIRE_KV;
+		job->hdr.body_len = 0;
+	}
 	job->lane = (unsigned)(st - d->seats);
 	job->bulk = s->bulk;
 	job->kv = st->kv;
