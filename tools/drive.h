@@ -41,7 +41,7 @@ struct drive_session {
 	bool bulk;
 	bool fills;   /* goes on only while others are not done */
 	bool spoil;   /* its second chunk is too short to be decoded */
-	bool values;  /* it says that it has keys and values, and has none: to fail elsewhere */
+	bool values;  /* its second chunk claims to be keys and values, and has none */
 	uint64_t away_us;    /* from an answer to the next row */
 	uint32_t begin_after; /* begins when session 0 has so many tokens */
 	struct sampler_params sampling;
