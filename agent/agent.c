@@ -16,6 +16,7 @@
 #include "agent/reply.h"
 #include "agent/report.h"
 #include "agent/seat.h"
+#include "agent/settings.h"
 #include "agent/slot.h"
 #include "agent/sounding.h"
 #include "base/clock.h"
@@ -59,10 +60,12 @@ struct agent {
 	char down[160]; /* why there is no connection */
 };
 
+/* To begin, change or end what a session has there. */
 static struct segment *segment_of(void *ctx)
 {
 	struct agent *a = ctx;
 
+	head_recall(a->head);
 	return head_segment(a->head);
 }
 
@@ -103,6 +106,13 @@ static int begin_recast(void *ctx, const struct head_job *job, struct head_job *
 			enum kv_type type, struct err *e)
 {
 	return recast_begin(segment_of(ctx), job, recast, type, e);
+}
+
+static int end_recast(void *ctx, struct head_job *job, struct head_job *recast, uint32_t from,
+		      uint32_t len, struct err *e)
+{
+	(void)segment_of(ctx);
+	return recast_done(job, recast, from, len, e);
 }
 
 static int side_begin(void *ctx, const struct head_job *job, struct head_job *side,
@@ -202,35 +212,6 @@ static void on_event(void *ctx, const struct bus_event *ev)
 	leave(a);
 }
 
-static bool is_metered(const struct config_agent *conf)
-{
-	return conf->metered[0] == 'y';
-}
-
-static struct msg_sampling sampling_of(const struct config_sampling *s)
-{
-	return (struct msg_sampling){
-		.temperature = s->temperature,
-		.top_p = s->top_p,
-		.min_p = s->min_p,
-		.repeat_penalty = s->repeat_penalty,
-		.top_k = s->top_k,
-		.repeat_last = s->repeat_last,
-	};
-}
-
-static uint32_t split_of(const struct config_agent *conf, const struct segment *seg)
-{
-	return conf->split == UINT32_MAX ? seg->last : conf->split;
-}
-
-static int read_codec(struct codec_spec *codec, const struct config_agent *conf, struct err *e)
-{
-	const int rc = spec_parse(codec, conf->codec, e);
-
-	return rc ? err_wrap(e, "codec") : 0;
-}
-
 static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct err *e)
 {
 	const struct config_agent *conf = a->conf;
@@ -239,25 +220,26 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 	*cc = (struct agent_core_conf){
 		.n_layers = seg->hp.n_layers,
 		.dim = seg->hp.dim,
-		.split = split_of(conf, seg),
+		.split = settings_split(conf, seg),
 		.kv = seg->kv_type,
 		.kv_elements = seg->hp.n_kv_heads * (seg->hp.head_dim + seg->hp.head_dim_v),
 		.context_tokens = conf->context_tokens,
 		.max_sessions = conf->max_sessions,
 		.max_tokens = conf->max_tokens,
 		.qos = (int)conf->broker.qos,
-		.sampling = sampling_of(&conf->sampling),
+		.sampling = settings_sampling(&conf->sampling),
 		.accept_timeout_ms = conf->accept_timeout_ms,
 		.reply_timeout_ms = conf->reply_timeout_ms,
 		.session_deadline_ms = conf->session_deadline_ms,
 		.ttft_ms = conf->deadline_ttft_ms,
 		.tpot_ms = conf->deadline_tpot_ms,
 		.max_delta = (float)conf->deadline_max_delta,
+		.run_ahead = conf->run_ahead[0] == 'y',
 		.offline_after_ms = conf->offline_after_ms,
 		.boot = a->boot,
 		.head_layers = profile_head_layers(seg),
 		.attention = segment_attention_work(&seg->hp),
-		.probe_us = is_metered(conf) ? 0 : conf->telemetry_s * 1000000ull,
+		.probe_us = settings_metered(conf) ? 0 : conf->telemetry_s * 1000000ull,
 		.tokenizer = seg->tokenizer,
 		.prompt_family = prompt_family(seg->gguf),
 	};
@@ -272,7 +254,7 @@ static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct er
 		cc->kv_position_bytes[t] = kv_rows_position_bytes(&seg->hp, (enum kv_type)t);
 	if (msg_class_parse(&cc->class, conf->class))
 		return err_set(e, ERR_CONFIG, "class must be " MSG_CLASS_WORDS);
-	return read_codec(&cc->codec, conf, e);
+	return settings_codec(&cc->codec, conf, e);
 }
 
 /* For the proof that a session as configured fits. */
@@ -310,7 +292,7 @@ static int open_head(struct head **h, const struct config_agent *conf, head_done
 		.extra = extra,
 		.extra_ctx = &x,
 	};
-	int rc = read_codec(&x.codec, conf, e);
+	int rc = settings_codec(&x.codec, conf, e);
 
 	return rc ? rc : fallback_open(h, &sc, conf, done, a, front, e);
 }
@@ -343,7 +325,7 @@ static int open_bus(struct agent *a, struct err *e)
 static uint32_t rehearsed_layers(const struct agent *a)
 {
 	const struct segment *seg = head_segment(a->head);
-	const uint32_t split = split_of(a->conf, seg);
+	const uint32_t split = settings_split(a->conf, seg);
 
 	return split ? split : seg->slice.last ? 1 : 0;
 }
@@ -357,7 +339,7 @@ static int begin_rehearsal(struct agent *a, struct head_job *job, const struct r
 	struct segment_ask ask = seat_ask(
 		seg, r->layers, REHEARSAL_POSITIONS(r->chunk_rows) + r->deep, kv, &job->codec);
 
-	ask.split = split_of(a->conf, seg);
+	ask.split = settings_split(a->conf, seg);
 	return seat_take(seg, job, &ask, e);
 }
 
@@ -434,7 +416,7 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 							    .begin = begin,
 							    .end = end,
 							    .recast_begin = begin_recast,
-							    .recast_done = recast_done,
+							    .recast_done = end_recast,
 							    .recast_end = side_end,
 							    .submit = submit,
 							    .side_begin = side_begin,
@@ -475,7 +457,7 @@ void agent_destroy(struct agent *a)
 void agent_get_facts(const struct agent *a, struct agent_facts *f)
 {
 	const struct segment *seg = head_segment(a->head);
-	uint32_t split = split_of(a->conf, seg);
+	uint32_t split = settings_split(a->conf, seg);
 
 	*f = (struct agent_facts){
 		.n_layers = seg->hp.n_layers,
@@ -542,7 +524,7 @@ static void publish_telemetry(struct agent *a)
 	now->budget_bytes = b->limit_bytes != UINT64_MAX ? b->limit_bytes : 0;
 	now->used_bytes = b->booked_bytes;
 	sensors_read(now, "");
-	if (is_metered(a->conf) && a->told.name[0] && !report_differs(now, &a->told))
+	if (settings_metered(a->conf) && a->told.name[0] && !report_differs(now, &a->told))
 		return;
 	if (link_publish(a->bus, &t, &m, 0, false, TELEMETRY_EXPIRY_S))
 		log_event(LOG_LEVEL_DEBUG, "telemetry.failed", "agent=%s", a->conf->agent);
@@ -624,7 +606,7 @@ static uint64_t telemetry_ms(const struct agent *a)
 {
 	const uint32_t s = a->conf->telemetry_s;
 
-	return 1000ull * (is_metered(a->conf) && s < METERED_S ? METERED_S : s);
+	return 1000ull * (settings_metered(a->conf) && s < METERED_S ? METERED_S : s);
 }
 
 static void release(struct agent *a)

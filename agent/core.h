@@ -41,6 +41,7 @@ struct agent_core_conf {
 	uint32_t ttft_ms, tpot_ms; /* wanted; 0: whatever */
 	uint32_t offline_after_ms; /* of absence of the fleet; 0: never alone */
 	float max_delta;           /* of rows, where a deadline is in danger */
+	bool run_ahead;            /* jobs say which token may follow */
 	uint64_t boot;
 	char front[MSG_FRONT_MAX]; /* precision of the layers; empty: its speed is not told */
 	double head_layers;        /* the head's weights in layers' weights; 0: there is none */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/ahead.h"
 #include "agent/piece.h"
 #include "agent/share.h"
 #include "base/clock.h"
@@ -26,6 +27,8 @@ struct head {
 	struct piece piece;     /* the first of them */
 	struct head_job *ahead; /* was looked at, and is the next one; or NULL */
 	struct share share;
+	struct ahead guess;
+	uint64_t idle_us; /* since when the next job is waited for */
 };
 
 static struct segment *segment_of(struct head *h, const struct head_job *job)
@@ -65,12 +68,26 @@ static void put_kept(struct segment *seg, const struct head_job *job, uint32_t n
 	piece_get_kept(job->kept, job->pos, n, seg->hp.dim, seg->x);
 }
 
-static int run_layers(struct segment *seg, struct head_job *job)
+/* Of a row that is behind layers [0, from). */
+static int run_rest(struct segment *seg, struct head_job *job, uint32_t from)
+{
+	const struct model_part part = { .kv = job->kv, .x = seg->x, .rows = 1, .from = from };
+	int rc = from < kv_layers_last(job->kv) ? model_step(seg->model, &part, 1) : 0;
+
+	return rc ? err_set(&job->err, rc, "layers at position %u: %s", job->pos, err_phrase(rc))
+		  : 0;
+}
+
+static int run_layers(struct segment *seg, struct head_job *job, uint32_t n_ahead)
 {
 	const uint64_t begun_us = clock_now_us();
 	const uint32_t n = kept_rows(job);
-	int rc = model_embed(seg->model, job->ids + n, job->rows - n, seg->x);
+	int rc;
 
+	job->embed_us = 0;
+	if (n_ahead)
+		return run_rest(seg, job, n_ahead);
+	rc = model_embed(seg->model, job->ids + n, job->rows - n, seg->x);
 	job->embed_us = (uint32_t)(clock_now_us() - begun_us);
 	if (rc)
 		return err_set(&job->err, rc, "a token id outside the vocabulary");
@@ -131,7 +148,7 @@ static void run(struct head *h, struct head_job *job)
 
 	job->queue_us = (uint32_t)(t0 - job->queued_us);
 	job->encode_us = job->head_us = 0;
-	job->rc = run_layers(seg, job);
+	job->rc = run_layers(seg, job, ahead_take(&h->guess, seg, job, seg->x));
 	if (!job->rc && job->kept && !job->kept_rows)
 		keep(seg, job);
 	if (!job->rc && job->sample)
@@ -153,6 +170,7 @@ static void add_side(struct head *h, struct head_job *job)
 {
 	struct head_job **last = &h->sides;
 
+	ahead_drop(&h->guess); /* its row is where theirs will be */
 	while (*last)
 		last = &(*last)->next;
 	*last = job;
@@ -219,6 +237,20 @@ static void give_share(struct head *h, int64_t took_us)
 		share_forget(&h->share);
 }
 
+/* Layers run until a job comes, or there are none left. */
+static struct head_job *run_ahead(struct head *h)
+{
+	struct head_job *job = NULL;
+
+	while (!job && ahead_wants(&h->guess)) {
+		queue_yield(); /* to the broker, if it waits for this processor */
+		job = queue_pop(h->jobs, 0);
+		if (!job)
+			ahead_step(&h->guess);
+	}
+	return job;
+}
+
 /* NULL: none now, where there are side jobs; else none will ever come. */
 static struct head_job *next_job(struct head *h)
 {
@@ -227,7 +259,10 @@ static struct head_job *next_job(struct head *h)
 	h->ahead = NULL;
 	if (job)
 		return job;
-	return h->sides ? queue_pop(h->jobs, 0) : queue_pop_due(h->jobs, &h->due, h->spin_us);
+	if (h->sides)
+		return queue_pop(h->jobs, 0);
+	job = run_ahead(h);
+	return job ? job : queue_pop_due(h->jobs, &h->due, h->idle_us, h->spin_us);
 }
 
 /* False when no job will ever come. */
@@ -246,6 +281,8 @@ static bool serve(struct head *h)
 		took_us = (int64_t)(clock_now_us() - begun_us);
 		share_learn(&h->share, has_side(h), job->rows != 1, took_us);
 		sent = !job->sample; /* the job is not ours any more behind this */
+		ahead_begin(&h->guess, segment_of(h, job), job);
+		h->idle_us = clock_now_us();
 		h->done(h->ctx, job);
 		if (sent && has_side(h))
 			queue_yield(); /* to the broker, if it waits for this processor */
@@ -280,6 +317,7 @@ int head_create(struct head **out, const struct segment_conf *conf, uint32_t spi
 	h->ctx = ctx;
 	h->max_rows = conf->max_rows;
 	rc = segment_open(&h->seg, conf, e);
+	ahead_init(&h->guess, rc ? NULL : h->seg.x + h->max_rows * h->seg.hp.dim);
 	if (!rc && codec_work_create(&h->work, h->seg.hp.dim, conf->max_rows))
 		rc = err_set(e, ERR_NOMEM, "buffers of the codec");
 	if (!rc && queue_create(&h->jobs, INBOX_JOBS))
@@ -312,6 +350,7 @@ void head_destroy(struct head *h)
 	queue_destroy(h->jobs, NULL);
 	codec_work_destroy(h->work);
 	segment_close(&h->seg);
+	ahead_destroy(&h->guess);
 	free(h);
 }
 
@@ -320,8 +359,14 @@ struct segment *head_segment(struct head *h)
 	return &h->seg;
 }
 
+void head_recall(struct head *h)
+{
+	ahead_drop(&h->guess);
+}
+
 void head_set_front(struct head *h, unsigned front, struct segment *seg)
 {
+	head_recall(h);
 	h->fronts[front] = seg;
 }
 

@@ -1,7 +1,8 @@
 /* agent/head.h - the gateway's share of the model: embedding, layers [0, split), encoding.
  *
  * Side jobs run while there is nothing else to do, in steps (piece.h); where there always is, they
- * get half of the time that the others take.
+ * get half of the time that the others take. Where there are none, layers for a token that was
+ * guessed run while its answer is on its way (ahead.h).
  *
  * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's;
  * a job belongs to the compute thread from head_submit until it is given back through `done`. One
@@ -59,6 +60,8 @@ struct head_job {
 	uint8_t *bytes;            /* [cap] encoded rows; of the session */
 	size_t cap;
 	uint64_t booked_bytes; /* for the session, besides kv */
+	bool guesses;          /* `guess` may be the token behind these rows (ahead.h) */
+	uint32_t guess;
 	struct head_job *next; /* the head's */
 	uint64_t queued_us;
 	/* results */
@@ -71,6 +74,7 @@ struct head_job {
 	bool end;
 	uint32_t queue_us, layers_us, encode_us; /* layers: embedding and head included, that is: */
 	uint32_t embed_us, head_us;              /* head: final norm, output matrix, sampling */
+	uint32_t ahead_us; /* layers that had run ahead took so long, which is not in layers_us */
 	uint32_t step_us;                        /* side: longest step */
 	bool ran;                                /* side: through layers, not only encoded */
 };
@@ -90,6 +94,10 @@ void head_destroy(struct head *h);
 
 /* For begin and end, and to read: loop thread. */
 struct segment *head_segment(struct head *h);
+
+/* What runs ahead of the jobs is forgotten: to be called before a session's cache, or weights, are
+ * changed or freed. Waits for a layer that runs. */
+void head_recall(struct head *h);
 
 /* Layers of jobs with this front (1..MSG_FRONTS_MAX - 1), in another precision; NULL takes it away,
  * when no job with it is out. */

@@ -18,14 +18,13 @@ int recast_begin(struct segment *seg, const struct head_job *job, struct head_jo
 	return 0;
 }
 
-int recast_done(void *ctx, struct head_job *job, struct head_job *recast, uint32_t from,
-		uint32_t len, struct err *e)
+int recast_done(struct head_job *job, struct head_job *recast, uint32_t from, uint32_t len,
+		struct err *e)
 {
 	const struct kv_rows_range rest = { recast->first, recast->last, from, len - from };
 	struct kv *old = job->kv;
 	int rc = kv_rows_copy(recast->kv, old, &rest);
 
-	(void)ctx;
 	if (rc)
 		return err_set(e, rc, "keys and values of positions %u to %u", from, len);
 	kv_layers_reach(recast->kv, len);

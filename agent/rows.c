@@ -7,6 +7,20 @@
 #include "base/trace.h"
 #include "schema/wire.h"
 
+size_t slot_frame_bytes(uint32_t dim)
+{
+	size_t row = plain_bound(PLAIN_F32, dim, 1);
+
+	return WIRE_HDR_LEN + (row > CHUNK_MAX_BYTES ? row : CHUNK_MAX_BYTES);
+}
+
+size_t slot_chunk_bytes(size_t row_bytes)
+{
+	const size_t rows = CHUNK_MAX_BYTES / row_bytes;
+
+	return row_bytes * (rows < 1 ? 1 : rows > AGENT_CHUNK_ROWS ? AGENT_CHUNK_ROWS : rows);
+}
+
 /* Tokens that rows are predicted with and that this worker did not sample itself. */
 static size_t put_ids(uint8_t *dst, const struct session *s, const struct session_chunk *ch,
 		      bool fill)

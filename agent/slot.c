@@ -19,20 +19,6 @@
 
 #define OPEN_EXPIRY_S 5
 
-size_t slot_frame_bytes(uint32_t dim)
-{
-	size_t row = plain_bound(PLAIN_F32, dim, 1);
-
-	return WIRE_HDR_LEN + (row > CHUNK_MAX_BYTES ? row : CHUNK_MAX_BYTES);
-}
-
-size_t slot_chunk_bytes(size_t row_bytes)
-{
-	const size_t rows = CHUNK_MAX_BYTES / row_bytes;
-
-	return row_bytes * (rows < 1 ? 1 : rows > AGENT_CHUNK_ROWS ? AGENT_CHUNK_ROWS : rows);
-}
-
 struct topic slot_topic(const struct agent_core *c, const char *worker, uint64_t session)
 {
 	struct topic t = { .kind = worker[0] ? TOPIC_UP : TOPIC_OPEN, .session = session };
@@ -157,6 +143,7 @@ static bool start_job(struct agent_core *c, struct slot *sl, const struct sessio
 	job->n_history = s->n_ids - s->n_prompt;
 	job->queued_us = now_us;
 	c->rows += job->rows;
+	slot_guess(c, sl);
 	return c->ops.submit(c->ops.ctx, job);
 }
 
@@ -385,7 +372,8 @@ static void measure_job(struct agent_core *c, const struct slot *sl)
 				     .sampled = job->sample,
 				     .local = sl->session.conf.local,
 				     .encoded = !job->sample && !sl->session.conf.local,
-				     .layers_us = job->layers_us - job->embed_us - job->head_us,
+				     .layers_us = job->layers_us + job->ahead_us - job->embed_us -
+						  job->head_us,
 				     .head_us = job->head_us,
 				     .encode_us = job->encode_us,
 			     });
@@ -403,6 +391,7 @@ static void note_job(struct agent_core *c, struct slot *sl, const struct head_jo
 			    (double)(job->queued_us - sl->times.begun_us));
 	sl->times.head_us += job->layers_us;
 	sl->times.encode_us += job->encode_us;
+	sl->times.n_ahead += job->ahead_us > 0;
 	if (!job->rc && !job->kept_rows)
 		measure_job(c, sl);
 }

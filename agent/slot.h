@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "agent/core.h"
+#include "agent/guess.h"
 #include "agent/hurry.h"
 #include "agent/meter.h"
 #include "agent/pace.h"
@@ -27,6 +28,7 @@ struct slot_times {
 	uint64_t head_us, encode_us, worker_queue_us, worker_us,
 		rtt_us;              /* sums over decode tokens */
 	uint32_t n_rtts;             /* answered without a retry */
+	uint32_t n_ahead;            /* rows that had run ahead, if not through all layers */
 	uint32_t rtts_us[SLOT_RTTS]; /* ring */
 	uint64_t bytes_up, bytes_down;
 };
@@ -85,6 +87,7 @@ struct slot {
 	bool text_lost; /* memory ran out: a piece is missing */
 	struct slot_times times;
 	struct timeline timeline;
+	uint32_t learned; /* tokens that the guesses know */
 	uint64_t arrived_us; /* of the message that is being worked on */
 	uint32_t arrived_bytes;
 	struct slot_trip trip;
@@ -133,6 +136,7 @@ struct agent_core {
 	struct meter meter;
 	struct probe probe;
 	struct hurry hurry;
+	struct guess guess;
 };
 
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */
@@ -157,6 +161,9 @@ unsigned slot_front(const struct agent_core *c, uint32_t last);
 
 /* Step the slot's session and carry the effects out; frees the slot when it ended. */
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev);
+
+/* The job that is about to start says which token may follow its rows. */
+void slot_guess(struct agent_core *c, struct slot *sl);
 
 /* A job of this slot came back. */
 void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job *job,

@@ -143,9 +143,9 @@ static bool look_until(struct queue *q, uint64_t until_us)
 	return true;
 }
 
-void *queue_pop_due(struct queue *q, struct due *d, uint32_t spin_us)
+void *queue_pop_due(struct queue *q, struct due *d, uint64_t since_us, uint32_t spin_us)
 {
-	const uint64_t begun_us = clock_now_us();
+	const uint64_t gone_us = clock_now_us() - since_us;
 	void *item = queue_pop_us(q, 0);
 	struct due_window w;
 	bool alone = true;
@@ -153,13 +153,13 @@ void *queue_pop_due(struct queue *q, struct due *d, uint32_t spin_us)
 	if (item)
 		return item;
 	if (due_window(d, spin_us, &w)) {
-		item = queue_pop_us(q, w.from_us);
+		item = queue_pop_us(q, w.from_us > gone_us ? (int64_t)(w.from_us - gone_us) : 0);
 		if (!item)
-			alone = look_until(q, begun_us + w.to_us);
+			alone = look_until(q, since_us + w.to_us);
 	}
 	if (!item)
 		item = queue_pop_us(q, -1);
-	due_learn(d, clock_now_us() - begun_us, !alone);
+	due_learn(d, clock_now_us() - since_us, !alone);
 	return item;
 }
 

@@ -35,9 +35,9 @@ void *queue_pop(struct queue *q, long timeout_ms);
 void *queue_pop_us(struct queue *q, int64_t timeout_us);
 
 /* Oldest item, waited for as long as it takes; NULL when closed and empty. Learns in *d, which is
- * the caller's, when items are due, and around that time looks for one without sleeping for spin_us
- * at most (0: never), letting others have the processor. */
-void *queue_pop_due(struct queue *q, struct due *d, uint32_t spin_us);
+ * the caller's, when items are due after since_us (base/clock.h), and around that time looks for
+ * one without sleeping for spin_us at most (0: never), letting others have the processor. */
+void *queue_pop_due(struct queue *q, struct due *d, uint64_t since_us, uint32_t spin_us);
 
 /* As queue_pop, for the owner: others may have the turn until this returns. It also returns NULL
  * when one of them called. */

@@ -388,6 +388,7 @@ struct msg_stats {
 	double predicted_token_ms; /* of the decision that it began with; 0: none was made */
 	uint32_t handovers;   /* changes of its split */
 	uint32_t levels_down; /* coarser codecs taken to meet the deadline */
+	uint32_t ahead;	      /* rows whose layers ran here before their token was known */
 	char front[MSG_FRONT_MAX]; /* of the agent's layers; empty: not said */
 	char codec[MSG_SPEC_MAX];
 	char kv[KV_TYPE_MAX]; /* of the agent's cache */

@@ -319,6 +319,7 @@ static const struct msg samples[] = {
 				  .predicted_token_ms = 30.011,
 				  .handovers = 25,
 				  .levels_down = 26,
+				  .ahead = 27,
 				  .front = "Q4_0",
 				  .codec = "f16",
 				  .kv = "f16",

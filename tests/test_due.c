@@ -149,7 +149,7 @@ static void items_that_are_due_all_arrive_and_then_the_end(void **state)
 
 		assert_int_equal(queue_create(&q, 256), 0);
 		pthread_create(&t, NULL, push_often, q);
-		while (queue_pop_due(q, &d, spins[i]))
+		while (queue_pop_due(q, &d, clock_now_us(), spins[i]))
 			n++;
 		assert_int_equal(n, 200);
 		assert_true(d.n > 8); /* most of them were waited for */
@@ -188,7 +188,7 @@ static void looking_for_an_item_has_an_end(void **state)
 	assert_int_equal(queue_create(&q, 1), 0);
 	pthread_create(&t, NULL, push_much_later, q);
 	used_us = processor_us();
-	assert_ptr_equal(queue_pop_due(q, &d, 10000), q);
+	assert_ptr_equal(queue_pop_due(q, &d, clock_now_us(), 10000), q);
 	assert_true(processor_us() - used_us < 100000); /* of 400000 */
 	pthread_join(t, NULL);
 	queue_destroy(q, NULL);

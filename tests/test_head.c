@@ -9,6 +9,7 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/head.h"
 #include "agent/move.h"
@@ -246,9 +247,97 @@ static void rows_that_were_kept_go_before_the_newest_one(void **state)
 	sem_destroy(&o.done);
 }
 
+#define STEPS 12u
+
+/* Rows one after the other; of those that are guessed each third guess is wrong, and each other one
+ * has time to come to its end. Returns how many had run ahead. */
+static unsigned run_guessed(struct one *o, bool guesses, float *got)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	unsigned n = 0;
+
+	begin_one(o, BUNDLED_LAYERS - 1);
+	for (uint32_t i = 0; i < STEPS; i++) {
+		const uint32_t next = 1 + (i + 1) * 7 % 500;
+
+		o->job.guesses = guesses;
+		o->job.guess = i % 3 == 2 ? next + 1 : next;
+		run_one(o, i, 1);
+		assert_int_equal(o->job.len, 256 * sizeof(float));
+		memcpy(got + i * 256, o->job.bytes, o->job.len);
+		n += o->job.ahead_us > 0;
+		assert_true(!o->job.ahead_us || (guesses && (i - 1) % 3 != 2));
+		if (i % 2)
+			nanosleep(&pause, NULL);
+	}
+	return n;
+}
+
+static void open_one(struct one *o)
+{
+	char path[BUNDLED_PATH];
+	struct segment_conf conf = bundled_conf(path, 0, BUNDLED_LAYERS);
+	struct err e = { 0 };
+
+	conf.spare_rows = HEAD_SPARE_ROWS;
+	log_set_level(LOG_LEVEL_ERROR);
+	assert_int_equal(sem_init(&o->done, 0, 0), 0);
+	assert_int_equal(head_create(&o->head, &conf, 0, on_one, o, &e), 0);
+	o->job = (struct head_job){ .cap = ROOM, .bytes = malloc(ROOM) };
+	assert_non_null(o->job.bytes);
+	assert_int_equal(codec_state_create(&o->job.state, 256, NULL, NULL), 0);
+}
+
+static void close_one(struct one *o)
+{
+	segment_end(head_segment(o->head), o->job.kv);
+	codec_state_destroy(o->job.state);
+	head_destroy(o->head);
+	free(o->job.bytes);
+	sem_destroy(&o->done);
+}
+
+static void rows_that_ran_ahead_have_the_same_bits(void **state)
+{
+	static float expected[STEPS * 256], got[STEPS * 256];
+	struct one o = { 0 };
+
+	(void)state;
+	open_one(&o);
+	assert_int_equal(run_guessed(&o, false, expected), 0);
+	assert_true(run_guessed(&o, true, got) > 0);
+	assert_memory_equal(got, expected, sizeof(got));
+	close_one(&o);
+}
+
+/* The session ends, its cache is freed, and another one has the same memory. */
+static void what_runs_ahead_of_a_session_ends_with_it(void **state)
+{
+	static float expected[256];
+	struct one o = { 0 };
+
+	(void)state;
+	open_one(&o);
+	for (unsigned i = 0; i < 50; i++) {
+		head_recall(o.head);
+		begin_one(&o, BUNDLED_LAYERS - 1);
+		o.job.guesses = true;
+		o.job.guess = 1; /* the first token of the next session */
+		run_one(&o, 0, 1);
+		assert_int_equal(o.job.ahead_us, 0);
+		if (!i)
+			memcpy(expected, o.job.bytes, sizeof(expected));
+		assert_memory_equal(o.job.bytes, expected, sizeof(expected));
+	}
+	head_recall(o.head);
+	close_one(&o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rows_that_ran_ahead_have_the_same_bits),
+		cmocka_unit_test(what_runs_ahead_of_a_session_ends_with_it),
 		cmocka_unit_test(a_side_job_need_not_wait_for_the_row_that_came_with_it),
 		cmocka_unit_test(rows_behind_the_last_layer_are_not_encoded),
 		cmocka_unit_test(rows_that_were_kept_go_before_the_newest_one),

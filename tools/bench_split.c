@@ -59,6 +59,7 @@ struct bench_split {
 	char *text;             /* of the prompt */
 	uint32_t round;         /* 0: the session of one token */
 	bool alone_now;         /* the session that runs is not split */
+	bool second;            /* it is the second one of the round */
 	uint64_t piece_us;      /* when the last piece came; 0: none of this session */
 	struct msg_stats first; /* of the session of one token */
 	struct err failed;
@@ -71,6 +72,7 @@ struct bench_split {
 	double ttft[ROUNDS_MAX], alone_ttft[ROUNDS_MAX], tok_s[ROUNDS_MAX];
 	struct msg_stats last;
 	double bytes_up, bytes_down; /* per token */
+	uint64_t ahead, rows;        /* rows that had run ahead, of all but those of prompts */
 };
 
 /* WORDs that make about so many tokens. */
@@ -164,6 +166,8 @@ static void keep(struct bench_split *b, const struct msg_stats *s)
 	if (!b->round || b->alone_now)
 		return;
 	b->last = *s;
+	b->ahead += s->ahead;
+	b->rows += s->tokens - 1;
 	b->ttft[b->round - 1] = s->ttft_ms;
 	b->tok_s[b->round - 1] = s->tok_s;
 	b->bytes_up = (double)(s->bytes_up - b->first.bytes_up) / (s->tokens - 1);
@@ -180,12 +184,14 @@ static int take_session(struct bench_split *b, const struct msg_reply *reply)
 	if (b->round && reply->stats.tokens < 2)
 		return err_set(&b->failed, ERR_STATE, "the model ended its answer at once");
 	keep(b, &reply->stats);
+	b->second = !b->second;
 	b->alone_now = !b->alone_now;
-	if (b->alone_now)
+	if (b->second)
 		return 0;
 	rc = b->round ? measure_trips(b) : 0;
 	b->marks[b->round] = (struct marks){ b->n_tokens, b->n_alone, b->n_trips };
 	b->round++;
+	b->alone_now = b->round % 2; /* the kinds begin in turn: what was before may matter */
 	return rc;
 }
 
@@ -315,6 +321,11 @@ static void print_spread(const char *what, const struct spread *s)
 	printf("%-22s %10.3f %10.3f %10.3f %10.3f\n", what, s->median, s->p95, s->min, s->max);
 }
 
+static double ahead_share(const struct bench_split *b)
+{
+	return b->rows ? (double)b->ahead / (double)b->rows : 0;
+}
+
 static void print_text(const struct bench_split *b, const struct result *r)
 {
 	const struct split_rig_conf *c = &b->rig_conf;
@@ -342,6 +353,9 @@ static void print_text(const struct bench_split *b, const struct result *r)
 	printf("mean of the last session: agent's layers %.2f, encode %.2f, wire and broker %.2f, "
 	       "worker %.2f and its queue %.2f, other %.2f ms\n",
 	       s->head_ms, s->encode_ms, s->wire_ms, s->worker_ms, s->worker_queue_ms, s->other_ms);
+	if (c->run_ahead)
+		printf("%.1f %% of the rows had run ahead, their tokens being guessed\n",
+		       100 * ahead_share(b));
 }
 
 static int print_json(const struct bench_split *b, const struct result *r, struct err *e)
@@ -367,6 +381,7 @@ static int print_json(const struct bench_split *b, const struct result *r, struc
 	spread_add_json(root, "whole_ttft_ms", &r->alone_ttft, false);
 	json_add_f64(root, "bytes_up", b->bytes_up);
 	json_add_f64(root, "bytes_down", b->bytes_down);
+	json_add_f64(root, "ahead_share", ahead_share(b));
 	json_add_f64(root, "beyond_ms", r->beyond);
 	if (r->has_interval) {
 		json_add_f64(root, "beyond_ms_low", r->low);
@@ -431,6 +446,9 @@ static const struct options_row options[] = {
 	{ 0, "spin-us", "N", U32(rig_conf.spin_us, 0, 10000), .unit = "us",
 	  .help = "spin_us of both sides", .preset = "theirs",
 	  .given = OPTIONS_GIVEN(struct bench_split, rig_conf.has_spin) },
+	{ 0, "run-ahead", NULL, OPTIONS_FLAG(struct bench_split, rig_conf.run_ahead),
+	  .help = "layers for a guessed token run meanwhile (the prompt is one that is easy to "
+		  "guess)" },
 	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_split, json),
 	  .help = "one line of JSON instead of text" },
 };

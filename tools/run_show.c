@@ -31,6 +31,9 @@ static void summary(const struct msg_reply *reply)
 		"%.2f, worker layers %.2f, other %.2f ms\n",
 		s->head_ms, s->encode_ms, s->wire_ms, s->worker_queue_ms, s->worker_ms,
 		s->other_ms);
+	if (s->ahead)
+		fprintf(stderr, "%u tokens were guessed, and their gateway layers had run ahead\n",
+			s->ahead);
 }
 
 /* The reply message itself is the JSON output: one format to know. */

@@ -180,7 +180,8 @@ static void prepare_some(struct tail *t)
  * none came. */
 static bool collect(struct tail *t, int64_t timeout_us)
 {
-	struct tail_job *job = timeout_us < 0 ? queue_pop_due(t->jobs, &t->due, t->spin_us)
+	const uint64_t now_us = clock_now_us();
+	struct tail_job *job = timeout_us < 0 ? queue_pop_due(t->jobs, &t->due, now_us, t->spin_us)
 					      : queue_pop_us(t->jobs, timeout_us);
 	bool any = job;
 
