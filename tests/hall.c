@@ -103,6 +103,10 @@ static bool submit_head(void *ctx, struct head_job *job)
 		return false;
 	assert_true(h->n_jobs < HALL_MAX_JOBS);
 	h->jobs[h->n_jobs++] = job;
+	h->right += h->guessing && job->rows == 1 && job->ids[0] == h->guess;
+	h->guesses += job->guesses;
+	h->guessing = job->guesses;
+	h->guess = job->guess;
 	return true;
 }
 

@@ -53,6 +53,9 @@ struct hall {
 	unsigned recast_jobs;          /* that ran */
 	bool fail_recasts;
 	uint32_t rows_run;
+	unsigned guesses, right; /* of head jobs: of what comes next, and those that came */
+	bool guessing;           /* the newest one: */
+	uint32_t guess;
 	struct hall_heard heard[HALL_MAX_HEARD];
 	unsigned n_heard, n_in_process;
 	struct msg_reply in_process; /* newest; its text is not kept */

@@ -149,6 +149,39 @@ static void the_front_of_a_reply_is_that_of_its_newest_rows(void **state)
 	}
 }
 
+/* The model says the same on the same prompt: once is enough to know what comes. */
+static void what_was_said_before_is_guessed(void **state)
+{
+	struct hall *h = *state;
+	struct agent_core_conf conf = toy_agent_conf();
+
+	for (unsigned ahead = 0; ahead < 2; ahead++) {
+		toy_close_node(&h->agent_node);
+		agent_core_destroy(h->agent);
+		conf.tokenizer = h->tokenizer;
+		conf.run_ahead = ahead;
+		hall_open_agent(h, &conf, 0);
+		if (!ahead)
+			hall_open_worker(h, 0);
+		hall_pass(h, 1000);
+		for (unsigned i = 0; i < 2; i++) {
+			h->guesses = h->right = 0;
+			hall_forget(h);
+			hall_ask(h, "a", "");
+			hall_pass(h, 400);
+			hall_assert_answered(h, "a");
+		}
+		/* nothing is computed for the last token of an answer */
+		assert_int_equal(h->guesses, ahead ? 11 : 0);
+		assert_int_equal(h->right, ahead ? 11 : 0);
+	}
+	hall_ask(h, "b", "\"split\":4");
+	h->guesses = 0;
+	hall_pass(h, 400);
+	assert_int_equal(hall_final(h, "b")->error, 0);
+	assert_int_equal(h->guesses, 0); /* no answer is on its way */
+}
+
 static void malformed_prompts_get_an_error_reply(void **state)
 {
 	static const char *const texts[] = { "{\"prompt\":", "{}", "[1]", "{\"prompt\":\"\"}" };
@@ -517,6 +550,7 @@ int main(void)
 		TEST(a_nul_does_not_end_the_text),
 		TEST(all_layers_here_need_no_worker),
 		TEST(the_front_of_a_reply_is_that_of_its_newest_rows),
+		TEST(what_was_said_before_is_guessed),
 		TEST(malformed_prompts_get_an_error_reply),
 		TEST(a_retained_prompt_is_ignored),
 		TEST(a_repeated_id_is_ignored_while_it_is_being_answered),
