@@ -163,6 +163,7 @@ static void begin_one(struct one *o, uint32_t layers)
 	struct segment *seg = head_segment(o->head);
 	struct err e = { 0 };
 
+	head_recall(o->head);
 	segment_end(seg, o->job.kv);
 	o->job.kv = NULL;
 	assert_int_equal(segment_begin(seg, &o->job.kv, 0, layers, CONTEXT, KV_F16, &e), 0);
@@ -290,6 +291,7 @@ static void open_one(struct one *o)
 
 static void close_one(struct one *o)
 {
+	head_recall(o->head);
 	segment_end(head_segment(o->head), o->job.kv);
 	codec_state_destroy(o->job.state);
 	head_destroy(o->head);
@@ -319,7 +321,6 @@ static void what_runs_ahead_of_a_session_ends_with_it(void **state)
 	(void)state;
 	open_one(&o);
 	for (unsigned i = 0; i < 50; i++) {
-		head_recall(o.head);
 		begin_one(&o, BUNDLED_LAYERS - 1);
 		o.job.guesses = true;
 		o.job.guess = 1; /* the first token of the next session */
@@ -329,7 +330,6 @@ static void what_runs_ahead_of_a_session_ends_with_it(void **state)
 			memcpy(expected, o.job.bytes, sizeof(expected));
 		assert_memory_equal(o.job.bytes, expected, sizeof(expected));
 	}
-	head_recall(o.head);
 	close_one(&o);
 }
 
