@@ -9,6 +9,7 @@
 #include "codec/packed.h"
 #include "codec/predict.h"
 #include "codec/squeeze.h"
+#include "codec/state.h"
 #include "codec/stream.h"
 
 #define LARGEST      0x1p50f /* sums of a row's squares must not overflow */
@@ -24,22 +25,6 @@ struct codec_work {
 	uint8_t *packed, *stream;     /* [bound] each */
 	size_t bound;
 	void *lz4;
-};
-
-struct codec_state {
-	size_t dim;
-	const struct cal *cal;
-	const struct cal_split *split;
-	bool any; /* there was a row before; u is what it was decoded to */
-	float *u; /* [split->k] */
-	struct stream_before before;
-	bool has_id; /* the token before is known to both ends */
-	uint32_t id;
-	uint32_t hash;
-	bool predicted, foreseen; /* the newest chunk was, in this mode; ahead is of use */
-	enum cal_mode mode;
-	float *ahead; /* [dim]; k are used */
-	int16_t *z;   /* [dim], scratch */
 };
 
 void codec_work_destroy(struct codec_work *w)
@@ -113,63 +98,6 @@ size_t codec_work_bytes(size_t dim, size_t rows)
 		       ROW_OUTLIERS(dim) * sizeof(struct row_outlier));
 }
 
-size_t codec_state_bytes(size_t dim)
-{
-	return sizeof(struct codec_state) + dim * (2 * sizeof(float) + sizeof(int16_t));
-}
-
-int codec_state_create(struct codec_state **out, size_t dim, const struct cal *cal,
-		       const struct cal_split *split)
-{
-	struct codec_state *s = calloc(1, sizeof(*s));
-
-	if (!s)
-		return ERR_NOMEM;
-	s->dim = dim;
-	s->cal = split ? cal : NULL;
-	s->split = split;
-	s->u = calloc(dim, sizeof(*s->u));
-	s->ahead = calloc(dim, sizeof(*s->ahead));
-	s->z = calloc(dim, sizeof(*s->z));
-	if (!s->u || !s->ahead || !s->z) {
-		codec_state_destroy(s);
-		return ERR_NOMEM;
-	}
-	codec_state_reset(s);
-	*out = s;
-	return 0;
-}
-
-void codec_state_destroy(struct codec_state *s)
-{
-	if (!s)
-		return;
-	free(s->u);
-	free(s->ahead);
-	free(s->z);
-	free(s);
-}
-
-void codec_state_reset(struct codec_state *s)
-{
-	s->any = s->has_id = s->predicted = s->foreseen = false;
-	s->before = (struct stream_before){ 0 };
-	s->hash = s->cal ? crc32c(0, s->cal->id, CAL_ID_LEN) : 0;
-}
-
-void codec_state_foresee(struct codec_state *s)
-{
-	if (!s || !s->predicted || s->foreseen)
-		return;
-	predict_ahead(s->split, s->mode, s->u, s->z, s->ahead);
-	s->foreseen = true;
-}
-
-uint16_t codec_state_hash(const struct codec_state *s)
-{
-	return (uint16_t)(s->hash ^ s->hash >> 16);
-}
-
 size_t codec_bound(const struct codec_spec *spec, size_t dim, size_t rows)
 {
 	return spec->tabq ? packed_bound(dim, rows) : plain_bound(spec->plain, dim, rows);
@@ -224,12 +152,12 @@ static struct cursor begin(const struct codec_state *s, enum spec_predict predic
 	c = (struct cursor){ .cal = s->cal,
 			     .split = s->split,
 			     .mode = predict == SPEC_TOKENS ? CAL_TOKENS : CAL_ROWS,
-			     .any = s->any,
-			     .has_id = s->has_id,
-			     .id = s->id,
-			     .before = s->before };
-	if (s->foreseen && s->mode == c.mode)
-		c.ahead = s->ahead;
+			     .any = s->now.any,
+			     .has_id = s->now.has_id,
+			     .id = s->now.id,
+			     .before = s->now.before };
+	if (s->now.foreseen && s->now.mode == c.mode)
+		c.ahead = s->now.ahead;
 	c.classes.class = c.split->predictors[c.mode].class;
 	c.classes.inverse = c.split->predictors[c.mode].inverse;
 	return c;
@@ -264,20 +192,20 @@ static void commit(struct codec_work *w, struct codec_state *s, const struct cur
 	if (!s || !s->split)
 		return;
 	if (c->split) {
-		memcpy(s->u, w->before, s->split->k * sizeof(*s->u));
-		s->before = c->before;
+		memcpy(s->now.u, w->before, s->split->k * sizeof(*s->now.u));
+		s->now.before = c->before;
 	} else {
-		predict_forward(s->split, x, s->dim, s->u);
+		predict_forward(s->split, x, s->dim, s->now.u);
 	}
-	s->any = true;
-	s->foreseen = false;
-	s->predicted = c->split;
-	s->mode = c->mode;
-	s->has_id = c->has_id;
-	s->id = c->id;
-	s->hash = crc32c(s->hash ^ id, bytes, len);
+	s->now.any = true;
+	s->now.foreseen = false;
+	s->now.predicted = c->split;
+	s->now.mode = c->mode;
+	s->now.has_id = c->has_id;
+	s->now.id = c->id;
+	s->now.hash = crc32c(s->now.hash ^ id, bytes, len);
 	for (size_t i = 0; i < n && codec_needs(id) == CODEC_STATE_AND_TOKENS; i++)
-		s->hash = s->hash * 0x9e3779b1u + ids[i];
+		s->now.hash = s->now.hash * 0x9e3779b1u + ids[i];
 }
 
 static int check_finite(const float *x, size_t dim, size_t rows, struct err *e)
@@ -416,7 +344,7 @@ static int encode_tabq(const struct codec_spec *spec, struct codec_work *w, stru
 	if (rc)
 		return rc;
 	if (c.split)
-		memcpy(w->before, s->u, k * sizeof(*s->u));
+		memcpy(w->before, s->now.u, k * sizeof(*s->now.u));
 	for (size_t r = 0; r < rows->n; r++) {
 		if (!quantize(spec, w, &c, rows->x + r * w->dim, ids ? &ids[r] : NULL, r))
 			return err_set(e, ERR_NOT_FINITE,
@@ -530,7 +458,7 @@ static int decode_tabq(struct codec_work *w, struct codec_state *s, const struct
 		return err_set(e, rc, "%zu bytes are not %zu rows of %zu elements in %s", ch->len,
 			       ch->n, ch->dim, codec_name(ch->id));
 	if (c.split)
-		memcpy(w->before, s->u, k * sizeof(*s->u));
+		memcpy(w->before, s->now.u, k * sizeof(*s->now.u));
 	for (size_t r = 0; r < ch->n; r++)
 		restore(w, &c, ids ? &ids[r] : NULL, r, x + r * w->dim);
 	rc = check_decoded(x, w->dim, ch->n, e);

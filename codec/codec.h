@@ -37,6 +37,14 @@ void codec_state_destroy(struct codec_state *s);
 /* As new: position 0 of a session, or of an epoch. */
 void codec_state_reset(struct codec_state *s);
 
+/* The state goes back for drafts: chunks that may turn out not to have been. Before one is encoded
+ * or decoded the state is marked with its position. Before any chunk (a draft too, then first) it
+ * returns to that chunk's position: to what it was when that was marked, if it was; marks at pos
+ * and behind it are forgotten. The newest CODEC_MARKS are kept; a reset forgets all. */
+#define CODEC_MARKS 4u
+void codec_state_mark(struct codec_state *s, uint32_t pos);
+void codec_state_return(struct codec_state *s, uint32_t pos);
+
 /* Of all chunks since the reset, and of the calibration. */
 uint16_t codec_state_hash(const struct codec_state *s);
 

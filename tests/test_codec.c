@@ -244,7 +244,7 @@ static void what_is_foreseen_changes_nothing(void **state)
 static void a_state_is_small(void **state)
 {
 	(void)state;
-	assert_true(codec_state_bytes(4096) < 64 * 1024);
+	assert_true(codec_state_bytes(4096) < 192 * 1024);
 	codec_state_destroy(NULL);
 	codec_work_destroy(NULL);
 }
