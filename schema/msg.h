@@ -313,6 +313,7 @@ struct msg_accept {
 	char worker[TOPIC_NAME_MAX + 1];
 	uint32_t context_tokens;   /* what the worker reserved: min(asked, its own limit) */
 	uint32_t max_packet_bytes; /* largest MQTT packet that it will get */
+	uint32_t drafts;	   /* most that may be out; 0: none */
 };
 
 /* "error": ends the session's epoch unless `again` says that the same request may be repeated. */

@@ -14,6 +14,7 @@
 #define FIELD_EXACT_MAX	 (1ull << 53)	   /* integers that every JSON reader keeps */
 #define FIELD_PACKET_MAX 268435456u	   /* bytes of an MQTT packet */
 #define FIELD_MS_MAX	 (86400u * 1000u) /* a deadline: one day */
+#define FIELD_DRAFTS_MAX 64u
 #define FIELD_TEXT_MAX	 (4u << 20)	   /* bytes of an answer */
 
 enum field_need { FIELD_OPTIONAL = 0, FIELD_NEEDED = 1 };

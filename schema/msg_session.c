@@ -63,10 +63,12 @@ int msg_get_accept(struct msg *m, const struct json *o, struct err *e)
 
 	if ((rc = field_get_session(o, &s->session, &s->epoch, e)) ||
 	    (rc = field_get_name(o, "worker", FIELD_NEEDED, s->worker, e)) ||
-	    (rc = json_get_u32(o, "context_tokens", true, 1, FIELD_POS_MAX, &s->context_tokens, e)))
+	    (rc = json_get_u32(o, "context_tokens", true, 1, FIELD_POS_MAX, &s->context_tokens,
+			       e)) ||
+	    (rc = json_get_u32(o, "max_packet_bytes", true, 1, FIELD_PACKET_MAX,
+			       &s->max_packet_bytes, e)))
 		return rc;
-	return json_get_u32(o, "max_packet_bytes", true, 1, FIELD_PACKET_MAX, &s->max_packet_bytes,
-			    e);
+	return json_get_u32(o, "drafts", false, 0, FIELD_DRAFTS_MAX, &s->drafts, e);
 }
 
 void msg_add_accept(const struct msg *m, struct json *o)
@@ -77,6 +79,7 @@ void msg_add_accept(const struct msg *m, struct json *o)
 	json_add_str(o, "worker", s->worker);
 	json_add_u64(o, "context_tokens", s->context_tokens);
 	json_add_u64(o, "max_packet_bytes", s->max_packet_bytes);
+	field_add_count(o, "drafts", s->drafts);
 }
 
 int msg_get_error(struct msg *m, const struct json *o, struct err *e)

@@ -104,7 +104,8 @@ static void read_fields(struct wire_hdr *h, const uint8_t *src)
 
 static int check_kind(const struct wire_hdr *h, struct err *e)
 {
-	const unsigned of_rows = WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS | WIRE_FILL | WIRE_TELL;
+	const unsigned of_rows =
+		WIRE_SAMPLE | WIRE_WANT_LOGITS | WIRE_IDS | WIRE_FILL | WIRE_TELL | WIRE_DRAFT;
 	const unsigned known = h->kind == WIRE_ROWS ? of_rows
 			       : h->kind == WIRE_KV ? WIRE_SAMPLE
 						    : 0;
@@ -118,6 +119,15 @@ static int check_kind(const struct wire_hdr *h, struct err *e)
 		return err_set(e, ERR_FORMAT, "frame that asks for logits of a fill");
 	if (h->flags & WIRE_TELL && h->flags & (WIRE_SAMPLE | WIRE_FILL))
 		return err_set(e, ERR_FORMAT, "frame that asks for two answers");
+	return 0;
+}
+
+static int check_draft(const struct wire_hdr *h, struct err *e)
+{
+	if (!(h->flags & WIRE_DRAFT))
+		return 0;
+	if (h->flags != (WIRE_DRAFT | WIRE_SAMPLE | WIRE_IDS) || h->rows != 1 || h->body_len < 4)
+		return err_set(e, ERR_FORMAT, "draft that is not one row with its token");
 	return 0;
 }
 
@@ -163,6 +173,8 @@ int wire_get_hdr(struct wire_hdr *h, const uint8_t *src, size_t len, struct err 
 	if (rc)
 		return rc;
 	rc = check_ranges(&got, e);
+	if (!rc)
+		rc = check_draft(&got, e);
 	if (!rc)
 		rc = check_layers(&got, e);
 	if (rc)

@@ -23,7 +23,8 @@ enum {
 	WIRE_IDS = 4,         /* ROWS: the body begins with the tokens of the rows, 4 bytes each */
 	WIRE_FILL =
 		8, /* ROWS: for layers that are filled beside; SAMPLE: answer how far they are */
-	WIRE_TELL = 16, /* ROWS without SAMPLE or FILL: answer when they have run */
+	WIRE_TELL = 16,  /* ROWS without SAMPLE or FILL: answer when they have run */
+	WIRE_DRAFT = 32, /* ROWS with SAMPLE and IDS, of one row: its token is only guessed */
 };
 
 struct wire_hdr {

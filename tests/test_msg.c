@@ -315,6 +315,9 @@ static void bad_session_messages_are_refused_by_type_and_key(void **state)
 	refused("{\"type\":\"tokens\"," SESSION ",\"seq\":1,\"pos\":1}", "\"ids\"");
 	refused("{\"type\":\"error\"," SESSION ",\"seq\":1}", "\"code\" is missing");
 	refused("{\"type\":\"accept\"," SESSION ",\"worker\":\"a+b\"}", "accept: key \"worker\"");
+	refused("{\"type\":\"accept\"," SESSION ",\"worker\":\"w\",\"context_tokens\":1,"
+		"\"max_packet_bytes\":1,\"drafts\":65}",
+		"accept: key \"drafts\"");
 	refused("{\"type\":\"open\"," SESSION ",\"agent\":\"a\",\"model\":\"abc\"}",
 		"open: key \"model\" must be 32");
 	refused("{\"type\":\"open\"," SESSION ",\"agent\":\"a\",\"model\":\"" HASH "\",\"dim\":0}",

@@ -18,10 +18,11 @@
 #include "worker/tail.h"
 
 static const char *const vectors[] = {
-	"tabq_packed", "tabq_rans",   "tabq_raw",    "tabq_escape",   "tabq_lanes",
-	"tabq_lz4",    "tabq_seq_1",  "tabq_seq_2",  "tabq_seq_3",    "tabq_seq_4",
-	"tabq_seq_5",  "tabq_seq_6",  "tabq_seq_7",  "tabq_seq_8",    "tabq_seq_9",
-	"tabq_seq_10", "tabq_seq_11", "tabq_seq_12", "tabq_features",
+	"tabq_packed", "tabq_rans",   "tabq_raw",    "tabq_escape", "tabq_lanes",
+	"tabq_lz4",    "tabq_seq_1",  "tabq_seq_2",  "tabq_seq_3",  "tabq_seq_4",
+	"tabq_seq_5",  "tabq_seq_6",  "tabq_seq_7",  "tabq_seq_8",  "tabq_seq_9",
+	"tabq_seq_10", "tabq_seq_11", "tabq_seq_12", "tabq_seq_13", "tabq_seq_14",
+	"tabq_seq_15", "tabq_seq_16", "tabq_seq_17", "tabq_seq_18", "tabq_features",
 };
 #define N_VECTORS  (sizeof(vectors) / sizeof(vectors[0]))
 #define CAL_BYTES  4096
@@ -87,6 +88,9 @@ static void encode(struct end *n, struct vector *v)
 		.cap = sizeof(v->frame) - WIRE_HDR_LEN - told,
 	};
 
+	codec_state_return(n->state, v->hdr.pos);
+	if (v->hdr.flags & WIRE_DRAFT)
+		codec_state_mark(n->state, v->hdr.pos);
 	if (head_encode(&job, n->work, v->input))
 		fail_msg("%s", job.err.text);
 	for (size_t i = 0; i < told / TOKEN_SIZE; i++)

@@ -172,7 +172,13 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	byte_refused(2, 0, ERR_VERSION, "version 0");
 	byte_refused(38, 1, ERR_FORMAT, "reserved");
 	byte_refused(39, 128, ERR_FORMAT, "reserved");
-	byte_refused(4, 32, ERR_FORMAT, "flags 0x20");
+	byte_refused(4, 64, ERR_FORMAT, "flags 0x40");
+	byte_refused(4, 32, ERR_FORMAT, "draft");
+	byte_refused(4, 33, ERR_FORMAT, "draft");
+	byte_refused(4, 36, ERR_FORMAT, "draft");
+	byte_refused(4, 39, ERR_FORMAT, "draft");
+	byte_refused(4, 45, ERR_FORMAT, "draft");
+	byte_refused(4, 52, ERR_FORMAT, "draft");
 	byte_refused(4, 17, ERR_FORMAT, "two answers");
 	byte_refused(4, 24, ERR_FORMAT, "two answers");
 	byte_refused(4, 10, ERR_FORMAT, "logits of a fill");
@@ -190,6 +196,10 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	REFUSED(pos, UINT32_MAX, ERR_FORMAT, "at position 4294967295");
 	REFUSED(split, WIRE_MAX_SPLIT + 1, ERR_FORMAT, "split 4097");
 #undef REFUSED
+	h = good;
+	h.flags = WIRE_SAMPLE | WIRE_IDS | WIRE_DRAFT;
+	h.rows = 2;
+	refused(h, ERR_FORMAT, "draft");
 	h = good;
 	h.kind = WIRE_KV;
 	h.split = 3;
@@ -209,6 +219,24 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 	h.kind = WIRE_LOGITS;
 	h.flags = WIRE_SAMPLE;
 	refused(h, ERR_FORMAT, "flags 0x01");
+}
+
+static void a_draft_is_one_row_with_its_token(void **state)
+{
+	uint8_t frame[WIRE_HDR_LEN + sizeof(body)];
+	struct wire_hdr h = good, got;
+	struct err e;
+
+	(void)state;
+	h.flags = WIRE_SAMPLE | WIRE_IDS | WIRE_DRAFT;
+	wire_put_hdr(frame, &h, body);
+	memcpy(frame + WIRE_HDR_LEN, body, sizeof(body));
+	assert_int_equal(wire_get_hdr(&got, frame, sizeof(frame), &e), 0);
+	assert_int_equal(got.flags, h.flags);
+	h.body_len = 3; /* no room for the token */
+	wire_put_hdr(frame, &h, body);
+	assert_int_equal(wire_get_hdr(&got, frame, sizeof(frame) - 1, &e), ERR_FORMAT);
+	assert_non_null(strstr(e.text, "draft"));
 }
 
 static void keys_and_values_are_of_a_range_of_layers(void **state)
@@ -264,6 +292,7 @@ int main(void)
 		cmocka_unit_test(every_prefix_of_a_frame_is_refused),
 		cmocka_unit_test(every_flip_of_one_bit_is_refused),
 		cmocka_unit_test(what_a_header_may_not_say_is_refused_by_name),
+		cmocka_unit_test(a_draft_is_one_row_with_its_token),
 		cmocka_unit_test(keys_and_values_are_of_a_range_of_layers),
 		cmocka_unit_test(a_refused_frame_leaves_the_header_alone),
 		cmocka_unit_test(the_first_byte_tells_frames_from_messages),

@@ -95,10 +95,11 @@ static inline uint8_t vector_flags(const struct json *flags)
 	uint8_t bits = 0;
 
 	for (const struct json *v = json_array_at(flags, 0); v; v = json_next(v))
-		bits |= !strcmp(json_str(v), "sample") ? WIRE_SAMPLE
-			: !strcmp(json_str(v), "ids")  ? WIRE_IDS
-			: !strcmp(json_str(v), "fill") ? WIRE_FILL
-						       : WIRE_WANT_LOGITS;
+		bits |= !strcmp(json_str(v), "sample")  ? WIRE_SAMPLE
+			: !strcmp(json_str(v), "ids")   ? WIRE_IDS
+			: !strcmp(json_str(v), "fill")  ? WIRE_FILL
+			: !strcmp(json_str(v), "draft") ? WIRE_DRAFT
+							: WIRE_WANT_LOGITS;
 	return bits;
 }
 

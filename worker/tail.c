@@ -78,6 +78,9 @@ int tail_decode(struct tail_job *job, struct codec_work *work, float *x)
 	chunk.len = h->body_len - len;
 	if (!h->pos)
 		codec_state_reset(job->codec);
+	codec_state_return(job->codec, h->pos);
+	if (h->flags & WIRE_DRAFT)
+		codec_state_mark(job->codec, h->pos);
 	if (codec_needs(h->codec) != CODEC_NOTHING && h->state != codec_state_hash(job->codec))
 		return err_set(&job->err, ERR_STATE,
 			       "rows that are predicted from another past than this worker's");

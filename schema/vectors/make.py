@@ -26,7 +26,7 @@ from tabq import crc32c, f32
 
 HERE = pathlib.Path(__file__).parent
 KINDS = {"rows": 1, "logits": 2, "kv": 3}
-FLAGS = {"sample": 1, "want_logits": 2, "ids": 4, "fill": 8}
+FLAGS = {"sample": 1, "want_logits": 2, "ids": 4, "fill": 8, "draft": 32}
 CODECS = {"f32": 0, "f16": 1, "q8": 2, "q4": 3}
 
 
@@ -303,6 +303,26 @@ KV = {
     "kv_q4_0": kv_frame("q4_0", ["sample"], 4, 0, 5, 7),
 }
 
+# The session goes on with drafts: two that are wrong, the row at the position of the first, two
+# that are right, and what follows on them. After them, so that chance stays what it was.
+DRAFT = ["sample", "ids", "draft"]
+GUESSED = drift(SIXTH, 6)
+GUESS = {"codec": "tabq:delta=0.02,predict=tokens", **TINY}
+TABQ |= {
+    "tabq_seq_13": tabq_frame(DRAFT, seq=13, pos=21, rows=GUESSED[:1], tokens=[4],
+                              after="tabq_seq_12", **GUESS),
+    "tabq_seq_14": tabq_frame(DRAFT, seq=14, pos=22, rows=GUESSED[1:2], tokens=[11],
+                              after="tabq_seq_13", **GUESS),
+    "tabq_seq_15": tabq_frame(["sample"], seq=15, pos=21, rows=GUESSED[2:3], tokens=[6],
+                              after="tabq_seq_14", **GUESS),
+    "tabq_seq_16": tabq_frame(DRAFT, seq=16, pos=22, rows=GUESSED[3:4], tokens=[1],
+                              after="tabq_seq_15", **GUESS),
+    "tabq_seq_17": tabq_frame(DRAFT, seq=17, pos=23, rows=GUESSED[4:5], tokens=[0],
+                              after="tabq_seq_16", **GUESS),
+    "tabq_seq_18": tabq_frame(["sample"], seq=18, pos=24, rows=GUESSED[5:], tokens=[13],
+                              after="tabq_seq_17", **GUESS),
+}
+
 
 def describe(about, data, states):
     """What the frame says, from its bytes alone; and whether our writer says it so."""
@@ -313,6 +333,9 @@ def describe(about, data, states):
     if not past:
         past = tabq.State(tabq.Calibration(CALIBRATIONS[cal], about["split"]) if cal else None)
     tokens = about.get("tokens")
+    past.go_back(about["pos"])
+    if "draft" in about["flags"]:
+        past.mark(about["pos"])
     if "ids" in about["flags"]:
         assert list(struct.unpack_from(f"<{n}I", body)) == tokens
         body = body[4 * n:]

@@ -514,6 +514,19 @@ class State:
         self.cal = cal
         self.u = self.token = self.before = None
         self.chain = crc32c(cal.id.encode()) if cal else 0
+        self.marks = []
+
+    def mark(self, pos):
+        """Before a draft at pos."""
+        self.marks.append((pos, (self.u, self.token, self.before, self.chain)))
+        self.marks = self.marks[-4:]
+
+    def go_back(self, pos):
+        """Before any chunk at pos."""
+        for at, then in self.marks:
+            if at == pos:
+                self.u, self.token, self.before, self.chain = then
+        self.marks = [mark for mark in self.marks if mark[0] < pos]
 
     def hash(self):
         return (self.chain ^ self.chain >> 16) & 0xFFFF
