@@ -705,6 +705,128 @@ static void what_fails_in_a_wave_leaves_it(void **state)
 	free(d);
 }
 
+static struct sched_job *put_draft(struct desk *d, uint32_t flow, uint32_t pos)
+{
+	struct sched_job *job = &d->jobs[d->n_jobs++];
+
+	*job = (struct sched_job){ .flow = flow,
+				   .pos = pos,
+				   .rows = 1,
+				   .sample = true,
+				   .draft = true,
+				   .until = d->layers,
+				   .arrived_us = d->now_us };
+	sched_add(d->s, job);
+	return job;
+}
+
+static void drafts_run_right_behind_what_they_follow_on(void **state)
+{
+	struct desk *d = *state;
+	struct sched_job *a = put(d, 0, 4, 1, true, false);
+	struct sched_job *first = put_draft(d, 0, 5), *second = put_draft(d, 0, 6);
+	struct sched_job *b = put(d, 1, 9, 1, true, false);
+	struct sched_job *row = put(d, 0, 7, 1, true, false); /* no draft: not with them */
+
+	assert_ptr_equal(sched_waiting_draft(d->s, 0), NULL);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 4);
+	assert_int_equal(d->step.urgent, 4);
+	assert_int_equal(d->step.rows, 4);
+	assert_part(d, 0, a, 0, 1);
+	assert_part(d, 1, first, 0, 1);
+	assert_part(d, 2, second, 0, 1);
+	assert_part(d, 3, b, 0, 1);
+	run(d);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 1);
+	assert_part(d, 0, row, 0, 1);
+}
+
+static void a_draft_that_does_not_follow_waits(void **state)
+{
+	struct desk *d = *state;
+	struct sched_job *other, *draft;
+
+	put(d, 0, 4, 1, true, false);
+	draft = put_draft(d, 0, 6);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 1);
+	assert_ptr_equal(sched_waiting_draft(d->s, 0), draft);
+	other = put_draft(d, 0, 7);
+	sched_drop(d->s, draft);
+	assert_ptr_equal(sched_waiting_draft(d->s, 0), other);
+	run(d);
+	assert_true(form(d));
+	assert_part(d, 0, other, 0, 1);
+	assert_null(sched_waiting_draft(d->s, 0));
+	run(d);
+	assert_false(form(d));
+}
+
+/* MAX_ROWS of the step: rows that are waited for come first. */
+static void drafts_take_no_room_from_rows(void **state)
+{
+	struct desk *d = *state;
+	const uint32_t left = MAX_ROWS - 7 * 8; /* for flow 0, and its drafts */
+
+	for (uint32_t flow = 1; flow <= 7; flow++)
+		put(d, flow, 3, 8, true, false);
+	put(d, 0, 4, 1, true, false);
+	for (uint32_t i = 0; i < 10; i++)
+		put_draft(d, 0, 5 + i);
+	assert_true(form(d));
+	assert_int_equal(d->step.urgent, 7 + left);
+	assert_int_equal(d->step.rows, MAX_ROWS);
+	run(d);
+	assert_true(form(d));
+	assert_int_equal(d->step.urgent, 11 - left);
+}
+
+/* One comes while the row before it runs. */
+static void run_with_draft(struct desk *d, uint32_t pos)
+{
+	struct sched_job *draft = &d->jobs[d->n_jobs++];
+
+	*draft = (struct sched_job){ .flow = 0,
+				     .pos = pos,
+				     .rows = 1,
+				     .sample = true,
+				     .draft = true,
+				     .until = d->layers,
+				     .arrived_us = d->now_us };
+	run(d);
+	sched_add(d->s, draft);
+	assert_true(form(d));
+}
+
+/* Drafts that were here before the answer do not mean that the next row comes at once. */
+static void drafts_do_not_say_when_rows_come(void **state)
+{
+	struct desk *d = *state;
+	uint32_t pos = 1;
+
+	teach(d);
+	for (unsigned turn = 0; turn < 10; turn++) {
+		put(d, 0, pos++, 1, true, false);
+		assert_true(form(d));
+		for (unsigned i = 0; i < 8; i++)
+			run_with_draft(d, pos++);
+		run(d);
+		d->now_us += 4000; /* then a row comes, after so long */
+	}
+	put(d, 0, pos++, 1, true, false);
+	assert_true(form(d));
+	run(d);
+	d->now_us += 3000;
+	put(d, 1, 3, 1, true, false);
+	assert_false(form(d)); /* it is worth while to wait for the other one */
+	d->now_us += 1000;
+	put(d, 0, pos, 1, true, false);
+	assert_true(form(d));
+	assert_int_equal(d->step.n, 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, desk_open, desk_close)
 
 int main(void)
@@ -730,6 +852,10 @@ int main(void)
 		TEST(bulk_rows_are_waited_for_by_their_like),
 		TEST(a_prompt_goes_on_while_bulk_rows_are_on_their_way),
 		TEST(a_prompt_gets_its_share_of_a_step_with_rows_that_came_later),
+		TEST(drafts_run_right_behind_what_they_follow_on),
+		TEST(a_draft_that_does_not_follow_waits),
+		TEST(drafts_take_no_room_from_rows),
+		TEST(drafts_do_not_say_when_rows_come),
 		cmocka_unit_test(a_prompt_waits_for_all_sessions_that_may_come_back_at_once),
 		cmocka_unit_test(a_job_that_comes_after_another_flow_waits_for_it),
 		cmocka_unit_test(whatever_comes_runs_once_and_in_order),

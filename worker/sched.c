@@ -52,6 +52,7 @@ struct sched {
 /* What there is, at one moment. */
 struct view {
 	unsigned n_urgent, n_bulk; /* ready ones that decode */
+	uint32_t urgent_rows;      /* without drafts behind them */
 	double urgent_work, bulk_work;
 	uint64_t oldest_us[2]; /* arrival of the oldest urgent one, of the oldest bulk one */
 	double waiting;        /* rows of others, at most about SCHED_WAVE_ROWS */
@@ -151,7 +152,9 @@ void sched_add(struct sched *s, struct sched_job *job)
 		f->answered_us = 0;
 	}
 	job->decodes = job->sample && job->rows <= SCHED_DECODE_ROWS && !f->prompts;
-	if (!f->head && f->answered_us && job->decodes)
+	/* A draft that was here before the answer says nothing of when rows come after one. */
+	if (!f->head && f->answered_us && job->decodes &&
+	    !(job->draft && job->arrived_us < f->answered_us))
 		learn_gap(f, job->arrived_us);
 	f->answered_us = 0;
 	f->prompts = !job->sample;
@@ -184,6 +187,15 @@ static int by_time(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* The draft that follows right on a job, so that one pass can take both. */
+static struct sched_job *draft_behind(const struct sched_job *job)
+{
+	struct sched_job *next = job->next;
+	const bool follows = next && next->draft && next->pos == job->pos + job->rows;
+
+	return follows && is_urgent(next) && next->from == job->from && !next->after ? next : NULL;
+}
+
 static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 {
 	for (struct sched_job *j = job; j && !is_urgent(job) && v->waiting < SCHED_WAVE_ROWS;
@@ -199,7 +211,9 @@ static void see_ready(struct sched *s, struct view *v, struct sched_job *job)
 		v->bulk_work += work_of(s, job, job->rows - job->done);
 	} else {
 		v->n_urgent++;
-		v->urgent_work += work_of(s, job, job->rows);
+		v->urgent_rows += job->rows;
+		for (; job; job = draft_behind(job))
+			v->urgent_work += work_of(s, job, job->rows);
 	}
 }
 
@@ -399,15 +413,25 @@ static void take(struct sched *s, struct sched_step *step, struct sched_job *job
 		s->flows[job->flow].head = job->next;
 }
 
-static void take_urgent(struct sched *s, struct sched_step *step, unsigned n)
+/* Drafts take no room that another session's row needs. */
+static void take_urgent(struct sched *s, struct sched_step *step, const struct view *v)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct sched_job *job = s->ready[i];
+	const uint32_t room = s->conf.max_rows - s->wave.rows;
+	uint32_t spare = room > v->urgent_rows ? room - v->urgent_rows : 0;
 
-		if (job->rows > s->conf.max_rows - step->rows - s->wave.rows)
+	for (unsigned i = 0; i < v->n_urgent; i++) {
+		struct sched_job *job = s->ready[i], *draft;
+
+		if (job->rows > room - step->rows)
 			break;
-		take(s, step, job, job->rows);
-		step->urgent++;
+		for (;; job = draft) {
+			draft = draft_behind(job);
+			take(s, step, job, job->rows);
+			step->urgent++;
+			if (!draft || draft->rows > spare)
+				break;
+			spare -= draft->rows;
+		}
 	}
 }
 
@@ -561,7 +585,7 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
 	look(s, &v, now_us);
 	if ((!s->n_ready && !s->wave.n) || waits(s, &v, now_us, wake_us))
 		return false;
-	take_urgent(s, step, v.n_urgent);
+	take_urgent(s, step, &v);
 	us = others_us(s, &v, now_us, wake_us);
 	if (v.n_urgent && !step->urgent)
 		us = INFINITY; /* a wave leaves them no room */
@@ -619,6 +643,13 @@ void sched_drop(struct sched *s, struct sched_job *job)
 		f->in_wave |= s->wave.parts[i].flow == job->flow;
 	if (!s->wave.n)
 		end_wave(s);
+}
+
+struct sched_job *sched_waiting_draft(const struct sched *s, uint32_t flow)
+{
+	const struct flow *f = &s->flows[flow];
+
+	return f->head && f->head->draft && !f->in_wave && !f->head->done ? f->head : NULL;
 }
 
 struct sched_job *sched_take_any(struct sched *s)

@@ -3,7 +3,7 @@
  * Jobs (chunks of rows) wait in flows, one for each session, and run in order there. A step takes
  *
  *   1. the urgent ones: the next row or few of interactive sessions, each to be answered, through
- *      all their layers;
+ *      all their layers; and drafts that follow right on them, where there is room;
  *   2. others (prompts, bulk sessions), earliest deadline first, as a wave: rows of which each step
  *      takes as many layers as it may grow by, one at least, until they have had all. A job may be
  *      taken in parts. The next wave begins when that one has ended.
@@ -45,6 +45,7 @@ struct sched_job {
 	uint32_t flow; /* below conf.flows */
 	uint32_t pos, rows;
 	bool bulk, sample; /* sample: it is answered when its last row has run */
+	bool draft;   /* one row that follows on the job before it, sampled or not: see step 1 */
 	bool patient; /* nobody waits for it: its session goes on without, and shall move here */
 	uint32_t from, until; /* layers of the model that its rows run through; the same: none */
 	uint32_t after;    /* 1 + a flow whose jobs it must not overtake; 0: none */
@@ -107,8 +108,11 @@ bool sched_form(struct sched *s, uint64_t now_us, struct sched_step *step, uint6
  * ended in it may be gone. */
 void sched_ran(struct sched *s, const struct sched_step *step, uint64_t now_us, uint64_t took_us);
 
-/* Take out a job that a step took and that was to go on (it failed). */
+/* Take out a job that waits, or one that a step took and that was to go on (it failed). */
 void sched_drop(struct sched *s, struct sched_job *job);
+
+/* The next job of a flow, if it is a draft that no step has taken; else NULL. */
+struct sched_job *sched_waiting_draft(const struct sched *s, uint32_t flow);
 
 /* Take out any job, oldest of its flow first; NULL when none is left. */
 struct sched_job *sched_take_any(struct sched *s);
