@@ -128,6 +128,8 @@ static int check_draft(const struct wire_hdr *h, struct err *e)
 		return 0;
 	if (h->flags != (WIRE_DRAFT | WIRE_SAMPLE | WIRE_IDS) || h->rows != 1 || h->body_len < 4)
 		return err_set(e, ERR_FORMAT, "draft that is not one row with its token");
+	if (!h->pos)
+		return err_set(e, ERR_FORMAT, "draft that follows on nothing");
 	return 0;
 }
 

@@ -198,8 +198,10 @@ static void what_a_header_may_not_say_is_refused_by_name(void **state)
 #undef REFUSED
 	h = good;
 	h.flags = WIRE_SAMPLE | WIRE_IDS | WIRE_DRAFT;
+	refused(h, ERR_FORMAT, "draft that follows on nothing");
 	h.rows = 2;
-	refused(h, ERR_FORMAT, "draft");
+	h.pos = 1;
+	refused(h, ERR_FORMAT, "draft that is not one row");
 	h = good;
 	h.kind = WIRE_KV;
 	h.split = 3;
@@ -229,6 +231,7 @@ static void a_draft_is_one_row_with_its_token(void **state)
 
 	(void)state;
 	h.flags = WIRE_SAMPLE | WIRE_IDS | WIRE_DRAFT;
+	h.pos = 1;
 	wire_put_hdr(frame, &h, body);
 	memcpy(frame + WIRE_HDR_LEN, body, sizeof(body));
 	assert_int_equal(wire_get_hdr(&got, frame, sizeof(frame), &e), 0);
