@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/le.h"
 #include "base/log.h"
 #include "codec/codec.h"
 #include "daemon/link.h"
@@ -284,6 +285,118 @@ static void messages_that_do_not_belong_on_up_are_ignored(void **state)
 	shop_assert_other_goes_on(h);
 }
 
+/* A row of this token, which goes with it. */
+static void send_one(struct shop *h, const struct wire_hdr *about, uint32_t id)
+{
+	struct wire_hdr hdr = *about;
+	uint8_t frame[SHOP_FRAME_MAX], *body = frame + WIRE_HDR_LEN;
+	float x[TOY_DIM];
+
+	toy_rows(&id, 1, hdr.pos, x);
+	le_put32(body, id);
+	memcpy(body + 4, x, sizeof(x));
+	hdr.body_len += 4;
+	wire_put_hdr(frame, &hdr, body);
+	shop_publish(h, hdr.session, frame, WIRE_HDR_LEN + hdr.body_len);
+}
+
+static void send_row(struct shop *h, uint64_t session, uint32_t seq, uint32_t pos, uint32_t id)
+{
+	struct wire_hdr hdr = shop_hdr(session, seq, pos, 1);
+
+	hdr.flags = WIRE_SAMPLE | WIRE_IDS;
+	send_one(h, &hdr, id);
+}
+
+static void send_draft(struct shop *h, uint64_t session, uint32_t seq, uint32_t pos, uint32_t id)
+{
+	struct wire_hdr hdr = shop_hdr(session, seq, pos, 1);
+
+	hdr.flags = WIRE_DRAFT | WIRE_SAMPLE | WIRE_IDS;
+	send_one(h, &hdr, id);
+}
+
+/* A session with a penalty, whose prompt (0, 1, 2, 3) is on the compute thread; truth: what follows
+ * on it. */
+static void begin_guessing(struct shop *h, uint32_t truth[4])
+{
+	static const uint32_t prompt[] = { 0, 1, 2, 3 };
+	struct msg m = shop_msg_open(1, 1);
+
+	m.u.open.sampling.repeat_penalty = 1.3;
+	m.u.open.sampling.repeat_last = 8;
+	shop_publish_open(h, &m);
+	assert_int_equal(shop_last(h)->u.accept.drafts, 4);
+	assert_int_equal(toy_answer(prompt, 4, 4, SHOP_SEED, truth), 4);
+	h->hold = true;
+	shop_send_rows(h, 1, 1, 0, 4);
+}
+
+static void assert_heard(const struct shop *h, unsigned at, uint32_t seq, uint32_t pos, uint32_t id)
+{
+	const struct msg_tokens *t = &h->heard[at].u.tokens;
+
+	assert_int_equal(h->heard[at].type, MSG_TOKENS);
+	assert_int_equal(t->seq, seq);
+	assert_int_equal(t->pos, pos);
+	assert_int_equal(t->ids[0], id);
+}
+
+static void a_draft_is_told_what_was_said_before_it_and_answered(void **state)
+{
+	struct shop *h = *state;
+	uint32_t truth[4];
+	unsigned before;
+
+	begin_guessing(h, truth);
+	before = h->n_heard;
+	send_draft(h, 1, 2, 4, truth[0]);
+	send_draft(h, 1, 3, 5, truth[1]);
+	assert_int_equal(h->n_jobs, 3);
+	assert_int_equal(h->jobs[0]->n_history, 0);
+	assert_int_equal(h->jobs[1]->n_history, 1);
+	assert_int_equal(h->jobs[2]->n_history, 2);
+	assert_memory_equal(h->jobs[2]->history, truth, 2 * sizeof(truth[0]));
+	h->hold = false;
+	shop_settle(h);
+	assert_int_equal(h->n_heard, before + 3);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_heard(h, before + i, 1 + i, 4 + i, truth[i]);
+}
+
+static void a_draft_that_is_wrong_is_not_answered(void **state)
+{
+	struct shop *h = *state;
+	uint32_t truth[4];
+	unsigned before;
+
+	begin_guessing(h, truth);
+	before = h->n_heard;
+	send_draft(h, 1, 2, 4, truth[0] ^ 1);
+	send_draft(h, 1, 3, 5, truth[1]);
+	h->hold = false;
+	shop_settle(h);
+	assert_int_equal(h->n_heard, before + 1);
+	assert_heard(h, before, 1, 4, truth[0]);
+	send_draft(h, 1, 4, 6, truth[2]); /* it follows on them */
+	assert_int_equal(h->n_heard, before + 1);
+	h->hold = true;
+	send_draft(h, 1, 6, 5, truth[1]); /* the row at 4 is not here yet */
+	assert_int_equal(shop_last(h)->type, MSG_NEED);
+	assert_int_equal(shop_last(h)->u.need.kv_len, 4);
+	send_row(h, 1, 5, 4, truth[0]);
+	send_draft(h, 1, 6, 5, truth[1]);
+	assert_int_equal(h->n_jobs, 2);
+	assert_int_equal(h->jobs[1]->n_history, 2);
+	assert_memory_equal(h->jobs[1]->history, truth, 2 * sizeof(truth[0]));
+	before = h->n_heard;
+	h->hold = false;
+	shop_settle(h);
+	assert_int_equal(h->n_heard, before + 2);
+	assert_heard(h, before, 5, 5, truth[1]);
+	assert_heard(h, before + 1, 6, 6, truth[2]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, shop_open, shop_close)
 
 int main(void)
@@ -305,6 +418,8 @@ int main(void)
 		TEST(malformed_json_is_an_error_to_its_session),
 		TEST(an_open_that_breaks_its_schema_is_told_to_its_session),
 		TEST(messages_that_do_not_belong_on_up_are_ignored),
+		TEST(a_draft_is_told_what_was_said_before_it_and_answered),
+		TEST(a_draft_that_is_wrong_is_not_answered),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

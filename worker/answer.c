@@ -95,7 +95,8 @@ void answer_accept(struct worker_core *c, const struct lane *l)
 			 .u.accept = { .session = l->open.session,
 				       .epoch = l->open.epoch,
 				       .context_tokens = l->context_tokens,
-				       .max_packet_bytes = c->conf.limits.max_packet_bytes } };
+				       .max_packet_bytes = c->conf.limits.max_packet_bytes,
+				       .drafts = CODEC_MARKS } };
 
 	memcpy(m.u.accept.worker, c->conf.limits.worker, sizeof(m.u.accept.worker));
 	send(c, l->agent, l->open.session, &m);

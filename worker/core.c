@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/le.h"
 #include "base/log.h"
 #include "base/trace.h"
 #include "daemon/link.h"
@@ -442,6 +443,8 @@ static void on_frame(struct worker_core *c, const struct topic *t, const struct 
 		return;
 	}
 	ev.hdr = &h;
+	if (h.flags & WIRE_DRAFT)
+		ev.id = le_get32(bev->payload + WIRE_HDR_LEN);
 	step(c, p, &ev, bev->payload + WIRE_HDR_LEN);
 }
 
@@ -535,7 +538,7 @@ void worker_core_computed(struct worker_core *c, struct tail_job *job, uint64_t 
 		.seq = job->hdr.seq,
 		.pos = job->hdr.pos + job->hdr.rows,
 		.id = job->id,
-		.sampled = job->hdr.flags & WIRE_SAMPLE,
+		.sampled = job->hdr.flags & WIRE_SAMPLE && !job->skipped,
 		.tell = job->hdr.flags & WIRE_TELL,
 		.fill = wire_is_fill(&job->hdr),
 		.end = job->end,

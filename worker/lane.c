@@ -97,8 +97,8 @@ static void begin_epoch(struct lane *l, const struct lane_limits *lim, const str
 	l->open = *ev->open;
 	l->context_tokens = granted(lim, ev->open);
 	l->planned_len = 0;
-	l->last_seq = 0;
-	l->answered = false;
+	l->last_seq = l->n_answers = 0;
+	l->drafts = l->void_seq = 0;
 	l->split = l->open.split;
 	l->change_seq = 0;
 	l->fill_seq = l->fill_no = l->fill_done = 0;
@@ -269,7 +269,7 @@ static bool moves(struct lane *l, const struct wire_hdr *h, struct lane_effects 
 		return false;
 	if (!up && l->filling && (l->fill_split != h->split || l->fill_len > h->pos))
 		forget_fill(l); /* another one belongs here */
-	if (!up && (!l->filling || l->fill_len != h->pos || l->planned_len != h->pos))
+	if (!up && (!l->filling || l->fill_len != h->pos))
 		return false;
 	l->split = h->split;
 	l->change_seq = h->seq;
@@ -281,6 +281,133 @@ static bool moves(struct lane *l, const struct wire_hdr *h, struct lane_effects 
 	fx->change = true;
 	fx->join = !up;
 	return true;
+}
+
+/* ---- answers, and rows whose tokens are guessed --------------------------------------------- */
+
+static const struct lane_answer *answer_of(const struct lane *l, uint32_t seq)
+{
+	for (uint32_t i = 0; i < l->n_answers && i < LANE_ANSWERS; i++) {
+		if (l->answers[i].seq == seq)
+			return &l->answers[i];
+	}
+	return NULL;
+}
+
+static void publish(struct lane *l, const struct lane_answer *a, struct lane_effects *fx)
+{
+	l->answer = (struct msg_tokens){
+		.session = l->open.session,
+		.epoch = l->open.epoch,
+		.seq = a->seq,
+		.pos = a->pos,
+		.ids = { a->id },
+		.n_ids = 1,
+		.end = a->end,
+		.queue_us = a->queue_us,
+		.compute_us = a->compute_us,
+	};
+	fx->answer = true;
+}
+
+/* The penalty's history: tokens by position, so that a repeated position overwrites. Those behind
+ * it are drafts; they stay where it is the token that they follow on. */
+static void remember(struct lane *l, const struct lane_limits *lim, uint32_t pos, uint32_t id)
+{
+	uint32_t known;
+
+	if (lane_token_at(l, pos, &known) && known == id)
+		return;
+	if (l->generated_pos == UINT32_MAX || pos < l->generated_pos ||
+	    pos - l->generated_pos > l->n_generated)
+		l->generated_pos = pos - (pos < l->n_generated ? pos : l->n_generated);
+	if (pos - l->generated_pos >= lim->context_tokens)
+		return;
+	l->generated[pos - l->generated_pos] = id;
+	l->n_generated = pos - l->generated_pos + 1;
+}
+
+/* Those of drafts that have never been. */
+static void forget_tokens(struct lane *l, uint32_t pos)
+{
+	if (l->generated_pos < pos && l->n_generated > pos - l->generated_pos)
+		l->n_generated = pos - l->generated_pos;
+}
+
+/* What was taken for positions from pos on has never been. */
+static void cut(struct lane *l, uint32_t pos)
+{
+	l->void_seq = l->last_seq;
+	l->planned_len = pos;
+	l->drafts = 0;
+}
+
+static bool is_void(const struct lane *l, const struct lane_event *ev)
+{
+	return ev->seq <= l->void_seq;
+}
+
+/* A token was sampled: is it that of the draft which follows, if one does? */
+static void judge_drafts(struct lane *l, const struct lane_event *ev)
+{
+	uint32_t id;
+
+	if (ev->pos >= l->planned_len || l->planned_len - ev->pos > l->drafts)
+		return;
+	if (ev->end || !lane_token_at(l, ev->pos, &id) || id != ev->id)
+		cut(l, ev->pos);
+}
+
+/* May it be taken? It follows on the chunk before it, or on nothing. */
+static bool fits_draft(struct lane *l, const struct lane_event *ev, struct lane_effects *fx)
+{
+	const struct wire_hdr *h = ev->hdr;
+	const struct lane_answer *before = answer_of(l, h->seq - 1);
+
+	if (h->seq - 1 <= l->void_seq) { /* on what has never been */
+		l->void_seq = h->seq > l->void_seq ? h->seq : l->void_seq;
+		return false;
+	}
+	if (h->seq - 1 != l->last_seq || h->pos != l->planned_len || h->split != l->split) {
+		tell(l, h, h->seq, fx);
+		if (fx->need_len >= h->pos)
+			fx->need_len = h->pos - 1; /* not at 0: schema/wire */
+		return false;
+	}
+	if (before && (before->id != ev->id || before->end)) {
+		l->void_seq = h->seq;
+		return false;
+	}
+	return true;
+}
+
+static void take(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
+		 struct lane_effects *fx)
+{
+	const struct wire_hdr *h = ev->hdr;
+	const bool draft = h->flags & WIRE_DRAFT;
+
+	if (h->pos < l->planned_len)
+		cut(l, h->pos);
+	forget_tokens(l, h->pos + h->rows);
+	if (draft)
+		remember(l, lim, h->pos, ev->id);
+	l->drafts = draft ? l->drafts + 1 : 0;
+	l->last_seq = h->seq;
+	l->planned_len = h->pos + h->rows;
+	l->jobs++;
+	fx->run = true;
+}
+
+/* A chunk that was taken before. */
+static void repeat(struct lane *l, const struct wire_hdr *h, struct lane_effects *fx)
+{
+	const struct lane_answer *a = answer_of(l, h->seq);
+
+	if (a)
+		publish(l, a, fx);
+	if (h->flags & WIRE_TELL && !l->jobs)
+		tell(l, h, 0, fx);
 }
 
 static void on_rows(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
@@ -301,11 +428,11 @@ static void on_rows(struct lane *l, const struct lane_limits *lim, const struct 
 		return;
 	}
 	if (h->seq <= l->last_seq) {
-		fx->answer = l->answered && h->seq == l->last_seq;
-		if (h->flags & WIRE_TELL && !l->jobs)
-			tell(l, h, 0, fx);
+		repeat(l, h, fx);
 		return;
 	}
+	if (h->flags & WIRE_DRAFT && !fits_draft(l, ev, fx))
+		return;
 	if (h->pos > l->planned_len) {
 		tell(l, h, h->seq, fx);
 		return;
@@ -322,23 +449,7 @@ static void on_rows(struct lane *l, const struct lane_limits *lim, const struct 
 		tell(l, h, h->seq, fx);
 		return;
 	}
-	l->last_seq = h->seq;
-	l->answered = false;
-	l->planned_len = h->pos + h->rows;
-	l->jobs++;
-	fx->run = true;
-}
-
-/* The penalty's history: tokens by position, so that a repeated position overwrites. */
-static void remember(struct lane *l, const struct lane_limits *lim, uint32_t pos, uint32_t id)
-{
-	if (l->generated_pos == UINT32_MAX || pos < l->generated_pos ||
-	    pos - l->generated_pos > l->n_generated)
-		l->generated_pos = pos - (pos < l->n_generated ? pos : l->n_generated);
-	if (pos - l->generated_pos >= lim->context_tokens)
-		return;
-	l->generated[pos - l->generated_pos] = id;
-	l->n_generated = pos - l->generated_pos + 1;
+	take(l, lim, ev, fx);
 }
 
 bool lane_token_at(const struct lane *l, uint32_t pos, uint32_t *id)
@@ -386,6 +497,8 @@ static void change_came_back(struct lane *l, const struct lane_event *ev, struct
 static void on_computed(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
 			struct lane_effects *fx)
 {
+	struct lane_answer *a;
+
 	came_back(l, ev->fill);
 	if (l->state == LANE_DRAINING) {
 		release(l, fx);
@@ -400,24 +513,15 @@ static void on_computed(struct lane *l, const struct lane_limits *lim, const str
 		fx->need = true;
 		fx->need_len = ev->pos;
 	}
-	if (ev->epoch != l->open.epoch || !ev->sampled)
+	if (ev->epoch != l->open.epoch || !ev->sampled || is_void(l, ev))
 		return;
+	judge_drafts(l, ev);
 	remember(l, lim, ev->pos, ev->id);
-	if (ev->seq != l->last_seq)
-		return;
-	l->answered = true;
-	l->answer = (struct msg_tokens){
-		.session = l->open.session,
-		.epoch = ev->epoch,
-		.seq = ev->seq,
-		.pos = ev->pos,
-		.ids = { ev->id },
-		.n_ids = 1,
-		.end = ev->end,
-		.queue_us = ev->queue_us,
-		.compute_us = ev->compute_us,
-	};
-	fx->answer = true;
+	a = &l->answers[l->n_answers++ % LANE_ANSWERS];
+	*a =
+		(struct lane_answer){ ev->seq, ev->pos,      ev->id,
+				      ev->end, ev->queue_us, ev->compute_us };
+	publish(l, a, fx);
 }
 
 static void on_failed(struct lane *l, const struct lane_limits *lim, const struct lane_event *ev,
@@ -429,7 +533,7 @@ static void on_failed(struct lane *l, const struct lane_limits *lim, const struc
 		fill_came_back(l, ev, fx);
 		return;
 	}
-	if (l->state == LANE_SERVING && ev->epoch != l->open.epoch)
+	if (l->state == LANE_SERVING && (ev->epoch != l->open.epoch || is_void(l, ev)))
 		return;
 	if (l->state == LANE_SERVING)
 		refuse(fx, ev->epoch, ev->seq, ev->code, ev->reason);

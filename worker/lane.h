@@ -14,6 +14,12 @@
  * For a lower one, FILL frames build the layers between beside, in an order of their own; rows at
  * that split join them once they are as long as the rest, and are needed again before. Only one
  * job that moves the split is out at a time. What goes wrong with a fill ends only the fill.
+ *
+ * Drafts are rows of tokens that the agent guesses while it waits for an answer. One is taken only
+ * right behind the chunk that it follows on. Once another token was sampled for its position, it
+ * and those behind it have never been: they are cut off here as well, so that nothing can follow on
+ * them, and what comes of their jobs is thrown away.
+ *
  * Sees base and schema only. Loop thread. Source: schema/PROTOCOL.md, "Sessions". */
 #ifndef WORKER_LANE_H
 #define WORKER_LANE_H
@@ -27,6 +33,8 @@
 #include "schema/wire.h"
 
 #define LANE_MAX_JOBS 128u /* chunks of one session that may wait for the compute thread */
+
+#define LANE_ANSWERS  8u   /* newest ones, which are given again */
 
 /* Number of the fill that a frame with this seq belongs to. */
 #define LANE_FILL_NO(seq) ((seq) >> 16)
@@ -46,6 +54,12 @@ struct lane_limits {
 	uint64_t idle_us;  /* a lane without traffic for that long is given up */
 };
 
+struct lane_answer {
+	uint32_t seq, pos, id;
+	bool end;
+	uint32_t queue_us, compute_us;
+};
+
 struct lane {
 	enum lane_state state;
 	char agent[TOPIC_NAME_MAX + 1];
@@ -53,9 +67,12 @@ struct lane {
 	uint32_t context_tokens; /* granted */
 	uint32_t planned_len;    /* KV length once all jobs that are out have run */
 	uint32_t last_seq;       /* newest chunk that was taken; 0: none */
-	bool answered;           /* answer is that of last_seq */
-	struct msg_tokens answer;
-	uint32_t *generated; /* [lim.context_tokens] sampled in this epoch and before */
+	struct lane_answer answers[LANE_ANSWERS]; /* ring, at n_answers */
+	uint32_t n_answers;                       /* of this epoch */
+	struct msg_tokens answer;                 /* to be published */
+	uint32_t drafts;   /* the last so many positions of planned_len came as drafts */
+	uint32_t void_seq; /* what still comes back of chunks up to this one has never been */
+	uint32_t *generated; /* [lim.context_tokens] sampled in this epoch and before; drafts */
 	uint32_t n_generated;
 	uint32_t generated_pos; /* position of generated[0]; UINT32_MAX: none yet */
 	uint32_t jobs;          /* out on the compute thread, those of a fill included */
@@ -75,7 +92,7 @@ struct lane {
 
 enum lane_event_kind {
 	LANE_EV_OPEN,     /* agent, open */
-	LANE_EV_ROWS,     /* hdr: ROWS, with or without FILL, or KV */
+	LANE_EV_ROWS,     /* hdr: ROWS, with or without FILL, or KV; id, of a draft */
 	LANE_EV_COMPUTED, /* a job is done: epoch, seq, pos, sampled?, fill, id, end, times */
 	LANE_EV_FAILED,   /* a job failed: epoch, seq, fill, code, reason */
 	LANE_EV_NO_SIDE,  /* the cache for a fill was refused: seq, code, reason */
@@ -131,7 +148,7 @@ void lane_finish(struct lane *l);
 MUST_CHECK int lane_admit(const struct lane_limits *lim, const struct msg_open *open,
 			  char reason[static MSG_REASON_MAX]);
 
-/* The token at position pos, when this lane sampled it, or was told it by OPEN. */
+/* The token at position pos, when this lane sampled it, was told it by OPEN, or runs a draft of it. */
 bool lane_token_at(const struct lane *l, uint32_t pos, uint32_t *id);
 
 /* The one transition function. *fx is overwritten. */

@@ -19,6 +19,7 @@ struct stretch {
 
 struct runner {
 	struct segment *seg;
+	struct drafts_lane *lanes;
 	struct codec_work *work;
 	void (*done)(void *ctx, struct tail_job *job);
 	void *ctx;
@@ -39,7 +40,7 @@ static struct tail_job *job_of(const struct sched_part *p)
 	return p->job->owner;
 }
 
-int runner_create(struct runner **out, struct segment *seg,
+int runner_create(struct runner **out, struct segment *seg, struct drafts_lane *lanes,
 		  void (*done)(void *ctx, struct tail_job *job), void *ctx)
 {
 	struct runner *r = calloc(1, sizeof(*r));
@@ -47,6 +48,7 @@ int runner_create(struct runner **out, struct segment *seg,
 	if (!r)
 		return ERR_NOMEM;
 	r->seg = seg;
+	r->lanes = lanes;
 	r->done = done;
 	r->ctx = ctx;
 	if (codec_work_create(&r->work, seg->hp.dim, TAIL_MAX_ROWS)) {
@@ -300,11 +302,18 @@ static void ask(struct runner *r, const struct sched_step *step, unsigned from, 
 static void sample(struct runner *r, struct tail_job *job, const float *logits)
 {
 	const uint32_t pos = job->hdr.pos + job->hdr.rows;
+	struct drafts_lane *lane = &r->lanes[job->lane];
 
+	/* It ran beside the row that it follows on. */
+	job->skipped = job->hdr.flags & WIRE_DRAFT && drafts_void(lane, job);
+	if (job->skipped)
+		return;
 	job->rc = segment_pick(r->seg, &job->sampling, logits, job->history, job->n_history, pos,
 			       &job->id, &job->end, &job->err);
 	if (!job->rc && job->logits)
 		memcpy(job->logits, logits, r->seg->hp.n_vocab * sizeof(*logits));
+	if (!job->rc)
+		drafts_sampled(lane, job);
 }
 
 /* Head and sampling, some jobs at a time; each is done at once. */

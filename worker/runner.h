@@ -8,17 +8,20 @@
 #ifndef WORKER_RUNNER_H
 #define WORKER_RUNNER_H
 
-#include "worker/tempo.h"
+#include "worker/drafts.h"
 #include "worker/tail.h"
+#include "worker/tempo.h"
 
 #define RUNNER_SPARE_ROWS (2u * TAIL_MAX_ROWS) /* of the segment's x: rest of a chunk per class */
 #define RUNNER_LOGITS     16u                  /* rows of logits: so many jobs share the head */
 
 struct runner;
 
-/* Borrows the segment, opened with those sizes and TAIL_MAX_ROWS. done: called for each job that
+/* Borrows the segment, opened with those sizes and TAIL_MAX_ROWS, and what is known of each lane's
+ * drafts. done: called for each job that
  * ended, as soon as it has, with its results; from then on it is no longer looked at. */
 MUST_CHECK int runner_create(struct runner **out, struct segment *seg,
+			     struct drafts_lane *lanes,
 			     void (*done)(void *ctx, struct tail_job *job), void *ctx);
 void runner_destroy(struct runner *r);
 

@@ -23,6 +23,7 @@ struct tail {
 	struct sched *sched;
 	uint32_t max_sessions;
 	struct runner *runner;
+	struct drafts_lane *lanes; /* [max_sessions] compute thread */
 	struct sched_step step;
 	struct queue *jobs;
 	struct due due; /* compute thread: when the next job comes */
@@ -146,10 +147,23 @@ static bool is_behind(const struct tail *t, const struct sched_job *job)
 	return s;
 }
 
+/* A draft that has never been: nothing of it is looked at. */
+static void skip(struct tail *t, struct tail_job *job)
+{
+	job->skipped = true;
+	job->begun_us = clock_now_us();
+	job->queue_us = (uint32_t)(job->begun_us - job->queued_us);
+	give_back(t, job);
+}
+
 static void admit(struct tail *t, struct tail_job *job)
 {
 	struct sched_job **last = &t->unready;
 
+	if (drafts_void(&t->lanes[job->lane], job)) {
+		skip(t, job);
+		return;
+	}
 	if (!is_behind(t, &job->sched) && prepare(t, job, 0)) {
 		sched_add(t->sched, &job->sched);
 		return;
@@ -251,6 +265,23 @@ static void learn_tempo(struct tail *t)
 	tell_tempo(t);
 }
 
+/* Those that came before it was known that they are void. */
+static void skip_drafts(struct tail *t)
+{
+	for (unsigned i = 0; i < t->step.n; i++) {
+		const struct sched_part *p = &t->step.parts[i];
+		struct sched_job *s;
+
+		if (!p->answers)
+			continue;
+		while ((s = sched_waiting_draft(t->sched, p->flow)) &&
+		       drafts_void(&t->lanes[p->flow], s->owner)) {
+			sched_drop(t->sched, s);
+			skip(t, s->owner);
+		}
+	}
+}
+
 static void *compute(void *arg)
 {
 	struct tail *t = arg;
@@ -264,6 +295,7 @@ static void *compute(void *arg)
 		sched_ran(t->sched, &t->step, t1, t1 - t0);
 		atomic_fetch_add(&t->steps, t->step.rows > 0); /* not of a wave that goes on */
 		atomic_fetch_add(&t->rows, t->step.rows);
+		skip_drafts(t);
 		learn_tempo(t);
 	}
 	return NULL;
@@ -329,7 +361,9 @@ static int open_parts(struct tail *t, const struct tail_conf *conf, struct err *
 	attention = segment_attention_work(&t->seg.hp);
 	sched.attention = ATTENTION_DEAR * attention;
 	tempo_shape(&t->tempo, attention);
-	if (sched_create(&t->sched, &sched) || runner_create(&t->runner, &t->seg, give_back, t))
+	t->lanes = calloc(conf->max_sessions, sizeof(*t->lanes));
+	if (!t->lanes || sched_create(&t->sched, &sched) ||
+	    runner_create(&t->runner, &t->seg, t->lanes, give_back, t))
 		return err_set(e, ERR_NOMEM, "buffers of the back end");
 	if (conf->warm_up) {
 		warmup_run(&t->seg, &t->tempo);
@@ -375,6 +409,7 @@ void tail_destroy(struct tail *t)
 	queue_destroy(t->jobs, NULL);
 	runner_destroy(t->runner);
 	sched_destroy(t->sched);
+	free(t->lanes);
 	segment_close(&t->seg);
 	free(t);
 }
@@ -413,6 +448,7 @@ bool tail_submit(struct tail *t, struct tail_job *job)
 		.bulk = job->bulk,
 		.sample = !fill && h->flags & WIRE_SAMPLE,
 		.patient = fill || h->flags & WIRE_TELL,
+		.draft = h->flags & WIRE_DRAFT,
 		.from = h->split,
 		.until = h->kind == WIRE_KV ? h->split : last,
 		.arrived_us = job->queued_us,

@@ -40,6 +40,7 @@ struct tail_job {
 	uint64_t queued_us;
 	/* results */
 	uint64_t begun_us; /* when its first rows were taken */
+	bool skipped;      /* a draft that is void: nothing was sampled, it may not have run */
 	int rc;
 	struct err err;
 	uint32_t id;
