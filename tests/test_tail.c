@@ -97,7 +97,8 @@ static void assert_same(struct plant *alone, struct plant *together, unsigned n)
 
 	for (unsigned i = 0; i < n; i++) {
 		assert_int_equal(alone->s[i].rc, 0);
-		assert_int_equal(together->s[i].rc, 0);
+		if (together->s[i].rc)
+			fail_msg("session %u: %s", i, together->s[i].err.text);
 		assert_int_equal(together->s[i].n_tokens, TOKENS);
 		for (unsigned k = 0; k < TOKENS; k++) {
 			if (alone->tokens[i][k].id != together->tokens[i][k].id)
@@ -248,6 +249,91 @@ static void a_prompt_that_is_cut_gives_the_same_answer(void **state)
 	close_plant(together);
 }
 
+/* Guesses of every session's tokens, most of them right. */
+static void guess(struct plant *p, const struct plant *truth, uint32_t guesses[SESSIONS][TOKENS])
+{
+	for (uint32_t i = 0; i < SESSIONS; i++) {
+		for (uint32_t k = 0; k < TOKENS; k++)
+			guesses[i][k] = truth->tokens[i][k].id ^ !(rng_u64(100 + i, k) % 4);
+		p->s[i].guesses = guesses[i];
+		p->s[i].drafts = 1 + i % 4;
+	}
+}
+
+/* Greedy and seeded, with a penalty on what was said before. */
+static void penalize(struct plant *p)
+{
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		p->s[i].sampling.repeat_penalty = 1.3F;
+		p->s[i].sampling.repeat_last = 4 + i;
+	}
+}
+
+static void drafts_change_no_token(void **state)
+{
+	static uint32_t guesses[SESSIONS][TOKENS];
+	struct plant *plain = make(1), *drafted = make(2);
+	struct tail_counts before, after;
+	uint32_t skipped = 0;
+
+	(void)state;
+	penalize(plain);
+	penalize(drafted);
+	for (unsigned i = 0; i < SESSIONS; i++)
+		run(plain, &plain->s[i], 1);
+	guess(drafted, plain, guesses);
+	for (unsigned i = 0; i < SESSIONS; i++) { /* alone: p, and drafts that came meanwhile */
+		run(drafted, &drafted->s[i], 1);
+		skipped += drafted->s[i].skipped;
+	}
+	assert_same(plain, drafted, SESSIONS);
+	assert_true(skipped > SESSIONS);
+	for (unsigned turn = 0; turn < 3; turn++) {
+		run(drafted, drafted->s, SESSIONS);
+		assert_same(plain, drafted, SESSIONS);
+	}
+	for (unsigned i = 0; i < SESSIONS; i++) { /* all of them right: several a step */
+		for (unsigned k = 0; k < TOKENS; k++)
+			guesses[i][k] = plain->tokens[i][k].id;
+	}
+	drive_count(drafted->drive, &before);
+	for (unsigned i = 0; i < SESSIONS; i++)
+		run(drafted, &drafted->s[i], 1);
+	drive_count(drafted->drive, &after);
+	assert_same(plain, drafted, SESSIONS);
+	print_message("%u drafts skipped; %u steps of right ones\n", skipped,
+		      (unsigned)(after.steps - before.steps));
+	assert_true(after.steps > before.steps);
+	close_plant(plain);
+	close_plant(drafted);
+}
+
+/* It waits behind a prompt; when that is answered it has never been. */
+static void a_draft_that_is_wrong_is_not_run(void **state)
+{
+	static uint32_t guesses[TOKENS];
+	struct plant *p = make(1);
+	struct drive_session *s = &p->s[3];
+	struct tail_counts before, after;
+
+	(void)state;
+	s->bulk = false;
+	s->max_new = 2;
+	s->chunk_rows = s->n_prompt;
+	run(p, s, 1);
+	for (unsigned k = 0; k < TOKENS; k++)
+		guesses[k] = p->tokens[3][k].id ^ 1;
+	s->guesses = guesses;
+	s->drafts = 4;
+	drive_count(p->drive, &before);
+	run(p, s, 1);
+	drive_count(p->drive, &after);
+	assert_int_equal(s->rc, 0);
+	assert_int_equal(s->skipped, 1);
+	assert_int_equal(after.rows - before.rows, s->n_prompt + 1);
+	close_plant(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +342,8 @@ int main(void)
 		cmocka_unit_test(and_so_it_does_between_steps_of_others),
 		cmocka_unit_test(keys_and_values_go_along_with_the_prompts_of_others),
 		cmocka_unit_test(a_prompt_that_is_cut_gives_the_same_answer),
+		cmocka_unit_test(drafts_change_no_token),
+		cmocka_unit_test(a_draft_that_is_wrong_is_not_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

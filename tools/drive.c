@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/le.h"
 #include "codec/codec.h"
 
 #define NEVER UINT64_MAX
@@ -15,7 +16,8 @@ struct seat {
 	struct codec_state *codec;
 	uint32_t pos; /* rows that were sent */
 	uint32_t seq, jobs;
-	uint64_t due_us; /* when its next row goes; NEVER: none is due */
+	uint32_t void_seq; /* drafts up to this one have never been */
+	uint64_t due_us;   /* when its next row goes; NEVER: none is due */
 	bool begun, ended;
 };
 
@@ -120,12 +122,31 @@ static int make_rows(struct drive *d, struct seat *st, const uint32_t *ids, uint
 	return rc ? err_set(e, rc, "rows for the worker: %s", err_phrase(rc)) : 0;
 }
 
-static int send(struct drive *d, struct seat *st, const uint32_t *ids, uint32_t n, bool last,
+/* Token number i, as far as it is known or guessed. */
+static uint32_t token_at(const struct drive_session *s, uint32_t i)
+{
+	return i < s->n_tokens ? s->tokens[i].id : s->guesses[i];
+}
+
+/* Of tokens that were made before the row of token i, and that one. */
+static void set_history(struct tail_job *job, const struct drive_session *s, uint32_t i)
+{
+	uint32_t n = i + 1 < s->sampling.repeat_last ? i + 1 : s->sampling.repeat_last;
+
+	n = n < MSG_IDS_MAX ? n : MSG_IDS_MAX;
+	for (uint32_t k = 0; k < n; k++)
+		job->history[k] = token_at(s, i + 1 - n + k);
+	job->n_history = n;
+}
+
+static int send(struct drive *d, struct seat *st, const uint32_t *ids, uint32_t n, uint8_t flags,
 		struct err *e)
 {
 	const struct drive_session *s = st->s;
+	const bool last = flags & WIRE_SAMPLE;
 	const uint32_t dim = drive_hparams(d)->dim;
-	const size_t bytes = (size_t)n * dim * sizeof(float);
+	const size_t told = flags & WIRE_IDS ? sizeof(*ids) * n : 0;
+	const size_t bytes = told + (size_t)n * dim * sizeof(float);
 	struct tail_job *job = calloc(1, sizeof(*job) + bytes);
 	int rc = job ? make_rows(d, st, ids, n, e) : err_set(e, ERR_NOMEM, "job");
 
@@ -133,10 +154,12 @@ static int send(struct drive *d, struct seat *st, const uint32_t *ids, uint32_t 
 		free(job);
 		return rc;
 	}
-	memcpy(job->body, d->x, bytes);
+	for (size_t i = 0; i < told; i += sizeof(*ids))
+		le_put32(job->body + i, ids[i / sizeof(*ids)]);
+	memcpy(job->body + told, d->x, bytes - told);
 	job->hdr = (struct wire_hdr){
 		.kind = WIRE_ROWS,
-		.flags = last ? WIRE_SAMPLE : 0,
+		.flags = flags,
 		.codec = PLAIN_F32,
 		.seq = ++st->seq,
 		.pos = st->pos,
@@ -155,6 +178,8 @@ static int send(struct drive *d, struct seat *st, const uint32_t *ids, uint32_t 
 	job->codec = st->codec;
 	job->logits = last ? s->logits : NULL;
 	job->sampling = s->sampling;
+	if (st->pos >= s->n_prompt)
+		set_history(job, s, st->pos - s->n_prompt);
 	if (!tail_submit(d->tail, job)) {
 		free(job);
 		return err_set(e, ERR_BUSY, "too many rows are waiting");
@@ -173,8 +198,22 @@ static int send_prompt(struct drive *d, struct seat *st, struct err *e)
 		uint32_t left = s->n_prompt - st->pos;
 		uint32_t n = left < s->chunk_rows ? left : s->chunk_rows;
 
-		rc = send(d, st, s->prompt + st->pos, n, n == left, e);
+		rc = send(d, st, s->prompt + st->pos, n, n == left ? WIRE_SAMPLE : 0, e);
 	}
+	return rc;
+}
+
+/* Rows of tokens that are only guessed, as many as may be out. */
+static int send_drafts(struct drive *d, struct seat *st, struct err *e)
+{
+	const struct drive_session *s = st->s;
+	const uint32_t end = s->n_prompt + s->max_new - 1;
+	int rc = 0;
+
+	while (!rc && s->guesses && st->pos < end &&
+	       st->pos < s->n_prompt + s->n_tokens + s->drafts)
+		rc = send(d, st, &s->guesses[st->pos - s->n_prompt], 1,
+			  WIRE_DRAFT | WIRE_SAMPLE | WIRE_IDS, e);
 	return rc;
 }
 
@@ -194,7 +233,9 @@ static int begin(struct drive *d, struct seat *st, struct err *e)
 	st->begun = true;
 	st->due_us = NEVER;
 	s->begun_us = clock_now_us();
-	return rc ? rc : send_prompt(d, st, e);
+	if (!rc)
+		rc = send_prompt(d, st, e);
+	return rc ? rc : send_drafts(d, st, e);
 }
 
 static void leave(struct drive *d, struct seat *st)
@@ -216,6 +257,28 @@ static bool goes_on(const struct drive *d, const struct seat *st)
 	return !st->s->rc && st->s->n_tokens < st->s->max_new && (others || !st->s->fills);
 }
 
+/* The row that goes with the newest token is out, as a draft. */
+static bool is_out(const struct seat *st)
+{
+	const struct drive_session *s = st->s;
+	const uint32_t i = s->n_tokens - 1;
+
+	return st->pos > s->n_prompt + i && s->guesses[i] == s->tokens[i].id;
+}
+
+/* The row of the newest token is due, whatever was sent for its position and behind. */
+static void make_due(struct seat *st, uint64_t now_us)
+{
+	const struct drive_session *s = st->s;
+	const uint32_t pos = s->n_prompt + s->n_tokens - 1;
+
+	st->void_seq = st->seq;
+	if (st->front_kv)
+		kv_truncate(st->front_kv, pos);
+	st->pos = pos;
+	st->due_us = now_us + s->away_us;
+}
+
 static void take(struct drive *d, struct tail_job *job)
 {
 	struct seat *st = &d->seats[job->lane];
@@ -223,14 +286,20 @@ static void take(struct drive *d, struct tail_job *job)
 	uint64_t now_us = clock_now_us();
 
 	st->jobs--;
-	if (job->rc && !s->rc) {
+	s->skipped += job->skipped;
+	if (job->hdr.flags & WIRE_DRAFT && job->hdr.seq <= st->void_seq) {
+		job->rc = 0;
+	} else if (job->skipped) { /* it follows on what ends an answer: here it goes on */
+		make_due(st, now_us);
+	} else if (job->rc && !s->rc) {
 		s->rc = job->rc;
 		s->err = job->err;
 	} else if (!job->rc && job->hdr.flags & WIRE_SAMPLE) {
 		s->tokens[s->n_tokens++] = (struct drive_token){ .id = job->id,
 								 .asked_us = job->queued_us,
 								 .at_us = now_us };
-		st->due_us = now_us + s->away_us;
+		if (!is_out(st))
+			make_due(st, now_us);
 	}
 	if (!st->jobs && !goes_on(d, st))
 		leave(d, st);
@@ -247,10 +316,14 @@ static int send_due(struct drive *d, uint64_t now_us, struct err *e)
 		if (!st->begun &&
 		    (!i || d->seats[0].ended || d->seats[0].s->n_tokens >= st->s->begin_after))
 			rc = begin(d, st, e);
-		if (rc || st->due_us > now_us)
+		if (rc || st->ended)
 			continue;
-		st->due_us = NEVER;
-		rc = send(d, st, &st->s->tokens[st->s->n_tokens - 1].id, 1, true, e);
+		if (st->due_us <= now_us) {
+			st->due_us = NEVER;
+			rc = send(d, st, &st->s->tokens[st->s->n_tokens - 1].id, 1, WIRE_SAMPLE, e);
+		}
+		if (!rc && st->begun && st->due_us == NEVER)
+			rc = send_drafts(d, st, e);
 	}
 	return rc;
 }
@@ -298,7 +371,7 @@ int drive_run(struct drive *d, struct drive_session *sessions, unsigned n, struc
 	d->n = n;
 	for (unsigned i = 0; i < n; i++) {
 		d->seats[i] = (struct seat){ .s = &sessions[i], .due_us = NEVER };
-		sessions[i].n_tokens = 0;
+		sessions[i].n_tokens = sessions[i].skipped = 0;
 		sessions[i].rc = 0;
 	}
 	while (!rc && !all_ended(d)) {

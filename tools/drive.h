@@ -45,10 +45,13 @@ struct drive_session {
 	uint64_t away_us;    /* from an answer to the next row */
 	uint32_t begin_after; /* begins when session 0 has so many tokens */
 	struct sampler_params sampling;
+	const uint32_t *guesses; /* [max_new] of its tokens, sent as drafts; or NULL */
+	uint32_t drafts;         /* most that are out beyond the row whose answer is due */
 	/* got */
 	struct drive_token *tokens; /* [max_new], of the caller */
 	uint32_t n_tokens;
 	float *logits; /* [V] of the last one, of the caller; or NULL */
+	uint32_t skipped; /* drafts that the worker left out */
 	uint64_t begun_us;
 	int rc;
 	struct err err;
