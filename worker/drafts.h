@@ -1,7 +1,8 @@
 /* worker/drafts.h - drafts that need not run: the compute thread knows it before the loop does.
  *
  * Of each lane the newest token that was sampled, and whether drafts have been found void since the
- * last row that was none: what follows on them is void, too. Internal to the tail. Compute thread. */
+ * last row that was none: what follows on them is void, too. Internal to the tail. Compute
+ * thread. */
 #ifndef WORKER_DRAFTS_H
 #define WORKER_DRAFTS_H
 

@@ -148,7 +148,8 @@ void lane_finish(struct lane *l);
 MUST_CHECK int lane_admit(const struct lane_limits *lim, const struct msg_open *open,
 			  char reason[static MSG_REASON_MAX]);
 
-/* The token at position pos, when this lane sampled it, was told it by OPEN, or runs a draft of it. */
+/* The token at position pos, when this lane sampled it, was told it by OPEN, or runs a draft of
+ * it. */
 bool lane_token_at(const struct lane *l, uint32_t pos, uint32_t *id);
 
 /* The one transition function. *fx is overwritten. */
