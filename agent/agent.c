@@ -30,8 +30,6 @@
 #include "daemon/memory.h"
 #include "daemon/sensors.h"
 #include "daemon/spare.h"
-#include "engine/kv_rows.h"
-#include "engine/prompt.h"
 
 #define GOODBYE_MS         1000
 #define TELEMETRY_EXPIRY_S 30
@@ -54,6 +52,7 @@ struct agent {
 	uint64_t wake_us;          /* when the loop looks at the time again */
 	unsigned signals, replies; /* replies: in the inbox */
 	bool stop;
+	struct inbox_item draft;   /* says that one is ready */
 	bool rehearsing;           /* jobs are nobody's: they come back through the inbox */
 	struct msg_telemetry told; /* newest telemetry */
 	struct err fatal;
@@ -139,6 +138,14 @@ static bool submit(void *ctx, struct head_job *job)
 	return head_submit(a->head, job);
 }
 
+static void guess(void *ctx, const struct head_job *job, uint32_t pos,
+		  const struct head_guesses *guesses)
+{
+	struct agent *a = ctx;
+
+	head_guess(a->head, job, pos, guesses);
+}
+
 static void reply(void *ctx, const struct msg_reply *r)
 {
 	struct agent *a = ctx;
@@ -190,6 +197,30 @@ static void job_done(void *ctx, struct head_job *job)
 	leave(a);
 }
 
+/* In the loop's turn. */
+static void take_draft(struct agent *a)
+{
+	struct head_draft d;
+
+	if (head_take_draft(a->head, &d))
+		agent_core_drafted(a->core, &d, clock_now_us());
+	head_go_on(a->head);
+}
+
+/* Compute thread. */
+static void drafted(void *ctx)
+{
+	struct agent *a = ctx;
+
+	if (!queue_enter(a->inbox)) {
+		if (!queue_push(a->inbox, &a->draft))
+			head_go_on(a->head);
+		return;
+	}
+	take_draft(a);
+	leave(a);
+}
+
 /* An answer of a worker, or of the broker: little to do, and time counts. A prompt is left to the
  * loop, since it may take long. */
 static bool is_answer(const struct bus_event *ev)
@@ -214,47 +245,11 @@ static void on_event(void *ctx, const struct bus_event *ev)
 
 static int fill_core_conf(struct agent *a, struct agent_core_conf *cc, struct err *e)
 {
-	const struct config_agent *conf = a->conf;
-	const struct segment *seg = head_segment(a->head);
+	const int rc = settings_core(cc, a->conf, head_segment(a->head), e);
 
-	*cc = (struct agent_core_conf){
-		.n_layers = seg->hp.n_layers,
-		.dim = seg->hp.dim,
-		.split = settings_split(conf, seg),
-		.kv = seg->kv_type,
-		.kv_elements = seg->hp.n_kv_heads * (seg->hp.head_dim + seg->hp.head_dim_v),
-		.context_tokens = conf->context_tokens,
-		.max_sessions = conf->max_sessions,
-		.max_tokens = conf->max_tokens,
-		.qos = (int)conf->broker.qos,
-		.sampling = settings_sampling(&conf->sampling),
-		.accept_timeout_ms = conf->accept_timeout_ms,
-		.reply_timeout_ms = conf->reply_timeout_ms,
-		.session_deadline_ms = conf->session_deadline_ms,
-		.ttft_ms = conf->deadline_ttft_ms,
-		.tpot_ms = conf->deadline_tpot_ms,
-		.max_delta = (float)conf->deadline_max_delta,
-		.run_ahead = conf->run_ahead[0] == 'y',
-		.offline_after_ms = conf->offline_after_ms,
-		.boot = a->boot,
-		.head_layers = profile_head_layers(seg),
-		.attention = segment_attention_work(&seg->hp),
-		.probe_us = settings_metered(conf) ? 0 : conf->telemetry_s * 1000000ull,
-		.tokenizer = seg->tokenizer,
-		.prompt_family = prompt_family(seg->gguf),
-	};
-	snprintf(cc->fleet, sizeof(cc->fleet), "%s", conf->fleet);
-	snprintf(cc->agent, sizeof(cc->agent), "%s", conf->agent);
-	snprintf(cc->model, sizeof(cc->model), "%s", seg->hash);
-	snprintf(cc->calibration, sizeof(cc->calibration), "%s", seg->cal ? seg->cal->id : "");
-	snprintf(cc->model_name, sizeof(cc->model_name), "%s", seg->name);
-	profile_front_name(seg, cc->front);
+	cc->boot = a->boot;
 	fronts_names(a->fronts, cc);
-	for (unsigned t = 0; t < KV_TYPE_COUNT; t++)
-		cc->kv_position_bytes[t] = kv_rows_position_bytes(&seg->hp, (enum kv_type)t);
-	if (msg_class_parse(&cc->class, conf->class))
-		return err_set(e, ERR_CONFIG, "class must be " MSG_CLASS_WORDS);
-	return settings_codec(&cc->codec, conf, e);
+	return rc;
 }
 
 /* For the proof that a session as configured fits. */
@@ -397,6 +392,7 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 	if (!a)
 		return err_set(e, ERR_NOMEM, "agent");
 	a->conf = conf;
+	a->draft.kind = INBOX_DRAFT;
 	a->on_reply = on_reply;
 	a->reply_ctx = ctx;
 	a->boot = rng_entropy() | 1;
@@ -424,9 +420,12 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 							    .side_end = side_end,
 							    .reply = reply,
 							    .fits = fits,
-							    .front = want_front });
-	if (!rc)
+							    .front = want_front,
+							    .guess = guess });
+	if (!rc) {
+		head_on_draft(a->head, drafted);
 		fronts_tell(a->fronts, a->core);
+	}
 	if (!rc && !on_reply && conf->telemetry_s) /* a daemon, and somebody wants to know */
 		rehearse(a, &cc);
 	if (!rc)
@@ -489,19 +488,11 @@ static void publish_profile(struct agent *a)
 	struct msg m = { .type = MSG_AGENT_PROFILE };
 	struct msg_agent_profile *p = &m.u.agent_profile;
 	struct topic t = own_topic(a, TOPIC_AGENT_PROFILE);
-	struct codec_spec codec;
-	int rc = spec_parse(&codec, a->conf->codec, NULL);
+	int rc = profile_fill(p, a->conf, seg);
 
-	snprintf(p->agent, sizeof(p->agent), "%s", a->conf->agent);
 	p->boot = a->boot;
-	p->threads = a->conf->threads;
-	p->max_sessions = a->conf->max_sessions;
-	p->context_tokens = a->conf->context_tokens;
-	if (!rc) {
-		p->prefill_rows = chunk_rows(&codec, seg->hp.dim, SIZE_MAX, AGENT_CHUNK_ROWS);
-		profile_fill(p, seg, &codec);
+	if (!rc)
 		rc = fronts_fill(a->fronts, p);
-	}
 	if (!rc)
 		rc = link_publish(a->bus, &t, &m, 1, true, 0);
 	if (rc)
@@ -585,6 +576,8 @@ static void dispatch(struct agent *a, struct inbox_item *item)
 		on_reply(a, &((struct reply_item *)item)->reply);
 	else if (item->kind == INBOX_FRONT)
 		fronts_loaded(a->fronts, a->core);
+	else if (item->kind == INBOX_DRAFT)
+		take_draft(a);
 	if (item->kind == INBOX_JOB) /* the core may end the job's session, and the job with it */
 		agent_core_computed(a->core, (struct head_job *)item, clock_now_us());
 	else

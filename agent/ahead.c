@@ -1,34 +1,75 @@
 #include "agent/ahead.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/trace.h"
+#include "codec/chunk.h"
 #include "engine/kv.h"
 #include "engine/kv_layers.h"
 
-void ahead_init(struct ahead *a, float *x)
+int ahead_init(struct ahead *a, float *x, size_t dim, struct codec_work *work)
 {
-	*a = (struct ahead){ .x = x };
+	const struct codec_spec plain = { .plain = PLAIN_F32 };
+
+	*a = (struct ahead){ .x = x, .work = work, .cap = chunk_row_room(&plain, (uint32_t)dim) };
 	pthread_mutex_init(&a->lock, NULL);
+	a->bytes = malloc(a->cap);
+	return a->bytes ? 0 : ERR_NOMEM;
 }
 
 void ahead_destroy(struct ahead *a)
 {
 	pthread_mutex_destroy(&a->lock);
+	free(a->bytes);
+}
+
+static uint32_t *id_at(struct ahead *a, uint32_t pos)
+{
+	return &a->ids[pos % HEAD_GUESSES];
+}
+
+static void put_guesses(struct ahead *a, uint32_t pos, const struct head_guesses *g)
+{
+	for (uint32_t i = 0; i < g->n; i++) {
+		if (pos + i > a->pos || (pos + i == a->pos && !a->layer))
+			*id_at(a, pos + i) = g->ids[i];
+	}
+	a->until = pos + g->n;
+	a->send_until = pos + g->n_send;
 }
 
 void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_job *job)
 {
 	pthread_mutex_lock(&a->lock);
-	a->on = job->guesses && !job->rc;
+	a->on = job->guesses.n && !job->rc;
 	a->seg = seg;
 	a->kv = job->kv;
+	a->state = job->state;
+	a->codec = job->codec;
+	a->slot = job->slot;
 	a->pos = job->pos + job->rows;
-	a->id = job->guess;
 	a->layer = a->took_us = 0;
 	a->last = a->on ? kv_layers_last(job->kv) : 0;
+	a->ready = false;
+	put_guesses(a, a->pos, &job->guesses);
 	pthread_mutex_unlock(&a->lock);
+}
+
+void ahead_more(struct ahead *a, const struct kv *kv, uint32_t pos, const struct head_guesses *g)
+{
+	pthread_mutex_lock(&a->lock);
+	if (a->on && a->kv == kv && pos <= a->pos)
+		put_guesses(a, pos, g);
+	pthread_mutex_unlock(&a->lock);
+}
+
+/* It has layers to run, or is to be encoded. */
+static bool goes_on(const struct ahead *a)
+{
+	return a->on && !a->ready && !a->offered && a->pos < a->until &&
+	       (a->layer < a->last || a->pos < a->send_until);
 }
 
 bool ahead_wants(struct ahead *a)
@@ -36,9 +77,27 @@ bool ahead_wants(struct ahead *a)
 	bool wants;
 
 	pthread_mutex_lock(&a->lock);
-	wants = a->on && a->layer < a->last;
+	wants = (a->on && a->ready && !a->offered) || goes_on(a);
 	pthread_mutex_unlock(&a->lock);
 	return wants;
+}
+
+bool ahead_offer(struct ahead *a)
+{
+	bool ready;
+
+	pthread_mutex_lock(&a->lock);
+	ready = a->on && a->ready && !a->offered;
+	a->offered |= ready;
+	pthread_mutex_unlock(&a->lock);
+	return ready;
+}
+
+void ahead_go_on(struct ahead *a)
+{
+	pthread_mutex_lock(&a->lock);
+	a->offered = false;
+	pthread_mutex_unlock(&a->lock);
 }
 
 static int run_layer(struct ahead *a)
@@ -47,10 +106,12 @@ static int run_layer(struct ahead *a)
 		.kv = a->kv, .x = a->x, .rows = 1, .from = a->layer, .until = a->layer + 1
 	};
 	uint64_t begun_us, end_us;
-	int rc = a->layer ? 0 : model_embed(a->seg->model, &a->id, 1, a->x);
+	int rc = a->layer ? 0 : model_embed(a->seg->model, id_at(a, a->pos), 1, a->x);
 
 	if (rc)
 		return rc;
+	if (!a->layer && a->pos < a->send_until)
+		codec_state_foresee(a->state);
 	begun_us = clock_now_us();
 	rc = model_step(a->seg->model, &part, 1);
 	end_us = clock_now_us();
@@ -59,14 +120,63 @@ static int run_layer(struct ahead *a)
 	return rc;
 }
 
+static bool encode(struct ahead *a)
+{
+	struct head_job job = {
+		.pos = a->pos,
+		.rows = 1,
+		.ids = id_at(a, a->pos),
+		.codec = a->codec,
+		.tell_ids = true,
+		.draft = true,
+		.state = a->state,
+		.bytes = a->bytes,
+		.cap = a->cap,
+	};
+	const uint64_t begun_us = trace_now_us();
+
+	if (head_encode(&job, a->work, a->x))
+		return false;
+	a->draft = (struct head_draft){
+		.slot = a->slot,
+		.pos = job.pos,
+		.id = *job.ids,
+		.bytes = job.bytes,
+		.len = job.len,
+		.codec_id = job.codec_id,
+		.state_hash = job.state_hash,
+	};
+	a->ready = true;
+	trace_span("draft", begun_us, trace_now_us(), a->pos);
+	return true;
+}
+
 void ahead_step(struct ahead *a)
 {
 	pthread_mutex_lock(&a->lock);
-	if (a->on && a->layer < a->last) {
+	if (goes_on(a) && a->layer < a->last) {
 		a->on = kv_length(a->kv) == a->pos && !run_layer(a);
 		a->layer++;
+	} else if (goes_on(a)) {
+		a->on = encode(a);
 	}
 	pthread_mutex_unlock(&a->lock);
+}
+
+bool ahead_take_draft(struct ahead *a, struct head_draft *draft)
+{
+	bool any;
+
+	pthread_mutex_lock(&a->lock);
+	any = a->on && a->ready;
+	if (any) {
+		*draft = a->draft;
+		a->ready = false;
+		a->pos++;
+		a->layer = a->took_us = 0;
+	}
+	pthread_mutex_unlock(&a->lock);
+	return any;
 }
 
 void ahead_drop(struct ahead *a)
@@ -77,11 +187,11 @@ void ahead_drop(struct ahead *a)
 }
 
 /* Nothing else has changed the cache. */
-static bool is_for(const struct ahead *a, const struct segment *seg, const struct head_job *job)
+static bool is_for(struct ahead *a, const struct segment *seg, const struct head_job *job)
 {
-	return a->on && a->seg == seg && a->kv == job->kv && a->pos == job->pos && job->rows == 1 &&
-	       a->id == job->ids[0] && !job->kept && !job->kept_rows &&
-	       kv_length(a->kv) == a->pos + (a->layer == a->last);
+	return a->on && a->seg == seg && a->kv == job->kv && a->pos == job->pos &&
+	       a->pos < a->until && job->rows == 1 && *id_at(a, a->pos) == job->ids[0] &&
+	       !job->kept && !job->kept_rows && kv_length(a->kv) == a->pos + (a->layer == a->last);
 }
 
 uint32_t ahead_take(struct ahead *a, const struct segment *seg, struct head_job *job, float *x)

@@ -345,6 +345,11 @@ void agent_core_computed(struct agent_core *c, struct head_job *job, uint64_t no
 	fill_slots(c, now_us);
 }
 
+void agent_core_drafted(struct agent_core *c, const struct head_draft *d, uint64_t now_us)
+{
+	slot_drafted(c, d, now_us);
+}
+
 /* A worker accepted a session that we do not have (any more). */
 static void close_stray(struct agent_core *c, const struct msg_accept *a)
 {

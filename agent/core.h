@@ -41,7 +41,8 @@ struct agent_core_conf {
 	uint32_t ttft_ms, tpot_ms; /* wanted; 0: whatever */
 	uint32_t offline_after_ms; /* of absence of the fleet; 0: never alone */
 	float max_delta;           /* of rows, where a deadline is in danger */
-	bool run_ahead;            /* jobs say which token may follow */
+	bool run_ahead;            /* jobs say which tokens may follow */
+	uint32_t drafts;           /* most rows of guessed tokens that may be out (draft.h) */
 	uint64_t boot;
 	char front[MSG_FRONT_MAX]; /* precision of the layers; empty: its speed is not told */
 	double head_layers;        /* the head's weights in layers' weights; 0: there is none */
@@ -105,6 +106,10 @@ struct agent_ops {
 			   uint32_t len, struct err *e);
 	/* recast's cache ends. */
 	void (*recast_end)(void *ctx, struct head_job *recast);
+	/* Tokens from position pos on may be these, as with job->guesses, while no job is out.
+	 * NULL: no drafts. */
+	void (*guess)(void *ctx, const struct head_job *job, uint32_t pos,
+		      const struct head_guesses *guesses);
 };
 
 #define AGENT_CHUNK_ROWS 64u /* most rows of one job */
@@ -130,6 +135,8 @@ bool agent_core_uses_front(const struct agent_core *c, unsigned index); /* a job
 void agent_core_link(struct agent_core *c, bool up, uint64_t now_us);
 void agent_core_message(struct agent_core *c, const struct bus_event *ev, uint64_t now_us);
 void agent_core_computed(struct agent_core *c, struct head_job *job, uint64_t now_us);
+/* A row of guesses[0..n_send) is ready, while no job of its session is out. */
+void agent_core_drafted(struct agent_core *c, const struct head_draft *d, uint64_t now_us);
 void agent_core_tick(struct agent_core *c, uint64_t now_us);
 uint64_t agent_core_due_us(const struct agent_core *c);
 

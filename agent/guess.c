@@ -1,6 +1,6 @@
 #include "agent/guess.h"
 
-#define SURE_MAX 3u
+#include <stddef.h>
 
 /* Of the last `length` of n tokens; never 0. Source: FNV-1a, by words. */
 static uint32_t hash_of(const uint32_t *ids, uint32_t n, uint32_t length)
@@ -14,36 +14,38 @@ static uint32_t hash_of(const uint32_t *ids, uint32_t n, uint32_t length)
 	return h ? h : 1;
 }
 
-static void learn(struct guess_entry *e, uint32_t context, uint32_t id)
+static void learn(struct guess_entry *e, const struct guess_entry *now)
 {
-	if (e->context == context && e->id == id) {
-		e->sure += e->sure < SURE_MAX;
+	if (e->context == now->context && e->id == now->id) {
+		e->sure += e->sure < GUESS_SURE_MAX;
+		e->said |= now->said;
 	} else if (e->sure) {
 		e->sure--;
 	} else {
-		*e = (struct guess_entry){ .context = context, .id = id };
+		*e = *now;
 	}
 }
 
-void guess_learn(struct guess *g, const uint32_t *ids, uint32_t n)
+void guess_learn(struct guess *g, const uint32_t *ids, uint32_t n, bool said)
 {
 	for (uint32_t length = 1; length <= GUESS_CONTEXT && length < n; length++) {
-		const uint32_t context = hash_of(ids, n - 1, length);
+		const struct guess_entry now = { .context = hash_of(ids, n - 1, length),
+						 .id = ids[n - 1],
+						 .length = (uint8_t)length,
+						 .said = said };
 
-		learn(&g->entries[context % GUESS_ENTRIES], context, ids[n - 1]);
+		learn(&g->entries[now.context % GUESS_ENTRIES], &now);
 	}
 }
 
-bool guess_next(const struct guess *g, const uint32_t *ids, uint32_t n, uint32_t *id)
+const struct guess_entry *guess_next(const struct guess *g, const uint32_t *ids, uint32_t n)
 {
 	for (uint32_t length = n < GUESS_CONTEXT ? n : GUESS_CONTEXT; length; length--) {
 		const uint32_t context = hash_of(ids, n, length);
 		const struct guess_entry *e = &g->entries[context % GUESS_ENTRIES];
 
-		if (e->context == context) {
-			*id = e->id;
-			return true;
-		}
+		if (e->context == context)
+			return e;
 	}
-	return false;
+	return NULL;
 }

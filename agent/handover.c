@@ -110,7 +110,7 @@ static bool begin_back(struct session *s, uint64_t now_us, struct session_effect
 	s->conf.log_bytes = s->conf.log_bytes < bytes ? bytes : s->conf.log_bytes;
 	handover_finish(s);
 	s->n_fills = 0;
-	s->n_chunks = s->next_send = 0;
+	s->n_chunks = s->next_send = s->newest_seq = 0;
 	s->log_len = 0;
 	s->need_len = 0;
 	s->refill = false;
@@ -458,7 +458,8 @@ static bool put_chunk(struct session *s, const struct session_event *ev, struct 
 
 	if (s->n_chunks == s->conf.max_ids || !put(s->log, s->conf.log_bytes, &s->log_len, ev))
 		return false;
-	s->chunks[s->n_chunks++] = chunk_of(s, ev, offset);
+	s->chunks[s->n_chunks] = chunk_of(s, ev, offset);
+	s->chunks[s->n_chunks++].seq = ++s->newest_seq;
 	if (!h->accepted)
 		return true;
 	fx->send_from = s->next_send;
@@ -520,6 +521,7 @@ bool handover_on_accept(struct session *s, const struct msg_accept *a, uint64_t 
 		return true;
 	}
 	h->accepted = true;
+	s->drafts = a->drafts;
 	h->trip_rows = s->computed - h->opened_at;
 	h->tries = 0;
 	h->due_us = s->n_chunks ? now_us + s->conf.reply_us : NEVER;

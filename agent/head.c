@@ -1,6 +1,7 @@
 #include "agent/head.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,7 +29,10 @@ struct head {
 	struct head_job *ahead; /* was looked at, and is the next one; or NULL */
 	struct share share;
 	struct ahead guess;
-	uint64_t idle_us; /* since when the next job is waited for */
+	head_drafted *drafted;
+	struct head_job nudge; /* no job: there are new guesses */
+	atomic_bool nudged;    /* it is in the queue */
+	uint64_t idle_us;      /* since when the next job is waited for */
 };
 
 static struct segment *segment_of(struct head *h, const struct head_job *job)
@@ -122,6 +126,9 @@ int head_encode(struct head_job *job, struct codec_work *work, const float *x)
 
 	if (!job->pos)
 		codec_state_reset(job->state);
+	codec_state_return(job->state, job->pos); /* where a draft stood that was wrong */
+	if (job->draft)
+		codec_state_mark(job->state, job->pos);
 	job->state_hash = codec_state_hash(job->state);
 	rc = codec_encode(&job->codec, work, job->state, &in, &out, &job->err);
 	job->len = out.len;
@@ -212,13 +219,21 @@ static void take_side(struct head *h, struct head_job *job)
 		(void)step_side(h);
 }
 
+static void wake(struct head *h)
+{
+	atomic_store(&h->nudged, false);
+}
+
 /* One may wait behind the job that has just run, before the next. */
 static bool has_side(struct head *h)
 {
 	if (h->sides || h->ahead)
 		return h->sides;
 	h->ahead = queue_pop(h->jobs, 0);
-	if (h->ahead && h->ahead->side) {
+	if (h->ahead == &h->nudge) {
+		wake(h);
+		h->ahead = NULL;
+	} else if (h->ahead && h->ahead->side) {
 		take_side(h, h->ahead);
 		h->ahead = NULL;
 	}
@@ -245,7 +260,9 @@ static struct head_job *run_ahead(struct head *h)
 	while (!job && ahead_wants(&h->guess)) {
 		queue_yield(); /* to the broker, if it waits for this processor */
 		job = queue_pop(h->jobs, 0);
-		if (!job)
+		if (!job && ahead_offer(&h->guess))
+			h->drafted(h->ctx);
+		else if (!job)
 			ahead_step(&h->guess);
 	}
 	return job;
@@ -273,7 +290,9 @@ static bool serve(struct head *h)
 	int64_t took_us;
 	bool sent;
 
-	if (job && job->side) {
+	if (job == &h->nudge) {
+		wake(h);
+	} else if (job && job->side) {
 		take_side(h, job);
 	} else if (job) {
 		begun_us = clock_now_us();
@@ -317,9 +336,12 @@ int head_create(struct head **out, const struct segment_conf *conf, uint32_t spi
 	h->ctx = ctx;
 	h->max_rows = conf->max_rows;
 	rc = segment_open(&h->seg, conf, e);
-	ahead_init(&h->guess, rc ? NULL : h->seg.x + h->max_rows * h->seg.hp.dim);
 	if (!rc && codec_work_create(&h->work, h->seg.hp.dim, conf->max_rows))
 		rc = err_set(e, ERR_NOMEM, "buffers of the codec");
+	if (ahead_init(&h->guess, rc ? NULL : h->seg.x + h->max_rows * h->seg.hp.dim, h->seg.hp.dim,
+		       h->work) &&
+	    !rc)
+		rc = err_set(e, ERR_NOMEM, "a draft");
 	if (!rc && queue_create(&h->jobs, INBOX_JOBS))
 		rc = err_set(e, ERR_NOMEM, "job queue");
 	if (!rc && pthread_create(&h->thread, NULL, compute, h))
@@ -368,6 +390,38 @@ void head_set_front(struct head *h, unsigned front, struct segment *seg)
 {
 	head_recall(h);
 	h->fronts[front] = seg;
+}
+
+void head_on_draft(struct head *h, head_drafted *drafted)
+{
+	h->drafted = drafted;
+}
+
+bool head_take_draft(struct head *h, struct head_draft *draft)
+{
+	return ahead_take_draft(&h->guess, draft);
+}
+
+/* The compute thread looks what there is to do; that itself, it does so anyway. */
+static void nudge(struct head *h)
+{
+	if (pthread_equal(pthread_self(), h->thread))
+		return;
+	if (!atomic_exchange(&h->nudged, true) && !queue_push(h->jobs, &h->nudge))
+		atomic_store(&h->nudged, false);
+}
+
+void head_go_on(struct head *h)
+{
+	ahead_go_on(&h->guess);
+	nudge(h);
+}
+
+void head_guess(struct head *h, const struct head_job *job, uint32_t pos,
+		const struct head_guesses *guesses)
+{
+	ahead_more(&h->guess, job->kv, pos, guesses);
+	nudge(h);
 }
 
 bool head_submit(struct head *h, struct head_job *job)

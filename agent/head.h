@@ -1,8 +1,8 @@
 /* agent/head.h - the gateway's share of the model: embedding, layers [0, split), encoding.
  *
  * Side jobs run while there is nothing else to do, in steps (piece.h); where there always is, they
- * get half of the time that the others take. Where there are none, layers for a token that was
- * guessed run while its answer is on its way (ahead.h).
+ * get half of the time that the others take. Where there are none, layers for tokens that were
+ * guessed run while an answer is on its way (ahead.h).
  *
  * Owns the segment and the compute thread. Everything but the run of a job is the loop thread's;
  * a job belongs to the compute thread from head_submit until it is given back through `done`. One
@@ -30,6 +30,24 @@ struct head_kept {
 	float x[];         /* [HEAD_KEPT][dim], by position modulo HEAD_KEPT */
 };
 
+#define HEAD_GUESSES (CODEC_MARKS + 1)
+
+/* Tokens that may follow; rows of the first n_send of them are to go out as drafts. */
+struct head_guesses {
+	uint32_t n, n_send;
+	uint32_t ids[HEAD_GUESSES];
+};
+
+/* A row of a guessed token, encoded like that of a job. */
+struct head_draft {
+	unsigned slot;
+	uint32_t pos, id;
+	const uint8_t *bytes; /* [len]; until head_go_on */
+	size_t len;
+	uint8_t codec_id;
+	uint16_t state_hash;
+};
+
 struct head_job {
 	struct inbox_item item;
 	unsigned slot;      /* of the session, for the loop thread */
@@ -39,6 +57,7 @@ struct head_job {
 		*ids; /* [rows], the session's own array (not written while the job is out) */
 	struct codec_spec codec;
 	bool tell_ids;             /* the worker knows, or will be told, the tokens of the rows */
+	bool draft;                /* it is a row of a token that was guessed */
 	struct codec_state *state; /* of the session */
 	bool sample; /* split = L and these are the newest rows: sample the next token here */
 	struct sampler_params sampling;
@@ -60,8 +79,7 @@ struct head_job {
 	uint8_t *bytes;            /* [cap] encoded rows; of the session */
 	size_t cap;
 	uint64_t booked_bytes; /* for the session, besides kv */
-	bool guesses;          /* `guess` may be the token behind these rows (ahead.h) */
-	uint32_t guess;
+	struct head_guesses guesses; /* of the tokens behind these rows (ahead.h) */
 	struct head_job *next; /* the head's */
 	uint64_t queued_us;
 	/* results */
@@ -84,6 +102,10 @@ struct head;
 /* Called on the compute thread with a job that is finished. */
 typedef void head_done(void *ctx, struct head_job *job);
 
+/* A draft is ready: head_take_draft gets it, if it is still wanted then, where nobody else uses the
+ * sessions; and head_go_on must follow. Compute thread. */
+typedef void head_drafted(void *ctx);
+
 /* Open the segment, start the thread. spin_us: how long it may look for a job that is due before it
  * sleeps (queue_pop_due). */
 MUST_CHECK int head_create(struct head **out, const struct segment_conf *conf, uint32_t spin_us,
@@ -102,6 +124,17 @@ void head_recall(struct head *h);
 /* Layers of jobs with this front (1..MSG_FRONTS_MAX - 1), in another precision; NULL takes it away,
  * when no job with it is out. */
 void head_set_front(struct head *h, unsigned front, struct segment *seg);
+
+/* To be called before the first job with guesses that are to go out; with head_create's ctx. */
+void head_on_draft(struct head *h, head_drafted *drafted);
+bool head_take_draft(struct head *h, struct head_draft *draft);
+/* Any thread. Until the next draft is ready, the one that was taken stays where it is. */
+void head_go_on(struct head *h);
+
+/* A draft was right: what may follow the tokens that are known now, those of the drafts that are
+ * out included. job is that of the session, and not out; guesses are for positions from pos on. */
+void head_guess(struct head *h, const struct head_job *job, uint32_t pos,
+		const struct head_guesses *guesses);
 
 /* Rows x [job->rows][d] -> job->bytes and what goes with them. For the head's thread, and tests. */
 MUST_CHECK int head_encode(struct head_job *job, struct codec_work *work, const float *x);

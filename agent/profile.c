@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "agent/admit.h"
+#include "agent/core.h"
+#include "codec/chunk.h"
 
 #define TYPES_MAX 64
 #define EXACT_MAX (1ull << 53) /* integers that every JSON reader keeps */
@@ -46,12 +48,22 @@ double profile_head_layers(const struct segment *s)
 	return sum ? (double)head_bytes(s) * (s->slice.last - s->slice.first) / (double)sum : 0;
 }
 
-void profile_fill(struct msg_agent_profile *p, const struct segment *s,
-		  const struct codec_spec *codec)
+int profile_fill(struct msg_agent_profile *p, const struct config_agent *conf,
+		 const struct segment *s)
 {
-	const struct segment_extra extra = admit_extra(codec, s->hp.dim, false);
 	const uint64_t limit = s->budget.limit_bytes;
+	struct segment_extra extra;
+	struct codec_spec codec;
+	int rc = spec_parse(&codec, conf->codec, NULL);
 
+	if (rc)
+		return rc;
+	extra = admit_extra(&codec, s->hp.dim, false);
+	snprintf(p->agent, sizeof(p->agent), "%s", conf->agent);
+	p->threads = conf->threads;
+	p->max_sessions = conf->max_sessions;
+	p->context_tokens = conf->context_tokens;
+	p->prefill_rows = chunk_rows(&codec, s->hp.dim, SIZE_MAX, AGENT_CHUNK_ROWS);
 	memcpy(p->model, s->hash, sizeof(p->model));
 	p->n_layers = s->hp.n_layers;
 	p->dim = s->hp.dim;
@@ -60,4 +72,5 @@ void profile_fill(struct msg_agent_profile *p, const struct segment *s,
 	p->base_bytes = s->base_bytes + s->scratch_bytes;
 	p->session_bytes = extra.session_bytes;
 	p->token_bytes = extra.token_bytes;
+	return 0;
 }

@@ -5,7 +5,7 @@
 #ifndef AGENT_PROFILE_H
 #define AGENT_PROFILE_H
 
-#include "codec/codec.h"
+#include "config/config.h"
 #include "daemon/segment.h"
 #include "schema/msg.h"
 
@@ -15,9 +15,9 @@ void profile_front_name(const struct segment *s, char dst[static MSG_FRONT_MAX])
 /* The head's weights in weights of a mean layer; 0 when the file has no head. */
 double profile_head_layers(const struct segment *s);
 
-/* Model and memory of *s into p, but for its fronts (fronts.h); sessions' logs are for that
- * codec. */
-void profile_fill(struct msg_agent_profile *p, const struct segment *s,
-		  const struct codec_spec *codec);
+/* Configuration, model and memory of *s into p, but for its boot and fronts (fronts.h). An error is
+ * that of the codec. */
+MUST_CHECK int profile_fill(struct msg_agent_profile *p, const struct config_agent *conf,
+			    const struct segment *s);
 
 #endif

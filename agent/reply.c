@@ -203,6 +203,8 @@ static void fill_stats(const struct slot *sl, struct msg_stats *st, uint64_t now
 		.retries = s->retries,
 		.levels_down = sl->pace.level,
 		.ahead = t->n_ahead,
+		.drafts = t->n_drafts,
+		.drafts_right = t->n_right,
 		.epochs = s->epoch,
 		.ttft_ms = t->first_token_us ? (double)(t->first_token_us - t->begun_us) / 1000 : 0,
 		.total_ms = (double)(now_us - t->begun_us) / 1000,

@@ -21,12 +21,15 @@ size_t slot_chunk_bytes(size_t row_bytes)
 	return row_bytes * (rows < 1 ? 1 : rows > AGENT_CHUNK_ROWS ? AGENT_CHUNK_ROWS : rows);
 }
 
-/* Tokens that rows are predicted with and that this worker did not sample itself. */
+/* Tokens that rows are predicted with and that this worker did not sample itself, or that a draft
+ * is a guess at. */
 static size_t put_ids(uint8_t *dst, const struct session *s, const struct session_chunk *ch,
-		      bool fill)
+		      const struct wire_hdr *h)
 {
-	if (codec_needs(ch->codec) != CODEC_STATE_AND_TOKENS ||
-	    (ch->pos >= s->sampled_from && !fill))
+	const bool sampled = ch->pos >= s->sampled_from && !wire_is_fill(h);
+
+	if (!(h->flags & WIRE_DRAFT) &&
+	    (codec_needs(ch->codec) != CODEC_STATE_AND_TOKENS || sampled))
 		return 0;
 	for (uint32_t i = 0; i < ch->rows; i++)
 		le_put32(dst + CHUNK_TOKEN_BYTES * (size_t)i, s->ids[ch->pos + i]);
@@ -48,7 +51,8 @@ static void publish(struct agent_core *c, struct slot *sl, const struct wire_hdr
 							  .qos = c->conf.qos,
 							  .expiry_s = SLOT_DATA_EXPIRY_S,
 						  }));
-	timeline_sent(&sl->timeline, sl->job.slot, h->pos, start_us);
+	if (!(h->flags & WIRE_DRAFT))
+		timeline_sent(&sl->timeline, sl->job.slot, h->pos, start_us);
 	sl->times.bytes_up += WIRE_HDR_LEN + h->body_len;
 	c->bytes_up += WIRE_HDR_LEN + h->body_len;
 }
@@ -70,14 +74,15 @@ static void send_frame(struct agent_core *c, struct slot *sl, const struct sessi
 	if (h->kind == WIRE_ROWS) {
 		h->state = ch->state;
 		h->dim = c->conf.dim;
-		ids_len = put_ids(c->frame + WIRE_HDR_LEN, s, ch, wire_is_fill(h));
+		ids_len = put_ids(c->frame + WIRE_HDR_LEN, s, ch, h);
 		h->flags |= ids_len ? WIRE_IDS : 0;
 	}
 	h->body_len = (uint32_t)(ids_len + ch->len);
 	memcpy(c->frame + WIRE_HDR_LEN + ids_len, bytes, ch->len);
 	publish(c, sl, h);
 	clear = meter_sent(&c->meter, WIRE_HDR_LEN + h->body_len, now_us);
-	if (!wire_is_fill(h) && !(h->flags & WIRE_TELL)) /* those are answered otherwise */
+	/* Others are answered otherwise, or wait for rows before them. */
+	if (!wire_is_fill(h) && !(h->flags & (WIRE_TELL | WIRE_DRAFT)))
 		sl->trip = (struct slot_trip){
 			.clear = clear,
 			.up_bytes = WIRE_HDR_LEN + h->body_len,
@@ -93,7 +98,10 @@ static void send_chunk(struct agent_core *c, struct slot *sl, uint32_t i, uint64
 			      .flags = session_wants_sample(s, i) ? WIRE_SAMPLE
 				       : back                     ? WIRE_TELL
 								  : 0,
-			      .seq = i + 1 };
+			      .seq = s->chunks[i].seq };
+
+	if (i >= s->n_chunks)
+		h.flags |= WIRE_DRAFT;
 
 	send_frame(c, sl, &s->chunks[i], session_chunk_bytes(s, i), &h, now_us);
 }
@@ -149,4 +157,6 @@ void rows_send(struct agent_core *c, struct slot *sl, const struct session_effec
 	}
 	if (fx->refill && fx->send_from < fx->send_to)
 		send_fills_before(c, sl, fx->send_to, 0, now_us);
+	if (fx->draft)
+		send_chunk(c, sl, s->n_chunks + s->n_drafts - 1, now_us);
 }

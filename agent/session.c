@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/draft.h"
 #include "agent/handover.h"
 
 #define BIT(n)      (1u << (n))
@@ -100,7 +101,7 @@ static void fail(struct session *s, int code, const char *reason, struct session
 
 bool session_wants_sample(const struct session *s, uint32_t chunk)
 {
-	return s->chunks[chunk].pos + s->chunks[chunk].rows == s->n_ids;
+	return s->chunks[chunk].pos + s->chunks[chunk].rows >= s->n_ids;
 }
 
 const uint8_t *session_chunk_bytes(const struct session *s, uint32_t chunk)
@@ -266,6 +267,7 @@ static void on_rows(struct session *s, const struct session_event *ev, struct se
 	s->chunks[s->n_chunks++] = (struct session_chunk){
 		.pos = s->computed,
 		.rows = rows,
+		.seq = ++s->newest_seq,
 		.codec = ev->codec,
 		.state = ev->state,
 		.split = (uint16_t)s->conf.split,
@@ -277,10 +279,23 @@ static void on_rows(struct session *s, const struct session_event *ev, struct se
 	advance(s, ev->now_us, fx);
 }
 
+/* Behind a token: its row, which may be out already. */
+static void go_on(struct session *s, bool right, uint64_t now_us, struct session_effects *fx)
+{
+	fx->right = right;
+	if (right)
+		draft_promote(s, now_us);
+	else
+		s->n_drafts = 0;
+	advance(s, now_us, fx);
+}
+
 /* One more token of the answer; `last` when it ends the answer (and is not part of its text). */
 static void append(struct session *s, uint32_t id, bool last, uint64_t now_us,
 		   struct session_effects *fx)
 {
+	const bool right = draft_is_right(s, id);
+
 	s->ids[s->n_ids++] = id;
 	fx->token = !last;
 	fx->token_id = id;
@@ -293,7 +308,7 @@ static void append(struct session *s, uint32_t id, bool last, uint64_t now_us,
 	else if (s->token_us && now_us + s->token_us > s->conf.deadline_us)
 		end(s, SESSION_DEADLINE, fx);
 	else
-		advance(s, now_us, fx);
+		go_on(s, right, now_us, fx);
 }
 
 static void on_local_token(struct session *s, const struct session_event *ev,
@@ -333,6 +348,7 @@ static void on_accept(struct session *s, const struct session_event *ev, struct 
 		fail(s, ERR_LIMIT, "a frame of rows does not fit the worker's packets", fx);
 		return;
 	}
+	s->drafts = a->drafts;
 	if (a->context_tokens < s->conf.max_ids)
 		s->conf.max_ids = a->context_tokens;
 	if (s->n_ids >= s->conf.max_ids) {
@@ -348,7 +364,7 @@ static void on_tokens(struct session *s, const struct session_event *ev, struct 
 	const struct msg_tokens *t = ev->tokens;
 
 	if (s->state != SESSION_OPEN || !s->awaiting || t->epoch != s->epoch ||
-	    t->seq != s->n_chunks || t->pos != s->n_ids || t->n_ids != 1)
+	    t->seq != s->chunks[s->n_chunks - 1].seq || t->pos != s->n_ids || t->n_ids != 1)
 		return;
 	s->last_rtt_us = s->sent_us ? ev->now_us - s->sent_us : 0;
 	s->last_answer = *t;
@@ -371,19 +387,22 @@ static uint32_t chunk_at(const struct session *s, uint32_t pos)
 static void on_need(struct session *s, const struct session_event *ev, struct session_effects *fx)
 {
 	const bool filled = ev->need->has_fill && ev->need->fill_len > s->need_fill_len;
-	uint32_t first;
+	uint32_t first, len = ev->need->kv_len;
 
 	if (!ev->need->seq) {
 		handover_on_need(s, ev->need, ev->now_us);
 		advance(s, ev->now_us, fx);
 		return;
 	}
-	if (s->state != SESSION_OPEN || ev->need->epoch != s->epoch || !s->awaiting ||
-	    ev->need->seq != s->n_chunks)
+	if (s->state != SESSION_OPEN || ev->need->epoch != s->epoch ||
+	    !draft_awaits(s, ev->need->seq))
 		return;
-	first = chunk_at(s, ev->need->kv_len);
-	s->tries = ev->need->kv_len > s->need_len || filled ? 0 : s->tries + 1;
-	s->need_len = ev->need->kv_len;
+	if (draft_is_lost(s, ev->need))
+		return;
+	len = draft_without(s, len);
+	first = chunk_at(s, len);
+	s->tries = len > s->need_len || filled ? 0 : s->tries + 1;
+	s->need_len = len;
 	s->need_fill_len = ev->need->has_fill ? ev->need->fill_len : 0;
 	if (first == s->n_chunks || s->tries > MAX_NEEDS) {
 		reopen(s, ev->now_us, fx);
@@ -558,6 +577,7 @@ typedef void handler(struct session *, const struct session_event *, struct sess
 static handler *const handlers[SESSION_EV_COUNT] = {
 	[SESSION_EV_START] = on_start,
 	[SESSION_EV_ROWS] = on_rows,
+	[SESSION_EV_DRAFT] = draft_on_row,
 	[SESSION_EV_LOCAL_TOKEN] = on_local_token,
 	[SESSION_EV_COMPUTE_FAILED] = on_compute_failed,
 	[SESSION_EV_ACCEPT] = on_accept,
@@ -578,6 +598,7 @@ static void check(const struct session *s)
 	assert(s->n_ids <= s->conf.max_ids || s->state == SESSION_ENDED);
 	assert(s->computed <= s->n_ids);
 	assert(s->next_send <= s->n_chunks);
+	assert(!s->n_drafts || (s->awaiting && s->n_ids + s->n_drafts < s->conf.max_ids));
 	assert(!s->awaiting || s->state == SESSION_OPEN);
 	assert(s->state != SESSION_OPENING || s->due_us != NEVER);
 	assert(!s->awaiting || s->due_us != NEVER);
@@ -599,5 +620,6 @@ void session_step(struct session *s, const struct session_event *ev, struct sess
 	}
 	s->now_us = ev->now_us;
 	handlers[ev->kind](s, ev, fx);
+	draft_check(s);
 	check(s);
 }

@@ -14,10 +14,10 @@
  * exactly once, since only an answer for the expected position of the current epoch counts.
  *
  * The session owns its truth: the ids and the replay log (encoded chunks, in order, each with its
- * split). Chunk i always travels as seq i + 1, in whichever epoch. Only the chunk that ends with
- * the newest token asks for a sample. FILL frames that moved the split down are kept apart, have
- * numbers of their own, and go before the chunk that joined them. Sees base and schema only. Loop
- * thread. Source: schema/PROTOCOL.md, "Sessions". */
+ * split). A chunk keeps its seq, in whichever epoch. Only the chunk that ends with the newest token
+ * asks for a sample; behind it may be drafts (draft.h). FILL frames that moved the split down are
+ * kept apart, have numbers of their own, and go before the chunk that joined them. Sees base and
+ * schema only. Loop thread. Source: schema/PROTOCOL.md, "Sessions". */
 #ifndef AGENT_SESSION_H
 #define AGENT_SESSION_H
 
@@ -50,6 +50,7 @@ enum session_finish {
 /* One message worth of consecutive rows, encoded. */
 struct session_chunk {
 	uint32_t pos, rows;
+	uint32_t seq; /* of a FILL frame: first_seq and its index */
 	uint8_t codec;
 	uint16_t state;     /* hash of what they are predicted from */
 	uint16_t split;     /* layers that were run on them */
@@ -109,6 +110,7 @@ struct session_conf {
 	uint32_t chunk_rows;             /* most rows of one prefill chunk */
 	uint32_t max_ids;                /* prompt + answer, tokens */
 	uint32_t max_new;                /* answer, tokens */
+	uint32_t drafts;                 /* most that may be out (draft.h) */
 	size_t log_bytes;                /* capacity of the log */
 	size_t packet_bytes;             /* of the largest frame that may be sent, topic included */
 	char worker[TOPIC_NAME_MAX + 1]; /* asked first; empty: any */
@@ -120,12 +122,15 @@ struct session_conf {
 struct session {
 	struct session_conf conf;
 	enum session_state state;
-	uint32_t *ids; /* [conf.max_ids] prompt, then answer; owned */
+	uint32_t *ids; /* [conf.max_ids] prompt, then answer, then those of drafts; owned */
 	uint32_t n_prompt, n_ids;
 	struct session_chunk *chunks; /* [conf.max_ids]; owned */
 	uint32_t n_chunks;
 	uint8_t *log; /* [conf.log_bytes]; owned */
 	size_t log_len;
+	uint32_t newest_seq; /* that a chunk was given */
+	uint32_t n_drafts;   /* chunks behind the others, one row each, that are out as drafts */
+	uint32_t drafts;     /* most that the worker takes */
 	uint32_t sampled_from; /* tokens from this position on were sampled in this epoch */
 	uint32_t computed;     /* positions whose rows are in the log (LOCAL: in the KV cache) */
 	bool computing;        /* a compute effect is out */
@@ -163,6 +168,7 @@ struct session {
 enum session_event_kind {
 	SESSION_EV_START,          /* ids, n_ids of the prompt */
 	SESSION_EV_ROWS,           /* the compute effect is done: bytes, len, codec, state */
+	SESSION_EV_DRAFT, /* a row of position pos, had the token there been id: and the same */
 	SESSION_EV_LOCAL_TOKEN,    /* LOCAL: all rows done, id sampled */
 	SESSION_EV_COMPUTE_FAILED, /* code, reason */
 	SESSION_EV_ACCEPT,         /* accept */
@@ -189,7 +195,7 @@ struct session_event {
 	size_t len;
 	uint8_t codec;
 	uint16_t state;
-	uint32_t id;
+	uint32_t pos, id;
 	bool end; /* LOCAL_TOKEN: id ends the answer */
 	int code;
 	const char *reason;
@@ -215,6 +221,7 @@ struct session_effects {
 	bool moved; /* the split is s->conf.split now: its caches join, or part; release the rest */
 	uint32_t fill, fill_from, fill_to; /* publish frames [from, to) of fills[fill] */
 	uint32_t send_from, send_to;       /* publish chunks [from, to) */
+	bool draft; /* publish the newest draft, chunk n_chunks + n_drafts - 1 */
 	bool refill;                       /* and before each chunk the fill that it joins, ... */
 	uint32_t refill_len;               /* ... of the first one only from this position on */
 	bool compute;                      /* rows of positions [compute_pos, + compute_rows) */
@@ -225,6 +232,7 @@ struct session_effects {
 	uint32_t side_pos, side_rows;
 	bool token; /* token_id was appended and belongs to the answer's text */
 	uint32_t token_id;
+	bool right; /* a token was that of a draft, which is the newest row now */
 	bool ended; /* read finish, error, reason; no more effects will come */
 };
 
@@ -243,7 +251,7 @@ void session_step(struct session *s, const struct session_event *ev, struct sess
 /* When the next TICK is due; UINT64_MAX when the session has ended. */
 uint64_t session_due_us(const struct session *s);
 
-/* Chunk i asks for a sample: it ends with the newest token. */
+/* Chunk i asks for a sample: it ends with the newest token, or is a draft. */
 bool session_wants_sample(const struct session *s, uint32_t chunk);
 
 /* Lowest split of the log: layers from there on must be had by who replays it. */

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/core.h"
 #include "base/err.h"
 #include "codec/codec.h"
 #include "config/config.h"
@@ -21,5 +22,9 @@ uint32_t settings_split(const struct config_agent *conf, const struct segment *s
 
 MUST_CHECK int settings_codec(struct codec_spec *codec, const struct config_agent *conf,
 			      struct err *e);
+
+/* All of it, but for the boot and the fronts' names. */
+MUST_CHECK int settings_core(struct agent_core_conf *cc, const struct config_agent *conf,
+			     const struct segment *seg, struct err *e);
 
 #endif

@@ -261,6 +261,7 @@ static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		return;
 	t->rtt_us += s->last_rtt_us;
 	if (s->last_rtt_us) {
+		sl->wait_us += ((double)s->last_rtt_us - sl->wait_us) / (sl->wait_us > 0 ? 8 : 1);
 		t->worker_queue_us += s->last_answer.queue_us;
 		t->worker_us += s->last_answer.compute_us;
 		t->rtts_us[t->n_rtts++ % SLOT_RTTS] = (uint32_t)s->last_rtt_us;
@@ -336,7 +337,12 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 	rows_send(c, sl, &fx, ev->now_us);
 	if (!fx.ended && fx.moved)
 		side_move(c, sl, fx.compute_kept, ev->now_us);
-	if (fx.send_from < fx.send_to && !fx.ended && !sl->session.computing)
+	sl->times.n_drafts += fx.draft;
+	if (fx.right)
+		slot_guess_more(c, sl);
+	/* Where drafts are made, that is done before one. */
+	if (fx.send_from < fx.send_to && !sl->job.guesses.n_send && !fx.ended &&
+	    !sl->session.computing)
 		codec_state_foresee(sl->job.state); /* the worker has the next turn */
 	if (!fx.ended && fx.side_first && side_run(c, sl, &fx, ev->now_us, &e))
 		cannot = true;
@@ -559,6 +565,7 @@ static void size_session(const struct agent_core *c, const struct msg_prompt *m,
 	sc->id = rng_entropy() | 1; /* 0 is the wildcard of a topic */
 	sc->max_new = m->max_tokens ? m->max_tokens : c->conf.max_tokens;
 	sc->max_ids = sc->max_new < context - n_prompt ? n_prompt + sc->max_new : context;
+	sc->drafts = c->conf.drafts;
 	sc->chunk_rows = chunk_rows(codec, c->conf.dim, frame_room(c), AGENT_CHUNK_ROWS);
 	sc->log_bytes = sc->local ? 0 : admit_row_bytes(codec, c->conf.dim) * sc->max_ids;
 	sc->accept_us = c->conf.accept_timeout_ms * 1000ull;

@@ -12,6 +12,7 @@
 #include "agent/guess.h"
 #include "agent/hurry.h"
 #include "agent/meter.h"
+#include "agent/odds.h"
 #include "agent/pace.h"
 #include "agent/probe.h"
 #include "agent/session.h"
@@ -29,8 +30,14 @@ struct slot_times {
 		rtt_us;              /* sums over decode tokens */
 	uint32_t n_rtts;             /* answered without a retry */
 	uint32_t n_ahead;            /* rows that had run ahead, if not through all layers */
+	uint32_t n_drafts, n_right;  /* rows that were sent as drafts, and those that were right */
 	uint32_t rtts_us[SLOT_RTTS]; /* ring */
 	uint64_t bytes_up, bytes_down;
+};
+
+/* What the token of a position was guessed to be. */
+struct slot_guessed {
+	uint32_t pos, id, length, sure; /* pos 0: nothing */
 };
 
 /* Of the newest chunk that was sent. */
@@ -88,6 +95,8 @@ struct slot {
 	struct slot_times times;
 	struct timeline timeline;
 	uint32_t learned; /* tokens that the guesses know */
+	struct slot_guessed guessed[HEAD_GUESSES]; /* by position modulo HEAD_GUESSES */
+	double wait_us; /* of late, for an answer; 0: not known */
 	uint64_t arrived_us; /* of the message that is being worked on */
 	uint32_t arrived_bytes;
 	struct slot_trip trip;
@@ -137,6 +146,7 @@ struct agent_core {
 	struct probe probe;
 	struct hurry hurry;
 	struct guess guess;
+	struct odds odds;
 };
 
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */
@@ -162,8 +172,14 @@ unsigned slot_front(const struct agent_core *c, uint32_t last);
 /* Step the slot's session and carry the effects out; frees the slot when it ended. */
 void slot_event(struct agent_core *c, struct slot *sl, const struct session_event *ev);
 
-/* The job that is about to start says which token may follow its rows. */
+/* The job that is about to start says which tokens may follow its rows. */
 void slot_guess(struct agent_core *c, struct slot *sl);
+
+/* A draft was right: what may follow it, and those that are out. */
+void slot_guess_more(struct agent_core *c, struct slot *sl);
+
+/* A row of a guessed token has had its layers. */
+void slot_drafted(struct agent_core *c, const struct head_draft *d, uint64_t now_us);
 
 /* A job of this slot came back. */
 void slot_computed(struct agent_core *c, struct slot *sl, const struct head_job *job,

@@ -1,13 +1,69 @@
-/* agent/slot_guess.c - what may come after the rows of a job, for the head to run ahead. */
+/* agent/slot_guess.c - what may come after the rows of a session: for the head to run ahead, and to
+ * send as drafts. */
 #include "agent/slot.h"
 
-/* The token behind the next one will be wanted from here, and have its place in the cache. */
-static bool goes_on(const struct slot *sl)
+#include <string.h>
+
+/* The token behind the one of position pos will be wanted from here, and has its place. */
+static bool goes_on(const struct session *s, uint32_t pos)
+{
+	return pos + 1 < s->conf.max_ids;
+}
+
+static void learn(struct agent_core *c, struct slot *sl)
 {
 	const struct session *s = &sl->session;
-	const uint32_t n = s->n_ids + 1;
 
-	return n < s->conf.max_ids && n < sl->kv_context && n - s->n_prompt < s->conf.max_new;
+	for (; sl->learned < s->n_ids; sl->learned++) {
+		const struct slot_guessed *g = &sl->guessed[sl->learned % HEAD_GUESSES];
+
+		if (g->pos == sl->learned && g->pos)
+			odds_learn(&c->odds, g->length, g->sure, g->id == s->ids[sl->learned]);
+		guess_learn(&c->guess, s->ids, sl->learned + 1, sl->learned >= s->n_prompt);
+	}
+}
+
+/* What a row takes on the way up, as far as is known, and at the worker. */
+static double vain_us(const struct agent_core *c, const struct slot *sl)
+{
+	return sl->trip.up_bytes * c->meter.up_ms * 1000 + sl->session.last_answer.compute_us;
+}
+
+static uint32_t most_drafts(const struct agent_core *c, const struct slot *sl)
+{
+	const struct session *s = &sl->session;
+	const uint32_t most = s->drafts < s->conf.drafts ? s->drafts : s->conf.drafts;
+
+	return c->ops.guess && s->conf.split && sl->wait_us > 0 ? most : 0;
+}
+
+/* Tokens of positions from pos on, the ids before being known or guessed. */
+static void guess(struct agent_core *c, struct slot *sl, uint32_t pos, struct head_guesses *g)
+{
+	const uint32_t out = pos - sl->session.n_ids, most = most_drafts(c, sl);
+	double p = 1;
+	uint32_t ids[GUESS_CONTEXT], n = pos < GUESS_CONTEXT ? pos : GUESS_CONTEXT;
+
+	*g = (struct head_guesses){ 0 };
+	memcpy(ids, sl->session.ids + pos - n, n * sizeof(*ids));
+	while (g->n < HEAD_GUESSES && goes_on(&sl->session, pos + g->n)) {
+		const struct guess_entry *e = guess_next(&c->guess, ids, n);
+
+		if (!e)
+			return;
+		sl->guessed[(pos + g->n) % HEAD_GUESSES] =
+			(struct slot_guessed){ pos + g->n, e->id, e->length, e->sure };
+		g->ids[g->n++] = e->id;
+		p *= odds_of(&c->odds, e->length, e->sure);
+		if (out + g->n > most || !e->said || !odds_are_good(p, sl->wait_us, vain_us(c, sl)))
+			return;
+		g->n_send = g->n;
+		if (n == GUESS_CONTEXT)
+			memmove(ids, ids + 1, (n - 1) * sizeof(*ids));
+		else
+			n++;
+		ids[n - 1] = e->id;
+	}
 }
 
 void slot_guess(struct agent_core *c, struct slot *sl)
@@ -15,13 +71,46 @@ void slot_guess(struct agent_core *c, struct slot *sl)
 	const struct session *s = &sl->session;
 	struct head_job *job = &sl->job;
 
-	job->guesses = false;
+	job->guesses.n = job->guesses.n_send = 0;
 	if (!c->conf.run_ahead)
 		return;
-	for (; sl->learned < s->n_ids; sl->learned++)
-		guess_learn(&c->guess, s->ids, sl->learned + 1);
-	if (s->conf.local || job->pos + job->rows < s->n_ids || sl->side_ready ||
-	    sl->recast.begun || !goes_on(sl))
+	learn(c, sl);
+	if (!s->conf.local && job->pos + job->rows == s->n_ids && !sl->side_ready &&
+	    !sl->recast.begun)
+		guess(c, sl, s->n_ids, &job->guesses);
+}
+
+void slot_guess_more(struct agent_core *c, struct slot *sl)
+{
+	const struct session *s = &sl->session;
+	const uint32_t pos = s->n_ids + s->n_drafts;
+
+	sl->times.n_right++;
+	sl->times.n_ahead++;
+	if (!c->conf.run_ahead || !c->ops.guess || sl->side_ready || sl->recast.begun)
 		return;
-	job->guesses = guess_next(&c->guess, s->ids, s->n_ids, &job->guess);
+	learn(c, sl);
+	guess(c, sl, pos, &sl->job.guesses);
+	if (sl->job.guesses.n)
+		c->ops.guess(c->ops.ctx, &sl->job, pos, &sl->job.guesses);
+}
+
+void slot_drafted(struct agent_core *c, const struct head_draft *d, uint64_t now_us)
+{
+	struct slot *sl = &c->slots[d->slot];
+
+	if (!sl->used || sl->session.state == SESSION_ENDED)
+		return;
+	c->rows++;
+	slot_event(c, sl,
+		   &(struct session_event){
+			   .kind = SESSION_EV_DRAFT,
+			   .now_us = now_us,
+			   .bytes = d->bytes,
+			   .len = d->len,
+			   .codec = d->codec_id,
+			   .state = d->state_hash,
+			   .pos = d->pos,
+			   .id = d->id,
+		   });
 }

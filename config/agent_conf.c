@@ -21,6 +21,7 @@ static const struct key keys[] = {
 	{ KEY(struct config_agent, "spin_us", spin_us, KEY_U32), .max = 10000, .fallback = "1000" },
 	{ KEY(struct config_agent, "run_ahead", run_ahead, KEY_WORD), .words = "no|yes",
 	  .fallback = "yes" },
+	{ KEY(struct config_agent, "drafts", drafts, KEY_U32), .max = 4, .fallback = "4" },
 	{ KEY(struct config_agent, "context_tokens", context_tokens, KEY_U32), .min = 16,
 	  .max = 1048576, .fallback = "512" },
 	{ KEY(struct config_agent, "kv", kv, KEY_WORD), .words = KV_TYPE_WORDS, .fallback = "f16" },

@@ -61,6 +61,7 @@ struct config_agent {
 	char pin_threads[4];               /* pin_threads: no | yes, default no */
 	uint32_t spin_us;                  /* spin_us, 0 (never)..10000, default 1000 */
 	char run_ahead[4];                 /* run_ahead: no | yes, default yes */
+	uint32_t drafts;                   /* drafts, 0 (none)..4, default 4 */
 	uint32_t context_tokens;           /* context_tokens, 16..1048576, default 512 */
 	char kv[8];                        /* kv: f16 | f32 | q8_0 | q4_0, default f16 */
 	char class[16];                    /* class: interactive | bulk, default interactive */

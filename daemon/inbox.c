@@ -14,7 +14,9 @@ int inbox_create(struct queue **out)
 
 void inbox_free(void *item)
 {
-	if (((struct inbox_item *)item)->kind != INBOX_JOB)
+	const enum inbox_kind kind = ((struct inbox_item *)item)->kind;
+
+	if (kind != INBOX_JOB && kind != INBOX_DRAFT)
 		free(item);
 }
 

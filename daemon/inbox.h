@@ -20,6 +20,7 @@ enum inbox_kind {
 	INBOX_SIGNAL,
 	INBOX_REPLY, /* agent/agent.c */
 	INBOX_FRONT, /* agent/fronts.c */
+	INBOX_DRAFT, /* agent/agent.c, whose own it is */
 };
 
 /* First member of whatever is queued: says what it is. A job begins with it and is its own item,
@@ -56,7 +57,7 @@ void inbox_patient_handler(void *ctx, const struct bus_event *ev);
 void inbox_push_job(struct queue *q, struct inbox_item *job);
 void inbox_push_signal(struct queue *q, int signal);
 
-/* Jobs are not freed: they belong to whoever made them. */
+/* Jobs and drafts are not freed: they belong to whoever made them. */
 void inbox_free(void *item);
 
 #endif

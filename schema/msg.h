@@ -390,6 +390,8 @@ struct msg_stats {
 	uint32_t handovers;   /* changes of its split */
 	uint32_t levels_down; /* coarser codecs taken to meet the deadline */
 	uint32_t ahead;	      /* rows whose layers ran here before their token was known */
+	uint32_t drafts;      /* rows that were sent before, ... */
+	uint32_t drafts_right; /* ... and those of them whose token it was: part of ahead, too */
 	char front[MSG_FRONT_MAX]; /* of the agent's layers; empty: not said */
 	char codec[MSG_SPEC_MAX];
 	char kv[KV_TYPE_MAX]; /* of the agent's cache */

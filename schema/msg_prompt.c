@@ -96,7 +96,9 @@ static int get_more_stats(struct msg_stats *s, const struct json *o, struct err 
 	if ((rc = field_get_ms(o, "predicted_token_ms", &s->predicted_token_ms, e)) ||
 	    (rc = json_get_u32(o, "handovers", false, 0, UINT32_MAX, &s->handovers, e)) ||
 	    (rc = json_get_u32(o, "levels_down", false, 0, UINT32_MAX, &s->levels_down, e)) ||
-	    (rc = json_get_u32(o, "ahead", false, 0, UINT32_MAX, &s->ahead, e)))
+	    (rc = json_get_u32(o, "ahead", false, 0, UINT32_MAX, &s->ahead, e)) ||
+	    (rc = json_get_u32(o, "drafts", false, 0, UINT32_MAX, &s->drafts, e)) ||
+	    (rc = json_get_u32(o, "drafts_right", false, 0, UINT32_MAX, &s->drafts_right, e)))
 		return rc;
 	return field_get_front(o, "front", FIELD_OPTIONAL, s->front, e);
 }
@@ -142,6 +144,8 @@ static void add_stats(const struct msg_stats *s, struct json *o)
 	field_add_count(o, "handovers", s->handovers);
 	field_add_count(o, "levels_down", s->levels_down);
 	field_add_count(o, "ahead", s->ahead);
+	field_add_count(o, "drafts", s->drafts);
+	field_add_count(o, "drafts_right", s->drafts_right);
 	field_add_text(o, "front", s->front);
 	field_add_text(o, "codec", s->codec);
 	field_add_text(o, "kv", s->kv);

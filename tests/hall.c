@@ -104,10 +104,21 @@ static bool submit_head(void *ctx, struct head_job *job)
 	assert_true(h->n_jobs < HALL_MAX_JOBS);
 	h->jobs[h->n_jobs++] = job;
 	h->right += h->guessing && job->rows == 1 && job->ids[0] == h->guess;
-	h->guesses += job->guesses;
-	h->guessing = job->guesses;
-	h->guess = job->guess;
+	h->guesses += job->guesses.n > 0;
+	h->to_send += job->guesses.n_send;
+	h->guessing = job->guesses.n;
+	h->guess = job->guesses.ids[0];
 	return true;
+}
+
+static void guess_more(void *ctx, const struct head_job *job, uint32_t pos,
+		       const struct head_guesses *guesses)
+{
+	(void)ctx;
+	(void)job;
+	(void)pos;
+	(void)guesses;
+	fail(); /* no draft is ever right */
 }
 
 static void on_reply(void *ctx, const struct msg_reply *r)
@@ -275,7 +286,7 @@ void hall_open_agent(struct hall *h, const struct agent_core_conf *conf, uint32_
 		agent_core_create(&h->agent, conf,
 				  &(struct agent_ops){ h, begin, end, submit_head, TOY_SIDE,
 						       on_reply, fits, NULL, begin_recast,
-						       done_recast, end_recast }),
+						       done_recast, end_recast, guess_more }),
 		0);
 	assert_int_equal(agent_core_start(h->agent, h->agent_node.bus), 0);
 }

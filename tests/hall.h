@@ -53,6 +53,7 @@ struct hall {
 	unsigned recast_jobs;          /* that ran */
 	bool fail_recasts;
 	uint32_t rows_run;
+	unsigned to_send;        /* of these: rows that are to go out as drafts; none is made */
 	unsigned guesses, right; /* of head jobs: of what comes next, and those that came */
 	bool guessing;           /* the newest one: */
 	uint32_t guess;

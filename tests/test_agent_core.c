@@ -182,6 +182,34 @@ static void what_was_said_before_is_guessed(void **state)
 	assert_int_equal(h->guesses, 0); /* no answer is on its way */
 }
 
+/* A token that is likely to be right goes out, where the worker takes that and bytes are free. */
+static void rows_that_are_likely_go_out_as_drafts(void **state)
+{
+	struct hall *h = *state;
+	struct agent_core_conf conf = toy_agent_conf();
+
+	conf.tokenizer = h->tokenizer;
+	conf.run_ahead = true;
+	hall_open_worker(h, 0);
+	for (unsigned most = 0; most <= 2; most++) {
+		toy_close_node(&h->agent_node);
+		agent_core_destroy(h->agent);
+		conf.drafts = most;
+		hall_open_agent(h, &conf, 0);
+		hall_pass(h, 1000);
+		for (unsigned i = 0; i < 3; i++) {
+			h->guesses = h->to_send = 0;
+			hall_forget(h);
+			hall_ask(h, "a", "");
+			hall_pass(h, 400);
+			hall_assert_answered(h, "a");
+		}
+		assert_int_equal(h->guesses, 11);
+		/* Behind the first answer it is known what waiting takes; none follows the last. */
+		assert_in_range(h->to_send, most * 8, most * 10);
+	}
+}
+
 static void malformed_prompts_get_an_error_reply(void **state)
 {
 	static const char *const texts[] = { "{\"prompt\":", "{}", "[1]", "{\"prompt\":\"\"}" };
@@ -551,6 +579,7 @@ int main(void)
 		TEST(all_layers_here_need_no_worker),
 		TEST(the_front_of_a_reply_is_that_of_its_newest_rows),
 		TEST(what_was_said_before_is_guessed),
+		TEST(rows_that_are_likely_go_out_as_drafts),
 		TEST(malformed_prompts_get_an_error_reply),
 		TEST(a_retained_prompt_is_ignored),
 		TEST(a_repeated_id_is_ignored_while_it_is_being_answered),

@@ -19,14 +19,14 @@ static int fresh(void **state)
 static void learn(const uint32_t *ids, uint32_t n)
 {
 	for (uint32_t i = 1; i <= n; i++)
-		guess_learn(&g, ids, i);
+		guess_learn(&g, ids, i, false);
 }
 
 static uint32_t next(const uint32_t *ids, uint32_t n)
 {
-	uint32_t id = UINT32_MAX;
+	const struct guess_entry *e = guess_next(&g, ids, n);
 
-	return guess_next(&g, ids, n, &id) ? id : UINT32_MAX;
+	return e ? e->id : UINT32_MAX;
 }
 
 static void what_came_once_comes_again(void **state)
@@ -87,12 +87,32 @@ static void it_forgets_what_it_has_no_room_for(void **state)
 	assert_in_range(known, GUESS_ENTRIES / 2, GUESS_ENTRIES);
 }
 
+/* Tokens of prompts shall not cross before an answer has had them. */
+static void what_only_prompts_have_told_is_known_apart(void **state)
+{
+	const uint32_t ids[] = { 5, 6 };
+
+	(void)state;
+	guess_learn(&g, ids, 2, false);
+	guess_learn(&g, ids, 2, false);
+	assert_false(guess_next(&g, ids, 1)->said);
+	guess_learn(&g, ids, 2, true);
+	assert_true(guess_next(&g, ids, 1)->said);
+	guess_learn(&g, ids, 2, false);
+	assert_true(guess_next(&g, ids, 1)->said);
+	for (unsigned i = 0; i < 5; i++) /* it gives way to another one */
+		guess_learn(&g, (uint32_t[]){ 5, 7 }, 2, false);
+	assert_int_equal(guess_next(&g, ids, 1)->id, 7);
+	assert_false(guess_next(&g, ids, 1)->said);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(what_came_once_comes_again, fresh),
 		cmocka_unit_test_setup(more_context_is_believed_first, fresh),
 		cmocka_unit_test_setup(what_was_right_gives_way_when_it_was_wrong, fresh),
+		cmocka_unit_test_setup(what_only_prompts_have_told_is_known_apart, fresh),
 		cmocka_unit_test_setup(it_forgets_what_it_has_no_room_for, fresh),
 	};
 

@@ -261,8 +261,8 @@ static unsigned run_guessed(struct one *o, bool guesses, float *got)
 	for (uint32_t i = 0; i < STEPS; i++) {
 		const uint32_t next = 1 + (i + 1) * 7 % 500;
 
-		o->job.guesses = guesses;
-		o->job.guess = i % 3 == 2 ? next + 1 : next;
+		o->job.guesses = (struct head_guesses){ .n = guesses,
+							.ids = { i % 3 == 2 ? next + 1 : next } };
 		run_one(o, i, 1);
 		assert_int_equal(o->job.len, 256 * sizeof(float));
 		memcpy(got + i * 256, o->job.bytes, o->job.len);
@@ -322,8 +322,8 @@ static void what_runs_ahead_of_a_session_ends_with_it(void **state)
 	open_one(&o);
 	for (unsigned i = 0; i < 50; i++) {
 		begin_one(&o, BUNDLED_LAYERS - 1);
-		o.job.guesses = true;
-		o.job.guess = 1; /* the first token of the next session */
+		/* the first token of the next session */
+		o.job.guesses = (struct head_guesses){ .n = 1, .ids = { 1 } };
 		run_one(&o, 0, 1);
 		assert_int_equal(o.job.ahead_us, 0);
 		if (!i)

@@ -28,7 +28,7 @@ struct storm {
 	uint32_t ids[64];
 	uint8_t bytes[8];
 	bool ended; /* the end was told */
-	unsigned moved[SESSION_BACK + 1], abandoned, refilled;
+	unsigned moved[SESSION_BACK + 1], abandoned, refilled, drafted, right;
 	unsigned seen_states[SESSION_NSTATES], seen_finishes[SESSION_NFINISHES], reopened;
 };
 
@@ -72,6 +72,7 @@ static void begin_storm_session(struct storm *st)
 		.chunk_rows = 1 + roll(st, 5),
 		.max_ids = 1 + roll(st, 40),
 		.max_new = 1 + roll(st, 30),
+		.drafts = roll(st, 5),
 		.accept_us = 100,
 		.reply_us = 1000,
 		.deadline_us = st->now_us + 1 + roll(st, 200000),
@@ -89,23 +90,29 @@ static void begin_storm_session(struct storm *st)
 	st->ended = false;
 }
 
+static uint32_t newest_seq(const struct session *s)
+{
+	return s->n_chunks ? s->chunks[s->n_chunks - 1].seq : 0;
+}
+
 static void fill_messages(struct storm *st)
 {
 	const struct session *s = &st->s;
 
 	st->accept = (struct msg_accept){ .epoch = nearly(st, s->epoch),
-					  .context_tokens = nearly(st, s->conf.max_ids) };
+					  .context_tokens = nearly(st, s->conf.max_ids),
+					  .drafts = roll(st, 5) };
 	put_worker(st, st->accept.worker);
 	st->tokens = (struct msg_tokens){
 		.epoch = nearly(st, s->epoch),
-		.seq = nearly(st, s->n_chunks),
+		.seq = nearly(st, newest_seq(s)),
 		.pos = nearly(st, s->n_ids),
-		.ids = { roll(st, 1000) },
+		.ids = { s->n_drafts && roll(st, 3) ? s->ids[s->n_ids] : roll(st, 1000) },
 		.n_ids = roll(st, 20) ? 1 : roll(st, MSG_IDS_MAX + 1),
 		.end = !roll(st, 30),
 	};
 	st->need = (struct msg_need){ .epoch = nearly(st, s->epoch),
-				      .seq = nearly(st, s->n_chunks),
+				      .seq = nearly(st, newest_seq(s)),
 				      .kv_len = roll(st, 45) };
 	if (roll(st, 2)) {
 		st->need.seq = roll(st, 8) ? 0 : st->need.seq;
@@ -158,6 +165,7 @@ static struct session_event any_event(struct storm *st)
 		.n_ids = roll(st, 44),
 		.bytes = st->bytes,
 		.len = roll(st, sizeof(st->bytes) + 1),
+		.pos = nearly(st, st->s.n_ids + st->s.n_drafts),
 		.id = roll(st, 1000),
 		.end = !roll(st, 30),
 		.code = ERR_IO,
@@ -183,6 +191,7 @@ static void check_log(const struct session *s)
 	for (uint32_t i = 0; i < s->n_chunks; i++) {
 		assert_int_equal(s->chunks[i].pos, pos);
 		assert_int_equal(s->chunks[i].offset, len);
+		assert_true(s->chunks[i].seq > (i ? s->chunks[i - 1].seq : 0));
 		assert_true(s->chunks[i].rows >= 1 && s->chunks[i].rows <= s->conf.chunk_rows);
 		pos += s->chunks[i].rows;
 		len += s->chunks[i].len;
@@ -190,6 +199,13 @@ static void check_log(const struct session *s)
 	if (!s->conf.local)
 		assert_int_equal(pos, s->computed);
 	assert_int_equal(len, s->log_len);
+	for (uint32_t i = s->n_chunks; i < s->n_chunks + s->n_drafts; i++) {
+		assert_true(s->chunks[i].pos == pos++ && s->chunks[i].rows == 1);
+		assert_int_equal(s->chunks[i].offset, len);
+		assert_true(s->chunks[i].seq > s->chunks[i - 1].seq);
+		len += s->chunks[i].len;
+	}
+	assert_true(len <= s->conf.log_bytes && s->n_drafts <= s->conf.drafts);
 }
 
 /* What a handover wants, and that the split moves only when all rows are there. */
@@ -248,6 +264,11 @@ static void check_effects(const struct storm *st, const struct session *before,
 		assert_in_range(fx->compute_rows, 1, s->conf.chunk_rows);
 		assert_true(fx->compute_pos + fx->compute_rows <= s->n_ids);
 	}
+	assert_true(!fx->draft || s->n_drafts == before->n_drafts + 1);
+	if (fx->right) {
+		assert_true(!fx->compute && s->awaiting && s->computed == s->n_ids);
+		assert_int_equal(s->n_drafts + 1, before->n_drafts);
+	}
 	if (fx->token) {
 		assert_int_equal(s->n_ids, before->n_ids + 1);
 		assert_int_equal(s->ids[before->n_ids], fx->token_id);
@@ -280,6 +301,8 @@ static void count_seen(struct storm *st, const struct session *before)
 		st->moved[before->handover.way ? before->handover.way
 					       : s->state == SESSION_LOCAL]++;
 	st->abandoned += st->fx.side_end;
+	st->drafted += st->fx.draft;
+	st->right += st->fx.right;
 	st->refilled += st->fx.refill && s->n_fills;
 	st->reopened += s->state == SESSION_OPENING && before->state == SESSION_OPEN;
 	if (st->fx.ended) {

@@ -82,15 +82,13 @@ static void encode(struct end *n, struct vector *v)
 		.rows = v->hdr.rows,
 		.ids = v->tokens,
 		.tell_ids = v->n_tokens,
+		.draft = v->hdr.flags & WIRE_DRAFT,
 		.codec = v->spec,
 		.state = n->state,
 		.bytes = body + told,
 		.cap = sizeof(v->frame) - WIRE_HDR_LEN - told,
 	};
 
-	codec_state_return(n->state, v->hdr.pos);
-	if (v->hdr.flags & WIRE_DRAFT)
-		codec_state_mark(n->state, v->hdr.pos);
 	if (head_encode(&job, n->work, v->input))
 		fail_msg("%s", job.err.text);
 	for (size_t i = 0; i < told / TOKEN_SIZE; i++)

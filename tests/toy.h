@@ -62,6 +62,10 @@ void toy_side_moved(void *ctx, struct head_job *job, struct head_job *side,
 void toy_side_end(void *ctx, struct head_job *side);
 #define TOY_SIDE toy_side_begin, toy_side_moved, toy_side_end
 
+/* The row of token d->id at d->pos, behind those of the job: as a draft, its bytes in dst. False:
+ * the job's cache does not end there. */
+bool toy_draft(struct head_job *job, struct head_draft *d, uint8_t *dst, size_t cap);
+
 /* Run a job. The tail's returns how many rows it ran: none when they cannot be decoded. */
 void toy_run_head(struct head_job *job);
 uint32_t toy_run_tail(struct tail_job *job);

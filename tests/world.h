@@ -13,6 +13,7 @@
 #define WORLD_WORKERS 2u
 #define WORLD_PROMPTS 6u
 #define WORLD_JOBS    512u
+#define WORLD_SLOTS   3u /* sessions of the agent */
 
 struct world_job {
 	uint64_t due_us;
@@ -27,6 +28,14 @@ struct world_node {
 	unsigned index;
 	struct world *world;
 	uint64_t back_us;
+};
+
+/* A head that waits goes on with rows of guessed tokens. */
+struct world_ahead {
+	bool on;
+	struct head_job *job; /* the newest one that came back */
+	uint32_t pos;
+	unsigned prompt;
 };
 
 struct world {
@@ -51,6 +60,11 @@ struct world {
 	bool splits_move;                        /* decisions at random say another split */
 	uint32_t split;                          /* of the newest frame of rows, but for fills */
 	unsigned raised, lowered, fills, values; /* frames: at another split; FILL; KV */
+	unsigned draft_percent; /* of a waiting head, each millisecond: it makes one */
+	unsigned drafts;        /* frames */
+	struct world_ahead ahead[WORLD_SLOTS];
+	uint32_t n_prompt[WORLD_PROMPTS];
+	unsigned asking;
 	unsigned worker_runs;                    /* rows that were run in the tail */
 	unsigned head_types, tail_types;         /* of caches that were made: bits */
 };

@@ -47,7 +47,8 @@ MAY_INCLUDE = {
 }
 
 # Pure state machines: events in, effects out. They see base, schema and their own header.
-PURE = {"agent/carry", "agent/handover", "agent/session", "worker/lane", "worker/cost",
+PURE = {"agent/carry", "agent/draft", "agent/handover", "agent/session", "worker/lane",
+        "worker/cost",
         "worker/sched", "worker/wave", "coordinator/roster", "coordinator/plan",
         "coordinator/plan_cost", "coordinator/plan_prefill", "coordinator/plan_text",
         "coordinator/lease", "coordinator/names", "coordinator/assign"}

@@ -34,6 +34,9 @@ static void summary(const struct msg_reply *reply)
 	if (s->ahead)
 		fprintf(stderr, "%u tokens were guessed, and their gateway layers had run ahead\n",
 			s->ahead);
+	if (s->drafts)
+		fprintf(stderr, "%u rows were sent on a guess, %u of them saved a round trip\n",
+			s->drafts, s->drafts_right);
 }
 
 /* The reply message itself is the JSON output: one format to know. */

@@ -212,8 +212,9 @@ int split_rig_agent(const struct split_rig *r, struct config_agent *c, struct er
 
 	if (!f)
 		return err_set(e, ERR_NOMEM, "out of memory");
-	fprintf(f, "agent: agent\nsplit: %u\ncodec: \"%s\"\nrun_ahead: %s\n",
-		(unsigned)r->conf.split, r->conf.codec, r->conf.run_ahead ? "yes" : "no");
+	fprintf(f, "agent: agent\nsplit: %u\ncodec: \"%s\"\nrun_ahead: %s\ndrafts: %u\n",
+		(unsigned)r->conf.split, r->conf.codec, r->conf.run_ahead ? "yes" : "no",
+		(unsigned)r->conf.drafts);
 	/* a slow link and a large prompt are no reason to send again */
 	fprintf(f, "timeouts: {accept_ms: 60000, reply_ms: 600000, session_ms: " DAY_MS "}\n");
 	print_common(f, r, split_rig_agent_port(r));

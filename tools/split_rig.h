@@ -14,7 +14,8 @@ struct split_rig_conf {
 	const char *model, *codec, *kv;
 	uint32_t split, threads, context_tokens, spin_us;
 	bool has_spin;          /* spin_us is for both sides */
-	bool run_ahead;         /* the agent's */
+	bool run_ahead;         /* the agent's, ... */
+	uint32_t drafts;        /* ... of which so many may go out at once */
 	bool any_split;         /* the worker serves other splits as well */
 	const char *trace;      /* file for the worker's trace; NULL: none */
 	struct relay_conf link; /* between agent and broker; no relay when it does nothing */
