@@ -24,6 +24,7 @@
 #include "schema/json.h"
 #include "tools/bus_trip.h"
 #include "tools/cmd.h"
+#include "tools/prompts.h"
 #include "tools/split_rig.h"
 #include "tools/spread.h"
 
@@ -45,6 +46,7 @@ struct marks {
 struct bench_split {
 	/* asked for */
 	struct split_rig_conf rig_conf;
+	const char *prompts_path; /* NULL: all are the same */
 	uint32_t prompt, tokens, rounds;
 	enum kv_type kv;
 	bool has_split, json;
@@ -56,7 +58,8 @@ struct bench_split {
 	struct bus_trip *trip;
 	struct config_agent agent_conf;
 	struct agent *agent;
-	char *text;             /* of the prompt */
+	char *text; /* of the prompt, unless there is a file */
+	struct prompts prompts;
 	uint32_t round;         /* 0: the session of one token */
 	bool alone_now;         /* the session that runs is not split */
 	bool second;            /* it is the second one of the round */
@@ -70,9 +73,10 @@ struct bench_split {
 	size_t n_tokens, n_alone, n_trips, n_busy;
 	struct marks marks[ROUNDS_MAX + 1]; /* [0]: none yet; one per round */
 	double ttft[ROUNDS_MAX], alone_ttft[ROUNDS_MAX], tok_s[ROUNDS_MAX];
+	double mean[ROUNDS_MAX], alone_mean[ROUNDS_MAX]; /* of a session's tokens */
 	struct msg_stats last;
-	double bytes_up, bytes_down; /* per token */
-	uint64_t ahead, rows;        /* rows that had run ahead, of all but those of prompts */
+	double bytes_up, bytes_down;         /* per token */
+	uint64_t ahead, drafts, right, rows; /* msg_stats; of all rows but those of prompts */
 };
 
 /* WORDs that make about so many tokens. */
@@ -100,9 +104,20 @@ static int make_prompt(struct bench_split *b, struct err *e)
 	return rc;
 }
 
+/* No session has what another one of its round has: it would be guessed by that. The one of one
+ * token has that of the first round, so that both tell what a token's bytes are. */
+static const char *text_of(const struct bench_split *b)
+{
+	const size_t i = 2 * (size_t)(b->round ? b->round - 1 : 0) + b->alone_now;
+
+	return b->prompts.n ? b->prompts.texts[i % b->prompts.n] : b->text;
+}
+
 static int send_prompt(struct bench_split *b)
 {
-	struct msg_prompt m = { .raw = true, .stream = true, .prompt = strdup(b->text) };
+	struct msg_prompt m = { .raw = !b->prompts.n,
+				.stream = true,
+				.prompt = strdup(text_of(b)) };
 
 	if (!m.prompt)
 		return err_set(&b->failed, ERR_NOMEM, "out of memory");
@@ -161,15 +176,22 @@ static void keep(struct bench_split *b, const struct msg_stats *s)
 {
 	if (!b->round && !b->alone_now)
 		b->first = *s;
-	if (b->round && b->alone_now)
+	if (b->round && b->alone_now) {
 		b->alone_ttft[b->round - 1] = s->ttft_ms;
+		b->alone_mean[b->round - 1] = 1000 / s->tok_s;
+	}
 	if (!b->round || b->alone_now)
 		return;
 	b->last = *s;
 	b->ahead += s->ahead;
+	b->drafts += s->drafts;
+	b->right += s->drafts_right;
 	b->rows += s->tokens - 1;
 	b->ttft[b->round - 1] = s->ttft_ms;
 	b->tok_s[b->round - 1] = s->tok_s;
+	b->mean[b->round - 1] = 1000 / s->tok_s;
+	if (b->round > 1 && b->prompts.n)
+		return;
 	b->bytes_up = (double)(s->bytes_up - b->first.bytes_up) / (s->tokens - 1);
 	b->bytes_down = (double)(s->bytes_down - b->first.bytes_down) / (s->tokens - 1);
 }
@@ -248,7 +270,7 @@ static int start(struct bench_split *b, struct err *e)
 	b->n_layers = hp.n_layers;
 	c->split = b->has_split ? c->split : hp.n_layers / 2;
 	c->context_tokens = b->prompt + b->tokens + 64;
-	rc = make_prompt(b, e);
+	rc = b->prompts_path ? prompts_read(&b->prompts, b->prompts_path, e) : make_prompt(b, e);
 	if (!rc)
 		rc = split_rig_start(&b->rig, c, e);
 	if (!rc)
@@ -262,7 +284,7 @@ static int start(struct bench_split *b, struct err *e)
 
 /* Everything, as medians. */
 struct result {
-	struct spread token, alone, trip, busy_trip, ttft, alone_ttft, tok_s;
+	struct spread token, alone, mean, alone_mean, trip, busy_trip, ttft, alone_ttft, tok_s;
 	double beyond, low, high; /* of the rounds; low, high: interval of the median */
 	bool has_interval;
 };
@@ -275,6 +297,9 @@ static double beyond_of(struct bench_split *b, uint32_t round)
 	const struct spread alone = spread_of(b->alone + from->alone, to->alone - from->alone);
 	const struct spread trip = spread_of(b->round_trip + from->trips, to->trips - from->trips);
 
+	/* Tokens that were guessed come at once, others late: their middle says nothing. */
+	if (b->rig_conf.run_ahead)
+		return b->mean[round - 1] - b->alone_mean[round - 1] - ALLOWED * trip.median;
 	return token.median - alone.median - ALLOWED * trip.median;
 }
 
@@ -307,6 +332,8 @@ static struct result conclude(struct bench_split *b)
 		.has_interval = r.has_interval,
 		.token = spread_of(b->token, b->n_tokens),
 		.alone = spread_of(b->alone, b->n_alone),
+		.mean = spread_of(b->mean, b->rounds),
+		.alone_mean = spread_of(b->alone_mean, b->rounds),
 		.trip = spread_of(b->round_trip, b->n_trips),
 		.busy_trip = spread_of(b->busy_trip, b->n_busy),
 		.ttft = spread_of(b->ttft, b->rounds),
@@ -321,9 +348,9 @@ static void print_spread(const char *what, const struct spread *s)
 	printf("%-22s %10.3f %10.3f %10.3f %10.3f\n", what, s->median, s->p95, s->min, s->max);
 }
 
-static double ahead_share(const struct bench_split *b)
+static double share(const struct bench_split *b, uint64_t n)
 {
-	return b->rows ? (double)b->ahead / (double)b->rows : 0;
+	return b->rows ? (double)n / (double)b->rows : 0;
 }
 
 static void print_text(const struct bench_split *b, const struct result *r)
@@ -341,6 +368,8 @@ static void print_text(const struct bench_split *b, const struct result *r)
 	printf("%-22s %10s %10s %10s %10s\n", "ms", "median", "95 %", "min", "max");
 	print_spread("token", &r->token);
 	print_spread("token, whole model", &r->alone);
+	print_spread("mean of a session", &r->mean);
+	print_spread("mean, whole model", &r->alone_mean);
 	print_spread("bare round trip", &r->trip);
 	print_spread("after computing", &r->busy_trip);
 	print_spread("first token", &r->ttft);
@@ -354,8 +383,10 @@ static void print_text(const struct bench_split *b, const struct result *r)
 	       "worker %.2f and its queue %.2f, other %.2f ms\n",
 	       s->head_ms, s->encode_ms, s->wire_ms, s->worker_ms, s->worker_queue_ms, s->other_ms);
 	if (c->run_ahead)
-		printf("%.1f %% of the rows had run ahead, their tokens being guessed\n",
-		       100 * ahead_share(b));
+		printf("of 100 rows %.1f had run ahead on a guess; %.1f drafts, of which %.1f were "
+		       "right\n",
+		       100 * share(b, b->ahead), 100 * share(b, b->drafts),
+		       100 * share(b, b->right));
 }
 
 static int print_json(const struct bench_split *b, const struct result *r, struct err *e)
@@ -375,13 +406,17 @@ static int print_json(const struct bench_split *b, const struct result *r, struc
 	spread_add_json(root, "tok_s", &r->tok_s, false);
 	spread_add_json(root, "token_ms", &r->token, true);
 	spread_add_json(root, "whole_token_ms", &r->alone, true);
+	spread_add_json(root, "session_token_ms", &r->mean, true);
+	spread_add_json(root, "whole_session_token_ms", &r->alone_mean, true);
 	spread_add_json(root, "round_trip_ms", &r->trip, true);
 	spread_add_json(root, "busy_round_trip_ms", &r->busy_trip, true);
 	spread_add_json(root, "ttft_ms", &r->ttft, false);
 	spread_add_json(root, "whole_ttft_ms", &r->alone_ttft, false);
 	json_add_f64(root, "bytes_up", b->bytes_up);
 	json_add_f64(root, "bytes_down", b->bytes_down);
-	json_add_f64(root, "ahead_share", ahead_share(b));
+	json_add_f64(root, "ahead_share", share(b, b->ahead));
+	json_add_f64(root, "drafts_share", share(b, b->drafts));
+	json_add_f64(root, "drafts_right_share", share(b, b->right));
 	json_add_f64(root, "beyond_ms", r->beyond);
 	if (r->has_interval) {
 		json_add_f64(root, "beyond_ms_low", r->low);
@@ -410,6 +445,7 @@ static int run(struct bench_split *b, struct err *e)
 	split_rig_stop(b->rig);
 	gguf_close(b->gguf);
 	free(b->text);
+	prompts_free(&b->prompts);
 	free(b->token);
 	free(b->alone);
 	free(b->round_trip);
@@ -430,6 +466,9 @@ static const struct options_row options[] = {
 	{ 't', "threads", "N", U32(rig_conf.threads, 1, 64), .help = "threads of each side" },
 	{ 'p', "prompt", "N", U32(prompt, 1, 1 << 17), .unit = "tokens",
 	  .help = "length of the prompt, about" },
+	{ 0, "prompts", "FILE", OPTIONS_TEXT(struct bench_split, prompts_path),
+	  .help = "prompts of other lengths: JSON lines with a key \"prompt\"",
+	  .preset = "one word again and again" },
 	{ 'n', "tokens", "N", U32(tokens, 3, TOKENS_MAX), .unit = "tokens",
 	  .help = "length of an answer" },
 	{ 'r', "repeat", "N", U32(rounds, 1, ROUNDS_MAX), .help = "sessions of each kind" },
@@ -449,6 +488,8 @@ static const struct options_row options[] = {
 	{ 0, "run-ahead", NULL, OPTIONS_FLAG(struct bench_split, rig_conf.run_ahead),
 	  .help = "layers for a guessed token run meanwhile (the prompt is one that is easy to "
 		  "guess)" },
+	{ 0, "drafts", "N", U32(rig_conf.drafts, 0, 4),
+	  .help = "with --run-ahead: rows that may go out before their token is known" },
 	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_split, json),
 	  .help = "one line of JSON instead of text" },
 };
@@ -462,7 +503,8 @@ const struct options_table bench_split_options = {
 		 "Sessions, sessions that are not split (the agent runs the whole model), bare "
 		 "round trips of as many bytes, and such where each end computes before it sends, "
 		 "as long as its layers take, take turns. \"beyond\" is what a split token takes "
-		 "more than a whole one and 1.3 bare round trips: the middle of what each round "
+		 "more than a whole one and 1.3 bare round trips (by medians; with --run-ahead by "
+		 "sessions' means): the middle of what each round "
 		 "says, with an interval that has its median in 95 % of such runs (from 6 rounds "
 		 "on). For models that compute long: many rounds, a short prompt (-p 8 -n 16).",
 };
