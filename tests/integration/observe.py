@@ -149,23 +149,23 @@ def a_metered_link_hears_little(w: World):
 
 
 def what_was_answered_before_runs_ahead(w: World):
-    """The same prompt again: its tokens are guessed, and the text stays. run_ahead: no: none is."""
+    """The same prompt again: its tokens are guessed, rows go out on that, and the text stays."""
     w.start_broker()
     w.start_worker()
     wanted = w.generate(PROMPT, 200, *LONG)["ids"]
-    for run_ahead in ("yes", "no"):
-        agent = w.start_agent(f"codec: f32\nsplit: 3\nrun_ahead: {run_ahead}\n")
+    for run_ahead, drafts in (("yes", 4), ("yes", 0), ("no", 4)):
+        agent = w.start_agent(f"codec: f32\nsplit: 3\nrun_ahead: {run_ahead}\ndrafts: {drafts}\n")
         sub = w.listen("agent/+/reply/+")
         for i in range(3):
-            prompt_id = f"{run_ahead}{i}"
+            prompt_id = f"{run_ahead}{drafts}{i}"
             w.prompt(prompt=PROMPT, id=prompt_id, **{**LONG_KEYS, "max_tokens": 200})
             reply = sub.final(prompt_id)
             expect(reply["ids"], wanted, prompt_id)
-            guessed = reply["stats"].get("ahead", 0)
-            if run_ahead == "no":
-                expect(guessed, 0, "guesses")
-            elif i == 2:  # what is over before a layer has run does not count
-                assert guessed > 0, reply["stats"]
+            stats = reply["stats"]
+        # The last one; what is over before a layer has run does not count.
+        assert (stats.get("ahead", 0) > 0) == (run_ahead == "yes"), stats
+        sends = run_ahead == "yes" and drafts > 0
+        assert (stats.get("drafts_right", 0) > 0) == sends, stats
         expect(agent.stop(), 0, "status")
 
 
