@@ -214,6 +214,8 @@ static void check_gated(struct rig *r, const struct matrix *a, const struct matr
 	for (size_t j = 0; j < rows; j++) {
 		for (size_t i = 0; i < COLS && r->rooms; i++)
 			r->x[j * ldx + i] += 0.125f;
+		if (BRIEF && j % 5 && j + 1 < rows)
+			continue; /* the definition is nearly all of the time */
 		for (size_t i = 0; i < OUTS; i += 1 + i % 3) {
 			float want = one_output(a, r->x + j * ldx, i);
 			const float up = one_output(b, r->x + j * ldx, i);
