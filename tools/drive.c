@@ -286,7 +286,7 @@ static void take(struct drive *d, struct tail_job *job)
 	uint64_t now_us = clock_now_us();
 
 	st->jobs--;
-	s->skipped += job->skipped;
+	s->skipped += job->skipped && !job->compute_us;
 	if (job->hdr.flags & WIRE_DRAFT && job->hdr.seq <= st->void_seq) {
 		job->rc = 0;
 	} else if (job->skipped) { /* it follows on what ends an answer: here it goes on */

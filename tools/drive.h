@@ -51,7 +51,7 @@ struct drive_session {
 	struct drive_token *tokens; /* [max_new], of the caller */
 	uint32_t n_tokens;
 	float *logits; /* [V] of the last one, of the caller; or NULL */
-	uint32_t skipped; /* drafts that the worker left out */
+	uint32_t skipped; /* drafts that were void and have not run */
 	uint64_t begun_us;
 	int rc;
 	struct err err;
