@@ -156,16 +156,18 @@ def what_was_answered_before_runs_ahead(w: World):
     for run_ahead, drafts in (("yes", 4), ("yes", 0), ("no", 4)):
         agent = w.start_agent(f"codec: f32\nsplit: 3\nrun_ahead: {run_ahead}\ndrafts: {drafts}\n")
         sub = w.listen("agent/+/reply/+")
-        for i in range(3):
+        due = {"ahead": run_ahead == "yes", "drafts_right": run_ahead == "yes" and drafts > 0}
+        seen = dict.fromkeys(due, 0)
+        # Answers that are faster than a layer leave no time for it: some may.
+        for i in range(30):
             prompt_id = f"{run_ahead}{drafts}{i}"
             w.prompt(prompt=PROMPT, id=prompt_id, **{**LONG_KEYS, "max_tokens": 200})
             reply = sub.final(prompt_id)
             expect(reply["ids"], wanted, prompt_id)
-            stats = reply["stats"]
-        # The last one; what is over before a layer has run does not count.
-        assert (stats.get("ahead", 0) > 0) == (run_ahead == "yes"), stats
-        sends = run_ahead == "yes" and drafts > 0
-        assert (stats.get("drafts_right", 0) > 0) == sends, stats
+            seen = {key: n + reply["stats"].get(key, 0) for key, n in seen.items()}
+            if i >= 2 and {key: n > 0 for key, n in seen.items()} == due:
+                break
+        expect({key: n > 0 for key, n in seen.items()}, due, f"{seen}")
         expect(agent.stop(), 0, "status")
 
 
