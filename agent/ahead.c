@@ -15,6 +15,7 @@ int ahead_init(struct ahead *a, float *x, size_t dim, struct codec_work *work)
 
 	*a = (struct ahead){ .x = x, .work = work, .cap = chunk_row_room(&plain, (uint32_t)dim) };
 	pthread_mutex_init(&a->lock, NULL);
+	pthread_mutex_init(&a->more.lock, NULL);
 	a->bytes = malloc(a->cap);
 	return a->bytes ? 0 : ERR_NOMEM;
 }
@@ -22,6 +23,7 @@ int ahead_init(struct ahead *a, float *x, size_t dim, struct codec_work *work)
 void ahead_destroy(struct ahead *a)
 {
 	pthread_mutex_destroy(&a->lock);
+	pthread_mutex_destroy(&a->more.lock);
 	free(a->bytes);
 }
 
@@ -42,6 +44,9 @@ static void put_guesses(struct ahead *a, uint32_t pos, const struct head_guesses
 
 void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_job *job)
 {
+	pthread_mutex_lock(&a->more.lock);
+	a->more.any = false; /* of rows before these */
+	pthread_mutex_unlock(&a->more.lock);
 	pthread_mutex_lock(&a->lock);
 	a->on = job->guesses.n && !job->rc;
 	a->seg = seg;
@@ -59,10 +64,23 @@ void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_j
 
 void ahead_more(struct ahead *a, const struct kv *kv, uint32_t pos, const struct head_guesses *g)
 {
-	pthread_mutex_lock(&a->lock);
-	if (a->on && a->kv == kv && pos <= a->pos)
-		put_guesses(a, pos, g);
-	pthread_mutex_unlock(&a->lock);
+	pthread_mutex_lock(&a->more.lock);
+	a->more.any = true;
+	a->more.kv = kv;
+	a->more.pos = pos;
+	a->more.guesses = *g;
+	pthread_mutex_unlock(&a->more.lock);
+}
+
+/* Those of rows before it say nothing new. */
+static void take_more(struct ahead *a)
+{
+	pthread_mutex_lock(&a->more.lock);
+	if (a->more.any && a->on && a->more.kv == a->kv && a->more.pos <= a->pos &&
+	    a->more.pos + a->more.guesses.n > a->pos)
+		put_guesses(a, a->more.pos, &a->more.guesses);
+	a->more.any = false;
+	pthread_mutex_unlock(&a->more.lock);
 }
 
 /* It has layers to run, or is to be encoded. */
@@ -77,6 +95,7 @@ bool ahead_wants(struct ahead *a)
 	bool wants;
 
 	pthread_mutex_lock(&a->lock);
+	take_more(a);
 	wants = (a->on && a->ready && !a->offered) || goes_on(a);
 	pthread_mutex_unlock(&a->lock);
 	return wants;

@@ -18,7 +18,7 @@
 #include "agent/head.h"
 
 struct ahead {
-	pthread_mutex_t lock; /* over what follows; held while a layer runs */
+	pthread_mutex_t lock; /* over all but `more`; held while a layer runs */
 	bool on;
 	const struct segment *seg;
 	struct kv *kv;
@@ -31,6 +31,14 @@ struct ahead {
 	uint32_t layer, last;       /* next one to run; of all */
 	uint32_t took_us;           /* so far, without the embedding */
 	float *x;                   /* [dim]; lent */
+	/* What the loop says of guesses meanwhile: it need not wait for a layer. */
+	struct {
+		pthread_mutex_t lock;
+		bool any;
+		const struct kv *kv;
+		uint32_t pos;
+		struct head_guesses guesses;
+	} more;
 	bool ready;                 /* it is encoded: */
 	bool offered;               /* the loop knows, or has it; nothing runs until ahead_go_on */
 	struct head_draft draft;
@@ -46,7 +54,8 @@ void ahead_destroy(struct ahead *a);
 /* job, which is finished but not yet given back, says which tokens may follow its rows. */
 void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_job *job);
 
-/* Positions from pos on may have these tokens, if it still runs rows of this cache. Any thread. */
+/* Positions from pos on may have these tokens, if it still runs rows of this cache. Any thread;
+ * never waits. */
 void ahead_more(struct ahead *a, const struct kv *kv, uint32_t pos,
 		const struct head_guesses *guesses);
 

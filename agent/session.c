@@ -213,6 +213,7 @@ static void reopen(struct session *s, uint64_t now_us, struct session_effects *f
 	s->epoch++;
 	s->worker[0] = '\0';
 	s->next_send = 0;
+	s->newest_seq = s->n_chunks ? s->chunks[s->n_chunks - 1].seq : 0;
 	s->need_len = 0;
 	s->refill = true;
 	s->sampled_from = s->n_ids;
