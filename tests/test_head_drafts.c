@@ -38,6 +38,7 @@ struct bench {
 	pthread_mutex_t lock; /* over what follows */
 	uint32_t right_until; /* guesses of positions before are right */
 	uint32_t made;        /* drafts since the newest job; they follow each other */
+	bool over;            /* later ones come too late, as the next row is known */
 	unsigned right;       /* ever */
 	uint64_t rolls;
 };
@@ -52,6 +53,10 @@ static void on_done(void *ctx, struct head_job *job)
 	struct bench *b = ctx;
 
 	assert_ptr_equal(job, &b->job);
+	pthread_mutex_lock(&b->lock);
+	b->made = 0;
+	b->over = false;
+	pthread_mutex_unlock(&b->lock);
 	sem_post(&b->done);
 }
 
@@ -72,6 +77,17 @@ static struct sent_row row_of(const uint8_t *bytes, size_t len, uint8_t codec, u
 	return r;
 }
 
+static void take(struct bench *b, const struct head_draft *d, const struct sent_row *got)
+{
+	assert_int_equal(d->pos, b->job.pos + 1 + b->made);
+	b->made++;
+	if (d->pos >= b->right_until)
+		return;
+	assert_int_equal(d->id, b->ids[d->pos]);
+	check(&b->expected[d->pos], got);
+	b->right++;
+}
+
 static void on_draft(void *ctx)
 {
 	struct bench *b = ctx;
@@ -83,14 +99,9 @@ static void on_draft(void *ctx)
 		return;
 	}
 	pthread_mutex_lock(&b->lock);
-	assert_int_equal(d.pos, b->job.pos + 1 + b->made);
-	b->made++;
 	got = row_of(d.bytes, d.len, d.codec_id, d.state_hash);
-	if (d.pos < b->right_until) {
-		assert_int_equal(d.id, b->ids[d.pos]);
-		check(&b->expected[d.pos], &got);
-		b->right++;
-	}
+	if (!b->over)
+		take(b, &d, &got);
 	pthread_mutex_unlock(&b->lock);
 	head_go_on(b->head);
 	sem_post(&b->any);
@@ -161,7 +172,6 @@ static struct head_guesses guesses(struct bench *b, uint32_t pos)
 		g.ids[i] = b->ids[pos + i] + (i == wrong);
 	pthread_mutex_lock(&b->lock);
 	b->right_until = pos + wrong;
-	b->made = 0;
 	pthread_mutex_unlock(&b->lock);
 	return g;
 }
@@ -179,6 +189,7 @@ static uint32_t let_drafts_come(struct bench *b, uint32_t n)
 	pthread_mutex_lock(&b->lock);
 	right = b->right_until - (b->job.pos + 1);
 	right = right < b->made ? right : b->made;
+	b->over = true;
 	pthread_mutex_unlock(&b->lock);
 	while (!sem_trywait(&b->any))
 		;
