@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define GUESS_CONTEXT 3u    /* tokens, at most */
-#define GUESS_ENTRIES 4096u /* a power of two */
+#define GUESS_ENTRIES 16384u /* a power of two */
 #define GUESS_SURE_MAX 3u
 
 struct guess_entry {

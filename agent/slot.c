@@ -261,7 +261,7 @@ static void note_token(struct agent_core *c, struct slot *sl, uint64_t now_us)
 		return;
 	t->rtt_us += s->last_rtt_us;
 	if (s->last_rtt_us) {
-		sl->wait_us += ((double)s->last_rtt_us - sl->wait_us) / (sl->wait_us > 0 ? 8 : 1);
+		c->wait_us += ((double)s->last_rtt_us - c->wait_us) / (c->wait_us > 0 ? 8 : 1);
 		t->worker_queue_us += s->last_answer.queue_us;
 		t->worker_us += s->last_answer.compute_us;
 		t->rtts_us[t->n_rtts++ % SLOT_RTTS] = (uint32_t)s->last_rtt_us;

@@ -96,7 +96,6 @@ struct slot {
 	struct timeline timeline;
 	uint32_t learned; /* tokens that the guesses know */
 	struct slot_guessed guessed[HEAD_GUESSES]; /* by position modulo HEAD_GUESSES */
-	double wait_us; /* of late, for an answer; 0: not known */
 	uint64_t arrived_us; /* of the message that is being worked on */
 	uint32_t arrived_bytes;
 	struct slot_trip trip;
@@ -147,6 +146,7 @@ struct agent_core {
 	struct hurry hurry;
 	struct guess guess;
 	struct odds odds;
+	double wait_us; /* of late, of a row for its answer; 0: not known */
 };
 
 /* Bytes of the largest frame for rows of dim elements, whatever the codec. */

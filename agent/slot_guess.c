@@ -34,7 +34,7 @@ static uint32_t most_drafts(const struct agent_core *c, const struct slot *sl)
 	const struct session *s = &sl->session;
 	const uint32_t most = s->drafts < s->conf.drafts ? s->drafts : s->conf.drafts;
 
-	return c->ops.guess && s->conf.split && sl->wait_us > 0 ? most : 0;
+	return c->ops.guess && s->conf.split && c->wait_us > 0 ? most : 0;
 }
 
 /* Tokens of positions from pos on, the ids before being known or guessed. */
@@ -55,7 +55,7 @@ static void guess(struct agent_core *c, struct slot *sl, uint32_t pos, struct he
 			(struct slot_guessed){ pos + g->n, e->id, e->length, e->sure };
 		g->ids[g->n++] = e->id;
 		p *= odds_of(&c->odds, e->length, e->sure);
-		if (out + g->n > most || !e->said || !odds_are_good(p, sl->wait_us, vain_us(c, sl)))
+		if (out + g->n > most || !e->said || !odds_are_good(p, c->wait_us, vain_us(c, sl)))
 			return;
 		g->n_send = g->n;
 		if (n == GUESS_CONTEXT)
