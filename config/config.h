@@ -102,6 +102,7 @@ struct config_worker {
 	uint64_t memory_budget_bytes, memory_reserve_bytes; /* likewise */
 	uint32_t interactive_ms, bulk_ms; /* batch.*: from a chunk's arrival to its deadline */
 	uint32_t prompt_share;     /* batch.prompt_share, percent of a token's time; default 15 */
+	uint32_t drafts;           /* batch.drafts of a session, 0..4, default 4 */
 	uint32_t session_evict_ms; /* timeouts.evict_ms, 100..86400000, default 5000 */
 	uint32_t session_idle_ms;  /* timeouts.idle_ms, 1000..86400000, default 60000 */
 	uint32_t release_after_ms; /* likewise */

@@ -43,6 +43,7 @@ static const struct key keys[] = {
 	  .fallback = "30000" },
 	{ KEY(struct config_worker, "batch.prompt_share", prompt_share, KEY_U32), .min = 1,
 	  .max = 1000, .fallback = "15" },
+	{ KEY(struct config_worker, "batch.drafts", drafts, KEY_U32), .max = 4, .fallback = "4" },
 	{ KEY(struct config_worker, "timeouts.evict_ms", session_evict_ms, KEY_U32), .min = 100,
 	  .max = 86400000, .fallback = "5000" },
 	{ KEY(struct config_worker, "timeouts.idle_ms", session_idle_ms, KEY_U32), .min = 1000,

@@ -443,6 +443,7 @@ struct worker_core_conf toy_worker_conf(const char *name, uint64_t boot)
 			    .max_rows = AGENT_CHUNK_ROWS,
 			    .idle_us = 60000000 },
 		.max_sessions = 6,
+		.drafts = CODEC_MARKS,
 		.evict_us = 5000000,
 		.boot = boot,
 	};

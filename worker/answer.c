@@ -96,7 +96,7 @@ void answer_accept(struct worker_core *c, const struct lane *l)
 				       .epoch = l->open.epoch,
 				       .context_tokens = l->context_tokens,
 				       .max_packet_bytes = c->conf.limits.max_packet_bytes,
-				       .drafts = CODEC_MARKS } };
+				       .drafts = c->conf.drafts } };
 
 	memcpy(m.u.accept.worker, c->conf.limits.worker, sizeof(m.u.accept.worker));
 	send(c, l->agent, l->open.session, &m);

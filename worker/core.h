@@ -29,6 +29,7 @@ struct worker_core_conf {
 	char model_name[TOPIC_NAME_MAX + 1];
 	struct lane_limits limits;
 	uint32_t max_sessions;
+	uint32_t drafts;   /* most that a session may have out; <= CODEC_MARKS */
 	uint64_t evict_us; /* a session without traffic for that long may have to make room */
 	enum kv_type kv;   /* of sessions whose OPEN says nothing */
 	uint32_t n_vocab;  /* of a LOGITS frame */

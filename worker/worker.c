@@ -235,6 +235,7 @@ static void fill_core_conf(const struct worker *w, struct worker_core_conf *cc)
 			.idle_us = w->conf->session_idle_ms * 1000ull,
 		},
 		.max_sessions = w->conf->max_sessions,
+		.drafts = w->conf->drafts,
 		.evict_us = w->conf->session_evict_ms * 1000ull,
 		.kv = seg->kv_type,
 		.n_vocab = seg->hp.n_vocab,
