@@ -37,12 +37,34 @@ static uint32_t most_drafts(const struct agent_core *c, const struct slot *sl)
 	return c->ops.guess && s->conf.split && c->wait_us > 0 ? most : 0;
 }
 
+/* Probability that the guesses up to position pos are right: those of drafts that are out. */
+static double p_before(const struct agent_core *c, const struct slot *sl, uint32_t pos)
+{
+	double p = 1;
+
+	for (uint32_t at = sl->session.n_ids; at < pos; at++) {
+		const struct slot_guessed *g = &sl->guessed[at % HEAD_GUESSES];
+
+		p *= g->pos == at ? odds_of(&c->odds, g->length, g->sure) : 0;
+	}
+	return p;
+}
+
+/* The newest ids, and one more. Returns how many there are. */
+static uint32_t shift(uint32_t ids[GUESS_CONTEXT], uint32_t n, uint32_t id)
+{
+	if (n == GUESS_CONTEXT)
+		memmove(ids, ids + 1, --n * sizeof(*ids));
+	ids[n++] = id;
+	return n;
+}
+
 /* Tokens of positions from pos on, the ids before being known or guessed. */
 static void guess(struct agent_core *c, struct slot *sl, uint32_t pos, struct head_guesses *g)
 {
 	const uint32_t out = pos - sl->session.n_ids, most = most_drafts(c, sl);
-	double p = 1;
 	uint32_t ids[GUESS_CONTEXT], n = pos < GUESS_CONTEXT ? pos : GUESS_CONTEXT;
+	double p = p_before(c, sl, pos);
 
 	*g = (struct head_guesses){ 0 };
 	memcpy(ids, sl->session.ids + pos - n, n * sizeof(*ids));
@@ -58,11 +80,7 @@ static void guess(struct agent_core *c, struct slot *sl, uint32_t pos, struct he
 		if (out + g->n > most || !e->said || !odds_are_good(p, c->wait_us, vain_us(c, sl)))
 			return;
 		g->n_send = g->n;
-		if (n == GUESS_CONTEXT)
-			memmove(ids, ids + 1, (n - 1) * sizeof(*ids));
-		else
-			n++;
-		ids[n - 1] = e->id;
+		n = shift(ids, n, e->id);
 	}
 }
 
