@@ -267,10 +267,12 @@ def agent_rss(w, process):
 
 
 def a_trace_tells_where_each_token_went(w: World):
-    """run and worker with --trace: spans nest, fill a token, and agree with the reply."""
+    """run and worker with --trace: spans nest, fill a token, and agree with the reply. (A token
+    whose row was a draft is not drawn.)"""
     w.start_broker()
     worker = w.start_worker(args=("--trace", w.path("worker.json")))
-    rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "60", "--json",
+    config = w.agent_config("drafts: 0\n")
+    rc, out, err = w.tool("run", "-c", config, "-p", PROMPT, "-n", "60", "--json",
                           "--in-process", *LONG, "--trace", w.path("agent.json"))
     expect(rc, 0, err)
     expect(worker.stop(), 0, "status of the worker")
@@ -305,7 +307,7 @@ def a_trace_of_daemons_is_written_at_their_end(w: World):
     """agent --trace and, for a prompt that goes to it, what the reply tells run --trace."""
     w.start_broker()
     w.start_worker()
-    agent = w.start_agent(args=("--trace", w.path("agent.json")))
+    agent = w.start_agent("drafts: 0\n", args=("--trace", w.path("agent.json")))
     rc, out, err = w.tool("run", "-c", w.agent_config(), "-p", PROMPT, "-n", "40", *LONG,
                           "--trace", w.path("run.json"))
     expect(rc, 0, err)
