@@ -51,7 +51,7 @@ def telemetry_adds_up_to_what_a_token_takes(w: World):
     w.start_broker()
     sub = w.listen()
     w.start_worker("telemetry_s: 1\nthreads: 1\n")
-    w.start_agent("telemetry_s: 1\nthreads: 1\nsplit: 3\n")
+    w.start_agent("telemetry_s: 1\nthreads: 1\nsplit: 3\ndrafts: 0\n")
     first = linked_telemetry(sub)
     speed = first["speeds"][0]
     expect(speed["front"], "Q8_0", "front")
