@@ -32,14 +32,19 @@ static uint32_t *id_at(struct ahead *a, uint32_t pos)
 	return &a->ids[pos % HEAD_GUESSES];
 }
 
+/* A row that has begun keeps its token; it does not go out on what is said of another one. */
 static void put_guesses(struct ahead *a, uint32_t pos, const struct head_guesses *g)
 {
+	bool other = false;
+
 	for (uint32_t i = 0; i < g->n; i++) {
 		if (pos + i > a->pos || (pos + i == a->pos && !a->layer))
 			*id_at(a, pos + i) = g->ids[i];
+		else if (pos + i == a->pos)
+			other = *id_at(a, a->pos) != g->ids[i];
 	}
 	a->until = pos + g->n;
-	a->send_until = pos + g->n_send;
+	a->send_until = other ? a->pos : pos + g->n_send;
 }
 
 void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_job *job)
