@@ -8,6 +8,7 @@
 #include "agent/fallback.h"
 #include "agent/fronts.h"
 #include "agent/head.h"
+#include "agent/lens.h"
 #include "agent/move.h"
 #include "agent/offline.h"
 #include "agent/profile.h"
@@ -283,7 +284,7 @@ static int open_head(struct head **h, const struct config_agent *conf, head_done
 		.context_tokens = conf->context_tokens,
 		.memory_budget_bytes = conf->memory_budget_bytes,
 		.memory_reserve_bytes = conf->memory_reserve_bytes,
-		.other_bytes = OTHER_BYTES,
+		.other_bytes = OTHER_BYTES + (conf->run_ahead[0] == 'y' ? LENS_BYTES_MAX : 0),
 		.extra = extra,
 		.extra_ctx = &x,
 	};
@@ -400,6 +401,8 @@ int agent_create(struct agent **out, const struct config_agent *conf, agent_repl
 	rc = inbox_create(&a->inbox);
 	if (!rc)
 		rc = open_head(&a->head, conf, job_done, a, &front, e);
+	if (!rc && conf->run_ahead[0] == 'y')
+		rc = head_learn(a->head, e);
 	if (!rc)
 		rc = fronts_create(&a->fronts, conf, a->head, a->inbox, e);
 	if (!rc && front)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/odds.h"
 #include "base/clock.h"
 #include "base/trace.h"
 #include "codec/chunk.h"
@@ -47,13 +48,82 @@ static void put_guesses(struct ahead *a, uint32_t pos, const struct head_guesses
 	a->send_until = other ? a->pos : pos + g->n_send;
 }
 
+/* ---- guesses of the lens -------------------------------------------------------------------- */
+
+void ahead_use_lens(struct ahead *a, struct lens *lens)
+{
+	a->lens = lens;
+}
+
+/* The row that is guessed now goes out if all that it follows on, and it, are likely enough. */
+static void judge(struct ahead *a)
+{
+	double p = 1;
+
+	for (uint32_t at = a->terms.known; at <= a->pos; at++)
+		p *= a->p[at % HEAD_GUESSES];
+	a->send_until = a->pos;
+	if (a->pos - a->terms.known < a->terms.most &&
+	    odds_are_good(p, (double)a->terms.wait_us, (double)a->terms.vain_us))
+		a->send_until++;
+}
+
+static void ask(struct ahead *a)
+{
+	a->asks = false;
+	if (!lens_guess(a->lens, a->slot, a->pos - 1, id_at(a, a->pos),
+			&a->p[a->pos % HEAD_GUESSES]))
+		return;
+	a->until = a->pos + 1;
+	judge(a);
+}
+
+/* The next row may be guessed. */
+static void ask_next(struct ahead *a)
+{
+	a->asks = a->by_lens && a->pos < a->terms.end && a->pos - a->terms.known < HEAD_GUESSES;
+	if (a->by_lens)
+		a->until = a->send_until = a->pos;
+}
+
+/* More tokens are known: those of drafts that were right. */
+static void know(struct ahead *a, const struct head_guesses *g)
+{
+	for (uint32_t at = a->terms.known; at < g->known && at < a->pos; at++)
+		lens_told(a->lens, a->slot, at - 1, *id_at(a, at));
+	a->terms = *g;
+	if (!a->asks && a->pos < a->until && !a->ready)
+		judge(a);
+}
+
+/* x: the newest row of job. */
+static void look(struct ahead *a, const struct head_job *job, const float *x)
+{
+	const struct head_guesses *g = &job->guesses;
+	const uint32_t rival = g->n ? g->ids[0] : LENS_NO_RIVAL;
+	const uint32_t pos = job->pos + job->rows - 1;
+
+	a->by_lens = false;
+	if (!a->lens || !g->wanted || job->rc)
+		return;
+	if (job->rows == 1)
+		lens_told(a->lens, job->slot, pos - 1, job->ids[0]);
+	lens_keep(a->lens, job->slot, a->last, pos, x, &rival);
+	a->by_lens = lens_is_better(a->lens);
+	a->terms = *g;
+}
+
+/* --------------------------------------------------------------------------------------------- */
+
 void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_job *job)
 {
 	pthread_mutex_lock(&a->more.lock);
 	a->more.any = false; /* of rows before these */
 	pthread_mutex_unlock(&a->more.lock);
 	pthread_mutex_lock(&a->lock);
-	a->on = job->guesses.n && !job->rc;
+	a->last = kv_layers_last(job->kv);
+	look(a, job, seg->x + (job->rows - 1) * (size_t)seg->hp.dim);
+	a->on = (job->guesses.n || a->by_lens) && !job->rc;
 	a->seg = seg;
 	a->kv = job->kv;
 	a->state = job->state;
@@ -61,9 +131,9 @@ void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_j
 	a->slot = job->slot;
 	a->pos = job->pos + job->rows;
 	a->layer = a->took_us = 0;
-	a->last = a->on ? kv_layers_last(job->kv) : 0;
-	a->ready = false;
+	a->ready = a->asks = false;
 	put_guesses(a, a->pos, &job->guesses);
+	ask_next(a);
 	pthread_mutex_unlock(&a->lock);
 }
 
@@ -81,18 +151,21 @@ void ahead_more(struct ahead *a, const struct kv *kv, uint32_t pos, const struct
 static void take_more(struct ahead *a)
 {
 	pthread_mutex_lock(&a->more.lock);
-	if (a->more.any && a->on && a->more.kv == a->kv && a->more.pos <= a->pos &&
-	    a->more.pos + a->more.guesses.n > a->pos)
+	if (a->more.any && a->on && a->more.kv == a->kv && a->by_lens)
+		know(a, &a->more.guesses);
+	else if (a->more.any && a->on && a->more.kv == a->kv && a->more.pos <= a->pos &&
+		 a->more.pos + a->more.guesses.n > a->pos)
 		put_guesses(a, a->more.pos, &a->more.guesses);
 	a->more.any = false;
 	pthread_mutex_unlock(&a->more.lock);
 }
 
-/* It has layers to run, or is to be encoded. */
+/* It has to be guessed, has layers to run, or is to be encoded. */
 static bool goes_on(const struct ahead *a)
 {
-	return a->on && !a->ready && !a->offered && a->pos < a->until &&
-	       (a->layer < a->last || a->pos < a->send_until);
+	if (!a->on || a->ready || a->offered)
+		return false;
+	return a->asks || (a->pos < a->until && (a->layer < a->last || a->pos < a->send_until));
 }
 
 bool ahead_wants(struct ahead *a)
@@ -101,7 +174,8 @@ bool ahead_wants(struct ahead *a)
 
 	pthread_mutex_lock(&a->lock);
 	take_more(a);
-	wants = (a->on && a->ready && !a->offered) || goes_on(a);
+	wants = (a->on && a->ready && !a->offered) || goes_on(a) ||
+		(a->lens && lens_wants(a->lens));
 	pthread_mutex_unlock(&a->lock);
 	return wants;
 }
@@ -134,7 +208,7 @@ static int run_layer(struct ahead *a)
 
 	if (rc)
 		return rc;
-	if (!a->layer && a->pos < a->send_until)
+	if (!a->layer)
 		codec_state_foresee(a->state);
 	begun_us = clock_now_us();
 	rc = model_step(a->seg->model, &part, 1);
@@ -178,10 +252,16 @@ static bool encode(struct ahead *a)
 void ahead_step(struct ahead *a)
 {
 	pthread_mutex_lock(&a->lock);
-	if (goes_on(a) && a->layer < a->last) {
+	if (!goes_on(a)) {
+		if (a->lens)
+			lens_learn(a->lens);
+	} else if (a->asks) {
+		ask(a);
+	} else if (a->layer < a->last) {
 		a->on = kv_length(a->kv) == a->pos && !run_layer(a);
-		a->layer++;
-	} else if (goes_on(a)) {
+		if (++a->layer == a->last && a->on && a->by_lens)
+			lens_keep(a->lens, a->slot, a->last, a->pos, a->x, NULL);
+	} else {
 		a->on = encode(a);
 	}
 	pthread_mutex_unlock(&a->lock);
@@ -198,6 +278,7 @@ bool ahead_take_draft(struct ahead *a, struct head_draft *draft)
 		a->ready = false;
 		a->pos++;
 		a->layer = a->took_us = 0;
+		ask_next(a);
 	}
 	pthread_mutex_unlock(&a->lock);
 	return any;

@@ -1,7 +1,8 @@
 /* agent/ahead.h - layers for tokens that were guessed, run while an answer is on its way.
  *
  * A gateway has nothing to do between a row and the answer to it. Meanwhile it runs the layers of
- * the next rows as if the answers were what the loop guessed (agent/guess.h). A row that has had
+ * the next rows as if the answers were what the loop guessed (agent/guess.h), or what a lens finds
+ * in the rows themselves (agent/lens.h), whichever is right more often. A row that has had
  * all layers before its turn is encoded and may go out as a draft (agent/draft.h), where the loop
  * wants that; else it waits for its job, which goes on from the layer where it was. A guess that
  * was wrong costs power, and at most a layer's time: the true row overwrites the cache, the codec's
@@ -16,6 +17,7 @@
 #include <pthread.h>
 
 #include "agent/head.h"
+#include "agent/lens.h"
 
 struct ahead {
 	pthread_mutex_t lock; /* over all but `more`; held while a layer runs */
@@ -30,6 +32,11 @@ struct ahead {
 	uint32_t until, send_until; /* behind the last guess; those before are to go out */
 	uint32_t layer, last;       /* next one to run; of all */
 	uint32_t took_us;           /* so far, without the embedding */
+	struct lens *lens;          /* lent; or NULL */
+	bool by_lens;               /* it says ids, row by row, under these conditions: */
+	struct head_guesses terms;
+	bool asks;                  /* that of pos is to be found */
+	double p[HEAD_GUESSES];     /* how likely they seem; by position, too */
 	float *x;                   /* [dim]; lent */
 	/* What the loop says of guesses meanwhile: it need not wait for a layer. */
 	struct {
@@ -50,6 +57,9 @@ struct ahead {
 /* Rows of dim elements. ERR_NOMEM. */
 MUST_CHECK int ahead_init(struct ahead *a, float *x, size_t dim, struct codec_work *work);
 void ahead_destroy(struct ahead *a);
+
+/* Guess by it from now on, where it is better. */
+void ahead_use_lens(struct ahead *a, struct lens *lens);
 
 /* job, which is finished but not yet given back, says which tokens may follow its rows. */
 void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_job *job);

@@ -29,6 +29,7 @@ struct head {
 	struct head_job *ahead; /* was looked at, and is the next one; or NULL */
 	struct share share;
 	struct ahead guess;
+	struct lens *lens; /* of guess; or NULL */
 	head_drafted *drafted;
 	struct head_job nudge; /* no job: there are new guesses */
 	atomic_bool nudged;    /* it is in the queue */
@@ -373,6 +374,7 @@ void head_destroy(struct head *h)
 	codec_work_destroy(h->work);
 	segment_close(&h->seg);
 	ahead_destroy(&h->guess);
+	lens_destroy(h->lens);
 	free(h);
 }
 
@@ -390,6 +392,23 @@ void head_set_front(struct head *h, unsigned front, struct segment *seg)
 {
 	head_recall(h);
 	h->fronts[front] = seg;
+}
+
+static int embed(void *ctx, uint32_t id, float *x)
+{
+	const struct head *h = ctx;
+
+	return model_embed(h->seg.model, &id, 1, x);
+}
+
+int head_learn(struct head *h, struct err *e)
+{
+	const int rc = lens_create(&h->lens, h->seg.hp.dim, embed, h);
+
+	if (rc)
+		return err_set(e, rc, "guesses from rows");
+	ahead_use_lens(&h->guess, h->lens);
+	return 0;
 }
 
 void head_on_draft(struct head *h, head_drafted *drafted)

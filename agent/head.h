@@ -36,6 +36,12 @@ struct head_kept {
 struct head_guesses {
 	uint32_t n, n_send;
 	uint32_t ids[HEAD_GUESSES];
+	/* For guesses of the head itself (lens.h): */
+	bool wanted;
+	uint32_t known, end; /* tokens of positions before known are known, behind end not wanted */
+	uint32_t most;       /* rows from known on that may be out as drafts */
+	float wait_us;       /* what one that is right saves, ... */
+	float vain_us;       /* ... and what one that is wrong takes */
 };
 
 /* A row of a guessed token, encoded like that of a job. */
@@ -130,6 +136,10 @@ void head_on_draft(struct head *h, head_drafted *drafted);
 bool head_take_draft(struct head *h, struct head_draft *draft);
 /* Any thread. Until the next draft is ready, the one that was taken stays where it is. */
 void head_go_on(struct head *h);
+
+/* Guess from the rows themselves as well, where that is right more often. Before any job.
+ * ERR_NOMEM. */
+MUST_CHECK int head_learn(struct head *h, struct err *e);
 
 /* A draft was right: what may follow the tokens that are known now, those of the drafts that are
  * out included. job is that of the session, and not out; guesses are for positions from pos on. */

@@ -340,8 +340,8 @@ void slot_event(struct agent_core *c, struct slot *sl, const struct session_even
 	sl->times.n_drafts += fx.draft;
 	if (fx.right)
 		slot_guess_more(c, sl);
-	/* Where drafts are made, that is done before one. */
-	if (fx.send_from < fx.send_to && !sl->job.guesses.n_send && !fx.ended &&
+	/* Where layers run ahead, that is done meanwhile. */
+	if (fx.send_from < fx.send_to && !sl->job.guesses.wanted && !fx.ended &&
 	    !sl->session.computing)
 		codec_state_foresee(sl->job.state); /* the worker has the next turn */
 	if (!fx.ended && fx.side_first && side_run(c, sl, &fx, ev->now_us, &e))

@@ -34,7 +34,7 @@ static uint32_t most_drafts(const struct agent_core *c, const struct slot *sl)
 	const struct session *s = &sl->session;
 	const uint32_t most = s->drafts < s->conf.drafts ? s->drafts : s->conf.drafts;
 
-	return c->ops.guess && s->conf.split && c->wait_us > 0 ? most : 0;
+	return c->ops.guess && c->wait_us > 0 ? most : 0;
 }
 
 /* Probability that the guesses up to position pos are right: those of drafts that are out. */
@@ -62,11 +62,19 @@ static uint32_t shift(uint32_t ids[GUESS_CONTEXT], uint32_t n, uint32_t id)
 /* Tokens of positions from pos on, the ids before being known or guessed. */
 static void guess(struct agent_core *c, struct slot *sl, uint32_t pos, struct head_guesses *g)
 {
-	const uint32_t out = pos - sl->session.n_ids, most = most_drafts(c, sl);
+	const struct session *s = &sl->session;
+	const uint32_t out = pos - s->n_ids, most = most_drafts(c, sl);
 	uint32_t ids[GUESS_CONTEXT], n = pos < GUESS_CONTEXT ? pos : GUESS_CONTEXT;
 	double p = p_before(c, sl, pos);
 
-	*g = (struct head_guesses){ 0 };
+	*g = (struct head_guesses){
+		.wanted = true,
+		.known = s->n_ids,
+		.end = s->conf.max_ids - 1,
+		.most = most,
+		.wait_us = (float)c->wait_us,
+		.vain_us = (float)vain_us(c, sl),
+	};
 	memcpy(ids, sl->session.ids + pos - n, n * sizeof(*ids));
 	while (g->n < HEAD_GUESSES && goes_on(&sl->session, pos + g->n)) {
 		const struct guess_entry *e = guess_next(&c->guess, ids, n);
@@ -89,12 +97,12 @@ void slot_guess(struct agent_core *c, struct slot *sl)
 	const struct session *s = &sl->session;
 	struct head_job *job = &sl->job;
 
-	job->guesses.n = job->guesses.n_send = 0;
+	job->guesses = (struct head_guesses){ 0 };
 	if (!c->conf.run_ahead)
 		return;
 	learn(c, sl);
-	if (!s->conf.local && job->pos + job->rows == s->n_ids && !sl->side_ready &&
-	    !sl->recast.begun)
+	if (!s->conf.local && s->conf.split && job->pos + job->rows == s->n_ids &&
+	    !sl->side_ready && !sl->recast.begun)
 		guess(c, sl, s->n_ids, &job->guesses);
 }
 
@@ -105,12 +113,12 @@ void slot_guess_more(struct agent_core *c, struct slot *sl)
 
 	sl->times.n_right++;
 	sl->times.n_ahead++;
-	if (!c->conf.run_ahead || !c->ops.guess || sl->side_ready || sl->recast.begun)
+	if (!c->conf.run_ahead || !s->conf.split || !c->ops.guess || sl->side_ready ||
+	    sl->recast.begun)
 		return;
 	learn(c, sl);
 	guess(c, sl, pos, &sl->job.guesses);
-	if (sl->job.guesses.n)
-		c->ops.guess(c->ops.ctx, &sl->job, pos, &sl->job.guesses);
+	c->ops.guess(c->ops.ctx, &sl->job, pos, &sl->job.guesses);
 }
 
 void slot_drafted(struct agent_core *c, const struct head_draft *d, uint64_t now_us)
