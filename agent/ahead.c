@@ -124,6 +124,7 @@ void ahead_begin(struct ahead *a, const struct segment *seg, const struct head_j
 	a->last = kv_layers_last(job->kv);
 	look(a, job, seg->x + (job->rows - 1) * (size_t)seg->hp.dim);
 	a->on = (job->guesses.n || a->by_lens) && !job->rc;
+	a->foresees = !a->on && job->guesses.wanted && !job->rc;
 	a->seg = seg;
 	a->kv = job->kv;
 	a->state = job->state;
@@ -174,7 +175,7 @@ bool ahead_wants(struct ahead *a)
 
 	pthread_mutex_lock(&a->lock);
 	take_more(a);
-	wants = (a->on && a->ready && !a->offered) || goes_on(a) ||
+	wants = (a->on && a->ready && !a->offered) || goes_on(a) || a->foresees ||
 		(a->lens && lens_wants(a->lens));
 	pthread_mutex_unlock(&a->lock);
 	return wants;
@@ -252,7 +253,10 @@ static bool encode(struct ahead *a)
 void ahead_step(struct ahead *a)
 {
 	pthread_mutex_lock(&a->lock);
-	if (!goes_on(a)) {
+	if (a->foresees) {
+		codec_state_foresee(a->state);
+		a->foresees = false;
+	} else if (!goes_on(a)) {
 		if (a->lens)
 			lens_learn(a->lens);
 	} else if (a->asks) {
@@ -287,7 +291,7 @@ bool ahead_take_draft(struct ahead *a, struct head_draft *draft)
 void ahead_drop(struct ahead *a)
 {
 	pthread_mutex_lock(&a->lock);
-	a->on = false;
+	a->on = a->foresees = false;
 	pthread_mutex_unlock(&a->lock);
 }
 
@@ -306,7 +310,7 @@ uint32_t ahead_take(struct ahead *a, const struct segment *seg, struct head_job 
 	pthread_mutex_lock(&a->lock);
 	if (is_for(a, seg, job))
 		n = a->layer;
-	a->on = false;
+	a->on = a->foresees = false;
 	job->ahead_us = n ? a->took_us : 0;
 	if (n)
 		memcpy(x, a->x, seg->hp.dim * sizeof(*x));

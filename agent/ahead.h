@@ -36,6 +36,7 @@ struct ahead {
 	bool by_lens;               /* it says ids, row by row, under these conditions: */
 	struct head_guesses terms;
 	bool asks;                  /* that of pos is to be found */
+	bool foresees;              /* no row runs; what is to be known for the next one is */
 	double p[HEAD_GUESSES];     /* how likely they seem; by position, too */
 	float *x;                   /* [dim]; lent */
 	/* What the loop says of guesses meanwhile: it need not wait for a layer. */

@@ -7,6 +7,7 @@
 
 #include "engine/kern.h"
 
+#define DRIFT      1e-2f /* of the mean of rows, for each row */
 #define ROWS       8u    /* that are kept: the newest ones */
 #define RATE       0.75f /* of learning, for a row of length 1 */
 #define LEAST      1e-3f /* smaller errors teach nothing */
@@ -17,7 +18,7 @@ struct row {
 	unsigned session;
 	uint32_t pos;
 	uint32_t id, rival; /* id: when it was told */
-	float *x;           /* [dim], of RMS 1 */
+	float *x;           /* [dim], less the mean, of RMS 1 */
 };
 
 struct lens {
@@ -34,9 +35,11 @@ struct lens {
 	uint32_t *seen; /* [room] when it last came */
 	uint32_t now;   /* tokens that were learned */
 	double right, rival_right;
+	float *mean; /* [dim] of rows of RMS 1 */
+	uint32_t n_kept;
 	struct row rows[ROWS];
 	unsigned next; /* row that is overwritten */
-	float *floats; /* rows */
+	float *floats; /* rows, and the mean */
 };
 
 static unsigned room_of(size_t dim)
@@ -68,13 +71,14 @@ int lens_create(struct lens **out, size_t dim, lens_embed *embed, void *ctx)
 	l->p = malloc(l->room * sizeof(*l->p));
 	l->ids = malloc(l->room * sizeof(*l->ids));
 	l->seen = malloc(l->room * sizeof(*l->seen));
-	l->floats = malloc(ROWS * dim * sizeof(*l->floats));
+	l->floats = malloc((ROWS + 1) * dim * sizeof(*l->floats));
 	if (!l->weights || !l->bias || !l->p || !l->ids || !l->seen || !l->floats) {
 		lens_destroy(l);
 		return ERR_NOMEM;
 	}
 	for (unsigned i = 0; i < ROWS; i++)
 		l->rows[i].x = l->floats + i * dim;
+	l->mean = l->floats + ROWS * dim;
 	*out = l;
 	return 0;
 }
@@ -95,7 +99,7 @@ void lens_destroy(struct lens *l)
 static void begin_anew(struct lens *l, uint32_t split)
 {
 	l->split = split;
-	l->n = 0;
+	l->n = l->n_kept = 0;
 	l->right = l->rival_right = 0;
 	for (unsigned i = 0; i < ROWS; i++)
 		l->rows[i].used = false;
@@ -112,11 +116,30 @@ static struct row *row_at(struct lens *l, unsigned session, uint32_t pos)
 	return NULL;
 }
 
+static void scale_to_one(const struct lens *l, float *x)
+{
+	const float rms = sqrtf(l->kern->dot(x, x, l->dim) / (float)l->dim);
+
+	for (size_t i = 0; i < l->dim; i++)
+		x[i] /= rms + FLT_MIN;
+}
+
+/* What all rows have in common says nothing. The first row has all of it. */
+static void center(struct lens *l, float *x)
+{
+	const float even = 1 / (float)(l->n_kept + 1), part = even > DRIFT ? even : DRIFT;
+
+	for (size_t i = 0; i < l->dim; i++) {
+		l->mean[i] = l->n_kept ? l->mean[i] + part * (x[i] - l->mean[i]) : x[i];
+		x[i] -= l->mean[i] * (l->n_kept ? 1 : 0);
+	}
+	l->n_kept += l->n_kept < UINT32_MAX;
+}
+
 void lens_keep(struct lens *l, unsigned session, uint32_t split, uint32_t pos, const float *x,
 	       const uint32_t *rival)
 {
 	struct row *r;
-	float scale;
 
 	if (split != l->split)
 		begin_anew(l, split);
@@ -129,9 +152,10 @@ void lens_keep(struct lens *l, unsigned session, uint32_t split, uint32_t pos, c
 	r->rival = rival ? *rival : LENS_NO_RIVAL;
 	r->session = session;
 	r->pos = pos;
-	scale = 1 / sqrtf(l->kern->dot(x, x, l->dim) / (float)l->dim + FLT_MIN);
-	for (size_t i = 0; i < l->dim; i++)
-		r->x[i] = scale * x[i];
+	memcpy(r->x, x, l->dim * sizeof(*x));
+	scale_to_one(l, r->x);
+	center(l, r->x);
+	scale_to_one(l, r->x);
 }
 
 /* Probabilities of all lines. Returns the likeliest one; there must be one. */

@@ -2,11 +2,11 @@
  *
  * Half of a model knows much of what the whole one will say: a row behind the agent's layers, and
  * one matrix, give the next token more often than the tokens before it do (guess.h). The matrix is
- * learned here, from the tokens that do come: a softmax regression on rows of RMS 1, one step of
- * stochastic gradient descent for each token. A token has a line in it from its first answer on,
- * which begins as its embedding (at an output matrix that is tied to it, this is the logit lens);
- * where there is no more room, the one that was not seen for longest goes. It is of one split: rows
- * of another one begin anew.
+ * learned here, from the tokens that do come: a softmax regression on rows less their mean, of RMS
+ * 1, one step of stochastic gradient descent for each token. A token has a line in it from its
+ * first answer on, which begins as its embedding (at an output matrix that is tied to it, this is
+ * the logit lens); where there is no more room, the one that was not seen for longest goes. It is
+ * of one split: rows of another one begin anew.
  *
  * Guesses do not change what is answered, so nothing here need be exact; float sums differ between
  * machines. One thread. Source: the tuned lens, arXiv 2303.08112, learned on the way. */
