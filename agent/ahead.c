@@ -52,7 +52,9 @@ static void put_guesses(struct ahead *a, uint32_t pos, const struct head_guesses
 
 void ahead_use_lens(struct ahead *a, struct lens *lens)
 {
+	pthread_mutex_lock(&a->lock);
 	a->lens = lens;
+	pthread_mutex_unlock(&a->lock);
 }
 
 /* The row that is guessed now goes out if all that it follows on, and it, are likely enough. */

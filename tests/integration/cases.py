@@ -352,7 +352,7 @@ def a_front_takes_the_place_of_another(w: World):
 
 
 def a_coarser_front_is_taken_where_the_model_does_not_fit(w: World):
-    keys = "codec: f32\nsplit: 2\ncontext_tokens: 256\n"
+    keys = "codec: f32\nsplit: 2\ncontext_tokens: 256\nrun_ahead: no\n"
     write_model(w.model, w.path("big.gguf"), BIG)
     w.model = w.path("big.gguf")
     fronts = {n: slice_of(w, f"{n}.gguf", t, "0..2") for n, t in (("fine", "keep"),
