@@ -200,15 +200,15 @@ void lens_told(struct lens *l, unsigned session, uint32_t pos, uint32_t id)
 	r->id = id;
 }
 
-static struct row *told_row(const struct lens *l)
+static struct row *told_row(struct lens *l)
 {
 	for (unsigned i = 0; i < ROWS; i++)
 		if (l->rows[i].used && l->rows[i].told)
-			return (struct row *)&l->rows[i];
+			return &l->rows[i];
 	return NULL;
 }
 
-bool lens_wants(const struct lens *l)
+bool lens_wants(struct lens *l)
 {
 	return told_row(l);
 }

@@ -45,7 +45,7 @@ bool lens_guess(struct lens *l, unsigned session, uint32_t pos, uint32_t *id, do
 void lens_told(struct lens *l, unsigned session, uint32_t pos, uint32_t id);
 
 /* Something was told that is to be learned: when there is time. */
-bool lens_wants(const struct lens *l);
+bool lens_wants(struct lens *l);
 void lens_learn(struct lens *l);
 
 /* It is right more often than its rival, of late. */
