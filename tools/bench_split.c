@@ -16,6 +16,7 @@
 #include "agent/agent.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "codec/spec.h"
 #include "engine/gguf.h"
 #include "engine/model.h"
@@ -30,7 +31,7 @@
 
 #define NAME          "bench split"
 #define DEFAULT_MODEL "models/gateway.gguf"
-#define ROUNDS_MAX    100
+#define ROUNDS_MAX    1000
 #define TOKENS_MAX    4096
 #define TRIPS         40   /* per round */
 #define BUSY_TRIPS    10   /* likewise, of those with computing */
@@ -47,6 +48,7 @@ struct bench_split {
 	/* asked for */
 	struct split_rig_conf rig_conf;
 	const char *prompts_path; /* NULL: all are the same */
+	const char *trace;        /* file for our trace; NULL: none */
 	uint32_t prompt, tokens, rounds;
 	enum kv_type kv;
 	bool has_split, json;
@@ -140,8 +142,10 @@ static void take_piece(struct bench_split *b)
 	double *ms = b->alone_now ? b->alone : b->token;
 	size_t *n = b->alone_now ? &b->n_alone : &b->n_tokens;
 
-	if (b->round && b->piece_us && *n < (size_t)b->rounds * b->tokens)
+	if (b->round && b->piece_us && *n < (size_t)b->rounds * b->tokens) {
 		ms[(*n)++] = (double)(now - b->piece_us) / 1000;
+		trace_span(b->alone_now ? "whole token" : "token", b->piece_us, now, b->round);
+	}
 	b->piece_us = now;
 }
 
@@ -425,13 +429,11 @@ static int print_json(const struct bench_split *b, const struct result *r, struc
 	return cmd_print_json(root, e);
 }
 
-static int run(struct bench_split *b, struct err *e)
+static int measure(struct bench_split *b, struct err *e)
 {
 	struct result result;
-	int rc;
+	int rc = start(b, e);
 
-	log_set_level(LOG_LEVEL_ERROR);
-	rc = start(b, e);
 	if (!rc)
 		rc = run_sessions(b, e);
 	if (!rc) {
@@ -451,6 +453,21 @@ static int run(struct bench_split *b, struct err *e)
 	free(b->round_trip);
 	free(b->busy_trip);
 	return rc;
+}
+
+/* Writes the traces of both. */
+static int run(struct bench_split *b, struct err *e)
+{
+	char worker[1024];
+	int rc = b->trace ? trace_open(b->trace, NAME, e) : 0;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	snprintf(worker, sizeof(worker), "%s.worker", b->trace ? b->trace : "");
+	if (b->trace)
+		b->rig_conf.trace = worker;
+	if (!rc)
+		rc = measure(b, e);
+	return trace_close(rc ? NULL : e) && !rc ? ERR_IO : rc;
 }
 
 #define TEXT(field)        OPTIONS_TEXT(struct bench_split, rig_conf.field)
@@ -490,6 +507,8 @@ static const struct options_row options[] = {
 		  "guess)" },
 	{ 0, "drafts", "N", U32(rig_conf.drafts, 0, 4),
 	  .help = "with --run-ahead: rows that may go out before their token is known" },
+	{ 0, "trace", "FILE", OPTIONS_TEXT(struct bench_split, trace),
+	  .help = "write a Chrome trace of the agent, and FILE.worker of the worker" },
 	{ 0, "json", NULL, OPTIONS_FLAG(struct bench_split, json),
 	  .help = "one line of JSON instead of text" },
 };
