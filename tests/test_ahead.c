@@ -128,52 +128,38 @@ static void what_is_to_wait_does(void **state)
 	close_rig(&r);
 }
 
-/* What is said later may let a row go that has begun. */
-static void one_that_waits_may_be_let_go(void **state)
+/* The row of LIKELY, which is to wait, has had some steps when id is said to go out. */
+static bool run_told(struct rig *r, unsigned steps, uint32_t id, struct head_draft *draft)
 {
-	const struct head_guesses same = guess(LIKELY, true);
-	struct head_draft d;
-	struct rig r;
+	const struct head_guesses told = guess(id, true);
 
-	(void)state;
-	open_rig(&r);
-	begin(&r, LIKELY, false);
-	ahead_step(&r.ahead);
-	ahead_more(&r.ahead, r.job.kv, 1, &same);
-	assert_true(run(&r, &d));
-	assert_int_equal(d.id, LIKELY);
-	close_rig(&r);
+	begin(r, LIKELY, false);
+	while (steps--)
+		ahead_step(&r->ahead);
+	ahead_more(&r->ahead, r->job.kv, 1, &told);
+	return run(r, draft);
 }
 
-/* But not when it is said of another token: its row keeps its own, and waits. */
-static void one_that_has_begun_does_not_go_for_another(void **state)
+/* One that has begun keeps its token: it does not go for another one, and waits. */
+static void what_is_said_later_may_let_it_go(void **state)
 {
-	const struct head_guesses other = guess(OTHER, true);
 	struct head_draft d;
 	struct rig r;
 
 	(void)state;
 	open_rig(&r);
-	begin(&r, LIKELY, false);
-	ahead_step(&r.ahead);
-	ahead_more(&r.ahead, r.job.kv, 1, &other);
-	assert_false(run(&r, &d));
-	assert_int_equal(had_run(&r, LIKELY), LAYERS);
-	close_rig(&r);
-}
-
-static void one_that_has_not_begun_is_the_other(void **state)
-{
-	const struct head_guesses other = guess(OTHER, true);
-	struct head_draft d;
-	struct rig r;
-
-	(void)state;
-	open_rig(&r);
-	begin(&r, LIKELY, false);
-	ahead_more(&r.ahead, r.job.kv, 1, &other);
-	assert_true(run(&r, &d));
+	for (unsigned steps = 0; steps <= LAYERS; steps++) {
+		assert_true(run_told(&r, steps, LIKELY, &d));
+		assert_int_equal(d.id, LIKELY);
+		ahead_go_on(&r.ahead);
+	}
+	assert_true(run_told(&r, 0, OTHER, &d));
 	assert_int_equal(d.id, OTHER);
+	ahead_go_on(&r.ahead);
+	for (unsigned steps = 1; steps <= LAYERS; steps++) {
+		assert_false(run_told(&r, steps, OTHER, &d));
+		assert_int_equal(had_run(&r, LIKELY), LAYERS);
+	}
 	close_rig(&r);
 }
 
@@ -202,9 +188,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_to_go_out_does),
 		cmocka_unit_test(what_is_to_wait_does),
-		cmocka_unit_test(one_that_waits_may_be_let_go),
-		cmocka_unit_test(one_that_has_begun_does_not_go_for_another),
-		cmocka_unit_test(one_that_has_not_begun_is_the_other),
+		cmocka_unit_test(what_is_said_later_may_let_it_go),
 		cmocka_unit_test(what_is_said_of_others_is_not_heard),
 	};
 
