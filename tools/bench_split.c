@@ -458,7 +458,7 @@ static int measure(struct bench_split *b, struct err *e)
 /* Writes the traces of both. */
 static int run(struct bench_split *b, struct err *e)
 {
-	char worker[1024];
+	char worker[CONFIG_PATH_MAX];
 	int rc = b->trace ? trace_open(b->trace, NAME, e) : 0;
 
 	log_set_level(LOG_LEVEL_ERROR);
